@@ -1,0 +1,34 @@
+/** Where in a model something is wrong. */
+export interface Where {
+  readonly file?: string | undefined;
+  readonly graph?: string | undefined;
+  readonly node?: string | undefined;
+  readonly tensor?: string | undefined;
+}
+
+/**
+ * What is wrong, where, and what to do about it, in one or two lines.
+ *
+ * @example
+ * throw new ModelError('its weight has 12 bytes, but its shape [2, 3] needs 24', { tensor: 'fc.weight' });
+ */
+export class ModelError extends Error {
+  override readonly name = 'ModelError';
+  readonly where: Where;
+
+  constructor(what: string, where: Where = {}, options?: ErrorOptions) {
+    const place = [
+      where.file,
+      where.graph && `graph '${where.graph}'`,
+      where.node && `node '${where.node}'`,
+      where.tensor && `tensor '${where.tensor}'`,
+    ].filter(Boolean);
+    super(place.length > 0 ? `${place.join(', ')}: ${what}` : what, options);
+    this.where = where;
+  }
+}
+
+/** The message of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,23 @@
+export { ATTRIBUTE_FIELDS, type AttributeValue, Attributes, makeAttribute } from './attribute.js';
+export {
+  byteLengthOf,
+  DATA_TYPES,
+  type DataType,
+  dataTypeOf,
+  EPSILON,
+  FLOAT_TYPES,
+  type FloatType,
+  isFloatType,
+} from './data-type.js';
+export { ModelError, messageOf, type Where } from './errors.js';
+export { Graph, type GraphEdit, type Origin, type Use } from './graph.js';
+export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
+export { type ReadOptions, readModel } from './io/read.js';
+export { Scratch } from './io/scratch.js';
+export { type ByteSource, FileSource, MemorySource } from './io/source.js';
+export { modelToBytes, type SaveOptions, saveModel } from './io/write.js';
+export { Model, type Pass, tensorProtos } from './model.js';
+export { makeNode, Node, type NodeSpec } from './node.js';
+export type { ModelProto } from './proto/schema.js';
+export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
+export { type Dimension, ValueInfo } from './value-info.js';

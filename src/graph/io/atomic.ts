@@ -1,0 +1,137 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { access, type FileHandle, link, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { ModelError, messageOf } from '../errors.js';
+import { type ByteSource, ConcatSource } from './source.js';
+
+/** Sources are copied in pieces of this size, so that a save needs no memory and can be interrupted. */
+const CHUNK = 8 << 20;
+
+export interface WriteOptions {
+  /** Replace an existing file. Default false: refuse. */
+  readonly overwrite?: boolean | undefined;
+  /** Interrupts the write; what was written so far is removed. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Throws when `path` can not be written: it exists (without `overwrite`), or its directory does not exist or is
+ * read-only. Call it before long work, so that the work is not lost.
+ */
+export async function assertWritable(path: string, options: WriteOptions = {}): Promise<void> {
+  const existing = await stat(path).catch(() => undefined);
+  if (existing?.isDirectory()) throw new ModelError('is a directory; name a file', { file: path });
+  if (existing !== undefined && existing.isFile() && !options.overwrite) {
+    throw new ModelError('exists already; pass --overwrite to replace it', { file: path });
+  }
+  if (existing !== undefined && !existing.isFile()) return;
+  const directory = dirname(path);
+  try {
+    await access(directory, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new ModelError(
+      missing ? 'its directory does not exist; make it first' : 'its directory is not writable',
+      { file: path },
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Writes a file so that its path holds either what it held before or all of the new content: the bytes go to a
+ * file beside it, are synced, and take the name in one step. Devices and pipes are written directly.
+ */
+export async function atomicWrite(path: string, content: ByteSource, options: WriteOptions = {}): Promise<void> {
+  await assertWritable(path, options);
+  const existing = await stat(path).catch(() => undefined);
+  if (existing !== undefined && !existing.isFile()) {
+    const handle = await open(path, 'w');
+    try {
+      await copy(handle, content, path, options.signal);
+    } finally {
+      await handle.close();
+    }
+    return;
+  }
+  const target = existing === undefined ? path : await realpath(path);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx', existing?.mode ?? 0o666);
+    try {
+      await copy(handle, content, path, options.signal);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    options.signal?.throwIfAborted();
+    if (existing === undefined) await linkNew(temporary, target, path);
+    else await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw writeError(error, path, content.length);
+  }
+  await syncDirectory(dirname(target));
+}
+
+/** Gives the file its name, and fails where another process took that name meanwhile. */
+async function linkNew(temporary: string, target: string, path: string): Promise<void> {
+  try {
+    await link(temporary, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
+      throw new ModelError('exists already; pass --overwrite to replace it', { file: path }, { cause: error });
+    }
+    // A file system without hard links.
+    await rename(temporary, target);
+    return;
+  }
+  await rm(temporary);
+}
+
+async function copy(
+  handle: FileHandle,
+  source: ByteSource,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (source instanceof ConcatSource) {
+    for (const part of source.parts) await copy(handle, part, path, signal);
+    return;
+  }
+  for (let offset = 0; offset < source.length; offset += CHUNK) {
+    signal?.throwIfAborted();
+    const bytes = source.read(offset, Math.min(CHUNK, source.length - offset));
+    for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done)).bytesWritten;
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  // Not every platform can open a directory; the rename has happened either way.
+  const handle = await open(directory, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+function writeError(error: unknown, path: string, length: number): unknown {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new ModelError(
+        `no space left: the file needs ${length} bytes; nothing was written`,
+        { file: path },
+        { cause: error },
+      );
+    case 'EFBIG':
+      return new ModelError(`the file system or a limit does not allow ${length} bytes; nothing was written`, {
+        file: path,
+      });
+    case undefined:
+      return error;
+    default:
+      return error instanceof ModelError || (error as Error).name === 'AbortError'
+        ? error
+        : new ModelError(`can not be written: ${messageOf(error)}`, { file: path }, { cause: error });
+  }
+}

@@ -1,0 +1,105 @@
+import { realpathSync } from 'node:fs';
+import { dirname, isAbsolute, resolve, sep } from 'node:path';
+import { ModelError } from '../errors.js';
+import type { TensorProto } from '../proto/schema.js';
+import { type ByteSource, FileSource, RangeSource } from './source.js';
+
+/** The parts of TensorProto.external_data. */
+export interface ExternalLocation {
+  readonly location: string;
+  readonly offset: number;
+  /** Absent: to the end of the file. */
+  readonly length: number | undefined;
+}
+
+export function externalLocation(tensor: TensorProto): ExternalLocation {
+  const entries = new Map((tensor.external_data ?? []).map(({ key, value }) => [key, value ?? '']));
+  const where = { tensor: tensor.name };
+  const location = entries.get('location');
+  if (!location) throw new ModelError('is external, but names no file', where);
+  const number = (key: string): number | undefined => {
+    const text = entries.get(key);
+    if (text === undefined || text === '') return undefined;
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+      throw new ModelError(`its external ${key} '${text}' is not a byte count`, where);
+    }
+    return value;
+  };
+  return { location, offset: number('offset') ?? 0, length: number('length') };
+}
+
+/** Opens the external files of one model, each once. */
+export class ExternalFiles {
+  readonly directory: string;
+  readonly #open = new Map<string, FileSource>();
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /**
+   * The bytes of an external tensor.
+   *
+   * @throws ModelError when the file is missing, too short, or outside of the model's directory
+   *   (an absolute path, one with '..', or a symbolic link that leads out)
+   */
+  source(tensor: TensorProto): ByteSource {
+    const { location, offset, length } = externalLocation(tensor);
+    const where = { tensor: tensor.name };
+    const file = this.#file(location, where);
+    const needed = length ?? Math.max(0, file.length - offset);
+    if (offset + needed > file.length) {
+      throw new ModelError(
+        `its data should be bytes ${offset} to ${offset + needed} of '${location}', but that file has ${file.length}`,
+        where,
+      );
+    }
+    return new RangeSource(file, offset, needed);
+  }
+
+  /** The real path of a location. Throws ModelError when it escapes the model's directory or does not exist. */
+  path(location: string, where: { tensor?: string | undefined } = {}): string {
+    checkLocation(location, where);
+    let path: string;
+    try {
+      path = realpathSync(resolve(this.directory, location));
+    } catch (error) {
+      throw new ModelError(
+        `its data is in '${location}', which is not in ${this.directory}; put that file beside the model`,
+        where,
+        { cause: error },
+      );
+    }
+    const home = realpathSync(this.directory);
+    if (!path.startsWith(home.endsWith(sep) ? home : home + sep)) {
+      throw new ModelError(
+        `its external file '${location}' is a link that leads out of the model's directory, and is not followed`,
+        where,
+      );
+    }
+    return path;
+  }
+
+  #file(location: string, where: { tensor?: string | undefined }): FileSource {
+    let file = this.#open.get(location);
+    if (file === undefined) {
+      file = new FileSource(this.path(location, where));
+      this.#open.set(location, file);
+    }
+    return file;
+  }
+}
+
+/** Throws ModelError for a location that is absolute or climbs out of the model's directory. */
+export function checkLocation(location: string, where: { tensor?: string | undefined } = {}): void {
+  const isOutside =
+    isAbsolute(location) || /^[a-zA-Z]:/.test(location) || location.split(/[\\/]/).includes('..') || location.includes('\0');
+  if (isOutside) {
+    throw new ModelError(`its external file '${location}' is outside of the model's directory, and is not read`, where);
+  }
+}
+
+export function externalDirectory(modelPath: string): string {
+  return dirname(resolve(modelPath));
+}

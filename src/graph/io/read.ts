@@ -1,0 +1,54 @@
+import { ModelError, messageOf } from '../errors.js';
+import { Model, tensorProtos } from '../model.js';
+import { decodeMessage, toNumber } from '../proto/codec.js';
+import type { ModelProto } from '../proto/schema.js';
+import { bindExternal } from '../tensor.js';
+import { ExternalFiles, externalDirectory } from './external.js';
+import { bindPayloads } from './payload.js';
+import { scanModel } from './scan.js';
+import { type ByteSource, FileSource, MemorySource } from './source.js';
+
+export interface ReadOptions {
+  /** Where external data is, for a model that is read from bytes. */
+  readonly directory?: string;
+}
+
+/**
+ * Reads a model from a file or from bytes. Weights stay where they are until they are asked for, so memory grows
+ * with the graph and not with the file. Nothing that the file holds is lost, known or not.
+ *
+ * @throws ModelError when the file is missing, truncated, or not an ONNX model
+ * @example
+ * const model = await readModel('resnet50.onnx');
+ */
+export async function readModel(input: string | Uint8Array, options: ReadOptions = {}): Promise<Model> {
+  const path = typeof input === 'string' ? input : undefined;
+  try {
+    const source = typeof input === 'string' ? new FileSource(input) : new MemorySource(input);
+    const directory = options.directory ?? (path === undefined ? undefined : externalDirectory(path));
+    return new Model(decodeModel(source, directory), path);
+  } catch (error) {
+    if (error instanceof ModelError && error.where.file !== undefined) throw error;
+    const what = error instanceof ModelError ? messageOf(error) : `not an ONNX model (${messageOf(error)})`;
+    throw new ModelError(what, { file: path ?? 'model' }, { cause: error });
+  }
+}
+
+function decodeModel(source: ByteSource, directory: string | undefined): ModelProto {
+  if (source.length === 0) throw new ModelError('is empty, not an ONNX model');
+  const { bytes, payloads } = scanModel(source);
+  const proto = decodeMessage('ModelProto', bytes);
+  const files = directory === undefined ? undefined : new ExternalFiles(directory);
+  for (const tensor of tensorProtos(proto)) {
+    bindPayloads(tensor, payloads);
+    if (tensor.data_location === 1 && files !== undefined) bindExternal(tensor, () => files.source(tensor));
+  }
+  const irVersion = toNumber(proto.ir_version);
+  if (irVersion <= 0 || proto.graph === undefined) {
+    throw new ModelError(`not an ONNX model: it has no ${proto.graph === undefined ? 'graph' : 'ir_version'}`);
+  }
+  if (irVersion >= 3 && (proto.opset_import ?? []).length === 0) {
+    throw new ModelError('it imports no operator set; the file is truncated or was written by a faulty exporter');
+  }
+  return proto;
+}

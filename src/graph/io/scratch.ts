@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ModelError, messageOf } from '../errors.js';
+import { type ByteSource, MemorySource } from './source.js';
+
+/** Smaller pieces stay in memory. */
+const SPILL_FROM = 1 << 20;
+
+/**
+ * A temporary file for large new weights, so that a pass over a model of many gigabytes needs the memory of
+ * one weight. The file has no name in the file system while it is open, so it vanishes with the process
+ * (on Windows, where an open file can not be unlinked, on dispose).
+ */
+export class Scratch implements Disposable {
+  readonly directory: string;
+  #descriptor: number | undefined;
+  #path: string | undefined;
+  #end = 0;
+
+  constructor(directory: string = tmpdir()) {
+    this.directory = directory;
+  }
+
+  /** Keeps bytes; large ones in the file. The array must not be changed afterwards. */
+  put(bytes: Uint8Array): ByteSource {
+    if (bytes.length < SPILL_FROM) return new MemorySource(bytes);
+    const writer = this.writer(bytes.length);
+    writer.write(bytes);
+    return writer.finish();
+  }
+
+  /** For bytes that come in pieces. */
+  writer(length: number): { write(bytes: Uint8Array): void; finish(): ByteSource } {
+    const descriptor = this.#open();
+    const start = this.#end;
+    this.#end += length;
+    let position = start;
+    return {
+      write: (bytes) => {
+        if (position + bytes.length > start + length) throw new RangeError('more bytes than were announced');
+        try {
+          for (let done = 0; done < bytes.length; ) {
+            const count = Math.min(bytes.length - done, 2 ** 30);
+            done += writeSync(descriptor, bytes, done, count, position + done);
+          }
+        } catch (error) {
+          throw new ModelError(
+            `no temporary file could be written: ${messageOf(error)}; set TMPDIR to a directory with room`,
+            { file: this.directory },
+            { cause: error },
+          );
+        }
+        position += bytes.length;
+      },
+      finish: () => {
+        if (position !== start + length) throw new RangeError('fewer bytes than were announced');
+        return new ScratchSource(this, descriptor, start, length);
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#descriptor === undefined) return;
+    closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+    if (this.#path !== undefined) unlinkSync(this.#path);
+  }
+
+  #open(): number {
+    if (this.#descriptor !== undefined) return this.#descriptor;
+    const path = join(this.directory, `onnx-overparam-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    try {
+      this.#descriptor = openSync(path, 'wx+', 0o600);
+    } catch (error) {
+      throw new ModelError(
+        `no temporary file could be made: ${messageOf(error)}; set TMPDIR to a directory with room`,
+        { file: this.directory },
+        { cause: error },
+      );
+    }
+    try {
+      unlinkSync(path);
+    } catch {
+      this.#path = path;
+    }
+    return this.#descriptor;
+  }
+}
+
+class ScratchSource implements ByteSource {
+  readonly length: number;
+  /** Held so that the file lives as long as what is read from it. */
+  readonly scratch: Scratch;
+  readonly #descriptor: number;
+  readonly #start: number;
+
+  constructor(scratch: Scratch, descriptor: number, start: number, length: number) {
+    this.scratch = scratch;
+    this.#descriptor = descriptor;
+    this.#start = start;
+    this.length = length;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      const count = readSync(
+        this.#descriptor,
+        bytes,
+        done,
+        Math.min(length - done, 2 ** 30),
+        this.#start + offset + done,
+      );
+      if (count === 0) throw new ModelError('the temporary file ended early', { file: this.scratch.directory });
+      done += count;
+    }
+    return bytes;
+  }
+}

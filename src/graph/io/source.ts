@@ -1,0 +1,139 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { ModelError, messageOf } from '../errors.js';
+
+/** Bytes that can be read by range. */
+export interface ByteSource {
+  readonly length: number;
+  /** Exactly `length` bytes from `offset`. Throws ModelError when they are not there. */
+  read(offset: number, length: number): Uint8Array;
+}
+
+export class MemorySource implements ByteSource {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this, offset, length, 'memory');
+    return this.#bytes.subarray(offset, offset + length);
+  }
+}
+
+const openDescriptors = new FinalizationRegistry<number>((descriptor) => {
+  try {
+    closeSync(descriptor);
+  } catch {
+    // It was closed explicitly.
+  }
+});
+
+/**
+ * A file, read by range through one descriptor that stays open: a save that replaces the path by another
+ * file (see atomicWrite) does not disturb a model that still reads from the old one.
+ */
+export class FileSource implements ByteSource {
+  readonly path: string;
+  readonly length: number;
+  readonly #descriptor: number;
+  readonly #modified: number;
+
+  constructor(path: string) {
+    this.path = path;
+    try {
+      this.#descriptor = openSync(path, 'r');
+    } catch (error) {
+      throw new ModelError(openErrorText(error), { file: path }, { cause: error });
+    }
+    openDescriptors.register(this, this.#descriptor);
+    const status = fstatSync(this.#descriptor);
+    if (status.isDirectory()) throw new ModelError('is a directory, not a file', { file: path });
+    this.length = status.size;
+    this.#modified = status.mtimeMs;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this, offset, length, this.path);
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      // One read takes at most 2^31 - 1 bytes.
+      const count = readSync(this.#descriptor, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+      if (count === 0) {
+        throw new ModelError('the file became shorter while it was being read', { file: this.path });
+      }
+      done += count;
+    }
+    if (fstatSync(this.#descriptor).mtimeMs !== this.#modified) {
+      throw new ModelError('the file was changed while the model was in use; read it again', { file: this.path });
+    }
+    return bytes;
+  }
+}
+
+/** A range of another source. */
+export class RangeSource implements ByteSource {
+  readonly base: ByteSource;
+  readonly offset: number;
+  readonly length: number;
+
+  constructor(base: ByteSource, offset: number, length: number) {
+    this.base = base;
+    this.offset = offset;
+    this.length = length;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this, offset, length, 'range');
+    return this.base.read(this.offset + offset, length);
+  }
+}
+
+/** Several sources, one after the other. */
+export class ConcatSource implements ByteSource {
+  readonly parts: readonly ByteSource[];
+  readonly length: number;
+
+  constructor(parts: readonly ByteSource[]) {
+    this.parts = parts;
+    this.length = parts.reduce((sum, part) => sum + part.length, 0);
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this, offset, length, 'parts');
+    const bytes = new Uint8Array(length);
+    let position = 0;
+    for (const part of this.parts) {
+      const from = Math.max(offset, position);
+      const to = Math.min(offset + length, position + part.length);
+      if (from < to) bytes.set(part.read(from - position, to - from), from - offset);
+      position += part.length;
+    }
+    return bytes;
+  }
+}
+
+function checkRange(source: ByteSource, offset: number, length: number, what: string): void {
+  if (offset < 0 || length < 0 || offset + length > source.length) {
+    throw new ModelError(`bytes ${offset} to ${offset + length} were asked for, but there are ${source.length}`, {
+      file: what,
+    });
+  }
+}
+
+function openErrorText(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'ENOENT':
+      return 'no such file';
+    case 'EACCES':
+      return 'permission denied';
+    case 'EISDIR':
+      return 'is a directory, not a file';
+    default:
+      return messageOf(error);
+  }
+}

@@ -1,0 +1,65 @@
+import protobuf from 'protobufjs';
+import { type Int64, type Message, type MessageName, SCHEMA } from './schema.js';
+
+const root = protobuf.Root.fromJSON({
+  nested: Object.fromEntries(
+    Object.entries(SCHEMA).map(([message, fields]) => [
+      message,
+      {
+        // Explicit presence and unpacked repeated fields, as ONNX has them (protobufjs defaults to proto3).
+        edition: 'proto2',
+        // A name that is not UTF-8 would be decoded lossily: refuse it instead.
+        options: { features: { utf8_validation: 'VERIFY' } },
+        fields: Object.fromEntries(
+          Object.entries(fields as Record<string, readonly [number, string, string?]>).map(
+            ([name, [id, type, label]]) => [name, { id, type, ...(label === 'repeated' && { rule: 'repeated' }) }],
+          ),
+        ),
+      },
+    ]),
+  ),
+} as protobuf.INamespace);
+
+/** Decodes a message and keeps the fields that the schema does not know. Throws on malformed bytes. */
+export function decodeMessage<M extends MessageName>(name: M, bytes: Uint8Array): Message<M> {
+  const reader = protobuf.Reader.create(bytes);
+  reader.discardUnknown = false;
+  return root.lookupType(name).decode(reader) as Message<M>;
+}
+
+/** Encodes a message in field order, unknown fields last. */
+export function encodeMessage<M extends MessageName>(name: M, message: Message<M>): Uint8Array {
+  return root.lookupType(name).encode(message).finish();
+}
+
+/** A message with the given fields set. */
+export function createMessage<M extends MessageName>(name: M, fields: Message<M>): Message<M> {
+  return root.lookupType(name).create(fields) as Message<M>;
+}
+
+/** The fields that the schema does not know, as they stood in the file. */
+export function unknownFields(message: object): readonly Uint8Array[] {
+  return (message as { $unknowns?: Uint8Array[] }).$unknowns ?? [];
+}
+
+export function toBigInt(value: Int64 | undefined): bigint {
+  if (value === undefined) return 0n;
+  return typeof value === 'number' ? BigInt(value) : value.toBigInt();
+}
+
+/** An int64 as a number. Throws RangeError beyond 2^53. */
+export function toNumber(value: Int64 | undefined): number {
+  if (value === undefined) return 0;
+  const number = typeof value === 'number' ? value : value.toNumber();
+  if (!Number.isSafeInteger(number)) throw new RangeError(`${value} is not a safe integer`);
+  return number;
+}
+
+export function fromBigInt(value: bigint | number): Int64 {
+  const bits = BigInt.asUintN(64, BigInt(value));
+  return protobuf.util.LongBits.from({
+    low: Number(bits & 0xffffffffn) | 0,
+    high: Number(bits >> 32n) | 0,
+    unsigned: false,
+  }).toLong(false) as unknown as Int64;
+}

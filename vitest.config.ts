@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // onnxruntime uses every core by itself; more than two test processes only contend.
+    maxWorkers: 2,
+  },
+});
