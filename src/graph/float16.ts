@@ -81,3 +81,21 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
   }
   return out;
 }
+
+/**
+ * float64 values as float32, rounded so that rounding once more, to a 16-bit type, gives what rounding the float64
+ * directly would: what float32 can not hold goes to the neighbour with an odd last bit (Boldo and Melquiond 2008).
+ */
+export function roundToOdd(values: Float32Array | Float64Array): Float32Array {
+  if (values instanceof Float32Array) return values;
+  const out = new Float32Array(values);
+  const bits = new Uint32Array(out.buffer);
+  for (let i = 0; i < values.length; i += 1) {
+    const [exact, rounded] = [values[i] as number, out[i] as number];
+    if (rounded === exact || Number.isNaN(exact)) continue;
+    // The bits of a float32 order its magnitudes: one less is the next towards zero.
+    const towardsZero = (bits[i] as number) - (Math.abs(rounded) > Math.abs(exact) ? 1 : 0);
+    bits[i] = towardsZero | 1;
+  }
+  return out;
+}

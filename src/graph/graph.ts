@@ -3,9 +3,10 @@ import { ModelError } from './errors.js';
 import type { Model } from './model.js';
 import { makeNode, Node, type NodeSpec } from './node.js';
 import { createMessage } from './proto/codec.js';
-import type { FunctionProto, GraphProto, NodeProto } from './proto/schema.js';
+import type { FunctionProto, GraphProto, NodeProto, TensorProto } from './proto/schema.js';
 import { Tensor } from './tensor.js';
 import { ValueInfo } from './value-info.js';
+import { subgraphsOf, valuesMadeBelow, valuesRead } from './values.js';
 
 /** One place where a value is read. */
 export interface Use {
@@ -39,6 +40,8 @@ interface Index {
   readonly sparse: ReadonlySet<string>;
   readonly inputs: ReadonlySet<string>;
   readonly outputs: ReadonlySet<string>;
+  /** The graphs of this graph's nodes. */
+  readonly subgraphs: readonly Graph[];
 }
 
 /**
@@ -136,10 +139,25 @@ export class Graph {
     for (const node of this.nodes) for (const graph of node.subgraphs) yield* graph.walk();
   }
 
+  /** Every name of a value or node in this graph and below. */
+  *names(): Generator<string> {
+    for (const graph of this.walk()) {
+      for (const node of graph.nodes) {
+        yield node.name;
+        yield* node.inputs;
+        yield* node.outputs;
+      }
+      yield* graph.initializers.keys();
+      yield* graph.sparseInitializers;
+      for (const value of [...graph.inputs, ...graph.outputs, ...graph.valueInfo]) yield value.name;
+    }
+  }
+
   /** The wrapper of a subgraph; the same object each time. */
   subgraphOf(proto: GraphProto, owner: Node): Graph {
     let graph = this.#subgraphs.get(proto);
-    if (graph === undefined) {
+    // A node that was made from another holds the same protos.
+    if (graph === undefined || graph.owner !== owner) {
       graph = new Graph(this.model, proto, 'graph', owner);
       this.#subgraphs.set(proto, graph);
     }
@@ -168,6 +186,7 @@ export class Graph {
     const removed = new Set(removeNodes.map((node) => node.proto));
     const list = this.proto.node ?? [];
     const inserted = insertNodes.map(makeNode);
+    for (const tensor of setInitializers) ValueInfo.tensor(tensor.name, tensor.dataType, tensor.shape);
     const keptBefore = list.slice(0, position).filter((proto) => !removed.has(proto));
     const keptAfter = list.slice(position).filter((proto) => !removed.has(proto));
     this.proto.node = [...keptBefore, ...inserted, ...keptAfter];
@@ -177,7 +196,11 @@ export class Graph {
     this.#removeInitializers(new Set(removeInitializers));
     for (const tensor of setInitializers) this.#setInitializer(tensor);
     this.touch();
-    for (const name of setInitializers) this.model.claim(name.name);
+    for (const tensor of setInitializers) this.model.claim(tensor.name);
+    for (const proto of inserted) {
+      for (const name of [proto.name ?? '', ...(proto.output ?? [])]) this.model.claim(name);
+      for (const graph of this.#wrap(proto).subgraphs) for (const name of graph.names()) this.model.claim(name);
+    }
     return inserted.map((proto) => this.#wrap(proto));
   }
 
@@ -211,6 +234,8 @@ export class Graph {
       );
     }
     const uses = [...this.uses(from)];
+    if (uses.length === 0 && this.resolve(from) === undefined) throw this.#error(`no value is named '${from}'`);
+    if (uses.length === 0 || from === to) return;
     for (const use of uses) {
       if (use.index < 0) throw this.#error(`'${from}' is an output of a subgraph of node '${use.node.label}'`);
     }
@@ -223,6 +248,7 @@ export class Graph {
   setInput(node: Node, index: number, value: string): void {
     this.#checkOwn(node);
     if (index < 0 || index >= node.inputs.length) throw this.#error(`node '${node.label}' has no input ${index}`);
+    if (node.inputs[index] === value) return;
     if (value !== '') this.#checkOrder(value, [{ node, index }]);
     this.#putInput(node, index, value);
     this.touch();
@@ -241,7 +267,12 @@ export class Graph {
         throw this.#error(`'${from}' is an input or output of the model, a name that its callers use`);
       }
     }
+    this.#checkTraining(from);
     const uses = [...this.uses(from)];
+    for (const { node } of [...uses, ...(origin.kind === 'node' ? [origin] : [])]) {
+      const specs = (node.proto.device_configurations ?? []).flatMap((device) => device.sharding_spec ?? []);
+      for (const spec of specs) if (spec.tensor_name === from) spec.tensor_name = to;
+    }
     for (const use of uses) {
       if (use.index >= 0) use.node.graph.#putInput(use.node, use.index, to);
       else {
@@ -260,7 +291,10 @@ export class Graph {
         for (const entry of list ?? []) if (entry.name === from) entry.name = to;
       }
       for (const sparse of proto.sparse_initializer ?? []) if (sparse.values?.name === from) sparse.values.name = to;
-      for (const note of proto.quantization_annotation ?? []) if (note.tensor_name === from) note.tensor_name = to;
+      for (const note of proto.quantization_annotation ?? []) {
+        if (note.tensor_name === from) note.tensor_name = to;
+        for (const entry of note.quant_parameter_tensor_names ?? []) if (entry.value === from) entry.value = to;
+      }
     } else {
       const proto = this.proto as FunctionProto;
       if (proto.input) proto.input = proto.input.map((input) => (input === from ? to : input));
@@ -274,23 +308,32 @@ export class Graph {
   renameNode(node: Node, name: string): void {
     this.#checkOwn(node);
     if (node.name === name) return;
-    if (this.nodes.some((other) => other.name === name)) throw this.#error(`a node is already named '${name}'`);
+    if (name !== '' && this.nodes.some((other) => other.name === name)) {
+      throw this.#error(`a node is already named '${name}'; take one from model.freshName('${name}')`);
+    }
     node.proto.name = name;
+    this.model.claim(name);
     this.touch();
   }
 
   setAttribute(node: Node, name: string, value: AttributeValue | undefined): void {
     this.#checkOwn(node);
-    const others = (node.proto.attribute ?? []).filter((attribute) => attribute.name !== name);
-    node.proto.attribute = value === undefined ? others : [...others, makeAttribute(name, value)];
+    const made = value === undefined ? [] : [makeAttribute(name, value)];
+    const list = node.proto.attribute ?? [];
+    const at = list.findIndex((attribute) => attribute.name === name);
+    if (at < 0 && made.length === 0) return;
+    if (value !== undefined && 'graph' in value) this.#checkSubgraphs({ attribute: made }, this.#positionOf(node));
+    node.proto.attribute = at < 0 ? [...list, ...made] : list.toSpliced(at, 1, ...made);
     this.touch();
   }
 
   setMetadata(node: Node, key: string, value: string | undefined): void {
     this.#checkOwn(node);
-    const others = (node.proto.metadata_props ?? []).filter((entry) => entry.key !== key);
-    node.proto.metadata_props =
-      value === undefined ? others : [...others, createMessage('StringStringEntryProto', { key, value })];
+    const made = value === undefined ? [] : [createMessage('StringStringEntryProto', { key, value })];
+    const list = node.proto.metadata_props ?? [];
+    const at = list.findIndex((entry) => entry.key === key);
+    if ((list[at]?.value ?? undefined) === value) return;
+    node.proto.metadata_props = at < 0 ? [...list, ...made] : list.toSpliced(at, 1, ...made);
     this.touch();
   }
 
@@ -332,7 +375,9 @@ export class Graph {
         const taken =
           (producer !== undefined && !removed.has(producer)) ||
           (this.initializers.has(output) && !removeInitializers.includes(output)) ||
-          (this.isInput(output) && producer === undefined && !this.initializers.has(output));
+          (this.isInput(output) && producer === undefined && !this.initializers.has(output)) ||
+          this.sparseInitializers.has(output) ||
+          this.#isNamedAround(output, removed);
         if (taken) {
           throw this.#error(
             `'${output}' exists already; include its producer in removeNodes, or take a name from model.freshName('${output}')`,
@@ -345,6 +390,11 @@ export class Graph {
       if (tensor.name === '') throw this.#error('an initializer needs a name');
       if (made.has(tensor.name) || (producer !== undefined && !removed.has(producer))) {
         throw this.#error(`'${tensor.name}' is made by a node; remove that node or take model.freshName`);
+      }
+      if (!this.initializers.has(tensor.name)) {
+        if (this.sparseInitializers.has(tensor.name) || this.#isNamedAround(tensor.name, removed)) {
+          throw this.#error(`'${tensor.name}' exists already; take a name from model.freshName('${tensor.name}')`);
+        }
       }
     }
     const set = new Set(setInitializers.map((tensor) => tensor.name));
@@ -366,10 +416,15 @@ export class Graph {
       if (this.isOutput(value)) {
         throw this.#error(`'${value}' is an output of the graph; make it again in insertNodes`);
       }
+      this.#checkTraining(value);
     }
 
     for (const [index, spec] of insertNodes.entries()) {
-      for (const input of spec.inputs) {
+      const hasGraphs =
+        Object.values(spec.attributes ?? {}).some((value) => 'graph' in value) ||
+        (spec.attributeProtos ?? []).some((attribute) => attribute.g || attribute.graphs?.length);
+      if (hasGraphs) this.#checkSubgraphNames(makeNode(spec), (name) => made.has(name) || set.has(name), lost);
+      for (const input of hasGraphs ? valuesRead(makeNode(spec)) : spec.inputs) {
         if (input === '' || set.has(input)) continue;
         const at = made.get(input);
         if (at !== undefined) {
@@ -378,9 +433,10 @@ export class Graph {
         }
         const origin = lost.has(input) ? undefined : this.resolve(input);
         if (origin === undefined) throw this.#error(`an inserted node reads '${input}', which nothing makes`);
-        if (origin.kind === 'node' && origin.graph === this && this.#positionOf(origin.node) >= position) {
+        if (this.#isMadeBehind(origin, position)) {
+          const maker = origin.kind === 'node' ? origin.node.label : '';
           throw this.#error(
-            `an inserted node would stand before '${origin.node.label}', whose '${input}' it reads; name a later node in before`,
+            `an inserted node would stand before '${maker}', whose '${input}' it reads; name a later node in before`,
           );
         }
       }
@@ -395,6 +451,47 @@ export class Graph {
       }
     }
     return position;
+  }
+
+  /** True for a value of a node that stands at `position` of this graph or later, or beside or behind its owner. */
+  #isMadeBehind(origin: Origin, position: number): boolean {
+    if (origin.kind !== 'node') return false;
+    if (origin.graph === this) return this.#positionOf(origin.node) >= position;
+    if (this.owner === undefined) return false;
+    return origin.graph.#positionOf(origin.node) >= origin.graph.#positionOf(origin.graph.#ownNode(this.owner));
+  }
+
+  /** Throws where a new subgraph at `position` reads what is not made by then, or makes what is made already. */
+  #checkSubgraphs(node: NodeProto, position: number): void {
+    this.#checkSubgraphNames(node, () => false, new Set());
+    for (const value of valuesRead(node)) {
+      const origin = this.resolve(value);
+      if (origin === undefined) throw this.#error(`the new subgraph reads '${value}', which nothing makes`);
+      if (this.#isMadeBehind(origin, position)) throw this.#error(`the new subgraph reads '${value}', which is made behind it`);
+    }
+  }
+
+  #checkSubgraphNames(node: NodeProto, isNew: (name: string) => boolean, lost: ReadonlySet<string>): void {
+    for (const graph of subgraphsOf(node)) {
+      for (const name of valuesMadeBelow(graph)) {
+        if (isNew(name) || (!lost.has(name) && this.resolve(name) !== undefined)) {
+          throw this.#error(`a new subgraph makes '${name}', which exists already; take a name from model.freshName('${name}')`);
+        }
+      }
+    }
+  }
+
+  /** Throws where training_info, whose graphs and bindings name values of the main graph, needs a value. */
+  #checkTraining(value: string): void {
+    if (this !== this.model.graph) return;
+    const infos = this.model.proto.training_info ?? [];
+    const isBound = infos.some((info) =>
+      [...(info.initialization_binding ?? []), ...(info.update_binding ?? [])].some(({ key }) => key === value),
+    );
+    const isRead = (graph: Graph): boolean => graph.resolve(value) === undefined && graph.uses(value).length > 0;
+    if (isBound || this.model.trainingGraphs.some(isRead)) {
+      throw this.#error(`'${value}' is a name that the model's training_info uses; remove training_info first`);
+    }
   }
 
   /** Throws unless `value` is made before each of its would-be readers. */
@@ -425,11 +522,21 @@ export class Graph {
     return false;
   }
 
-  #isNamedBelow(name: string): boolean {
-    for (const graph of this.walk()) {
-      if (graph !== this && (graph.producer(name) || graph.initializers.has(name) || graph.isInput(name))) return true;
-    }
-    return false;
+  #isNamedBelow(name: string, apart?: ReadonlySet<Node>): boolean {
+    return this.#indexed.subgraphs.some(
+      (graph) =>
+        (graph.owner === undefined || !apart?.has(graph.owner)) && (graph.#hasOwn(name) || graph.#isNamedBelow(name)),
+    );
+  }
+
+  /** True for a name of an outer graph, or of one below that is not in the nodes `apart`. */
+  #isNamedAround(name: string, apart: ReadonlySet<Node>): boolean {
+    return this.parent?.resolve(name) !== undefined || this.#isNamedBelow(name, apart);
+  }
+
+  #hasOwn(name: string): boolean {
+    const { producers, initializers, sparse, inputs } = this.#indexed;
+    return producers.has(name) || initializers.has(name) || sparse.has(name) || inputs.has(name);
   }
 
   #checkOwn(node: Node): void {
@@ -478,10 +585,12 @@ export class Graph {
       if (list === undefined) uses.set(value, [use]);
       else list.push(use);
     };
+    const subgraphs: Graph[] = [];
     for (const node of this.nodes) {
       for (const output of node.outputs) if (output !== '' && !producers.has(output)) producers.set(output, node);
       for (const [index, input] of node.inputs.entries()) if (input !== '') addUse(input, { node, index });
       for (const graph of node.subgraphs) {
+        subgraphs.push(graph);
         for (const [value, inner] of graph.#freeUses()) for (const use of inner) addUse(value, use);
       }
     }
@@ -495,17 +604,16 @@ export class Graph {
       sparse: new Set((proto.sparse_initializer ?? []).map((sparse) => sparse.values?.name ?? '')),
       inputs: new Set(this.inputs.map((input) => input.name)),
       outputs: new Set(this.outputs.map((output) => output.name)),
+      subgraphs,
     };
   }
 
   /** Uses, in this subgraph, of values of the graphs around it. */
   *#freeUses(): Generator<[string, readonly Use[]]> {
     const index = this.#indexed;
-    const isOwn = (value: string): boolean =>
-      index.producers.has(value) || index.initializers.has(value) || index.inputs.has(value) || index.sparse.has(value);
-    for (const [value, uses] of index.uses) if (!isOwn(value)) yield [value, uses];
+    for (const [value, uses] of index.uses) if (!this.#hasOwn(value)) yield [value, uses];
     for (const value of index.outputs) {
-      if (!isOwn(value) && this.owner !== undefined) yield [value, [{ node: this.owner, index: -1 }]];
+      if (!this.#hasOwn(value) && this.owner !== undefined) yield [value, [{ node: this.owner, index: -1 }]];
     }
   }
 
@@ -544,11 +652,17 @@ export class Graph {
     const proto = this.proto as GraphProto;
     const list = proto.initializer ?? [];
     const at = list.findIndex((entry) => entry.name === tensor.name);
+    const typeOf = ({ data_type, dims }: TensorProto): string => `${data_type}[${(dims ?? []).join(',')}]`;
+    const isSameType = at >= 0 && typeOf(list[at] ?? {}) === typeOf(tensor.proto);
     if (at >= 0) list[at] = tensor.proto;
     else proto.initializer = [...list, tensor.proto];
-    if (this.model.irVersion < 4 && this === this.model.graph) {
-      const inputs = (proto.input ?? []).filter((input) => input.name !== tensor.name);
-      proto.input = [...inputs, ValueInfo.tensor(tensor.name, tensor.dataType, tensor.shape).proto];
+    if (!isSameType && proto.value_info) {
+      proto.value_info = proto.value_info.filter((entry) => entry.name !== tensor.name);
     }
+    const listed = (proto.input ?? []).find((input) => input.name === tensor.name);
+    const info = ValueInfo.tensor(tensor.name, tensor.dataType, tensor.shape).proto;
+    if (listed === undefined) {
+      if (this.model.irVersion < 4 && this === this.model.graph) proto.input = [...(proto.input ?? []), info];
+    } else if (!isSameType && info.type) listed.type = info.type;
   }
 }

@@ -115,13 +115,8 @@ export class Model {
   #allNames(): Set<string> {
     if (this.#names === undefined) {
       const names = new Set<string>();
-      for (const graph of this.graphs()) {
-        for (const node of graph.nodes) {
-          names.add(node.name);
-          for (const value of [...node.inputs, ...node.outputs]) names.add(value);
-        }
-        for (const name of graph.initializers.keys()) names.add(name);
-        for (const value of [...graph.inputs, ...graph.outputs]) names.add(value.name);
+      for (const graph of [this.graph, ...this.functions, ...this.trainingGraphs]) {
+        for (const name of graph.names()) names.add(name);
       }
       this.#names = names;
     }
@@ -146,7 +141,8 @@ export function* tensorProtos(model: ModelProto): Generator<TensorProto> {
   }
 }
 
-function* inGraph(graph: GraphProto): Generator<TensorProto> {
+/** Every tensor of a graph and of the graphs below it. */
+export function* inGraph(graph: GraphProto): Generator<TensorProto> {
   yield* graph.initializer ?? [];
   for (const sparse of graph.sparse_initializer ?? []) yield* inSparse(sparse);
   yield* inNodes(graph.node ?? []);

@@ -1,7 +1,7 @@
 import { Attributes, type AttributeValue, makeAttribute } from './attribute.js';
 import type { Graph } from './graph.js';
-import { createMessage } from './proto/codec.js';
-import type { GraphProto, NodeProto } from './proto/schema.js';
+import { copyUnknownFields, createMessage } from './proto/codec.js';
+import type { AttributeProto, GraphProto, NodeProto } from './proto/schema.js';
 
 /** What a new node is made of. */
 export interface NodeSpec {
@@ -11,23 +11,45 @@ export interface NodeSpec {
   readonly name?: string;
   readonly domain?: string;
   readonly attributes?: Readonly<Record<string, AttributeValue>>;
+  /** Attributes taken over from another node as they are. */
+  readonly attributeProtos?: readonly AttributeProto[];
+  /** A node whose other fields (overload, device configuration, unknown ones …) are taken over. */
+  readonly template?: NodeProto;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly docString?: string;
 }
 
 export function makeNode(spec: NodeSpec): NodeProto {
-  return createMessage('NodeProto', {
+  const node = createMessage('NodeProto', {
+    ...spec.template,
     input: [...spec.inputs],
     output: [...spec.outputs],
     ...(spec.name !== undefined && { name: spec.name }),
     op_type: spec.opType,
     ...(spec.domain ? { domain: spec.domain } : {}),
-    attribute: Object.entries(spec.attributes ?? {}).map(([name, value]) => makeAttribute(name, value)),
+    attribute: [
+      ...(spec.attributeProtos ?? []),
+      ...Object.entries(spec.attributes ?? {}).map(([name, value]) => makeAttribute(name, value)),
+    ],
     ...(spec.docString !== undefined && { doc_string: spec.docString }),
     metadata_props: Object.entries(spec.metadata ?? {}).map(([key, value]) =>
       createMessage('StringStringEntryProto', { key, value }),
     ),
   });
+  if (spec.template) copyUnknownFields(spec.template, node);
+  return node;
+}
+
+/** The spec that makes a node like another. */
+export function specOf(proto: NodeProto): NodeSpec {
+  return {
+    template: proto,
+    opType: proto.op_type ?? '',
+    inputs: proto.input ?? [],
+    outputs: proto.output ?? [],
+    attributeProtos: proto.attribute ?? [],
+    metadata: Object.fromEntries((proto.metadata_props ?? []).map(({ key, value }) => [key ?? '', value ?? ''])),
+  };
 }
 
 /** A node of a graph or function. Read it here; change it through its graph's edit methods. */

@@ -5,10 +5,11 @@ import {
   float16ToFloat32,
   float32ToBfloat16,
   float32ToFloat16,
+  roundToOdd,
 } from './float16.js';
 import { type Payload, payloadsOf, setPayloads } from './io/payload.js';
 import { type ByteSource, MemorySource } from './io/source.js';
-import { createMessage, fromBigInt, toNumber } from './proto/codec.js';
+import { copyUnknownFields, createMessage, fromBigInt, toNumber } from './proto/codec.js';
 import type { TensorProto } from './proto/schema.js';
 
 /** The typed array that holds the elements of each type as they are stored; sub-byte types stay packed. */
@@ -140,7 +141,11 @@ export class Tensor {
   }
 
   get shape(): readonly number[] {
-    return (this.proto.dims ?? []).map(toNumber);
+    try {
+      return (this.proto.dims ?? []).map(toNumber);
+    } catch (error) {
+      throw new ModelError(`its shape [${this.proto.dims?.join(', ')}] is impossible`, { tensor: this.name }, { cause: error });
+    }
   }
 
   /** Number of elements; 1 for a scalar. */
@@ -191,6 +196,11 @@ export class Tensor {
     const type = this.dataType;
     const bits = DATA_TYPES[type].bits;
     if (bits < 8) throw new ModelError(`elements of ${type} can not be read by range`, { tensor: this.name });
+    if (start < 0 || count < 0 || start + count > this.size) {
+      throw new ModelError(`elements ${start} to ${start + count} were asked for, but it has ${this.size}`, {
+        tensor: this.name,
+      });
+    }
     const source = this.rawSource;
     const [from, length] = [(start * bits) / 8, (count * bits) / 8];
     if (source === undefined) return asArray(type, this.#decodeTyped().slice(from, from + length));
@@ -220,6 +230,7 @@ export class Tensor {
   renamed(name: string): Tensor {
     const { payload_ids: _ids, ...fields } = this.proto;
     const proto = createMessage('TensorProto', { ...fields, name });
+    copyUnknownFields(this.proto, proto);
     setPayloads(proto, [...payloadsOf(this.proto).values()]);
     const open = external.get(this.proto);
     if (open !== undefined) external.set(proto, open);
@@ -256,7 +267,8 @@ export class Tensor {
 
   #payload(): Payload | undefined {
     const all = [...payloadsOf(this.proto).values()];
-    return all.find((payload) => payload.field === 'raw_data') ?? all.find((payload) => payload.source.length > 0);
+    // Some exporters write an empty raw_data beside the typed field that holds the elements.
+    return all.find((payload) => payload.source.length > 0) ?? all.find((payload) => payload.field === 'raw_data');
   }
 
   #checkLength(length: number): void {
@@ -331,7 +343,7 @@ export function asArray<T extends DataType>(type: T, bytes: Uint8Array): NativeA
     new (buffer: ArrayBufferLike, offset: number, length: number): NativeArrays[T];
   };
   const width = constructor.BYTES_PER_ELEMENT;
-  const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes);
   return new constructor(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / width));
 }
 
@@ -355,8 +367,8 @@ export function narrow<T extends FloatType>(type: T, values: Float32Array | Floa
     case 'float32':
       return (values instanceof Float32Array ? values : Float32Array.from(values)) as NativeArrays[T];
     case 'float16':
-      return float32ToFloat16(Float32Array.from(values)) as NativeArrays[T];
+      return float32ToFloat16(roundToOdd(values)) as NativeArrays[T];
     default:
-      return float32ToBfloat16(Float32Array.from(values)) as NativeArrays[T];
+      return float32ToBfloat16(roundToOdd(values)) as NativeArrays[T];
   }
 }

@@ -60,6 +60,8 @@ export async function atomicWrite(path: string, content: ByteSource, options: Wr
   try {
     const handle = await open(temporary, 'wx', existing?.mode ?? 0o666);
     try {
+      // The mode in open is subject to the umask.
+      if (existing !== undefined) await handle.chmod(existing.mode & 0o7777).catch(() => undefined);
       await copy(handle, content, path, options.signal);
       await handle.sync();
     } finally {
@@ -115,7 +117,7 @@ async function syncDirectory(directory: string): Promise<void> {
 }
 
 function writeError(error: unknown, path: string, length: number): unknown {
-  switch ((error as NodeJS.ErrnoException).code) {
+  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
     case 'ENOSPC':
     case 'EDQUOT':
       return new ModelError(

@@ -2,13 +2,14 @@ import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, resolve, sep } from 'node:path';
 import { ModelError } from '../errors.js';
 import type { TensorProto } from '../proto/schema.js';
+import { Tensor } from '../tensor.js';
 import { type ByteSource, FileSource, RangeSource } from './source.js';
 
 /** The parts of TensorProto.external_data. */
 export interface ExternalLocation {
   readonly location: string;
   readonly offset: number;
-  /** Absent: to the end of the file. */
+  /** Absent: as many as the shape needs. */
   readonly length: number | undefined;
 }
 
@@ -48,7 +49,8 @@ export class ExternalFiles {
     const { location, offset, length } = externalLocation(tensor);
     const where = { tensor: tensor.name };
     const file = this.#file(location, where);
-    const needed = length ?? Math.max(0, file.length - offset);
+    // Without a length it is the shape that says it: several tensors may follow each other.
+    const needed = length ?? Math.min(new Tensor(tensor).byteLength, Math.max(0, file.length - offset));
     if (offset + needed > file.length) {
       throw new ModelError(
         `its data should be bytes ${offset} to ${offset + needed} of '${location}', but that file has ${file.length}`,

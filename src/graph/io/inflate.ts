@@ -11,11 +11,15 @@ import { type ByteSource, ConcatSource, MemorySource } from './source.js';
 import { LENGTH_DELIMITED, readField, tagBytes, varintBytes, WireReader } from './wire.js';
 
 /**
- * The inverse of scanModel: a source of the full message, each payload at the place of its field number.
+ * The inverse of scanMessage: a source of the full message, each payload at the place of its field number.
  * Nothing is read until the source is.
  */
-export function inflate(bytes: Uint8Array, payloads: ReadonlyMap<number, Payload>): ByteSource {
-  return new ConcatSource(parts(new WireReader(new MemorySource(bytes)), 'ModelProto', 0, bytes.length, payloads));
+export function inflate(
+  bytes: Uint8Array,
+  payloads: ReadonlyMap<number, Payload>,
+  message: MessageName = 'ModelProto',
+): ByteSource {
+  return new ConcatSource(parts(new WireReader(new MemorySource(bytes)), message, 0, bytes.length, payloads));
 }
 
 function parts(

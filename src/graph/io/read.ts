@@ -5,7 +5,7 @@ import type { ModelProto } from '../proto/schema.js';
 import { bindExternal } from '../tensor.js';
 import { ExternalFiles, externalDirectory } from './external.js';
 import { bindPayloads } from './payload.js';
-import { scanModel } from './scan.js';
+import { scanMessage } from './scan.js';
 import { type ByteSource, FileSource, MemorySource } from './source.js';
 
 export interface ReadOptions {
@@ -36,7 +36,7 @@ export async function readModel(input: string | Uint8Array, options: ReadOptions
 
 function decodeModel(source: ByteSource, directory: string | undefined): ModelProto {
   if (source.length === 0) throw new ModelError('is empty, not an ONNX model');
-  const { bytes, payloads } = scanModel(source);
+  const { bytes, payloads } = scanMessage(source);
   const proto = decodeMessage('ModelProto', bytes);
   const files = directory === undefined ? undefined : new ExternalFiles(directory);
   for (const tensor of tensorProtos(proto)) {

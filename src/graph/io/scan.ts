@@ -7,9 +7,10 @@ import {
   PAYLOAD_ID_FIELD,
   type PayloadField,
 } from '../proto/schema.js';
+import { ModelError } from '../errors.js';
 import { nextId, type Payload } from './payload.js';
 import { type ByteSource, ConcatSource, RangeSource } from './source.js';
-import { LENGTH_DELIMITED, readField, tagBytes, VARINT, varintBytes, type WireField, WireReader } from './wire.js';
+import { FIXED32, FIXED64, LENGTH_DELIMITED, readField, tagBytes, VARINT, varintBytes, type WireField, WireReader } from './wire.js';
 
 /** A serialized message without its tensors' data, and the data by payload id. */
 export interface Skeleton {
@@ -21,10 +22,10 @@ export interface Skeleton {
  * Walks the wire format of a model and replaces each tensor's data field by a reference to where it stands,
  * so that memory grows with the structure of the file and not with its weights.
  */
-export function scanModel(source: ByteSource): Skeleton {
+export function scanMessage(source: ByteSource, message: MessageName = 'ModelProto'): Skeleton {
   const payloads = new Map<number, Payload>();
   const reader = new WireReader(source);
-  const bytes = scan(reader, 'ModelProto', 0, source.length, payloads, 0);
+  const bytes = scan(reader, message, 0, source.length, payloads, 0);
   return { bytes, payloads };
 }
 
@@ -46,13 +47,16 @@ function scan(
   let runStart = start;
   let position = start;
   const flush = (runEnd: number): void => {
-    if (runEnd > runStart) out.push(reader.bytes(runStart, runEnd).slice());
+    if (runEnd > runStart) out.push(new Uint8Array(reader.bytes(runStart, runEnd)));
   };
   while (position < end) {
     const field = readField(reader, position, end);
     position = field.contentEnd;
     const type = FIELDS_BY_NUMBER[message].get(field.number)?.[1];
-    const payloadField = message === 'TensorProto' ? payloadFieldOf(field.number) : undefined;
+    const payloadField = message === 'TensorProto' ? payloadFieldOf(field) : undefined;
+    if (message === 'TensorProto' && field.number === PAYLOAD_ID_FIELD) {
+      throw new ModelError(`a tensor has the field ${PAYLOAD_ID_FIELD}, which no ONNX has; it would be lost`);
+    }
     if (payloadField !== undefined) {
       flush(field.start);
       runStart = position;
@@ -88,8 +92,20 @@ function scan(
   return concat(out);
 }
 
-function payloadFieldOf(number: number): PayloadField | undefined {
-  return (PAYLOAD_FIELDS as Readonly<Record<number, PayloadField>>)[number];
+/** The wire type of a value where a field is not packed. */
+const UNPACKED: Readonly<Record<PayloadField, number>> = {
+  float_data: FIXED32,
+  int32_data: VARINT,
+  int64_data: VARINT,
+  raw_data: LENGTH_DELIMITED,
+  double_data: FIXED64,
+  uint64_data: VARINT,
+};
+
+/** The data field that this is; undefined also for one of another wire type, which is kept as it is. */
+function payloadFieldOf({ number, wireType }: WireField): PayloadField | undefined {
+  const name = (PAYLOAD_FIELDS as Readonly<Record<number, PayloadField>>)[number];
+  return name !== undefined && (wireType === LENGTH_DELIMITED || wireType === UNPACKED[name]) ? name : undefined;
 }
 
 export function concat(parts: readonly Uint8Array[]): Uint8Array {

@@ -93,6 +93,20 @@ export class RangeSource implements ByteSource {
   }
 }
 
+/** Zeros: gaps between tensors. */
+export class ZeroSource implements ByteSource {
+  readonly length: number;
+
+  constructor(length: number) {
+    this.length = length;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this, offset, length, 'zeros');
+    return new Uint8Array(length);
+  }
+}
+
 /** Several sources, one after the other. */
 export class ConcatSource implements ByteSource {
   readonly parts: readonly ByteSource[];

@@ -1,9 +1,10 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
 import { type Model, tensorProtos } from '../model.js';
-import { createMessage, encodeMessage } from '../proto/codec.js';
+import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
 import type { ModelProto, TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
 import { assertWritable, atomicWrite, type WriteOptions } from './atomic.js';
@@ -11,7 +12,7 @@ import { checkLocation, externalLocation } from './external.js';
 import { inflate } from './inflate.js';
 import { type Payload, payloadsOf, setPayloads } from './payload.js';
 import { readModel } from './read.js';
-import { type ByteSource, ConcatSource, MemorySource } from './source.js';
+import { type ByteSource, ConcatSource, MemorySource, RangeSource, ZeroSource } from './source.js';
 
 export interface SaveOptions extends WriteOptions {
   /**
@@ -95,12 +96,13 @@ function serialize(proto: ModelProto, placed: ReadonlyMap<TensorProto, Placement
         continue;
       }
       // The encoder reads the message as it is, so it is changed for the moment of encoding.
-      const { external_data, data_location, payload_ids } = tensor;
-      restore.push(() => {
-        assign(tensor, 'external_data', external_data);
-        assign(tensor, 'data_location', data_location);
-        assign(tensor, 'payload_ids', payload_ids);
-      });
+      for (const key of ['external_data', 'data_location', 'payload_ids'] as const) {
+        const own = Object.getOwnPropertyDescriptor(tensor, key);
+        restore.push(() => {
+          if (own === undefined) delete tensor[key];
+          else Object.defineProperty(tensor, key, own);
+        });
+      }
       tensor.external_data = externalEntries(tensor, place);
       tensor.data_location = 1;
       delete tensor.payload_ids;
@@ -111,12 +113,6 @@ function serialize(proto: ModelProto, placed: ReadonlyMap<TensorProto, Placement
   }
 }
 
-function assign<K extends keyof TensorProto>(tensor: TensorProto, key: K, value: TensorProto[K] | undefined): void {
-  // protobufjs keeps defaults on the prototype: an own property means that the field is present.
-  if (value === undefined || (Array.isArray(value) && value.length === 0)) delete tensor[key];
-  else tensor[key] = value;
-}
-
 function externalEntries(tensor: TensorProto, place: Placement): NonNullable<TensorProto['external_data']> {
   const known: Record<string, string> = {
     location: place.location,
@@ -125,9 +121,13 @@ function externalEntries(tensor: TensorProto, place: Placement): NonNullable<Ten
   };
   const old = tensor.external_data ?? [];
   // A checksum or a key that we do not know stays, in its place.
-  const kept = old.map((entry) =>
-    entry.key !== undefined && known[entry.key] !== undefined ? { ...entry, value: known[entry.key] ?? '' } : entry,
-  );
+  const kept = old.map((entry) => {
+    const value = known[entry.key ?? ''];
+    if (value === undefined) return entry;
+    const changed = createMessage('StringStringEntryProto', { ...entry, value });
+    copyUnknownFields(entry, changed);
+    return changed;
+  });
   const missing = Object.entries(known).filter(([key]) => !old.some((entry) => entry.key === key));
   return [...kept, ...missing.map(([key, value]) => createMessage('StringStringEntryProto', { key, value }))];
 }
@@ -142,9 +142,15 @@ function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'nev
   const all = [...tensorProtos(model.proto)];
   const old = all.filter((tensor) => tensor.data_location === 1);
   const inline = all.filter((tensor) => tensor.data_location !== 1);
-  const isLarge = (tensor: TensorProto): boolean =>
-    new Tensor(tensor).dataType !== 'string' && new Tensor(tensor).byteLength >= EXTERNAL_FROM;
-  const inlineBytes = inline.reduce((sum, tensor) => sum + new Tensor(tensor).byteLength, 0);
+  // By what is stored: an untouched tensor of an element type that is not known must not stop a save.
+  const storedBytes = (tensor: TensorProto): number =>
+    [...payloadsOf(tensor).values()].reduce((sum, { source }) => sum + source.length, 0);
+  const isLarge = (tensor: TensorProto): boolean => {
+    const type = dataTypeOf(tensor.data_type ?? 0);
+    if (type === undefined || type === 'string' || storedBytes(tensor) === 0) return false;
+    return new Tensor(tensor).byteLength >= EXTERNAL_FROM;
+  };
+  const inlineBytes = inline.reduce((sum, tensor) => sum + storedBytes(tensor), 0);
   const initializers = new Set([...model.graphs()].flatMap((graph) => [...graph.initializers.values()].map((t) => t.proto)));
   let moved: TensorProto[] = [];
   if (mode === 'always' || (mode === 'auto' && inlineBytes > MESSAGE_LIMIT - (64 << 20))) {
@@ -205,14 +211,25 @@ function freeLocation(wanted: string, path: string, taken: ReadonlyMap<string, u
   }
 }
 
+/** Two sources with the same identity have the same bytes. */
+function identityOf(source: ByteSource): [base: ByteSource, range: string] {
+  return source instanceof RangeSource
+    ? [source.base, `${source.offset} ${source.length}`]
+    : [source, `0 ${source.length}`];
+}
+
 /** Tensors one behind the other; the same range of the same file is put once. */
 class Layout {
   readonly #parts: ByteSource[] = [];
   readonly #known = new Map<number, ByteSource>();
+  /** Source -> its range -> offset. */
+  readonly #places = new Map<ByteSource, Map<string, number>>();
   #end = 0;
 
   /** Puts bytes at an offset, or at the next 4 KiB boundary, and returns where. */
   put(source: ByteSource, offset: number | undefined): number {
+    const known = this.#placeOf(source);
+    if (known !== undefined && (offset === undefined || offset === known)) return known;
     if (offset !== undefined && offset < this.#end) {
       // Tensors may share bytes.
       const shared = this.#known.get(offset);
@@ -220,13 +237,25 @@ class Layout {
     }
     const at =
       offset !== undefined && offset >= this.#end ? offset : Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
-    for (let gap = at - this.#end; gap > 0; gap -= ALIGNMENT) {
-      this.#parts.push(new MemorySource(new Uint8Array(Math.min(gap, ALIGNMENT))));
-    }
+    if (at > this.#end) this.#parts.push(new ZeroSource(at - this.#end));
     this.#parts.push(source);
     this.#known.set(at, source);
+    this.#rememberPlace(source, at);
     this.#end = at + source.length;
     return at;
+  }
+
+  /** Where the same bytes are already. */
+  #placeOf(source: ByteSource): number | undefined {
+    const [base, key] = identityOf(source);
+    return this.#places.get(base)?.get(key);
+  }
+
+  #rememberPlace(source: ByteSource, at: number): void {
+    const [base, key] = identityOf(source);
+    const places = this.#places.get(base) ?? new Map<string, number>();
+    places.set(key, at);
+    this.#places.set(base, places);
   }
 
   source(): ByteSource {

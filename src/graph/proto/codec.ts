@@ -20,6 +20,14 @@ const root = protobuf.Root.fromJSON({
   ),
 } as protobuf.INamespace);
 
+// protobufjs puts a default for each absent field on the prototype (0, '', null): then "absent" and "zero" read the
+// same, and a symbolic dimension looks like 0. Without them an absent field is undefined, as the types say.
+for (const [message, fields] of Object.entries(SCHEMA)) {
+  const { prototype } = root.lookupType(message).ctor as unknown as { prototype: Record<string, unknown> };
+  for (const field of root.lookupType(message).fieldsArray) field.resolve();
+  for (const field of Object.keys(fields)) delete prototype[field];
+}
+
 /** Decodes a message and keeps the fields that the schema does not know. Throws on malformed bytes. */
 export function decodeMessage<M extends MessageName>(name: M, bytes: Uint8Array): Message<M> {
   const reader = protobuf.Reader.create(bytes);
@@ -40,6 +48,12 @@ export function createMessage<M extends MessageName>(name: M, fields: Message<M>
 /** The fields that the schema does not know, as they stood in the file. */
 export function unknownFields(message: object): readonly Uint8Array[] {
   return (message as { $unknowns?: Uint8Array[] }).$unknowns ?? [];
+}
+
+/** Gives a copy of a message the fields that the schema does not know (a spread leaves them behind). */
+export function copyUnknownFields(from: object, to: object): void {
+  const unknown = unknownFields(from);
+  if (unknown.length > 0) Object.defineProperty(to, '$unknowns', { value: [...unknown], configurable: true, writable: true });
 }
 
 export function toBigInt(value: Int64 | undefined): bigint {

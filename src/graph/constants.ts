@@ -1,0 +1,247 @@
+import { type DataType, dataTypeOf } from './data-type.js';
+import type { Graph } from './graph.js';
+import type { Node } from './node.js';
+import { Tensor } from './tensor.js';
+
+/** A value that does not depend on the model's inputs. */
+export interface ConstantValue {
+  /** The name under which it is read. */
+  readonly value: string;
+  /** The graph in which it is made; an outer one for a captured value. */
+  readonly graph: Graph;
+  readonly dataType: DataType;
+  readonly shape: readonly number[];
+  /**
+   * The nodes that compute it from constants, in topological order; empty for an initializer. A Constant node
+   * is one of them.
+   */
+  readonly path: readonly Node[];
+  /** The initializers that the path reads (or the one that the value is). */
+  readonly leaves: readonly Tensor[];
+  /**
+   * The tensor that holds the elements where the path only relabels, casts or reorders them (Identity, Reshape,
+   * Transpose, Cast …): an initializer or a Constant node's value. Undefined where they are computed.
+   */
+  readonly root: Tensor | undefined;
+}
+
+export type ConstantResult = ConstantValue | { readonly reason: string };
+
+export function isConstant(result: ConstantResult): result is ConstantValue {
+  return !('reason' in result);
+}
+
+/** Operators that reorder or relabel the elements of their first input, or change their type. */
+const VIEWS = ['Identity', 'Reshape', 'Transpose', 'Cast', 'Squeeze', 'Unsqueeze', 'Flatten'] as const;
+
+const RANDOM = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Multinomial', 'Bernoulli', 'Dropout']);
+
+/**
+ * Looks for the constant behind a value: an initializer, a Constant node, or what nodes make of constants.
+ * Type and shape come without reading a weight; small integer tensors (shapes, axes) are read.
+ *
+ * @returns the constant, or the reason why the value is not one that can be relied on
+ */
+export function findConstant(graph: Graph, value: string): ConstantResult {
+  return new Search().find(graph, value);
+}
+
+class Search {
+  readonly #known = new Map<string, ConstantResult>();
+
+  find(graph: Graph, value: string): ConstantResult {
+    const origin = graph.resolve(value);
+    if (origin === undefined) return { reason: `'${value}' is made by nothing` };
+    const home = origin.graph;
+    const known = this.#known.get(value);
+    if (known !== undefined) return known;
+    this.#known.set(value, { reason: `'${value}' depends on itself` });
+    const result = ((): ConstantResult => {
+      switch (origin.kind) {
+        case 'initializer':
+          return initializerConstant(home, origin.tensor);
+        case 'sparse':
+          return { reason: `'${value}' is a sparse initializer` };
+        case 'input':
+          return { reason: `'${value}' is an input` };
+        case 'node':
+          return this.#ofNode(home, origin.node, value);
+      }
+    })();
+    this.#known.set(value, result);
+    return result;
+  }
+
+  #ofNode(graph: Graph, node: Node, value: string): ConstantResult {
+    if (node.domain !== '' && node.domain !== 'com.microsoft') {
+      return { reason: `'${value}' is computed by ${node.domain}.${node.opType}` };
+    }
+    if (node.is('Constant')) return constantNode(graph, node, value);
+    if (RANDOM.has(node.opType)) return { reason: `'${value}' is random (${node.opType})` };
+    if (node.subgraphProtos.length > 0) return { reason: `'${value}' is computed by ${node.opType}` };
+    const inputs: ConstantValue[] = [];
+    for (const input of node.inputs) {
+      if (input === '') continue;
+      const result = this.find(graph, input);
+      if (!isConstant(result)) return { reason: `'${value}' is computed at run time (${result.reason})` };
+      inputs.push(result);
+    }
+    const type = shapeOf(node, inputs);
+    if (type === undefined) return { reason: `'${value}' is computed by ${node.opType}, whose shape is not known here` };
+    const path = [...new Set([...inputs.flatMap((input) => input.path), node])];
+    const leaves = [...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values()];
+    const isView = node.is(...VIEWS);
+    return { value, graph, ...type, path, leaves, root: isView ? inputs[0]?.root : undefined };
+  }
+}
+
+function initializerConstant(graph: Graph, tensor: Tensor): ConstantResult {
+  if (graph.isInput(tensor.name) && graph.model.irVersion >= 4) {
+    return {
+      reason: `'${tensor.name}' is also an input of the model, so a caller can replace it; remove it from the inputs to make it a constant`,
+    };
+  }
+  return {
+    value: tensor.name,
+    graph,
+    dataType: tensor.dataType,
+    shape: tensor.shape,
+    path: [],
+    leaves: [tensor],
+    root: tensor,
+  };
+}
+
+function constantNode(graph: Graph, node: Node, value: string): ConstantResult {
+  if (node.attributes.names().some((name) => node.attributes.isReference(name))) {
+    return { reason: `'${value}' is an attribute of the function` };
+  }
+  const tensor = constantNodeTensor(node);
+  if (tensor === undefined) return { reason: `'${value}' is a sparse or string constant` };
+  return { value, graph, dataType: tensor.dataType, shape: tensor.shape, path: [node], leaves: [], root: tensor };
+}
+
+/** The tensor of a Constant node; undefined for sparse and string values. */
+export function constantNodeTensor(node: Node): Tensor | undefined {
+  const { attributes } = node;
+  const name = node.outputs[0] ?? '';
+  if (attributes.has('value')) return attributes.tensor('value');
+  if (attributes.has('value_float')) {
+    return Tensor.of(name, 'float32', [], Float32Array.of(attributes.float('value_float', 0)));
+  }
+  if (attributes.has('value_int')) {
+    return Tensor.of(name, 'int64', [], BigInt64Array.of(BigInt(attributes.int('value_int', 0))));
+  }
+  const floats = attributes.floats('value_floats');
+  if (floats) return Tensor.of(name, 'float32', [floats.length], Float32Array.from(floats));
+  const ints = attributes.ints('value_ints');
+  if (ints) return Tensor.of(name, 'int64', [ints.length], BigInt64Array.from(ints, BigInt));
+  return undefined;
+}
+
+interface TypeAndShape {
+  readonly dataType: DataType;
+  readonly shape: readonly number[];
+}
+
+/** Type and shape of a node's first output from constant inputs; undefined for operators not known here. */
+function shapeOf(node: Node, inputs: readonly ConstantValue[]): TypeAndShape | undefined {
+  const [first, second] = inputs;
+  const { attributes } = node;
+  switch (node.opType) {
+    case 'ConstantOfShape': {
+      const shape = first && integers(first);
+      const fill = attributes.tensor('value');
+      return shape && { dataType: fill?.dataType ?? 'float32', shape };
+    }
+    case 'Identity':
+      return first;
+    case 'Neg':
+    case 'Abs':
+    case 'Sqrt':
+    case 'Exp':
+    case 'Reciprocal':
+      return first;
+    case 'Add':
+    case 'Sub':
+    case 'Mul':
+    case 'Div':
+      return first && second && broadcast(first, second);
+    case 'Cast': {
+      const dataType = dataTypeOf(attributes.int('to', 0));
+      return first && dataType && { dataType, shape: first.shape };
+    }
+    case 'DequantizeLinear':
+      return first && second && { dataType: second.dataType, shape: first.shape };
+    case 'Transpose': {
+      if (!first) return undefined;
+      const permutation = attributes.ints('perm') ?? first.shape.map((_, axis) => first.shape.length - 1 - axis);
+      return { dataType: first.dataType, shape: permutation.map((axis) => first.shape[axis] ?? 0) };
+    }
+    case 'Reshape': {
+      const target = attributes.ints('shape') ?? (second && integers(second));
+      return first && target && { dataType: first.dataType, shape: reshaped(first.shape, target, attributes.int('allowzero', 0) === 1) };
+    }
+    case 'Flatten': {
+      if (!first) return undefined;
+      const axis = attributes.int('axis', 1);
+      const at = axis < 0 ? axis + first.shape.length : axis;
+      return { dataType: first.dataType, shape: [product(first.shape.slice(0, at)), product(first.shape.slice(at))] };
+    }
+    case 'Squeeze': {
+      if (!first) return undefined;
+      const axes = attributes.ints('axes') ?? (second && integers(second));
+      const drop = new Set(axes?.map((axis) => (axis < 0 ? axis + first.shape.length : axis)));
+      const keep = (dim: number, axis: number): boolean => (axes === undefined ? dim !== 1 : !drop.has(axis));
+      return { dataType: first.dataType, shape: first.shape.filter(keep) };
+    }
+    case 'Unsqueeze': {
+      const axes = attributes.ints('axes') ?? (second && integers(second));
+      if (!first || !axes) return undefined;
+      const rank = first.shape.length + axes.length;
+      const added = new Set(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
+      const rest = [...first.shape];
+      return {
+        dataType: first.dataType,
+        shape: Array.from({ length: rank }, (_, axis) => (added.has(axis) ? 1 : (rest.shift() ?? 1))),
+      };
+    }
+    case 'Concat': {
+      if (!first) return undefined;
+      const axis = attributes.int('axis', 0);
+      const at = axis < 0 ? axis + first.shape.length : axis;
+      const shape = [...first.shape];
+      shape[at] = inputs.reduce((sum, input) => sum + (input.shape[at] ?? 0), 0);
+      return { dataType: first.dataType, shape };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** The values of a small integer constant that no arithmetic stands before. */
+function integers(constant: ConstantValue): number[] | undefined {
+  const { root } = constant;
+  if (root === undefined || (root.dataType !== 'int64' && root.dataType !== 'int32') || root.size > 64) return undefined;
+  return root.integers();
+}
+
+function reshaped(from: readonly number[], target: readonly number[], allowZero: boolean): number[] {
+  const shape = target.map((dim, axis) => (dim === 0 && !allowZero ? (from[axis] ?? 0) : dim));
+  const known = product(shape.filter((dim) => dim !== -1));
+  return shape.map((dim) => (dim === -1 ? (known === 0 ? 0 : product(from) / known) : dim));
+}
+
+function broadcast(a: TypeAndShape, b: TypeAndShape): TypeAndShape {
+  const rank = Math.max(a.shape.length, b.shape.length);
+  const at = (shape: readonly number[], axis: number): number => shape[axis - rank + shape.length] ?? 1;
+  const shape = Array.from({ length: rank }, (_, axis) => {
+    const [left, right] = [at(a.shape, axis), at(b.shape, axis)];
+    return left === 1 ? right : left;
+  });
+  return { dataType: a.dataType, shape };
+}
+
+function product(dims: readonly number[]): number {
+  return dims.reduce((total, dim) => total * dim, 1);
+}

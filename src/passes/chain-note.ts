@@ -1,0 +1,52 @@
+import type { Node } from '../graph/index.js';
+
+/** The metadata_props key under which each node of a chain says where it belongs. */
+export const CHAIN_KEY = 'onnx-overparam';
+
+/** What a node of a chain says of itself. Stored as JSON, so that it can be read in any viewer. */
+export interface ChainNote {
+  /** Name of the node that the chain stands in for ('' where it had none). */
+  readonly site: string;
+  /** Position in the chain, in the order of application, from 0. */
+  readonly factor: number;
+  /** Number of factors. */
+  readonly of: number;
+  /** Name of the weight that the chain multiplies out to. */
+  readonly weight: string;
+  /** On factor 0, where the weight was not a plain initializer: how it was made. */
+  readonly source?: WeightSource;
+}
+
+/** How a weight that nodes computed from constants is to be written back. */
+export interface WeightSource {
+  /** The nodes and their small constants: a serialized GraphProto, base64. */
+  readonly fragment: string;
+  /** The tensor that held the elements, where the nodes only relabelled or cast them. */
+  readonly root?: {
+    readonly name: string;
+    readonly dataType: string;
+    readonly shape: readonly number[];
+    /** True where it was the value of a Constant node (which then is the first of the fragment). */
+    readonly isConstantNode: boolean;
+  };
+}
+
+export function readChainNote(node: Node): ChainNote | undefined {
+  const text = node.metadata.get(CHAIN_KEY);
+  if (text === undefined) return undefined;
+  try {
+    const note = JSON.parse(text) as Partial<ChainNote>;
+    const isNote =
+      typeof note.site === 'string' &&
+      typeof note.weight === 'string' &&
+      Number.isInteger(note.factor) &&
+      Number.isInteger(note.of);
+    return isNote ? (note as ChainNote) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function chainMetadata(note: ChainNote): Record<string, string> {
+  return { [CHAIN_KEY]: JSON.stringify(note) };
+}
