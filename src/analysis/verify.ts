@@ -1,0 +1,250 @@
+import {
+  type DataType,
+  EPSILON,
+  isFloatType,
+  type Model,
+  ModelError,
+  type NativeArrays,
+  widen,
+} from '../graph/index.js';
+import { fedInputs, randomInputs } from '../runtime/random-inputs.js';
+import { openSession, type RuntimeTensor, type Session } from '../runtime/session.js';
+
+export interface VerifyOptions {
+  /** How many random inputs to compare on, at least 1; default 3. */
+  readonly samples?: number | undefined;
+  /** Seed of the first sample; default 0. */
+  readonly seed?: number | undefined;
+  /** Sizes of symbolic input dimensions, by name; default 1 each. */
+  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /**
+   * Largest |Δ| relative to the largest |a| that passes; default 1e-4, or 8 units in the last place where an
+   * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625).
+   */
+  readonly tolerance?: number | undefined;
+}
+
+/** How one output of two models compares, over all samples. */
+export interface OutputComparison {
+  readonly name: string;
+  readonly type: DataType;
+  /** max |a - b|, over the elements that are finite in both. */
+  readonly maxDifference: number;
+  /** max |a|, over finite elements. */
+  readonly maxValue: number;
+  /** maxDifference / maxValue; 0 where both are 0, Infinity where maxValue alone is. */
+  readonly relativeDifference: number;
+  /** Root mean square of a - b relative to that of a. */
+  readonly relativeRms: number;
+  /** Elements where one is NaN or infinite and the other is not the same. */
+  readonly nonFiniteDifferences: number;
+  /** Fraction of elements that are not equal, NaN being equal to NaN: what decides for integers, bool and strings. */
+  readonly differingFraction: number;
+  /** Elements compared. */
+  readonly elements: number;
+  /** What relativeDifference was held against; 0 for types that are compared exactly. */
+  readonly tolerance: number;
+  readonly passed: boolean;
+}
+
+export interface Verification {
+  /** True when every output agrees and there are no problems. */
+  readonly passed: boolean;
+  readonly samples: number;
+  readonly outputs: readonly OutputComparison[];
+  /** What can not be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * Tells whether two models compute the same function, as far as random inputs can: runs both on the same ones, made
+ * for `a`, and compares output by output. Only one sample's outputs are held at a time.
+ *
+ * Floating-point outputs are compared relative to the largest absolute value of that output of `a` over all samples;
+ * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
+ * is a difference, whatever the tolerance.
+ *
+ * @throws ModelError when a model can not be loaded or fails to run, and for a name in dims that `a` does not have
+ * @example
+ * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });
+ */
+export async function verifyModels(a: Model, b: Model, options: VerifyOptions = {}): Promise<Verification> {
+  const { samples = 3, seed = 0, dims, tolerance } = options;
+  if (!Number.isInteger(samples) || samples < 1) {
+    throw new ModelError(`samples must be a whole number of at least 1, not ${samples}`);
+  }
+  if (tolerance !== undefined && !(tolerance >= 0)) {
+    throw new ModelError(`tolerance must be at least 0, not ${tolerance}`);
+  }
+  const problems = new Set(inputProblems(a, b));
+  const lacking = fedInputs(b.graph).filter(
+    (input) => !fedInputs(a.graph).some(({ name }) => name === input.name),
+  );
+  if (lacking.length > 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
+  await using sessionA = await openSession(a);
+  await using sessionB = await openSession(b);
+  const common = commonOutputs(sessionA, sessionB, problems);
+  const comparisons = new Map(common.map(({ name, type }) => [name, new Comparison(name, type, tolerance)]));
+  if (comparisons.size === 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
+  for (let sample = 0; sample < samples; sample += 1) {
+    const feeds = randomInputs(a, { seed: seed + sample, dims });
+    const feedsB = Object.fromEntries(
+      sessionB.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
+    );
+    const misfit = misfitOf(sessionB, feedsB);
+    if (misfit !== undefined) {
+      // Of another type was said already.
+      if (problems.size === 0) problems.add(misfit);
+      return { passed: false, samples: sample, outputs: [], problems: [...problems] };
+    }
+    const wanted = { outputs: [...comparisons.keys()] };
+    const [fromA, fromB] = [await sessionA.run(feeds, wanted), await sessionB.run(feedsB, wanted)];
+    for (const [name, comparison] of comparisons) {
+      const [left, right] = [fromA[name], fromB[name]];
+      if (left === undefined || right === undefined)
+        throw new ModelError(`output '${name}' did not come back`);
+      if (left.shape.join() === right.shape.join()) comparison.add(left, right);
+      else
+        problems.add(
+          `output '${name}' has the shape [${left.shape.join(', ')}] in the first model, [${right.shape.join(', ')}] in the second`,
+        );
+    }
+  }
+  const outputs = [...comparisons.values()].map((comparison) => comparison.result());
+  const passed = problems.size === 0 && outputs.every((output) => output.passed);
+  return { passed, samples, outputs, problems: [...problems] };
+}
+
+function inputProblems(a: Model, b: Model): string[] {
+  const [inputsA, inputsB] = [fedInputs(a.graph), fedInputs(b.graph)];
+  const problems: string[] = [];
+  for (const input of inputsA) {
+    const other = inputsB.find(({ name }) => name === input.name);
+    if (other === undefined) problems.push(`the second model has no input '${input.name}'`);
+    else if (other.dataType !== input.dataType) {
+      problems.push(
+        `input '${input.name}' is ${input.toString()} in the first model, ${other.toString()} in the second`,
+      );
+    }
+  }
+  for (const { name } of inputsB) {
+    if (!inputsA.some((input) => input.name === name))
+      problems.push(`the first model has no input '${name}'`);
+  }
+  return problems;
+}
+
+/** What the second model wants otherwise than it was made for the first; then there is nothing to compare. */
+function misfitOf(session: Session, feeds: Readonly<Record<string, RuntimeTensor>>): string | undefined {
+  for (const { name, type, shape } of session.inputs) {
+    const feed = feeds[name];
+    const isSame =
+      feed?.type === type &&
+      (shape.length === 0 || feed?.shape.length === shape.length) &&
+      shape.every((dim, axis) => typeof dim !== 'number' || dim === feed?.shape[axis]);
+    if (isSame) continue;
+    const wanted = `${type}[${shape.map((dim) => dim ?? '?').join(', ')}]`;
+    return `input '${name}' is ${feed?.type}[${feed?.shape.join(', ')}] in the first model, ${wanted} in the second`;
+  }
+  return undefined;
+}
+
+function commonOutputs(a: Session, b: Session, problems: Set<string>): { name: string; type: DataType }[] {
+  const common: { name: string; type: DataType }[] = [];
+  for (const { name, type } of a.outputs) {
+    const other = b.outputs.find((output) => output.name === name);
+    if (other === undefined) problems.add(`the second model has no output '${name}'`);
+    else if (type === undefined || other.type === undefined) {
+      problems.add(`output '${name}' is no tensor, and was not compared`);
+    } else if (type !== other.type) {
+      problems.add(`output '${name}' is ${type} in the first model, ${other.type} in the second`);
+    } else common.push({ name, type });
+  }
+  for (const { name } of b.outputs) {
+    if (!a.outputs.some((output) => output.name === name))
+      problems.add(`the first model has no output '${name}'`);
+  }
+  return common;
+}
+
+const DEFAULT_TOLERANCE = 1e-4;
+/** Units in the last place that outputs of coarse types may differ by. */
+const COARSE_ULPS = 8;
+
+/** The figures of one output, gathered sample by sample. */
+class Comparison {
+  readonly #name: string;
+  readonly #type: DataType;
+  readonly #tolerance: number;
+  #maxDifference = 0;
+  #maxValue = 0;
+  #squaredDifference = 0;
+  #squaredValue = 0;
+  #nonFinite = 0;
+  #differing = 0;
+  #elements = 0;
+
+  constructor(name: string, type: DataType, tolerance: number | undefined) {
+    this.#name = name;
+    this.#type = type;
+    this.#tolerance = isFloatType(type)
+      ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * EPSILON[type]))
+      : 0;
+  }
+
+  /** Takes up two outputs of the same shape. */
+  add(a: RuntimeTensor, b: RuntimeTensor): void {
+    this.#elements += a.data.length;
+    if (isFloatType(this.#type)) {
+      this.#addFloats(this.#floats(a), this.#floats(b));
+      return;
+    }
+    for (let i = 0; i < a.data.length; i += 1) if (a.data[i] !== b.data[i]) this.#differing += 1;
+  }
+
+  result(): OutputComparison {
+    const ratio = (part: number, whole: number): number => (part === 0 ? 0 : part / whole);
+    const relativeDifference = ratio(this.#maxDifference, this.#maxValue);
+    const differs = isFloatType(this.#type)
+      ? relativeDifference > this.#tolerance || this.#nonFinite > 0
+      : this.#differing > 0;
+    return {
+      name: this.#name,
+      type: this.#type,
+      maxDifference: this.#maxDifference,
+      maxValue: this.#maxValue,
+      relativeDifference,
+      relativeRms: ratio(Math.sqrt(this.#squaredDifference), Math.sqrt(this.#squaredValue)),
+      nonFiniteDifferences: this.#nonFinite,
+      differingFraction: ratio(this.#differing, this.#elements),
+      elements: this.#elements,
+      tolerance: this.#tolerance,
+      passed: !differs,
+    };
+  }
+
+  #floats(tensor: RuntimeTensor): Float32Array | Float64Array {
+    const { type, data } = tensor;
+    if (!isFloatType(type)) throw new TypeError(`${type} is not a floating-point type`);
+    return widen(type, data as NativeArrays[typeof type]);
+  }
+
+  #addFloats(a: Float32Array | Float64Array, b: Float32Array | Float64Array): void {
+    for (let i = 0; i < a.length; i += 1) {
+      const left = a[i] as number;
+      const right = b[i] as number;
+      // Not Object.is, which tells 0 from -0.
+      const isDifferent = left !== right && !(Number.isNaN(left) && Number.isNaN(right));
+      if (isDifferent) this.#differing += 1;
+      if (Number.isFinite(left) && Number.isFinite(right)) {
+        const difference = Math.abs(left - right);
+        this.#maxDifference = Math.max(this.#maxDifference, difference);
+        this.#maxValue = Math.max(this.#maxValue, Math.abs(left));
+        this.#squaredDifference += difference * difference;
+        this.#squaredValue += left * left;
+      } else if (isDifferent) {
+        this.#nonFinite += 1;
+      }
+    }
+  }
+}

@@ -1,0 +1,154 @@
+import { readFileSync } from 'node:fs';
+import yargs, { type Argv } from 'yargs';
+import { style } from '../report/text.js';
+import { collapseCommand } from './collapse.js';
+import type { Command } from './command.js';
+import { describeError, exitCodeOf, UsageError } from './errors.js';
+import { expandCommand } from './expand.js';
+import { hasColour, type Io, ReaderGone, write } from './io.js';
+import { SWITCHES } from './options.js';
+import { rankReportCommand } from './rank-report.js';
+import { nearest } from './suggest.js';
+import { verifyCommand } from './verify.js';
+
+const NAME = 'onnx-overparam';
+const COMMANDS = ['expand', 'collapse', 'rank-report', 'verify', 'completion'];
+
+/**
+ * Runs the command line.
+ *
+ * @returns the exit code: 0 done; 1 the work failed or a check did not hold; 2 the command line was wrong; 130 and
+ *   143 where SIGINT and SIGTERM ended it
+ */
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const verbose = argv.includes('--verbose');
+  const command = COMMANDS.find((name) => argv.find((word) => !word.startsWith('-')) === name);
+  try {
+    return await parse(argv, io);
+  } catch (error) {
+    if (error instanceof ReaderGone) return 0;
+    const [first = '', ...rest] = describeError(error, { verbose, command }).split(/(?<=^error:)/);
+    const colour = hasColour(io.stderr, io.env);
+    const text = rest.length > 0 ? style(first, 'red', colour) + rest.join('') : first;
+    await write(io.stderr, text).catch(() => undefined);
+    return exitCodeOf(error);
+  }
+}
+
+/** Stands in for a lone '-', which yargs takes for an empty string. */
+const DASH = '\u0000-';
+
+function withDashes(args: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(args).map(([key, value]) => [key, value === DASH ? '-' : value]));
+}
+
+async function parse(argv: readonly string[], io: Io): Promise<number> {
+  let exitCode = 0;
+  const parser = yargs(argv.map((word) => (word === '-' ? DASH : word)))
+    .scriptName(NAME)
+    .locale('en')
+    .usage('$0 <command>\n\nExpand, collapse and look at the linear layers of ONNX models.')
+    .parserConfiguration({ 'boolean-negation': false })
+    .exitProcess(false)
+    .strict()
+    .demandCommand(1, 'no command')
+    .version(version())
+    .alias('help', 'h')
+
+    .example('$0 rank-report model.onnx', 'how much of its rank each layer uses')
+    .example('$0 expand model.onnx -o expanded.onnx', 'before training')
+    .example('$0 collapse trained.onnx -o deploy.onnx', 'after training')
+    .epilog('Exit code: 0 done, 1 the work failed or a check did not hold, 2 the command line was wrong.')
+    .wrap(Math.min(100, io.stdout.columns ?? (Number(io.env.COLUMNS) || 100)))
+    .fail((message, error) => {
+      // yargs reports what handlers throw here too.
+      if (error !== undefined && error.name !== 'YError') throw error;
+      throw new UsageError(
+        usageText(message ?? error?.message ?? 'wrong command line', argv, optionsOf(parser)),
+      );
+    });
+  const add = <Arguments>({ usage, describe, builder, handler }: Command<Arguments>): void => {
+    parser.command(
+      usage,
+      describe,
+      (sub: Argv) => builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)).epilog('') as Argv<Arguments>,
+      async (args) => {
+        exitCode = await handler({ ...SWITCHES, ...withDashes(args) } as Arguments, io);
+      },
+    );
+  };
+  add(expandCommand);
+  add(collapseCommand);
+  add(rankReportCommand);
+  add(verifyCommand);
+  parser.completion('completion', 'print a completion script for bash or zsh');
+  await parser.parseAsync();
+  return exitCode;
+}
+
+function optionsOf(parser: Argv): string[] {
+  const { alias, key } = (
+    parser as unknown as { getOptions(): { alias: Record<string, string[]>; key: Record<string, unknown> } }
+  ).getOptions();
+  return [...new Set([...Object.keys(key), ...Object.keys(alias)])].filter(
+    (name) => !/[A-Z]/.test(name) && name.length > 1,
+  );
+}
+
+/** What yargs says, in words that tell what to do. */
+function usageText(message: string, argv: readonly string[], options: readonly string[]): string {
+  const [, unknown] = /^Unknown (?:arguments?|commands?): (.*)$/s.exec(message) ?? [];
+  if (unknown !== undefined) {
+    // A camel-case twin of each option comes along.
+    const words = unknown
+      .split(', ')
+      .filter((word, _, all) => !all.some((other) => other !== word && camel(other) === word));
+    const texts = words.map((word) => unknownText(word, argv, options));
+    return texts.find((text) => text.startsWith('unknown command')) ?? texts.join('; ');
+  }
+  const [, got, need] =
+    /^Not enough non-option arguments: got (\d+), need at least (\d+)/.exec(message) ?? [];
+  if (got !== undefined)
+    return `${Number(need) - Number(got) > 1 ? 'model files are' : 'a model file is'} missing`;
+  const [, bare] = /^Not enough arguments following: (.*)$/.exec(message) ?? [];
+  if (bare !== undefined) return `${dashed(bare)} needs a value`;
+  const [, option, given, choices] =
+    /^Invalid values:\s+Argument: (\S+), Given: (.*), Choices: (.*)$/s.exec(message) ?? [];
+  if (option !== undefined)
+    return `${dashed(option)} must be one of ${choices?.replaceAll('"', '').trim()}, not ${given}`;
+  return message;
+}
+
+function unknownText(word: string, argv: readonly string[], options: readonly string[]): string {
+  const isOption = argv.some(
+    (given) => given.startsWith('-') && given.replace(/^-+/, '').split('=')[0] === word,
+  );
+  if (isOption) {
+    const meant = nearest(word, options);
+    return `unknown option ${dashed(word)}${meant === undefined ? '' : `; did you mean ${dashed(meant)}?`}`;
+  }
+  if (argv.find((given) => !given.startsWith('-')) !== word) return `'${word}' is one argument too many`;
+  const meant = nearest(word, COMMANDS);
+  return `unknown command '${word}'${meant === undefined ? '' : `; did you mean ${meant}?`}`;
+}
+
+function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}
+
+function camel(name: string): string {
+  return name.replace(/-+(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function version(): string {
+  const { version: text } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  ) as {
+    version: string;
+  };
+  return text;
+}

@@ -1,0 +1,129 @@
+import { MC, multiplyPackedLower } from './gemm';
+
+/** Packs kc rows of `lanes` contiguous floats as doubles, times `scale`; see packAcross in gemm.ts. */
+function packAcross32(src: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
+  const ld = lanes << 2;
+  const s = f64x2.splat(scale);
+  let l: usize = 0;
+  for (; l + 4 <= lanes; l += 4) {
+    let from = src + (l << 2);
+    for (let p: usize = 0; p < kc; p++) {
+      v128.store(dst, f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(from))));
+      v128.store(dst, f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(from, 8))), 16);
+      from += ld;
+      dst += 32;
+    }
+  }
+  if (l < lanes) {
+    let from = src + (l << 2);
+    const rest = lanes - l;
+    for (let p: usize = 0; p < kc; p++) {
+      for (let q: usize = 0; q < 4; q++)
+        store<f64>(dst + (q << 3), q < rest ? scale * <f64>load<f32>(from + (q << 2)) : 0);
+      from += ld;
+      dst += 32;
+    }
+  }
+}
+
+function packAcross64(src: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
+  const ld = lanes << 3;
+  const s = f64x2.splat(scale);
+  let l: usize = 0;
+  for (; l + 4 <= lanes; l += 4) {
+    let from = src + (l << 3);
+    for (let p: usize = 0; p < kc; p++) {
+      v128.store(dst, f64x2.mul(s, v128.load(from)));
+      v128.store(dst, f64x2.mul(s, v128.load(from, 16)), 16);
+      from += ld;
+      dst += 32;
+    }
+  }
+  if (l < lanes) {
+    let from = src + (l << 3);
+    const rest = lanes - l;
+    for (let p: usize = 0; p < kc; p++) {
+      for (let q: usize = 0; q < 4; q++)
+        store<f64>(dst + (q << 3), q < rest ? scale * load<f64>(from + (q << 3)) : 0);
+      from += ld;
+      dst += 32;
+    }
+  }
+}
+
+/** Packs `lanes` rows of kc contiguous floats (element = 4) or doubles (element = 8); see packAlong in gemm.ts. */
+function packAlongScaled(src: usize, element: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
+  const ld = kc * element;
+  const group = kc << 5;
+  for (let l: usize = 0; l < lanes; l++) {
+    let from = src + l * ld;
+    let to = dst + (l >> 2) * group + ((l & 3) << 3);
+    if (element === 4) {
+      for (let p: usize = 0; p < kc; p++) {
+        store<f64>(to, scale * <f64>load<f32>(from));
+        from += 4;
+        to += 32;
+      }
+    } else {
+      for (let p: usize = 0; p < kc; p++) {
+        store<f64>(to, scale * load<f64>(from));
+        from += 8;
+        to += 32;
+      }
+    }
+  }
+  for (let l = lanes; (l & 3) !== 0; l++) {
+    let to = dst + (l >> 2) * group + ((l & 3) << 3);
+    for (let p: usize = 0; p < kc; p++) {
+      store<f64>(to, 0);
+      to += 32;
+    }
+  }
+}
+
+/**
+ * Packs one chunk of a matrix. `across`: kc rows of n lanes; else n lanes of kc values. The chunk is dense.
+ */
+export function gramPack(
+  chunk: usize,
+  element: usize,
+  across: bool,
+  n: usize,
+  kc: usize,
+  packed: usize,
+  scale: f64,
+): void {
+  if (!across) packAlongScaled(chunk, element, n, kc, packed, scale);
+  else if (element === 4) packAcross32(chunk, n, kc, packed, scale);
+  else packAcross64(chunk, n, kc, packed, scale);
+}
+
+/** The lower triangle of G (n x n) += P^T P for a packed chunk P. */
+export function gramUpdate(g: usize, ldg: usize, n: usize, kc: usize, packed: usize): void {
+  for (let i: usize = 0; i < n; i += MC)
+    multiplyPackedLower(i, min(n, i + MC), kc, 1, packed, packed, g, ldg);
+}
+
+/** Largest absolute value in the lower triangle of an n x n matrix; NaN or Infinity where one occurs. */
+export function maxAbsLower(g: usize, ldg: usize, n: usize): f64 {
+  let best = 0.0;
+  for (let i: usize = 0; i < n; i++) {
+    const row = g + i * ldg;
+    for (let j: usize = 0; j <= i; j++) {
+      const x = Math.abs(load<f64>(row + (j << 3)));
+      if (!(x <= best)) {
+        if (!(x < Infinity)) return x;
+        best = x;
+      }
+    }
+  }
+  return best;
+}
+
+/** Multiplies the lower triangle by a factor. */
+export function scaleLower(g: usize, ldg: usize, n: usize, factor: f64): void {
+  for (let i: usize = 0; i < n; i++) {
+    const row = g + i * ldg;
+    for (let j: usize = 0; j <= i; j++) store<f64>(row + (j << 3), factor * load<f64>(row + (j << 3)));
+  }
+}

@@ -1,0 +1,13 @@
+export { bandPanel, bandRest, chaseBand, symmetricTimesPanel } from './band';
+export { gemm } from './gemm';
+export { gramPack, gramUpdate, maxAbsLower, scaleLower } from './gram';
+export { tridiagonalValues, tridiagonalVectors } from './ql';
+export { reflectorApply, reflectorFactor } from './reflectors';
+export { secularRoots, secularVectors, secularWeights } from './secular';
+export { tridiagonalPanel, tridiagonalUpdate } from './tridiagonal';
+export { rotate } from './vector';
+
+/** First address that holds nothing of the module's own. */
+export function heapBase(): usize {
+  return __heap_base;
+}

@@ -1,0 +1,114 @@
+/** Level-1 operations on n contiguous doubles. */
+
+export function dot(x: usize, y: usize, n: usize): f64 {
+  let s0 = f64x2.splat(0);
+  let s1 = s0;
+  const end = x + ((n & ~3) << 3);
+  while (x < end) {
+    s0 = f64x2.add(s0, f64x2.mul(v128.load(x), v128.load(y)));
+    s1 = f64x2.add(s1, f64x2.mul(v128.load(x, 16), v128.load(y, 16)));
+    x += 32;
+    y += 32;
+  }
+  s0 = f64x2.add(s0, s1);
+  let s = f64x2.extract_lane(s0, 0) + f64x2.extract_lane(s0, 1);
+  for (let i: usize = 0; i < (n & 3); i++) s += load<f64>(x + (i << 3)) * load<f64>(y + (i << 3));
+  return s;
+}
+
+/** out[0] = a . x and out[1] = b . x, one pass over x. */
+export function dotPair(a: usize, b: usize, x: usize, n: usize, out: usize): void {
+  let s0 = f64x2.splat(0);
+  let s1 = s0;
+  let t0 = s0;
+  let t1 = s0;
+  const end = x + ((n & ~3) << 3);
+  while (x < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    s0 = f64x2.add(s0, f64x2.mul(x0, v128.load(a)));
+    s1 = f64x2.add(s1, f64x2.mul(x1, v128.load(a, 16)));
+    t0 = f64x2.add(t0, f64x2.mul(x0, v128.load(b)));
+    t1 = f64x2.add(t1, f64x2.mul(x1, v128.load(b, 16)));
+    x += 32;
+    a += 32;
+    b += 32;
+  }
+  s0 = f64x2.add(s0, s1);
+  t0 = f64x2.add(t0, t1);
+  let s = f64x2.extract_lane(s0, 0) + f64x2.extract_lane(s0, 1);
+  let t = f64x2.extract_lane(t0, 0) + f64x2.extract_lane(t0, 1);
+  for (let i: usize = 0; i < (n & 3); i++) {
+    const xi = load<f64>(x + (i << 3));
+    s += xi * load<f64>(a + (i << 3));
+    t += xi * load<f64>(b + (i << 3));
+  }
+  store<f64>(out, s);
+  store<f64>(out, t, 8);
+}
+
+/** y -= ca * a + cb * b. */
+export function subtractPair(y: usize, ca: f64, a: usize, cb: f64, b: usize, n: usize): void {
+  const va = f64x2.splat(ca);
+  const vb = f64x2.splat(cb);
+  const end = y + ((n & ~3) << 3);
+  while (y < end) {
+    const s0 = f64x2.add(f64x2.mul(va, v128.load(a)), f64x2.mul(vb, v128.load(b)));
+    const s1 = f64x2.add(f64x2.mul(va, v128.load(a, 16)), f64x2.mul(vb, v128.load(b, 16)));
+    v128.store(y, f64x2.sub(v128.load(y), s0));
+    v128.store(y, f64x2.sub(v128.load(y, 16), s1), 16);
+    y += 32;
+    a += 32;
+    b += 32;
+  }
+  for (let i: usize = 0; i < (n & 3); i++) {
+    const s = ca * load<f64>(a + (i << 3)) + cb * load<f64>(b + (i << 3));
+    store<f64>(y + (i << 3), load<f64>(y + (i << 3)) - s);
+  }
+}
+
+/** x *= c. */
+export function scale(x: usize, c: f64, n: usize): void {
+  const v = f64x2.splat(c);
+  const end = x + ((n & ~1) << 3);
+  while (x < end) {
+    v128.store(x, f64x2.mul(v, v128.load(x)));
+    x += 16;
+  }
+  if (n & 1) store<f64>(x, c * load<f64>(x));
+}
+
+/** (x, y) := (c x + s y, c y - s x). */
+export function rotate(x: usize, y: usize, c: f64, s: f64, n: usize): void {
+  const vc = f64x2.splat(c);
+  const vs = f64x2.splat(s);
+  const end = x + ((n & ~1) << 3);
+  while (x < end) {
+    const p = v128.load(x);
+    const q = v128.load(y);
+    v128.store(x, f64x2.add(f64x2.mul(vc, p), f64x2.mul(vs, q)));
+    v128.store(y, f64x2.sub(f64x2.mul(vc, q), f64x2.mul(vs, p)));
+    x += 16;
+    y += 16;
+  }
+  if (n & 1) {
+    const p = load<f64>(x);
+    const q = load<f64>(y);
+    store<f64>(x, c * p + s * q);
+    store<f64>(y, c * q - s * p);
+  }
+}
+
+/** y -= c * x. */
+export function subtractScaled(y: usize, c: f64, x: usize, n: usize): void {
+  const v = f64x2.splat(c);
+  const end = y + ((n & ~3) << 3);
+  while (y < end) {
+    v128.store(y, f64x2.sub(v128.load(y), f64x2.mul(v, v128.load(x))));
+    v128.store(y, f64x2.sub(v128.load(y, 16), f64x2.mul(v, v128.load(x, 16))), 16);
+    y += 32;
+    x += 32;
+  }
+  for (let i: usize = 0; i < (n & 3); i++)
+    store<f64>(y + (i << 3), load<f64>(y + (i << 3)) - c * load<f64>(x + (i << 3)));
+}

@@ -1,0 +1,246 @@
+import { readFileSync } from 'node:fs';
+
+type Address = number;
+
+/**
+ * What src/kernels/assembly/index.ts exports. Addresses and leading dimensions are in bytes, counts in elements; a
+ * matrix is row-major and its rows and columns are padded to a multiple of four.
+ */
+export interface KernelExports {
+  readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
+  heapBase(): Address;
+  gemm(
+    transposed: 0 | 1,
+    m: number,
+    n: number,
+    k: number,
+    alpha: number,
+    a: Address,
+    lda: number,
+    b: Address,
+    ldb: number,
+    c: Address,
+    ldc: number,
+    wa: Address,
+    wb: Address,
+  ): void;
+  gramPack(
+    chunk: Address,
+    element: 4 | 8,
+    across: 0 | 1,
+    n: number,
+    kc: number,
+    packed: Address,
+    scale: number,
+  ): void;
+  gramUpdate(g: Address, ldg: number, n: number, kc: number, packed: Address): void;
+  maxAbsLower(g: Address, ldg: number, n: number): number;
+  scaleLower(g: Address, ldg: number, n: number, factor: number): void;
+  tridiagonalPanel(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    w: Address,
+    d: Address,
+    e: Address,
+    tau: Address,
+    pair: Address,
+  ): void;
+  tridiagonalUpdate(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    w: Address,
+    px: Address,
+    py: Address,
+  ): void;
+  tridiagonalValues(d: Address, e: Address, n: number): number;
+  tridiagonalVectors(d: Address, e: Address, n: number, q: Address, ld: number): number;
+  secularRoots(
+    k: number,
+    d: Address,
+    z: Address,
+    rho: number,
+    norm2: number,
+    from: number,
+    to: number,
+    tau: Address,
+    origins: Address,
+    out: Address,
+  ): number;
+  secularWeights(k: number, d: Address, z: Address, tau: Address, origins: Address, zhat: Address): void;
+  secularVectors(
+    k: number,
+    d: Address,
+    zhat: Address,
+    tau: Address,
+    origins: Address,
+    place: Address,
+    from: number,
+    to: number,
+    u: Address,
+    ldu: number,
+    scratch: Address,
+  ): void;
+  reflectorFactor(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    tau: Address,
+    t: Address,
+    s: Address,
+    wa: Address,
+    wb: Address,
+  ): void;
+  reflectorApply(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    t: Address,
+    r: Address,
+    ldr: number,
+    rows: number,
+    w: Address,
+    x: Address,
+    wa: Address,
+    wb: Address,
+  ): void;
+  bandPanel(a: Address, ld: number, k0: number, k1: number, tau: Address, band: Address, ldb: number): void;
+  bandRest(a: Address, ld: number, k: number, band: Address, ldb: number): void;
+  symmetricTimesPanel(
+    a: Address,
+    ld: number,
+    n: number,
+    v: Address,
+    b: number,
+    y: Address,
+    pv: Address,
+    w: Address,
+  ): void;
+  chaseBand(
+    band: Address,
+    ldb: number,
+    n: number,
+    b: number,
+    from: number,
+    to: number,
+    v: Address,
+    w: Address,
+  ): void;
+  rotate(x: Address, y: Address, c: number, s: number, n: number): void;
+}
+
+interface WebAssemblyApi {
+  Module: new (bytes: Uint8Array) => object;
+  Instance: new (module: object) => { readonly exports: object };
+}
+
+// The compiler's library has WebAssembly only among the DOM types, which a Node program does not load.
+const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
+
+/** Depth of a packed panel, rows of A and columns of B packed at a time: KC, MC and NC of assembly/gemm.ts. */
+export const KC = 256;
+const MC = 128;
+const NC = 1024;
+/** Bytes of the two buffers that the gemm kernel packs into. */
+export const GEMM_A_BYTES = MC * KC * 8;
+export const GEMM_B_BYTES = NC * KC * 8;
+
+const PAGE = 65536;
+const MAX_PAGES = 65536;
+/** An instance that grew past this is dropped after use: WebAssembly memory never shrinks. */
+const KEEP_BYTES = 48 * 2 ** 20;
+
+let compiled: object | undefined;
+const idle: KernelExports[] = [];
+
+function instantiate(): KernelExports {
+  if (compiled === undefined) {
+    const url = new URL('../../dist/kernels/kernels.wasm', import.meta.url);
+    let bytes: Uint8Array;
+    try {
+      bytes = readFileSync(url);
+    } catch (cause) {
+      throw new Error(`cannot read ${url.pathname}: in a checkout, run \`npm run build:wasm\` first`, {
+        cause,
+      });
+    }
+    compiled = new WebAssembly.Module(bytes);
+  }
+  // All instances share the compiled module, so a fresh one runs code that an earlier one has warmed up.
+  return new WebAssembly.Instance(compiled).exports as unknown as KernelExports;
+}
+
+/** One use of a kernel instance: a bump allocator over its memory. Call release() when done with every address. */
+export class Workspace {
+  readonly kernels: KernelExports;
+  #next: number;
+  #end: number;
+  #released = false;
+
+  /** @throws RangeError where `bytes` passes what WebAssembly can address (4 GiB). */
+  constructor(bytes: number) {
+    this.kernels = idle.pop() ?? instantiate();
+    const { memory } = this.kernels;
+    this.#next = Math.ceil(this.kernels.heapBase() / 64) * 64;
+    const end = this.#next + bytes + 4096;
+    const pages = Math.ceil((end - memory.buffer.byteLength) / PAGE);
+    if (end > MAX_PAGES * PAGE)
+      throw new RangeError(`the matrix is too large: ${Math.ceil(bytes / 2 ** 20)} MiB of 4096 MiB`);
+    if (pages > 0) memory.grow(pages);
+    this.#end = memory.buffer.byteLength;
+  }
+
+  /** Address of `bytes` bytes aligned to a cache line, of undefined content. */
+  take(bytes: number): Address {
+    const at = this.#next;
+    this.#next += Math.ceil(bytes / 64) * 64;
+    if (this.#next > this.#end) throw new Error('kernel workspace is smaller than what is taken from it');
+    return at;
+  }
+
+  /** A point to reset() to, which gives back all that was taken in between. */
+  mark(): Address {
+    return this.#next;
+  }
+
+  reset(mark: Address): void {
+    this.#next = mark;
+  }
+
+  f64(at: Address, count: number): Float64Array {
+    return new Float64Array(this.kernels.memory.buffer, at, count);
+  }
+
+  f32(at: Address, count: number): Float32Array {
+    return new Float32Array(this.kernels.memory.buffer, at, count);
+  }
+
+  u32(at: Address, count: number): Uint32Array {
+    return new Uint32Array(this.kernels.memory.buffer, at, count);
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    if (this.kernels.memory.buffer.byteLength <= KEEP_BYTES && idle.length < 2) idle.push(this.kernels);
+  }
+}
+
+/** The next multiple of four. */
+export function pad4(n: number): number {
+  return (n + 3) & ~3;
+}
+
+/**
+ * Leading dimension, in elements, of an n-column matrix: a multiple of four, and never a multiple of 512 bytes, at
+ * which the rows of a tile would fall into the same cache sets.
+ */
+export function leading(n: number): number {
+  const ld = pad4(n);
+  return ld % 64 === 0 ? ld + 8 : ld;
+}

@@ -1,0 +1,87 @@
+import { toCsv } from './csv.js';
+import type { Document, Note } from './document.js';
+import { toJson } from './json.js';
+import { toMarkdown } from './markdown.js';
+import { tableLines } from './table.js';
+import { printable, type Style, style, widthOf } from './text.js';
+
+export const FORMATS = ['table', 'json', 'csv', 'md'] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface RenderOptions {
+  readonly format?: Format;
+  /** Cells of a line of a table; default without limit. */
+  readonly width?: number;
+  readonly colour?: boolean;
+  /** Say what the columns of a table mean. */
+  readonly legend?: boolean;
+}
+
+/** A document as text that ends with a line break. */
+export function render(document: Document, options: RenderOptions = {}): string {
+  switch (options.format ?? 'table') {
+    case 'table':
+      return toText(document, options);
+    case 'json':
+      return toJson(document);
+    case 'csv': {
+      const [first] = document.grids;
+      return first === undefined ? '' : toCsv(first);
+    }
+    case 'md':
+      return toMarkdown(document);
+  }
+}
+
+const STYLES = {
+  good: 'green',
+  bad: 'red',
+  warning: 'yellow',
+  aside: 'dim',
+} as const satisfies Record<NonNullable<Note['tone']>, Style>;
+
+function toText(document: Document, options: RenderOptions): string {
+  const { width = Number.POSITIVE_INFINITY, colour = false, legend = false } = options;
+  const blocks: string[][] = [];
+  const dropped: string[] = [];
+  for (const grid of document.grids) {
+    if (grid.rows.length === 0) continue;
+    const table = tableLines(grid, { width, colour });
+    blocks.push([...(grid.title === undefined ? [] : [grid.title]), ...table.lines]);
+    dropped.push(...table.dropped);
+  }
+  const notes = document.notes.flatMap((note) =>
+    wrapped(printable(note.text), width).map((line) =>
+      note.tone ? style(line, STYLES[note.tone], colour) : line,
+    ),
+  );
+  if (dropped.length > 0) {
+    const text = `More in a wider terminal or with --format csv: ${[...new Set(dropped)].join(', ')}`;
+    notes.push(...wrapped(text, width).map((line) => style(line, 'dim', colour)));
+  }
+  if (notes.length > 0) blocks.push(notes);
+  if (legend) {
+    const meanings = document.grids
+      .flatMap((grid) => grid.headings)
+      .filter((heading) => heading.only !== 'data' && heading.definition !== '')
+      .flatMap((heading) => wrapped(`${heading.header}: ${heading.definition}`, width));
+    if (meanings.length > 0) blocks.push([...new Set(meanings)]);
+  }
+  return blocks.map((lines) => `${lines.join('\n')}\n`).join('\n');
+}
+
+/** Lines of at most `width` cells, broken between words, the later ones indented. */
+function wrapped(text: string, width: number): string[] {
+  if (widthOf(text) <= width) return [text];
+  const indent = /^ */.exec(text)?.[0] ?? '';
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.trim().split(' ')) {
+    const longer = line.trim() === '' ? line + word : `${line} ${word}`;
+    if (line.trim() !== '' && widthOf(longer) > width) {
+      lines.push(line);
+      line = `${indent}  ${word}`;
+    } else line = longer;
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,95 @@
+import type { OutputComparison, Verification } from '../analysis/verify.js';
+import { type Column, type Document, grid, type Note } from './document.js';
+import { counted, formatSignificant } from './text.js';
+
+const COLUMNS: readonly Column<OutputComparison>[] = [
+  { key: 'output', header: 'output', shrink: 12, value: (row) => row.name },
+  { key: 'type', header: 'type', priority: 3, value: (row) => row.type },
+  { key: 'elements', header: 'elements', align: 'right', priority: 4, value: (row) => row.elements },
+  {
+    key: 'maxDifference',
+    header: 'max |Δ|',
+    align: 'right',
+    priority: 5,
+    definition: 'the largest |a - b| over all samples',
+    value: (row) => row.maxDifference,
+    text: (row) => figure(row.maxDifference),
+  },
+  { key: 'maxValue', header: 'max |a|', only: 'data', value: (row) => row.maxValue },
+  {
+    key: 'relativeDifference',
+    header: 'max |Δ| / max |a|',
+    align: 'right',
+    definition:
+      'the largest difference relative to the largest value of that output: what the tolerance is held against',
+    value: (row) => row.relativeDifference,
+    text: (row) =>
+      row.tolerance === 0 ? `${figure(100 * row.differingFraction)}% differ` : figure(row.relativeDifference),
+  },
+  {
+    key: 'relativeRms',
+    header: 'RMS Δ / RMS a',
+    align: 'right',
+    priority: 2,
+    definition: 'root mean square of the difference relative to that of the output',
+    value: (row) => row.relativeRms,
+    text: (row) => figure(row.relativeRms),
+  },
+  {
+    key: 'nonFiniteDifferences',
+    header: 'NaN or inf',
+    only: 'data',
+    value: (row) => row.nonFiniteDifferences,
+  },
+  { key: 'differingFraction', header: 'differing', only: 'data', value: (row) => row.differingFraction },
+  {
+    key: 'tolerance',
+    header: 'tolerance',
+    align: 'right',
+    priority: 1,
+    value: (row) => row.tolerance,
+    text: (row) => (row.tolerance === 0 ? 'exact' : figure(row.tolerance)),
+  },
+  {
+    key: 'passed',
+    header: 'verdict',
+    value: (row) => row.passed,
+    text: (row) => (row.passed ? 'same' : 'DIFFERS'),
+  },
+];
+
+function figure(value: number): string {
+  return Number.isFinite(value) ? formatSignificant(value) : '∞';
+}
+
+/** A verification of two models in all forms. */
+export function verifyDocument(
+  verification: Verification,
+  names: { readonly a: string; readonly b: string },
+): Document {
+  const { passed, samples, outputs, problems } = verification;
+  const bad = outputs.filter((output) => !output.passed);
+  const notes: Note[] = problems.map((text) => ({ text, tone: 'bad' }));
+  for (const { name, nonFiniteDifferences } of bad) {
+    if (nonFiniteDifferences > 0) {
+      const count = counted(nonFiniteDifferences, 'element');
+      notes.push({ text: `output '${name}': ${count} NaN or infinite in one model only`, tone: 'bad' });
+    }
+  }
+  const inputs = counted(samples, 'random input');
+  if (passed)
+    notes.push({ text: `Same function on ${inputs}: ${names.b} agrees with ${names.a}.`, tone: 'good' });
+  else if (bad.length > 0) {
+    notes.push({
+      text: `Not the same function on ${inputs}: ${bad.length} of ${counted(outputs.length, 'output')} past the tolerance.`,
+      tone: 'bad',
+    });
+  } else notes.push({ text: `Not the same function: ${names.a} and ${names.b} do not match.`, tone: 'bad' });
+  return {
+    kind: 'verify',
+    title: `${names.a} and ${names.b}: ${passed ? 'the same function' : 'not the same function'}`,
+    data: { a: names.a, b: names.b, ...verification },
+    grids: [grid(COLUMNS, outputs)],
+    notes,
+  };
+}

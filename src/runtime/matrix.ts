@@ -1,0 +1,88 @@
+import { ModelError, ValueInfo } from '../graph/index.js';
+import { buildModel } from './build.js';
+import { kernel } from './run-graph.js';
+import type { Session } from './session.js';
+
+/** A matrix, row-major: element (i, j) is data[i * columns + j]. */
+export interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: Float32Array | Float64Array;
+}
+
+/**
+ * What the blocks of a product may take together. onnxruntime-node makes a copy of each product that the garbage
+ * collector gets to some runs later, so that the peak is some 40 MiB above this.
+ */
+export const BLOCK_BYTES = 24 << 20;
+
+/**
+ * Up to so many multiply-adds a plain loop is done before a session is entered: 30 µs a run on 2 cores, in
+ * which the loop does some 20,000.
+ */
+export const LOOP_LIMIT = 1 << 14;
+
+export function checkFilled(name: string, { rows, columns, data }: Matrix, batch: number): void {
+  if (data.length === batch * rows * columns) return;
+  const shape = batch === 1 ? `${rows}x${columns}` : `${batch} of ${rows}x${columns}`;
+  throw new ModelError(
+    `${name} has ${data.length} elements, but its shape ${shape} needs ${batch * rows * columns}`,
+  );
+}
+
+/** Parts of a matrix as float64, in a buffer that the next part overwrites; float64 that is contiguous is not copied. */
+export class Widener {
+  #buffer = new Float64Array(0);
+
+  widen(part: Float32Array | Float64Array): Float64Array {
+    if (part instanceof Float64Array) return part;
+    const buffer = this.#take(part.length);
+    buffer.set(part);
+    return buffer;
+  }
+
+  /** count x columns. */
+  rows(matrix: Matrix, start: number, count: number): Float64Array {
+    return this.widen(matrix.data.subarray(start * matrix.columns, (start + count) * matrix.columns));
+  }
+
+  /** rows x count. */
+  columns(matrix: Matrix, start: number, count: number): Float64Array {
+    return this.block(matrix, 0, matrix.rows, start, count);
+  }
+
+  block(matrix: Matrix, row: number, rowCount: number, column: number, columnCount: number): Float64Array {
+    const { columns, data } = matrix;
+    if (columnCount === columns) return this.rows(matrix, row, rowCount);
+    const buffer = this.#take(rowCount * columnCount);
+    for (let i = 0; i < rowCount; i += 1) {
+      const from = (row + i) * columns + column;
+      buffer.set(data.subarray(from, from + columnCount), i * columnCount);
+    }
+    return buffer;
+  }
+
+  #take(length: number): Float64Array {
+    if (this.#buffer.length < length) this.#buffer = new Float64Array(length);
+    return this.#buffer.subarray(0, length);
+  }
+}
+
+/** y = op(a) op(b), all float64. */
+export function gemmKernel(transposeA: boolean, transposeB: boolean): Promise<Session> {
+  return kernel(`gemm ${transposeA} ${transposeB}`, () =>
+    buildModel({
+      nodes: [
+        {
+          opType: 'Gemm',
+          inputs: ['a', 'b'],
+          outputs: ['y'],
+          attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
+        },
+      ],
+      inputs: ['a', 'b'].map((name) => ValueInfo.tensor(name, 'float64', [undefined, undefined])),
+      outputs: [ValueInfo.tensor('y', 'float64', [undefined, undefined])],
+      opset: 17,
+    }),
+  );
+}
