@@ -1,0 +1,66 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { KernelPool, singularValues } from '../../src/kernels/index.js';
+import { randomMatrix } from './matrices.js';
+
+describe('KernelPool', () => {
+  it('gives what singularValues gives, in the order asked', async () => {
+    await using pool = new KernelPool({ size: 2 });
+    const shapes = [
+      [3, 5],
+      [40, 30],
+      [1, 7],
+      [64, 64],
+      [90, 10],
+    ] as const;
+    const results = await Promise.all(
+      shapes.map(([m, n]) => pool.singularValues(randomMatrix(m, n, m), m, n)),
+    );
+    shapes.forEach(([m, n], i) => {
+      expect(results[i]).toEqual(singularValues(randomMatrix(m, n, m), m, n));
+    });
+  });
+
+  it('copies the matrix, or empties it when told to', async () => {
+    await using pool = new KernelPool({ size: 1 });
+    const a = randomMatrix(6, 4, 1);
+    const first = await pool.singularValues(a, 6, 4);
+    expect(a.length).toBe(24);
+    const second = await pool.singularValues(a, 6, 4, { transfer: true });
+    expect(a.length).toBe(0);
+    expect(second).toEqual(first);
+    const view = randomMatrix(12, 4, 1).subarray(0, 24);
+    expect(await pool.singularValues(view, 6, 4, { transfer: true })).toEqual(first);
+    expect(view.length).toBe(24);
+  });
+
+  it('hands errors on and goes on', async () => {
+    await using pool = new KernelPool({ size: 1 });
+    const bad = new Float32Array([1, Number.NaN]);
+    const failure = await pool.singularValues(bad, 1, 2).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(RangeError);
+    expect(String(failure)).toContain('NaN at [0, 1]');
+    expect([...(await pool.singularValues(new Float32Array([3, 4]), 1, 2))]).toEqual([5]);
+  });
+
+  it('rejects after close and refuses silly sizes', async () => {
+    const pool = new KernelPool({ size: 1 });
+    const job = pool.singularValues(randomMatrix(50, 50, 1), 50, 50);
+    const outcome = expect(job).rejects.toThrow('closed');
+    await pool.close();
+    await outcome;
+    await expect(pool.singularValues(new Float32Array(1), 1, 1)).rejects.toThrow('closed');
+    expect(() => new KernelPool({ size: 0 })).toThrow(RangeError);
+    expect(() => new KernelPool({ size: 65 })).toThrow(RangeError);
+  });
+
+  it('does not keep a process alive', () => {
+    const index = fileURLToPath(new URL('../../dist/kernels/index.js', import.meta.url));
+    const script = `
+      const { KernelPool } = await import(${JSON.stringify(index)});
+      console.log((await new KernelPool({ size: 2 }).singularValues(new Float32Array([3, 4]), 1, 2))[0]);`;
+    const out = execFileSync(process.execPath, ['--input-type=module', '-e', script], { timeout: 20000 });
+    expect(out.toString().trim()).toBe('5');
+  });
+});
