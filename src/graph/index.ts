@@ -24,3 +24,6 @@ export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } f
 export { type Dimension, ValueInfo } from './value-info.js';
 export { type ConstantResult, type ConstantValue, constantNodeTensor, findConstant, isConstant } from './constants.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
+export { assertValid, check, type Problem } from './check.js';
+export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff.js';
+export { type PrintOptions, printModel } from './print.js';
