@@ -32,8 +32,9 @@ export interface NotASite {
 }
 
 /**
- * Every linear site of a model in the order of its nodes, in the main graph, in subgraphs and in functions, and
- * every Gemm, MatMul, Conv and ConvTranspose that is none, with the reason. Reads no weights.
+ * Every linear site of a model in the order of execution (those of a subgraph in the place of the node that holds
+ * it), in the main graph, in subgraphs and in functions, and every Gemm, MatMul, Conv and ConvTranspose that is none,
+ * with the reason. Reads no weights.
  *
  * @example
  * const { sites, others } = findLinearSites(await readModel('model.onnx'));
@@ -41,16 +42,17 @@ export interface NotASite {
 export function findLinearSites(model: Model): { sites: LinearSite[]; others: NotASite[] } {
   const sites: LinearSite[] = [];
   const others: NotASite[] = [];
-  const graphs: Graph[] = [model.graph, ...model.functions].flatMap((graph) => [...graph.walk()]);
-  for (const graph of graphs) {
+  const visit = (graph: Graph): void => {
     for (const node of graph.nodes) {
+      for (const subgraph of node.subgraphs) visit(subgraph);
       const op = LINEAR_OPS.find((name) => node.is(name));
       if (op === undefined) continue;
       const found = linearSite(node, op);
       if ('reason' in found) others.push({ node, reason: found.reason });
       else sites.push(found);
     }
-  }
+  };
+  for (const graph of [model.graph, ...model.functions]) visit(graph);
   return { sites, others };
 }
 

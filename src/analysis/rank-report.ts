@@ -178,7 +178,8 @@ async function lookAt(weight: Weight, pool: KernelPool, spectra: boolean): Promi
   let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
   let resolution = RESOLUTION;
   if (isSmall && (values.at(-1) ?? 0) < SVD_BELOW * (values[0] ?? 0)) {
-    values = await svdValues(data, m, n);
+    const { smallSvd } = await import('../kernels/index.js');
+    values = smallSvd(data, m, n).values;
     // LAPACK's bound on the error of a computed singular value, relative to the largest.
     resolution = Math.max(rows, columns) * EPSILON.float64;
   }
@@ -236,17 +237,6 @@ function nonFinite(data: Float32Array | Float64Array): string | undefined {
     .filter(Boolean)
     .join(' and ');
   return `${found} of ${data.length} elements`;
-}
-
-async function svdValues(data: Float32Array | Float64Array, m: number, n: number): Promise<Float64Array> {
-  const { Matrix, SVD } = await import('ml-matrix');
-  const matrix = Matrix.from1DArray(m, n, data);
-  const { diagonal } = new SVD(matrix, {
-    computeLeftSingularVectors: false,
-    computeRightSingularVectors: false,
-    autoTranspose: true,
-  });
-  return Float64Array.from(diagonal).sort().reverse();
 }
 
 /** Runs a task for each weight, the most expensive first, `size` at a time and within the memory of IN_FLIGHT_BYTES. */

@@ -7,3 +7,4 @@ export type { Gemm } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './pool.js';
 export { singularValues, symmetricEigenvalues } from './singular.js';
+export { type SmallSvd, smallSvd } from './jacobi.js';

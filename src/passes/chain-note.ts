@@ -15,6 +15,8 @@ export interface ChainNote {
   readonly weight: string;
   /** On factor 0, where the weight was not a plain initializer: how it was made. */
   readonly source?: WeightSource;
+  /** On the last factor, where the site was itself a factor of a chain: its own note. */
+  readonly inner?: string;
 }
 
 /** How a weight that nodes computed from constants is to be written back. */
@@ -47,6 +49,15 @@ export function readChainNote(node: Node): ChainNote | undefined {
   }
 }
 
-export function chainMetadata(note: ChainNote): Record<string, string> {
-  return { [CHAIN_KEY]: JSON.stringify(note) };
+/** The metadata of a factor; `site`, given for the last, may be a factor of a chain itself, and its note is kept. */
+export function chainMetadata(note: ChainNote, site: Node | undefined): Record<string, string> {
+  const inner = site?.metadata.get(CHAIN_KEY);
+  return { [CHAIN_KEY]: JSON.stringify({ ...note, ...(inner !== undefined && { inner }) }) };
+}
+
+/** The metadata of the node that a chain folds to: what its last factor has, without the note of the chain. */
+export function foldedMetadata(last: Node): Record<string, string> {
+  const { [CHAIN_KEY]: _note, ...rest } = Object.fromEntries(last.metadata);
+  const inner = readChainNote(last)?.inner;
+  return inner === undefined ? rest : { ...rest, [CHAIN_KEY]: inner };
 }

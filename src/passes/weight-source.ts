@@ -2,6 +2,7 @@ import {
   type ByteSource,
   byteLengthOf,
   type ConstantValue,
+  constantNodeTensor,
   copyUnknownFields,
   type DataType,
   decodeFragment,
@@ -24,6 +25,7 @@ import {
 import { runGraph } from '../runtime/run-graph.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import type { WeightSource } from './chain-note.js';
+import { opsetsOf, type Placement } from './placement.js';
 
 /** Constants up to this size are kept in the metadata with the nodes that read them: shapes, axes, scales. */
 const SMALL_BYTES = 1024;
@@ -84,62 +86,98 @@ export function removeUnread(weight: ConstantValue): void {
   }
 }
 
-/** What puts a weight into a graph: nodes in front of its reader, and initializers. */
-export interface WeightPlacement {
-  readonly nodes: readonly NodeSpec[];
-  readonly initializers: readonly Tensor[];
-}
-
 /**
- * Writes a weight as its source had it: through the same nodes, with new elements at their root. Where elements
- * were computed (ConstantOfShape …) the nodes come back if the weight is still what they compute, within rounding.
+ * Writes a weight as its source had it: through the same nodes, with new elements at their root. Nodes and constants
+ * that the graph still has (other weights are made of them, too) are read again. Where the elements were computed
+ * (ConstantOfShape …), or their root is still there, the nodes come back if the weight is what they compute, within
+ * rounding.
  *
+ * @param home the graph that the weight is to stand in
  * @returns undefined where that can not be done; then the weight becomes an initializer under its name
  */
 export async function placeAsSource(
-  graph: Graph,
+  home: Graph,
   weight: Tensor,
   source: WeightSource,
-): Promise<WeightPlacement | undefined> {
+): Promise<Placement | undefined> {
+  const restored = restore(home, source);
+  if (restored === undefined) return undefined;
+  const { fragment, missing, constants, root: present } = restored;
+  const { root } = source;
+  if (root === undefined || present !== undefined) {
+    const model = fragmentModel(home, fragment, present ? [present] : []);
+    return (await isComputedBy(model, weight)) ? { nodes: missing.map(specOf), initializers: constants } : undefined;
+  }
+  const old = Tensor.of(root.name, root.dataType as DataType, root.shape, zeros(root));
+  const rootTensor = await elementsAtRoot(fragmentModel(home, fragment, [old]), weight, root);
+  if (rootTensor === undefined) return undefined;
+  if (!root.isConstantNode) return { nodes: missing.map(specOf), initializers: [...constants, rootTensor] };
+  const specs = missing.map((node): NodeSpec => {
+    if (!(node.output ?? []).includes(root.name)) return specOf(node);
+    return { ...specOf(node), attributes: { value: { tensor: rootTensor } } };
+  });
+  return { nodes: specs, initializers: constants };
+}
+
+/** What a source needs that a graph has not, and what it has. */
+interface Restored {
+  readonly fragment: GraphProto;
+  readonly missing: readonly NodeProto[];
+  /** Small constants that the graph has not. */
+  readonly constants: readonly Tensor[];
+  /** The tensor of the root, where the graph has it. */
+  readonly root: Tensor | undefined;
+}
+
+/** Undefined where the graph has something else of the same name. */
+function restore(home: Graph, { fragment: text, root }: WeightSource): Restored | undefined {
   let fragment: GraphProto;
   try {
-    fragment = decodeFragment(Buffer.from(source.fragment, 'base64'));
+    fragment = decodeFragment(Buffer.from(text, 'base64'));
   } catch {
     return undefined;
   }
-  const nodes = fragment.node ?? [];
-  const taken = nodes.some((node) => (node.output ?? []).some((output) => output !== '' && graph.resolve(output)));
-  if (taken) return undefined;
-  const small = (fragment.initializer ?? []).map((proto) => new Tensor(proto));
-  const missing = small.filter((tensor) => graph.resolve(tensor.name) === undefined);
-  const { root } = source;
-  if (root === undefined) {
-    const model = fragmentModel(graph.model, fragment, []);
-    const isSame = await isComputedBy(model, weight);
-    return isSame ? { nodes: nodes.map(specOf), initializers: missing } : undefined;
+  const missing: NodeProto[] = [];
+  let rootTensor: Tensor | undefined;
+  for (const node of fragment.node ?? []) {
+    const present = (node.output ?? []).filter(Boolean).map((output) => home.resolve(output));
+    if (present.every((origin) => origin === undefined)) {
+      missing.push(node);
+      continue;
+    }
+    const [origin] = present;
+    if (origin?.kind !== 'node') return undefined;
+    const isRoot = root?.isConstantNode === true && (node.output ?? []).includes(root.name);
+    const proto = isRoot ? withoutValue(origin.node.proto) : origin.node.proto;
+    if (!isSame({ node: [proto] }, { node: [node] })) return undefined;
+    if (isRoot) rootTensor = constantNodeTensor(origin.node);
   }
-  const old = Tensor.of(root.name, root.dataType as DataType, root.shape, zeros(root));
-  const model = fragmentModel(graph.model, fragment, [old]);
-  const rootTensor = await elementsAtRoot(model, weight, root);
-  if (rootTensor === undefined) return undefined;
-  if (!root.isConstantNode) {
-    if (graph.resolve(root.name) !== undefined) return undefined;
-    return { nodes: nodes.map(specOf), initializers: [...missing, rootTensor] };
+  const constants: Tensor[] = [];
+  for (const proto of fragment.initializer ?? []) {
+    const origin = home.resolve(proto.name ?? '');
+    if (origin === undefined) constants.push(new Tensor(proto));
+    else if (origin.kind !== 'initializer' || !isSame({ initializer: [origin.tensor.proto] }, { initializer: [proto] })) {
+      return undefined;
+    }
   }
-  const specs = nodes.map((node): NodeSpec => {
-    const spec = specOf(node);
-    if (!(node.output ?? []).includes(root.name)) return spec;
-    return { ...spec, attributes: { value: { tensor: rootTensor } } };
-  });
-  return { nodes: specs, initializers: missing };
+  if (root !== undefined && !root.isConstantNode) {
+    const origin = home.resolve(root.name);
+    if (origin !== undefined && origin.kind !== 'initializer') return undefined;
+    rootTensor = origin?.tensor;
+  }
+  return { fragment, missing, constants, root: rootTensor?.renamed(root?.name ?? '') };
+}
+
+function isSame(a: GraphProto, b: GraphProto): boolean {
+  return Buffer.compare(encodeFragment(a), encodeFragment(b)) === 0;
 }
 
 /** The fragment as a model; a Constant node without a value gives way to the tensor that stands in for it. */
-function fragmentModel(like: Model, fragment: GraphProto, roots: readonly Tensor[]): Model {
+function fragmentModel(home: Graph, fragment: GraphProto, roots: readonly Tensor[]): Model {
   const names = new Set(roots.map((tensor) => tensor.name));
   return new Model({
-    ...(like.proto.ir_version !== undefined && { ir_version: Math.max(4, like.irVersion) }),
-    opset_import: like.proto.opset_import ?? [],
+    ir_version: Math.max(4, home.model.irVersion),
+    opset_import: [...opsetsOf(home)],
     graph: {
       node: (fragment.node ?? []).filter((node) => !(node.output ?? []).some((output) => names.has(output))),
       initializer: [...(fragment.initializer ?? []), ...roots.map((tensor) => tensor.proto)],
@@ -153,6 +191,8 @@ async function elementsAtRoot(
   weight: Tensor,
   root: NonNullable<WeightSource['root']>,
 ): Promise<Tensor | undefined> {
+  const made = findConstant(model.graph, weight.name);
+  if (!isConstant(made) || !hasTypeOf(made, weight)) return undefined;
   let array = weight.array();
   let type = weight.dataType;
   let shape = weight.shape;
@@ -187,9 +227,17 @@ async function elementsAtRoot(
 /** Whether the fragment computes this weight, to the rounding of a chain of factors. */
 async function isComputedBy(model: Model, weight: Tensor): Promise<boolean> {
   const constant = findConstant(model.graph, weight.name);
-  if (!isConstant(constant) || !isFloatType(weight.dataType)) return false;
-  if (constant.dataType !== weight.dataType || constant.shape.join() !== weight.shape.join()) return false;
-  const before = (await evaluateConstant(model.graph, weight.name)).floats();
+  return isConstant(constant) && isNear(constant, weight);
+}
+
+function hasTypeOf(constant: ConstantValue, weight: Tensor): boolean {
+  return constant.dataType === weight.dataType && constant.shape.join() === weight.shape.join();
+}
+
+/** Whether a constant has a weight's type, shape and elements, to the rounding of a chain of factors. */
+export async function isNear(constant: ConstantValue, weight: Tensor): Promise<boolean> {
+  if (!isFloatType(weight.dataType) || !hasTypeOf(constant, weight)) return false;
+  const before = (await evaluateConstant(constant.graph, constant.value)).floats();
   const after = weight.floats();
   let difference = 0;
   let square = 0;

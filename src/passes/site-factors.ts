@@ -1,0 +1,142 @@
+import type { LinearSite } from '../analysis/linear-sites.js';
+import { EPSILON, type FloatType } from '../graph/index.js';
+import { evaluateConstant } from '../runtime/constant.js';
+import type { Matrix } from '../runtime/matmul.js';
+import { Random } from '../runtime/random.js';
+import { decompose, type Floats } from './decompose.js';
+import { balancedFactors, identityFactors } from './factorize.js';
+
+export const EXPAND_INITS = ['balanced', 'identity'] as const;
+export type ExpandInit = (typeof EXPAND_INITS)[number];
+
+export interface FactorSettings {
+  readonly depth: number;
+  readonly width: number;
+  readonly init: ExpandInit;
+  readonly seed: number;
+}
+
+/** One weight of a chain. */
+export interface SiteFactor {
+  readonly shape: readonly number[];
+  readonly data: Floats;
+}
+
+/** The weights of a chain in the order of application. */
+export interface SiteFactors {
+  readonly factors: readonly SiteFactor[];
+  /** The largest of the groups'. */
+  readonly rank: number;
+}
+
+/** Factorizes the weight of a site, group by group. */
+export async function factorizeSite(
+  site: LinearSite,
+  hidden: number,
+  settings: FactorSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { depth, init, seed } = settings;
+  const { groups, orientation } = site;
+  const perGroup = hidden / groups;
+  const { type, matrices } = await matricesOf(site);
+  if (!matrices.every(({ data }) => isFiniteData(data))) return NOT_FINITE;
+  // Per factor, in the order of multiplication: the blocks of the groups, one behind the other.
+  const blocks: Matrix[][] = Array.from({ length: depth }, () => []);
+  const ranks: number[] = [];
+  for (const [group, matrix] of matrices.entries()) {
+    const random = new Random(`${seed}/${site.weight.value}/${group}`);
+    const result =
+      init === 'balanced'
+        ? await balancedFactors(matrix, orientation, depth, perGroup, EPSILON[type], random)
+        : identityFactors(matrix, orientation, depth, perGroup, random);
+    ranks.push(result.rank);
+    for (const [i, factor] of (result.factors ?? []).entries()) blocks[i]?.push(factor);
+  }
+  const rank = Math.max(...ranks);
+  if (rank > perGroup) return tooNarrow(site, rank, perGroup, settings);
+  const ordered = orientation === 'out-in' ? blocks.reverse() : blocks;
+  return { factors: ordered.map((factor, index) => siteFactor(site, factor, index)), rank };
+}
+
+/** Why factorizeSite would refuse; reads the weight, but factorizes it only where its rank decides. */
+export async function whyNotFactorizable(
+  site: LinearSite,
+  hidden: number,
+  settings: FactorSettings,
+): Promise<{ readonly reason: string } | undefined> {
+  const perGroup = hidden / site.groups;
+  const { type, matrices } = await matricesOf(site);
+  if (!matrices.every(({ data }) => isFiniteData(data))) return NOT_FINITE;
+  let rank = 0;
+  if (settings.init === 'identity') rank = outputsPerGroup(site);
+  else if (perGroup < Math.min(site.rows / site.groups, site.columns)) {
+    for (const matrix of matrices) rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
+  }
+  return rank > perGroup ? tooNarrow(site, rank, perGroup, settings) : undefined;
+}
+
+const NOT_FINITE = { reason: 'its weight has NaN or infinite values' } as const;
+
+/** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
+function isFiniteData(data: Floats): boolean {
+  let zero = 0;
+  for (let i = 0; i < data.length; i += 1) zero += 0 * (data[i] as number);
+  return zero === 0;
+}
+
+function tooNarrow(
+  site: LinearSite,
+  rank: number,
+  perGroup: number,
+  { width, init }: FactorSettings,
+): { readonly reason: string } {
+  const enough = Math.ceil((rank / outputsPerGroup(site)) * 1e4) / 1e4;
+  const what = init === 'balanced' ? `its weight has rank ${rank}` : `identities need ${rank} hidden units`;
+  const group = site.groups > 1 ? ' a group' : '';
+  return {
+    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more`,
+  };
+}
+
+function outputsPerGroup(site: LinearSite): number {
+  return site.orientation === 'out-in' ? site.rows / site.groups : site.columns;
+}
+
+/** The weight as one matrix a group. */
+async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: Matrix[] }> {
+  const { groups, columns } = site;
+  const tensor = await evaluateConstant(site.weight.graph, site.weight.value);
+  const values = tensor.floats();
+  const rows = site.rows / groups;
+  const matrices = Array.from({ length: groups }, (_, group) => ({
+    rows,
+    columns,
+    data: values.subarray(group * rows * columns, (group + 1) * rows * columns),
+  }));
+  return { type: tensor.dataType as FloatType, matrices };
+}
+
+/** The blocks of the groups as one tensor: a matrix, or a convolution kernel that is 1x1 behind the first. */
+function siteFactor(site: LinearSite, blocks: readonly Matrix[], index: number): SiteFactor {
+  const rows = blocks.reduce((sum, block) => sum + block.rows, 0);
+  const columns = blocks[0]?.columns ?? 0;
+  const data = joined(blocks);
+  if (site.op !== 'Conv') return { shape: [rows, columns], data };
+  const extents = index === 0 ? site.kernel : site.kernel.map(() => 1);
+  const inputs = index === 0 ? (site.weight.shape[1] ?? 0) : columns;
+  return { shape: [rows, inputs, ...extents], data };
+}
+
+function joined(blocks: readonly Matrix[]): Floats {
+  const [first] = blocks;
+  if (first !== undefined && blocks.length === 1) return first.data;
+  const length = blocks.reduce((sum, block) => sum + block.data.length, 0);
+  const isDouble = blocks.some((block) => block.data instanceof Float64Array);
+  const out = isDouble ? new Float64Array(length) : new Float32Array(length);
+  let offset = 0;
+  for (const block of blocks) {
+    out.set(block.data, offset);
+    offset += block.data.length;
+  }
+  return out;
+}
