@@ -50,6 +50,20 @@ function table(rows: readonly (readonly string[])[]): void {
   }
 }
 
+/** How often each operator stands in each model, as a graph viewer would show it. */
+function operatorTable(models: readonly Model[]): void {
+  const counts = models.map((model) => {
+    const count = new Map<string, number>();
+    for (const { opType } of model.graph.nodes) count.set(opType, (count.get(opType) ?? 0) + 1);
+    return count;
+  });
+  const operators = [...new Set(counts.flatMap((count) => [...count.keys()]))].sort();
+  table([
+    ['nodes of each operator', 'original', 'expanded', 'collapsed'],
+    ...operators.map((operator) => [operator, ...counts.map((count) => String(count.get(operator) ?? 0))]),
+  ]);
+}
+
 const original = join(ROOT, 'fixtures/shapes.onnx');
 const expanded = join(OUT, 'shapes-expanded.onnx');
 const collapsed = join(OUT, 'shapes-collapsed.onnx');
@@ -73,6 +87,8 @@ table([
   await summary(expanded, model),
   await summary(collapsed, model),
 ]);
+console.log();
+operatorTable([model, await readModel(expanded), await readModel(collapsed)]);
 console.log(`
 The expanded model has ${DEPTH} times the linear layers and computes the same function: only what training finds
 changes (arXiv 2103.10427). The collapsed one is the original again, node for node and to float32 rounding: the extra

@@ -1,4 +1,4 @@
-import { ATTRIBUTE_FIELDS } from './attribute.js';
+import { checkAttribute } from './check-attribute.js';
 import { checkSparse, checkTensor } from './check-tensor.js';
 import { cyclesOf } from './cycles.js';
 import { ModelError, type Where } from './errors.js';
@@ -315,7 +315,8 @@ class Checker {
   #checkCall(node: NodeProto, where: Where, around: Surroundings): void {
     if (!node.op_type) this.#error(where, 'the node has no operator', 'set its op_type');
     const domain = normalDomain(node.domain);
-    const isFunction = this.#functions.has(functionKey(node.domain, node.op_type, node.overload));
+    const isFunction =
+      this.#functions.size > 0 && this.#functions.has(functionKey(node.domain, node.op_type, node.overload));
     if (node.overload && !isFunction) {
       this.#error(
         where,
@@ -332,79 +333,12 @@ class Checker {
   }
 
   #checkAttribute(attribute: AttributeProto, where: Where, declared: ReadonlySet<string> | undefined): void {
-    const name = attribute.name ?? '';
-    if (name === '')
-      this.#error(where, 'an attribute has no name', 'give it the one that the operator expects');
-    const set = Object.values(ATTRIBUTE_FIELDS).filter((field) => {
-      const value = attribute[field];
-      return value !== undefined && !(Array.isArray(value) && value.length === 0);
-    });
-    const type = attribute.type ?? 0;
-    const expected = (ATTRIBUTE_FIELDS as Readonly<Record<number, (typeof set)[number]>>)[type];
-    if (attribute.ref_attr_name) {
-      if (set.length > 0) {
-        this.#error(
-          where,
-          `attribute '${name}' has a value and refers to '${attribute.ref_attr_name}'`,
-          'keep one of both',
-        );
-      }
-      if (declared === undefined || !declared.has(attribute.ref_attr_name)) {
-        const what =
-          declared === undefined
-            ? 'a function, but stands in none'
-            : `'${attribute.ref_attr_name}', which it does not declare`;
-        this.#error(
-          where,
-          `attribute '${name}' refers to an attribute of ${what}`,
-          'give it a value of its own',
-        );
-      }
-      return;
+    const found = checkAttribute(attribute, toBigInt(this.#model.proto.ir_version), declared);
+    for (const { severity, message, hint, tensor } of found) {
+      const here = tensor === undefined ? where : { ...where, tensor };
+      if (severity === 'error') this.#error(here, message, hint);
+      else this.#warn(here, message, hint);
     }
-    if (set.length > 1) {
-      this.#error(
-        where,
-        `attribute '${name}' has several values: ${set.join(', ')}`,
-        'keep the one of its type',
-      );
-    } else if (type !== 0 && expected === undefined) {
-      this.#warn(
-        where,
-        `attribute '${name}' has the type ${type}, which is not known`,
-        'it is kept as it is',
-      );
-    } else if (expected !== undefined && set[0] !== undefined && set[0] !== expected) {
-      this.#error(
-        where,
-        `attribute '${name}' is of type ${expected}, but its value is in ${set[0]}`,
-        'set the type to match',
-      );
-    } else if (type === 0 && toBigInt(this.#model.proto.ir_version) >= 2n) {
-      const set_ = set[0] === undefined ? 'no type and no value' : `no type, only a value in ${set[0]}`;
-      if (set[0] === undefined)
-        this.#error(where, `attribute '${name}' has ${set_}`, 'remove it, or set both');
-      else this.#warn(where, `attribute '${name}' has ${set_}`, 'set its type');
-    } else if (
-      set.length === 0 &&
-      (expected === 't' || expected === 'g' || expected === 'sparse_tensor' || expected === 'tp')
-    ) {
-      this.#error(
-        where,
-        `attribute '${name}' is of type ${expected}, but has no value`,
-        'remove it, or give it a value',
-      );
-    }
-    // Protobuf omits zeros in its third version: a scalar attribute without a value is 0 or ''.
-    for (const tensor of [...(attribute.t ? [attribute.t] : []), ...(attribute.tensors ?? [])]) {
-      this.#report(checkTensor(tensor), { ...where, tensor: tensor.name || name });
-    }
-    const sparse = [
-      ...(attribute.sparse_tensor ? [attribute.sparse_tensor] : []),
-      ...(attribute.sparse_tensors ?? []),
-    ];
-    for (const tensor of sparse)
-      this.#report(checkSparse(tensor), { ...where, tensor: tensor.values?.name || name });
   }
 
   #reportOrder(

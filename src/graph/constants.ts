@@ -34,7 +34,15 @@ export function isConstant(result: ConstantResult): result is ConstantValue {
 /** Operators that reorder or relabel the elements of their first input, or change their type. */
 const VIEWS = ['Identity', 'Reshape', 'Transpose', 'Cast', 'Squeeze', 'Unsqueeze', 'Flatten'] as const;
 
-const RANDOM = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Multinomial', 'Bernoulli', 'Dropout']);
+const RANDOM = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Multinomial',
+  'Bernoulli',
+  'Dropout',
+]);
 
 /**
  * Looks for the constant behind a value: an initializer, a Constant node, or what nodes make of constants.
@@ -78,7 +86,8 @@ class Search {
     }
     if (node.is('Constant')) return constantNode(graph, node, value);
     if (RANDOM.has(node.opType)) return { reason: `'${value}' is random (${node.opType})` };
-    if (node.subgraphProtos.length > 0) return { reason: `'${value}' is computed by ${node.opType}` };
+    // Before its inputs are looked at: behind them may stand a whole network.
+    if (!KNOWN.has(node.opType)) return { reason: `'${value}' is computed by ${node.opType}` };
     const inputs: ConstantValue[] = [];
     for (const input of node.inputs) {
       if (input === '') continue;
@@ -87,9 +96,12 @@ class Search {
       inputs.push(result);
     }
     const type = shapeOf(node, inputs);
-    if (type === undefined) return { reason: `'${value}' is computed by ${node.opType}, whose shape is not known here` };
+    if (type === undefined)
+      return { reason: `'${value}' is computed by ${node.opType}, to a shape that is not known here` };
     const path = [...new Set([...inputs.flatMap((input) => input.path), node])];
-    const leaves = [...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values()];
+    const leaves = [
+      ...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values(),
+    ];
     const isView = node.is(...VIEWS);
     return { value, graph, ...type, path, leaves, root: isView ? inputs[0]?.root : undefined };
   }
@@ -118,7 +130,15 @@ function constantNode(graph: Graph, node: Node, value: string): ConstantResult {
   }
   const tensor = constantNodeTensor(node);
   if (tensor === undefined) return { reason: `'${value}' is a sparse or string constant` };
-  return { value, graph, dataType: tensor.dataType, shape: tensor.shape, path: [node], leaves: [], root: tensor };
+  return {
+    value,
+    graph,
+    dataType: tensor.dataType,
+    shape: tensor.shape,
+    path: [node],
+    leaves: [],
+    root: tensor,
+  };
 }
 
 /** The tensor of a Constant node; undefined for sparse and string values. */
@@ -138,6 +158,23 @@ export function constantNodeTensor(node: Node): Tensor | undefined {
   if (ints) return Tensor.of(name, 'int64', [ints.length], BigInt64Array.from(ints, BigInt));
   return undefined;
 }
+
+/** Operators whose result shapeOf tells. */
+const KNOWN = new Set<string>([
+  ...VIEWS,
+  'ConstantOfShape',
+  'Neg',
+  'Abs',
+  'Sqrt',
+  'Exp',
+  'Reciprocal',
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'DequantizeLinear',
+  'Concat',
+]);
 
 interface TypeAndShape {
   readonly dataType: DataType;
@@ -175,18 +212,28 @@ function shapeOf(node: Node, inputs: readonly ConstantValue[]): TypeAndShape | u
       return first && second && { dataType: second.dataType, shape: first.shape };
     case 'Transpose': {
       if (!first) return undefined;
-      const permutation = attributes.ints('perm') ?? first.shape.map((_, axis) => first.shape.length - 1 - axis);
+      const permutation =
+        attributes.ints('perm') ?? first.shape.map((_, axis) => first.shape.length - 1 - axis);
       return { dataType: first.dataType, shape: permutation.map((axis) => first.shape[axis] ?? 0) };
     }
     case 'Reshape': {
       const target = attributes.ints('shape') ?? (second && integers(second));
-      return first && target && { dataType: first.dataType, shape: reshaped(first.shape, target, attributes.int('allowzero', 0) === 1) };
+      return (
+        first &&
+        target && {
+          dataType: first.dataType,
+          shape: reshaped(first.shape, target, attributes.int('allowzero', 0) === 1),
+        }
+      );
     }
     case 'Flatten': {
       if (!first) return undefined;
       const axis = attributes.int('axis', 1);
       const at = axis < 0 ? axis + first.shape.length : axis;
-      return { dataType: first.dataType, shape: [product(first.shape.slice(0, at)), product(first.shape.slice(at))] };
+      return {
+        dataType: first.dataType,
+        shape: [product(first.shape.slice(0, at)), product(first.shape.slice(at))],
+      };
     }
     case 'Squeeze': {
       if (!first) return undefined;
@@ -222,7 +269,8 @@ function shapeOf(node: Node, inputs: readonly ConstantValue[]): TypeAndShape | u
 /** The values of a small integer constant that no arithmetic stands before. */
 function integers(constant: ConstantValue): number[] | undefined {
   const { root } = constant;
-  if (root === undefined || (root.dataType !== 'int64' && root.dataType !== 'int32') || root.size > 64) return undefined;
+  if (root === undefined || (root.dataType !== 'int64' && root.dataType !== 'int32') || root.size > 64)
+    return undefined;
   return root.integers();
 }
 

@@ -43,7 +43,12 @@ export const DATA_TYPES = {
 export type DataType = keyof typeof DATA_TYPES;
 
 /** Element types whose values are real numbers that a weight may have. */
-export const FLOAT_TYPES = ['float32', 'float64', 'float16', 'bfloat16'] as const satisfies readonly DataType[];
+export const FLOAT_TYPES = [
+  'float32',
+  'float64',
+  'float16',
+  'bfloat16',
+] as const satisfies readonly DataType[];
 export type FloatType = (typeof FLOAT_TYPES)[number];
 
 export function isFloatType(type: DataType | string): type is FloatType {

@@ -76,8 +76,8 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
   const out = new Uint16Array(values.length);
   for (let i = 0; i < values.length; i += 1) {
     const value = bits[i] as number;
-    const isNaN = (value & 0x7fffffff) > 0x7f800000;
-    out[i] = isNaN ? (value >>> 16) | 0x40 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
+    const isNotANumber = (value & 0x7fffffff) > 0x7f800000;
+    out[i] = isNotANumber ? (value >>> 16) | 0x40 : (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
   }
   return out;
 }

@@ -182,7 +182,8 @@ export class Graph {
   edit(change: GraphEdit): Node[] {
     const { removeNodes = [], insertNodes = [], removeInitializers = [], setInitializers = [] } = change;
     const position = this.#checkEdit(change);
-    if (removeNodes.length + insertNodes.length + removeInitializers.length + setInitializers.length === 0) return [];
+    if (removeNodes.length + insertNodes.length + removeInitializers.length + setInitializers.length === 0)
+      return [];
     const removed = new Set(removeNodes.map((node) => node.proto));
     const list = this.proto.node ?? [];
     const inserted = insertNodes.map(makeNode);
@@ -199,7 +200,8 @@ export class Graph {
     for (const tensor of setInitializers) this.model.claim(tensor.name);
     for (const proto of inserted) {
       for (const name of [proto.name ?? '', ...(proto.output ?? [])]) this.model.claim(name);
-      for (const graph of this.#wrap(proto).subgraphs) for (const name of graph.names()) this.model.claim(name);
+      for (const graph of this.#wrap(proto).subgraphs)
+        for (const name of graph.names()) this.model.claim(name);
     }
     return inserted.map((proto) => this.#wrap(proto));
   }
@@ -234,10 +236,12 @@ export class Graph {
       );
     }
     const uses = [...this.uses(from)];
-    if (uses.length === 0 && this.resolve(from) === undefined) throw this.#error(`no value is named '${from}'`);
+    if (uses.length === 0 && this.resolve(from) === undefined)
+      throw this.#error(`no value is named '${from}'`);
     if (uses.length === 0 || from === to) return;
     for (const use of uses) {
-      if (use.index < 0) throw this.#error(`'${from}' is an output of a subgraph of node '${use.node.label}'`);
+      if (use.index < 0)
+        throw this.#error(`'${from}' is an output of a subgraph of node '${use.node.label}'`);
     }
     this.#checkOrder(to, uses);
     for (const use of uses) use.node.graph.#putInput(use.node, use.index, to);
@@ -247,7 +251,8 @@ export class Graph {
   /** Lets one input of a node read another value. */
   setInput(node: Node, index: number, value: string): void {
     this.#checkOwn(node);
-    if (index < 0 || index >= node.inputs.length) throw this.#error(`node '${node.label}' has no input ${index}`);
+    if (index < 0 || index >= node.inputs.length)
+      throw this.#error(`node '${node.label}' has no input ${index}`);
     if (node.inputs[index] === value) return;
     if (value !== '') this.#checkOrder(value, [{ node, index }]);
     this.#putInput(node, index, value);
@@ -277,7 +282,8 @@ export class Graph {
       if (use.index >= 0) use.node.graph.#putInput(use.node, use.index, to);
       else {
         for (const graph of use.node.subgraphs) {
-          for (const output of (graph.proto as GraphProto).output ?? []) if (output.name === from) output.name = to;
+          for (const output of (graph.proto as GraphProto).output ?? [])
+            if (output.name === from) output.name = to;
         }
       }
     }
@@ -290,10 +296,12 @@ export class Graph {
       for (const list of [proto.input, proto.output, proto.initializer]) {
         for (const entry of list ?? []) if (entry.name === from) entry.name = to;
       }
-      for (const sparse of proto.sparse_initializer ?? []) if (sparse.values?.name === from) sparse.values.name = to;
+      for (const sparse of proto.sparse_initializer ?? [])
+        if (sparse.values?.name === from) sparse.values.name = to;
       for (const note of proto.quantization_annotation ?? []) {
         if (note.tensor_name === from) note.tensor_name = to;
-        for (const entry of note.quant_parameter_tensor_names ?? []) if (entry.value === from) entry.value = to;
+        for (const entry of note.quant_parameter_tensor_names ?? [])
+          if (entry.value === from) entry.value = to;
       }
     } else {
       const proto = this.proto as FunctionProto;
@@ -322,7 +330,8 @@ export class Graph {
     const list = node.proto.attribute ?? [];
     const at = list.findIndex((attribute) => attribute.name === name);
     if (at < 0 && made.length === 0) return;
-    if (value !== undefined && 'graph' in value) this.#checkSubgraphs({ attribute: made }, this.#positionOf(node));
+    if (value !== undefined && 'graph' in value)
+      this.#checkSubgraphs({ attribute: made }, this.#positionOf(node));
     node.proto.attribute = at < 0 ? [...list, ...made] : list.toSpliced(at, 1, ...made);
     this.touch();
   }
@@ -350,7 +359,13 @@ export class Graph {
 
   /** Throws where an edit would break the graph; returns where the inserted nodes go. */
   #checkEdit(change: GraphEdit): number {
-    const { removeNodes = [], insertNodes = [], removeInitializers = [], setInitializers = [], before } = change;
+    const {
+      removeNodes = [],
+      insertNodes = [],
+      removeInitializers = [],
+      setInitializers = [],
+      before,
+    } = change;
     const list = this.proto.node ?? [];
     const removed = new Set<Node>();
     let position = before === undefined ? list.length : this.#positionOf(before);
@@ -393,7 +408,9 @@ export class Graph {
       }
       if (!this.initializers.has(tensor.name)) {
         if (this.sparseInitializers.has(tensor.name) || this.#isNamedAround(tensor.name, removed)) {
-          throw this.#error(`'${tensor.name}' exists already; take a name from model.freshName('${tensor.name}')`);
+          throw this.#error(
+            `'${tensor.name}' exists already; take a name from model.freshName('${tensor.name}')`,
+          );
         }
       }
     }
@@ -423,12 +440,14 @@ export class Graph {
       const hasGraphs =
         Object.values(spec.attributes ?? {}).some((value) => 'graph' in value) ||
         (spec.attributeProtos ?? []).some((attribute) => attribute.g || attribute.graphs?.length);
-      if (hasGraphs) this.#checkSubgraphNames(makeNode(spec), (name) => made.has(name) || set.has(name), lost);
+      if (hasGraphs)
+        this.#checkSubgraphNames(makeNode(spec), (name) => made.has(name) || set.has(name), lost);
       for (const input of hasGraphs ? valuesRead(makeNode(spec)) : spec.inputs) {
         if (input === '' || set.has(input)) continue;
         const at = made.get(input);
         if (at !== undefined) {
-          if (at >= index) throw this.#error(`the inserted node that reads '${input}' stands before the one that makes it`);
+          if (at >= index)
+            throw this.#error(`the inserted node that reads '${input}' stands before the one that makes it`);
           continue;
         }
         const origin = lost.has(input) ? undefined : this.resolve(input);
@@ -446,7 +465,9 @@ export class Graph {
       for (const use of this.uses(value)) {
         const reader = this.#ownNode(use.node);
         if (!removed.has(reader) && this.#positionOf(reader) < position) {
-          throw this.#error(`node '${reader.label}' reads '${value}' before the inserted nodes; name it in before`);
+          throw this.#error(
+            `node '${reader.label}' reads '${value}' before the inserted nodes; name it in before`,
+          );
         }
       }
     }
@@ -458,7 +479,9 @@ export class Graph {
     if (origin.kind !== 'node') return false;
     if (origin.graph === this) return this.#positionOf(origin.node) >= position;
     if (this.owner === undefined) return false;
-    return origin.graph.#positionOf(origin.node) >= origin.graph.#positionOf(origin.graph.#ownNode(this.owner));
+    return (
+      origin.graph.#positionOf(origin.node) >= origin.graph.#positionOf(origin.graph.#ownNode(this.owner))
+    );
   }
 
   /** Throws where a new subgraph at `position` reads what is not made by then, or makes what is made already. */
@@ -467,7 +490,8 @@ export class Graph {
     for (const value of valuesRead(node)) {
       const origin = this.resolve(value);
       if (origin === undefined) throw this.#error(`the new subgraph reads '${value}', which nothing makes`);
-      if (this.#isMadeBehind(origin, position)) throw this.#error(`the new subgraph reads '${value}', which is made behind it`);
+      if (this.#isMadeBehind(origin, position))
+        throw this.#error(`the new subgraph reads '${value}', which is made behind it`);
     }
   }
 
@@ -475,7 +499,9 @@ export class Graph {
     for (const graph of subgraphsOf(node)) {
       for (const name of valuesMadeBelow(graph)) {
         if (isNew(name) || (!lost.has(name) && this.resolve(name) !== undefined)) {
-          throw this.#error(`a new subgraph makes '${name}', which exists already; take a name from model.freshName('${name}')`);
+          throw this.#error(
+            `a new subgraph makes '${name}', which exists already; take a name from model.freshName('${name}')`,
+          );
         }
       }
     }
@@ -486,11 +512,16 @@ export class Graph {
     if (this !== this.model.graph) return;
     const infos = this.model.proto.training_info ?? [];
     const isBound = infos.some((info) =>
-      [...(info.initialization_binding ?? []), ...(info.update_binding ?? [])].some(({ key }) => key === value),
+      [...(info.initialization_binding ?? []), ...(info.update_binding ?? [])].some(
+        ({ key }) => key === value,
+      ),
     );
-    const isRead = (graph: Graph): boolean => graph.resolve(value) === undefined && graph.uses(value).length > 0;
+    const isRead = (graph: Graph): boolean =>
+      graph.resolve(value) === undefined && graph.uses(value).length > 0;
     if (isBound || this.model.trainingGraphs.some(isRead)) {
-      throw this.#error(`'${value}' is a name that the model's training_info uses; remove training_info first`);
+      throw this.#error(
+        `'${value}' is a name that the model's training_info uses; remove training_info first`,
+      );
     }
   }
 
@@ -518,14 +549,16 @@ export class Graph {
   }
 
   #isWithin(node: Node, set: ReadonlySet<Node>): boolean {
-    for (let own: Node | undefined = node; own !== undefined; own = own.graph.owner) if (set.has(own)) return true;
+    for (let own: Node | undefined = node; own !== undefined; own = own.graph.owner)
+      if (set.has(own)) return true;
     return false;
   }
 
   #isNamedBelow(name: string, apart?: ReadonlySet<Node>): boolean {
     return this.#indexed.subgraphs.some(
       (graph) =>
-        (graph.owner === undefined || !apart?.has(graph.owner)) && (graph.#hasOwn(name) || graph.#isNamedBelow(name)),
+        (graph.owner === undefined || !apart?.has(graph.owner)) &&
+        (graph.#hasOwn(name) || graph.#isNamedBelow(name)),
     );
   }
 
@@ -587,7 +620,8 @@ export class Graph {
     };
     const subgraphs: Graph[] = [];
     for (const node of this.nodes) {
-      for (const output of node.outputs) if (output !== '' && !producers.has(output)) producers.set(output, node);
+      for (const output of node.outputs)
+        if (output !== '' && !producers.has(output)) producers.set(output, node);
       for (const [index, input] of node.inputs.entries()) if (input !== '') addUse(input, { node, index });
       for (const graph of node.subgraphs) {
         subgraphs.push(graph);

@@ -1,4 +1,12 @@
-export { ATTRIBUTE_FIELDS, type AttributeValue, Attributes, makeAttribute } from './attribute.js';
+export { ATTRIBUTE_FIELDS, Attributes, type AttributeValue, makeAttribute } from './attribute.js';
+export { assertValid, check, type Problem } from './check.js';
+export {
+  type ConstantResult,
+  type ConstantValue,
+  constantNodeTensor,
+  findConstant,
+  isConstant,
+} from './constants.js';
 export {
   byteLengthOf,
   DATA_TYPES,
@@ -9,21 +17,19 @@ export {
   type FloatType,
   isFloatType,
 } from './data-type.js';
+export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff.js';
 export { ModelError, messageOf, type Where } from './errors.js';
 export { Graph, type GraphEdit, type Origin, type Use } from './graph.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
+export { decodeFragment, encodeFragment } from './io/fragment.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, FileSource, MemorySource } from './io/source.js';
 export { modelToBytes, type SaveOptions, saveModel } from './io/write.js';
 export { Model, type Pass, tensorProtos } from './model.js';
 export { makeNode, Node, type NodeSpec, specOf } from './node.js';
+export { type PrintOptions, printModel } from './print.js';
 export { copyUnknownFields } from './proto/codec.js';
 export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';
 export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
 export { type Dimension, ValueInfo } from './value-info.js';
-export { type ConstantResult, type ConstantValue, constantNodeTensor, findConstant, isConstant } from './constants.js';
-export { decodeFragment, encodeFragment } from './io/fragment.js';
-export { assertValid, check, type Problem } from './check.js';
-export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff.js';
-export { type PrintOptions, printModel } from './print.js';

@@ -1,8 +1,16 @@
 import { Graph } from './graph.js';
 import type { Scratch } from './io/scratch.js';
+import type { FileSource } from './io/source.js';
 import type { Node } from './node.js';
 import { toNumber } from './proto/codec.js';
-import type { AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto } from './proto/schema.js';
+import type {
+  AttributeProto,
+  GraphProto,
+  ModelProto,
+  NodeProto,
+  SparseTensorProto,
+  TensorProto,
+} from './proto/schema.js';
 
 /** A rewrite of a model: validated options on one side, an account of what was done on the other. */
 export interface Pass<Account> {
@@ -29,10 +37,12 @@ export class Model {
   #savedRevision = 0;
   #names: Set<string> | undefined;
   #scratch: Scratch | undefined;
+  readonly #source: FileSource | undefined;
 
-  constructor(proto: ModelProto, path?: string) {
+  constructor(proto: ModelProto, source?: FileSource) {
     this.proto = proto;
-    this.path = path;
+    this.#source = source;
+    this.path = source?.path;
     if (proto.graph === undefined) proto.graph = {};
     this.graph = new Graph(this, proto.graph, 'graph');
     this.functions = (proto.functions ?? []).map((body) => new Graph(this, body, 'function'));
@@ -63,6 +73,11 @@ export class Model {
   /** True when the model was edited since it was read. */
   get changed(): boolean {
     return this.#revision !== this.#savedRevision;
+  }
+
+  /** True when the file at `path` still holds this very model. */
+  get isOnDisk(): boolean {
+    return !this.changed && this.#source?.isCurrent === true;
   }
 
   /** Every graph: the main one, those in nodes, function bodies, training graphs. */

@@ -48,7 +48,9 @@ export function specOf(proto: NodeProto): NodeSpec {
     inputs: proto.input ?? [],
     outputs: proto.output ?? [],
     attributeProtos: proto.attribute ?? [],
-    metadata: Object.fromEntries((proto.metadata_props ?? []).map(({ key, value }) => [key ?? '', value ?? ''])),
+    metadata: Object.fromEntries(
+      (proto.metadata_props ?? []).map(({ key, value }) => [key ?? '', value ?? '']),
+    ),
   };
 }
 
@@ -112,6 +114,9 @@ export class Node {
   get subgraphProtos(): GraphProto[] {
     const attributes = this.proto.attribute;
     if (attributes === undefined) return [];
-    return attributes.flatMap((attribute) => [...(attribute.g ? [attribute.g] : []), ...(attribute.graphs ?? [])]);
+    return attributes.flatMap((attribute) => [
+      ...(attribute.g ? [attribute.g] : []),
+      ...(attribute.graphs ?? []),
+    ]);
   }
 }

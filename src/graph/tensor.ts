@@ -1,4 +1,11 @@
-import { byteLengthOf, DATA_TYPES, type DataType, dataTypeOf, type FloatType, isFloatType } from './data-type.js';
+import {
+  byteLengthOf,
+  DATA_TYPES,
+  type DataType,
+  dataTypeOf,
+  type FloatType,
+  isFloatType,
+} from './data-type.js';
 import { ModelError } from './errors.js';
 import {
   bfloat16ToFloat32,
@@ -136,7 +143,8 @@ export class Tensor {
   get dataType(): DataType {
     const code = this.proto.data_type ?? 0;
     const type = dataTypeOf(code);
-    if (type === undefined) throw new ModelError(`its element type ${code} is unknown`, { tensor: this.name });
+    if (type === undefined)
+      throw new ModelError(`its element type ${code} is unknown`, { tensor: this.name });
     return type;
   }
 
@@ -144,7 +152,11 @@ export class Tensor {
     try {
       return (this.proto.dims ?? []).map(toNumber);
     } catch (error) {
-      throw new ModelError(`its shape [${this.proto.dims?.join(', ')}] is impossible`, { tensor: this.name }, { cause: error });
+      throw new ModelError(
+        `its shape [${this.proto.dims?.join(', ')}] is impossible`,
+        { tensor: this.name },
+        { cause: error },
+      );
     }
   }
 
@@ -215,7 +227,8 @@ export class Tensor {
    */
   floats(start = 0, count = this.size): Float32Array | Float64Array {
     const type = this.dataType;
-    if (!isFloatType(type)) throw new ModelError(`is ${type}, not a floating-point tensor`, { tensor: this.name });
+    if (!isFloatType(type))
+      throw new ModelError(`is ${type}, not a floating-point tensor`, { tensor: this.name });
     const whole = start === 0 && count === this.size;
     return widen(type, (whole ? this.array() : this.elements(start, count)) as NativeArrays[FloatType]);
   }
@@ -268,7 +281,9 @@ export class Tensor {
   #payload(): Payload | undefined {
     const all = [...payloadsOf(this.proto).values()];
     // Some exporters write an empty raw_data beside the typed field that holds the elements.
-    return all.find((payload) => payload.source.length > 0) ?? all.find((payload) => payload.field === 'raw_data');
+    return (
+      all.find((payload) => payload.source.length > 0) ?? all.find((payload) => payload.field === 'raw_data')
+    );
   }
 
   #checkLength(length: number): void {
@@ -298,9 +313,12 @@ export class Tensor {
       return bytes;
     }
     if (payload.field !== DATA_TYPES[type].field) {
-      throw new ModelError(`its ${type} elements stand in the field ${payload.field}, which holds other types`, {
-        tensor: this.name,
-      });
+      throw new ModelError(
+        `its ${type} elements stand in the field ${payload.field}, which holds other types`,
+        {
+          tensor: this.name,
+        },
+      );
     }
     const bits = DATA_TYPES[type].bits;
     const perValue = bits < 8 ? 8 / bits : 1;
@@ -338,13 +356,13 @@ export class Tensor {
 
 /** The bytes as the typed array of an element type; copied only where they are not aligned. */
 export function asArray<T extends DataType>(type: T, bytes: Uint8Array): NativeArrays[T] {
-  const constructor = ARRAY_OF[type] as unknown as {
+  const TypedArray = ARRAY_OF[type] as unknown as {
     readonly BYTES_PER_ELEMENT: number;
     new (buffer: ArrayBufferLike, offset: number, length: number): NativeArrays[T];
   };
-  const width = constructor.BYTES_PER_ELEMENT;
+  const width = TypedArray.BYTES_PER_ELEMENT;
   const aligned = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes);
-  return new constructor(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / width));
+  return new TypedArray(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / width));
 }
 
 /** Elements of a float type as float32; float64 stays float64. */

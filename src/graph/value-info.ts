@@ -1,4 +1,4 @@
-import { type DataType, dataTypeOf, DATA_TYPES } from './data-type.js';
+import { DATA_TYPES, type DataType, dataTypeOf } from './data-type.js';
 import { createMessage, fromBigInt, toNumber } from './proto/codec.js';
 import type { TypeProto, ValueInfoProto } from './proto/schema.js';
 
@@ -17,7 +17,11 @@ export class ValueInfo {
     const dims = shape?.map((dim) =>
       createMessage(
         'DimensionProto',
-        dim === undefined ? {} : typeof dim === 'string' ? { dim_param: dim } : { dim_value: fromBigInt(dim) },
+        dim === undefined
+          ? {}
+          : typeof dim === 'string'
+            ? { dim_param: dim }
+            : { dim_value: fromBigInt(dim) },
       ),
     );
     return new ValueInfo(

@@ -13,7 +13,8 @@ export function* valuesRead(node: NodeProto): Generator<string> {
   for (const input of node.input ?? []) if (input !== '') yield input;
   for (const graph of subgraphsOf(node)) {
     const made = new Set(valuesMade(graph));
-    for (const inner of graph.node ?? []) for (const value of valuesRead(inner)) if (!made.has(value)) yield value;
+    for (const inner of graph.node ?? [])
+      for (const value of valuesRead(inner)) if (!made.has(value)) yield value;
     for (const { name = '' } of graph.output ?? []) if (!made.has(name)) yield name;
   }
 }
@@ -23,7 +24,8 @@ export function* valuesMade(graph: GraphProto): Generator<string> {
   for (const { name = '' } of graph.input ?? []) yield name;
   for (const { name = '' } of graph.initializer ?? []) yield name;
   for (const { values } of graph.sparse_initializer ?? []) yield values?.name ?? '';
-  for (const node of graph.node ?? []) for (const output of node.output ?? []) if (output !== '') yield output;
+  for (const node of graph.node ?? [])
+    for (const output of node.output ?? []) if (output !== '') yield output;
 }
 
 /** The values of a graph and of the graphs below it. */

@@ -495,7 +495,6 @@ describe('edits', () => {
   test('quantization annotations and sharding follow a rename', () => {
     const model = sample();
     const entry = createMessage('StringStringEntryProto', { key: 'SCALE_TENSOR', value: 'v' });
-    model.graph.proto = model.graph.proto;
     (model.proto.graph ?? {}).quantization_annotation = [
       createMessage('TensorAnnotation', { tensor_name: 'a', quant_parameter_tensor_names: [entry] }),
     ];
@@ -591,17 +590,22 @@ function randomEdit(draw: Draw, graph: Graph): void {
   const some = <T>(make: () => T): T[] => Array.from({ length: draw(3) }, make);
   switch (draw(8)) {
     case 0:
-      return graph.replaceUses(value(), value());
+      graph.replaceUses(value(), value());
+      return;
     case 1:
-      return graph.rename(value(), value());
+      graph.rename(value(), value());
+      return;
     case 2: {
       const reader = node();
-      return graph.setInput(reader, draw(reader.inputs.length + 1), value());
+      graph.setInput(reader, draw(reader.inputs.length + 1), value());
+      return;
     }
     case 3:
-      return graph.setInitializer(floats(value(), [2]));
+      graph.setInitializer(floats(value(), [2]));
+      return;
     case 4:
-      return graph.remove(node());
+      graph.remove(node());
+      return;
     case 5: {
       const old = node();
       graph.edit({

@@ -318,7 +318,7 @@ function drawNode(scope: Scope, depth: number, own: string[]): Tree {
   return tree;
 }
 
-const OPSETS: readonly Tree[] = [
+const opsets = (): Tree[] => [
   { version: 17n },
   { domain: 'test', version: 1n },
   { domain: 'local', version: 1n },
@@ -338,7 +338,7 @@ function drawFunctions(draw: Draw, names: Names): Tree[] {
       input,
       output: [own.at(-1) as string],
       node,
-      opset_import: [...OPSETS],
+      opset_import: opsets(),
     };
     body.attribute = ['alpha'];
     if (overload !== '' || draw(2)) body.overload = overload;
@@ -390,7 +390,7 @@ export function drawModel(draw: Draw): Tree {
   }
   if (draw(3) === 0) graph.metadata_props = entries(draw);
   drawUnknown(draw, graph);
-  const model: Tree = { ir_version: 10n, opset_import: [...OPSETS], graph, functions };
+  const model: Tree = { ir_version: 10n, opset_import: opsets(), graph, functions };
   if (draw(2))
     Object.assign(model, {
       producer_name: 'test',

@@ -22,7 +22,7 @@ export interface WriteOptions {
 export async function assertWritable(path: string, options: WriteOptions = {}): Promise<void> {
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new ModelError('is a directory; name a file', { file: path });
-  if (existing !== undefined && existing.isFile() && !options.overwrite) {
+  if (existing?.isFile() && !options.overwrite) {
     throw new ModelError('exists already; pass --overwrite to replace it', { file: path });
   }
   if (existing !== undefined && !existing.isFile()) return;
@@ -43,7 +43,11 @@ export async function assertWritable(path: string, options: WriteOptions = {}): 
  * Writes a file so that its path holds either what it held before or all of the new content: the bytes go to a
  * file beside it, are synced, and take the name in one step. Devices and pipes are written directly.
  */
-export async function atomicWrite(path: string, content: ByteSource, options: WriteOptions = {}): Promise<void> {
+export async function atomicWrite(
+  path: string,
+  content: ByteSource,
+  options: WriteOptions = {},
+): Promise<void> {
   await assertWritable(path, options);
   const existing = await stat(path).catch(() => undefined);
   if (existing !== undefined && !existing.isFile()) {
@@ -83,7 +87,11 @@ async function linkNew(temporary: string, target: string, path: string): Promise
     await link(temporary, target);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
-      throw new ModelError('exists already; pass --overwrite to replace it', { file: path }, { cause: error });
+      throw new ModelError(
+        'exists already; pass --overwrite to replace it',
+        { file: path },
+        { cause: error },
+      );
     }
     // A file system without hard links.
     await rename(temporary, target);
@@ -126,9 +134,12 @@ function writeError(error: unknown, path: string, length: number): unknown {
         { cause: error },
       );
     case 'EFBIG':
-      return new ModelError(`the file system or a limit does not allow ${length} bytes; nothing was written`, {
-        file: path,
-      });
+      return new ModelError(
+        `the file system or a limit does not allow ${length} bytes; nothing was written`,
+        {
+          file: path,
+        },
+      );
     case undefined:
       return error;
     default:

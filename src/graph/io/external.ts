@@ -96,9 +96,15 @@ export class ExternalFiles {
 /** Throws ModelError for a location that is absolute or climbs out of the model's directory. */
 export function checkLocation(location: string, where: { tensor?: string | undefined } = {}): void {
   const isOutside =
-    isAbsolute(location) || /^[a-zA-Z]:/.test(location) || location.split(/[\\/]/).includes('..') || location.includes('\0');
+    isAbsolute(location) ||
+    /^[a-zA-Z]:/.test(location) ||
+    location.split(/[\\/]/).includes('..') ||
+    location.includes('\0');
   if (isOutside) {
-    throw new ModelError(`its external file '${location}' is outside of the model's directory, and is not read`, where);
+    throw new ModelError(
+      `its external file '${location}' is outside of the model's directory, and is not read`,
+      where,
+    );
   }
 }
 

@@ -9,7 +9,8 @@ import { MemorySource } from './source.js';
 /** A piece of a graph (nodes and small constants) as bytes, to be kept in metadata. */
 export function encodeFragment(graph: GraphProto): Uint8Array {
   const payloads = new Map<number, Payload>();
-  for (const tensor of inGraph(graph)) for (const [id, payload] of payloadsOf(tensor)) payloads.set(id, payload);
+  for (const tensor of inGraph(graph))
+    for (const [id, payload] of payloadsOf(tensor)) payloads.set(id, payload);
   const content = inflate(encodeMessage('GraphProto', graph), payloads, 'GraphProto');
   return content.read(0, content.length);
 }

@@ -26,7 +26,7 @@ export async function readModel(input: string | Uint8Array, options: ReadOptions
   try {
     const source = typeof input === 'string' ? new FileSource(input) : new MemorySource(input);
     const directory = options.directory ?? (path === undefined ? undefined : externalDirectory(path));
-    return new Model(decodeModel(source, directory), path);
+    return new Model(decodeModel(source, directory), source instanceof FileSource ? source : undefined);
   } catch (error) {
     if (error instanceof ModelError && error.where.file !== undefined) throw error;
     const what = error instanceof ModelError ? messageOf(error) : `not an ONNX model (${messageOf(error)})`;
@@ -45,10 +45,14 @@ function decodeModel(source: ByteSource, directory: string | undefined): ModelPr
   }
   const irVersion = toNumber(proto.ir_version);
   if (irVersion <= 0 || proto.graph === undefined) {
-    throw new ModelError(`not an ONNX model: it has no ${proto.graph === undefined ? 'graph' : 'ir_version'}`);
+    throw new ModelError(
+      `not an ONNX model: it has no ${proto.graph === undefined ? 'graph' : 'ir_version'}`,
+    );
   }
   if (irVersion >= 3 && (proto.opset_import ?? []).length === 0) {
-    throw new ModelError('it imports no operator set; the file is truncated or was written by a faulty exporter');
+    throw new ModelError(
+      'it imports no operator set; the file is truncated or was written by a faulty exporter',
+    );
   }
   return proto;
 }

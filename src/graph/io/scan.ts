@@ -1,3 +1,4 @@
+import { ModelError } from '../errors.js';
 import {
   FIELDS_BY_NUMBER,
   HOLDS_TENSOR,
@@ -7,10 +8,19 @@ import {
   PAYLOAD_ID_FIELD,
   type PayloadField,
 } from '../proto/schema.js';
-import { ModelError } from '../errors.js';
 import { nextId, type Payload } from './payload.js';
 import { type ByteSource, ConcatSource, RangeSource } from './source.js';
-import { FIXED32, FIXED64, LENGTH_DELIMITED, readField, tagBytes, VARINT, varintBytes, type WireField, WireReader } from './wire.js';
+import {
+  FIXED32,
+  FIXED64,
+  LENGTH_DELIMITED,
+  readField,
+  tagBytes,
+  VARINT,
+  varintBytes,
+  type WireField,
+  WireReader,
+} from './wire.js';
 
 /** A serialized message without its tensors' data, and the data by payload id. */
 export interface Skeleton {
@@ -73,7 +83,10 @@ function scan(
       flush(field.start);
       runStart = position;
       const inner = scan(reader, type, field.contentStart, field.contentEnd, payloads, depth + 1);
-      out.push(Uint8Array.from([...tagBytes(field.number, LENGTH_DELIMITED), ...varintBytes(inner.length)]), inner);
+      out.push(
+        Uint8Array.from([...tagBytes(field.number, LENGTH_DELIMITED), ...varintBytes(inner.length)]),
+        inner,
+      );
     }
   }
   flush(end);
@@ -105,7 +118,9 @@ const UNPACKED: Readonly<Record<PayloadField, number>> = {
 /** The data field that this is; undefined also for one of another wire type, which is kept as it is. */
 function payloadFieldOf({ number, wireType }: WireField): PayloadField | undefined {
   const name = (PAYLOAD_FIELDS as Readonly<Record<number, PayloadField>>)[number];
-  return name !== undefined && (wireType === LENGTH_DELIMITED || wireType === UNPACKED[name]) ? name : undefined;
+  return name !== undefined && (wireType === LENGTH_DELIMITED || wireType === UNPACKED[name])
+    ? name
+    : undefined;
 }
 
 export function concat(parts: readonly Uint8Array[]): Uint8Array {

@@ -113,7 +113,8 @@ class ScratchSource implements ByteSource {
         Math.min(length - done, 2 ** 30),
         this.#start + offset + done,
       );
-      if (count === 0) throw new ModelError('the temporary file ended early', { file: this.scratch.directory });
+      if (count === 0)
+        throw new ModelError('the temporary file ended early', { file: this.scratch.directory });
       done += count;
     }
     return bytes;

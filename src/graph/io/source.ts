@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { ModelError, messageOf } from '../errors.js';
 
 /** Bytes that can be read by range. */
@@ -57,6 +57,13 @@ export class FileSource implements ByteSource {
     this.#modified = status.mtimeMs;
   }
 
+  /** True while the path still leads to the file that was opened, unchanged. */
+  get isCurrent(): boolean {
+    const now = statSync(this.path, { throwIfNoEntry: false });
+    const opened = fstatSync(this.#descriptor);
+    return now?.ino === opened.ino && now.dev === opened.dev && now.mtimeMs === this.#modified;
+  }
+
   read(offset: number, length: number): Uint8Array {
     checkRange(this, offset, length, this.path);
     const bytes = new Uint8Array(length);
@@ -69,7 +76,9 @@ export class FileSource implements ByteSource {
       done += count;
     }
     if (fstatSync(this.#descriptor).mtimeMs !== this.#modified) {
-      throw new ModelError('the file was changed while the model was in use; read it again', { file: this.path });
+      throw new ModelError('the file was changed while the model was in use; read it again', {
+        file: this.path,
+      });
     }
     return bytes;
   }
@@ -133,9 +142,12 @@ export class ConcatSource implements ByteSource {
 
 function checkRange(source: ByteSource, offset: number, length: number, what: string): void {
   if (offset < 0 || length < 0 || offset + length > source.length) {
-    throw new ModelError(`bytes ${offset} to ${offset + length} were asked for, but there are ${source.length}`, {
-      file: what,
-    });
+    throw new ModelError(
+      `bytes ${offset} to ${offset + length} were asked for, but there are ${source.length}`,
+      {
+        file: what,
+      },
+    );
   }
 }
 

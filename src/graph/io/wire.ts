@@ -66,7 +66,8 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
   const [tag, next] = reader.varint(offset);
   const number = Math.floor(tag / 8);
   const wireType = tag % 8;
-  if (number === 0 || tag > 0xffffffff) throw new ModelError(`byte ${offset} does not start a protobuf field`);
+  if (number === 0 || tag > 0xffffffff)
+    throw new ModelError(`byte ${offset} does not start a protobuf field`);
   let contentStart = next;
   let contentEnd: number;
   switch (wireType) {
@@ -108,7 +109,9 @@ function endOfGroup(reader: WireReader, offset: number, end: number, group: numb
 }
 
 function truncated(offset: number): ModelError {
-  return new ModelError(`the file is truncated or not an ONNX model: it ends within a field, at byte ${offset}`);
+  return new ModelError(
+    `the file is truncated or not an ONNX model: it ends within a field, at byte ${offset}`,
+  );
 }
 
 /** The bytes of a varint. */

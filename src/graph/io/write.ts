@@ -10,7 +10,7 @@ import { Tensor } from '../tensor.js';
 import { assertWritable, atomicWrite, type WriteOptions } from './atomic.js';
 import { checkLocation, externalLocation } from './external.js';
 import { inflate } from './inflate.js';
-import { type Payload, payloadsOf, setPayloads } from './payload.js';
+import { type Payload, payloadsOf } from './payload.js';
 import { readModel } from './read.js';
 import { type ByteSource, ConcatSource, MemorySource, RangeSource, ZeroSource } from './source.js';
 
@@ -151,7 +151,9 @@ function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'nev
     return new Tensor(tensor).byteLength >= EXTERNAL_FROM;
   };
   const inlineBytes = inline.reduce((sum, tensor) => sum + storedBytes(tensor), 0);
-  const initializers = new Set([...model.graphs()].flatMap((graph) => [...graph.initializers.values()].map((t) => t.proto)));
+  const initializers = new Set(
+    [...model.graphs()].flatMap((graph) => [...graph.initializers.values()].map((t) => t.proto)),
+  );
   let moved: TensorProto[] = [];
   if (mode === 'always' || (mode === 'auto' && inlineBytes > MESSAGE_LIMIT - (64 << 20))) {
     moved = inline.filter((tensor) => initializers.has(tensor) && isLarge(tensor));
@@ -159,9 +161,12 @@ function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'nev
     moved = inline.filter((tensor) => initializers.has(tensor) && isLarge(tensor));
   }
   if (mode === 'never' && old.length > 0) {
-    throw new ModelError('its weights are external; inlining them is not supported, save it with external data', {
-      file: path,
-    });
+    throw new ModelError(
+      'its weights are external; inlining them is not supported, save it with external data',
+      {
+        file: path,
+      },
+    );
   }
 
   const groups = new Map<string, TensorProto[]>();

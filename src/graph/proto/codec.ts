@@ -12,7 +12,10 @@ const root = protobuf.Root.fromJSON({
         options: { features: { utf8_validation: 'VERIFY' } },
         fields: Object.fromEntries(
           Object.entries(fields as Record<string, readonly [number, string, string?]>).map(
-            ([name, [id, type, label]]) => [name, { id, type, ...(label === 'repeated' && { rule: 'repeated' }) }],
+            ([name, [id, type, label]]) => [
+              name,
+              { id, type, ...(label === 'repeated' && { rule: 'repeated' }) },
+            ],
           ),
         ),
       },
@@ -53,7 +56,8 @@ export function unknownFields(message: object): readonly Uint8Array[] {
 /** Gives a copy of a message the fields that the schema does not know (a spread leaves them behind). */
 export function copyUnknownFields(from: object, to: object): void {
   const unknown = unknownFields(from);
-  if (unknown.length > 0) Object.defineProperty(to, '$unknowns', { value: [...unknown], configurable: true, writable: true });
+  if (unknown.length > 0)
+    Object.defineProperty(to, '$unknowns', { value: [...unknown], configurable: true, writable: true });
 }
 
 export function toBigInt(value: Int64 | undefined): bigint {
