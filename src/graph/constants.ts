@@ -103,7 +103,8 @@ class Search {
       ...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values(),
     ];
     const isView = node.is(...VIEWS);
-    return { value, graph, ...type, path, leaves, root: isView ? inputs[0]?.root : undefined };
+    const { dataType, shape } = type;
+    return { value, graph, dataType, shape, path, leaves, root: isView ? inputs[0]?.root : undefined };
   }
 }
 

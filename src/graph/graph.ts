@@ -196,14 +196,14 @@ export class Graph {
     this.#forgetTypes(gone);
     this.#removeInitializers(new Set(removeInitializers));
     for (const tensor of setInitializers) this.#setInitializer(tensor);
-    this.touch();
+    const nodes = inserted.map((proto) => this.#wrap(proto));
+    this.#follow(change, nodes);
     for (const tensor of setInitializers) this.model.claim(tensor.name);
-    for (const proto of inserted) {
-      for (const name of [proto.name ?? '', ...(proto.output ?? [])]) this.model.claim(name);
-      for (const graph of this.#wrap(proto).subgraphs)
-        for (const name of graph.names()) this.model.claim(name);
+    for (const node of nodes) {
+      for (const name of [node.name, ...node.outputs]) this.model.claim(name);
+      for (const graph of node.subgraphs) for (const name of graph.names()) this.model.claim(name);
     }
-    return inserted.map((proto) => this.#wrap(proto));
+    return nodes;
   }
 
   /** Inserts a node before another, or at the end. */
@@ -353,6 +353,37 @@ export class Graph {
       graph.#nodeList = undefined;
     }
     this.model.countRevision();
+  }
+
+  /**
+   * Lets the index follow an edit instead of making it anew: a pass over n sites makes n edits, and anew each time
+   * they took 30 s on 20,000 nodes.
+   */
+  #follow(
+    { removeNodes = [], removeInitializers = [], setInitializers = [] }: GraphEdit,
+    inserted: readonly Node[],
+  ): void {
+    const index = this.#index;
+    this.touch();
+    const touchesInputs = [...removeInitializers, ...setInitializers.map((tensor) => tensor.name)].some(
+      (name) => this.model.irVersion < 4 || index?.inputs.has(name),
+    );
+    const hasGraphs = [...removeNodes, ...inserted].some((node) => node.subgraphProtos.length > 0);
+    if (index === undefined || touchesInputs || hasGraphs) return;
+    const gone = new Set(removeNodes);
+    for (const node of removeNodes) {
+      for (const output of node.outputs)
+        if (index.producers.get(output) === node) index.producers.delete(output);
+      for (const input of node.inputs) {
+        const rest = index.uses.get(input)?.filter((use) => !gone.has(use.node)) ?? [];
+        if (rest.length > 0) index.uses.set(input, rest);
+        else index.uses.delete(input);
+      }
+    }
+    for (const node of inserted) addToIndex(index, node);
+    for (const name of removeInitializers) index.initializers.delete(name);
+    for (const tensor of setInitializers) index.initializers.set(tensor.name, new Tensor(tensor.proto));
+    this.#index = index;
   }
 
   // ---- checks of edits ------------------------------------------------------------------------------------
@@ -613,19 +644,12 @@ export class Graph {
   #buildIndex(): Index {
     const producers = new Map<string, Node>();
     const uses = new Map<string, Use[]>();
-    const addUse = (value: string, use: Use): void => {
-      const list = uses.get(value);
-      if (list === undefined) uses.set(value, [use]);
-      else list.push(use);
-    };
     const subgraphs: Graph[] = [];
     for (const node of this.nodes) {
-      for (const output of node.outputs)
-        if (output !== '' && !producers.has(output)) producers.set(output, node);
-      for (const [index, input] of node.inputs.entries()) if (input !== '') addUse(input, { node, index });
+      addToIndex({ producers, uses }, node);
       for (const graph of node.subgraphs) {
         subgraphs.push(graph);
-        for (const [value, inner] of graph.#freeUses()) for (const use of inner) addUse(value, use);
+        for (const [value, inner] of graph.#freeUses()) for (const use of inner) addUse(uses, value, use);
       }
     }
     const proto: GraphProto = this.kind === 'graph' ? (this.proto as GraphProto) : {};
@@ -699,4 +723,15 @@ export class Graph {
       if (this.model.irVersion < 4 && this === this.model.graph) proto.input = [...(proto.input ?? []), info];
     } else if (!isSameType && info.type) listed.type = info.type;
   }
+}
+
+function addToIndex({ producers, uses }: Pick<Index, 'producers' | 'uses'>, node: Node): void {
+  for (const output of node.outputs) if (output !== '' && !producers.has(output)) producers.set(output, node);
+  for (const [index, input] of node.inputs.entries()) if (input !== '') addUse(uses, input, { node, index });
+}
+
+function addUse(uses: Map<string, Use[]>, value: string, use: Use): void {
+  const list = uses.get(value);
+  if (list === undefined) uses.set(value, [use]);
+  else list.push(use);
 }
