@@ -1,4 +1,12 @@
-import { type ConstantValue, findConstant, type Graph, isConstant, isFloatType, type Model, type Node } from '../graph/index.js';
+import {
+  type ConstantValue,
+  findConstant,
+  type Graph,
+  isConstant,
+  isFloatType,
+  type Model,
+  type Node,
+} from '../graph/index.js';
 
 /** Operators whose output is linear in one input, with a weight in the other. */
 export const LINEAR_OPS = ['Gemm', 'MatMul', 'Conv', 'ConvTranspose'] as const;
@@ -59,7 +67,8 @@ export function findLinearSites(model: Model): { sites: LinearSite[]; others: No
 /** The linear site that a node is, or why it is none. */
 export function linearSite(node: Node, op: LinearOp): LinearSite | { readonly reason: string } {
   const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
-  if (referring !== undefined) return { reason: `its attribute '${referring}' is an attribute of the function` };
+  if (referring !== undefined)
+    return { reason: `its attribute '${referring}' is an attribute of the function` };
   switch (op) {
     case 'Gemm':
       return gemmSite(node);
@@ -115,7 +124,8 @@ function convSite(node: Node, op: 'Conv' | 'ConvTranspose'): LinearSite | { read
   const weight = weightOf(node, 1);
   if ('reason' in weight) return weight;
   const [rows = 0, perGroup = 0, ...kernel] = weight.shape;
-  if (kernel.length === 0) return { reason: `its weight has the shape [${weight.shape.join(', ')}], no kernel` };
+  if (kernel.length === 0)
+    return { reason: `its weight has the shape [${weight.shape.join(', ')}], no kernel` };
   const groups = node.attributes.int('group', 1);
   if (groups < 1 || rows % groups !== 0) {
     return { reason: `its ${rows} channels do not divide into ${groups} groups` };
@@ -133,6 +143,7 @@ function weightOf(node: Node, index: number): ConstantValue | { readonly reason:
   if (constant.path.some((step) => step.opType === 'DequantizeLinear')) {
     return { reason: 'its weight is quantized (behind DequantizeLinear)' };
   }
-  if (!isFloatType(constant.dataType)) return { reason: `its weight is ${constant.dataType}, not floating-point` };
+  if (!isFloatType(constant.dataType))
+    return { reason: `its weight is ${constant.dataType}, not floating-point` };
   return constant;
 }

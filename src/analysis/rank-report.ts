@@ -64,11 +64,11 @@ export interface RankReportOptions {
 
 /** Matrices that are in memory at one time have at most this many bytes together (or there is only one). */
 const IN_FLIGHT_BYTES = 512 * 2 ** 20;
-/** A full SVD takes the place of the Gram matrix where it is cheap ... */
-const SVD_ORDER = 64;
-const SVD_SIZE = 1 << 18;
-/** ... and tells something: below this share of the largest, a value of the Gram way starts to lose digits. */
-const SVD_BELOW = 1e-3;
+/** Jacobi rotations take the place of the Gram matrix where they are cheap ... */
+const JACOBI_ORDER = 64;
+const JACOBI_SIZE = 1 << 18;
+/** ... and tell something: below this share of the largest, a value of the Gram way starts to lose digits. */
+const JACOBI_BELOW = 1e-3;
 
 /**
  * Spectrum and ranks of every weight of every linear site (Gemm, MatMul, Conv, ConvTranspose with a constant
@@ -174,13 +174,13 @@ async function lookAt(weight: Weight, pool: KernelPool, spectra: boolean): Promi
   const problem = nonFinite(data);
   if (problem !== undefined) return { ...base, metrics: undefined, problem };
   // A small matrix may be needed once more, for the full decomposition.
-  const isSmall = Math.min(rows, columns) <= SVD_ORDER && data.length <= SVD_SIZE;
+  const isSmall = Math.min(rows, columns) <= JACOBI_ORDER && data.length <= JACOBI_SIZE;
   let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
   let resolution = RESOLUTION;
-  if (isSmall && (values.at(-1) ?? 0) < SVD_BELOW * (values[0] ?? 0)) {
+  if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
     const { smallSvd } = await import('../kernels/index.js');
     values = smallSvd(data, m, n).values;
-    // LAPACK's bound on the error of a computed singular value, relative to the largest.
+    // The usual bound on the error of a computed singular value, relative to the largest.
     resolution = Math.max(rows, columns) * EPSILON.float64;
   }
   const epsilon = isFloatType(dataType) ? EPSILON[dataType] : undefined;

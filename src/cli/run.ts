@@ -64,7 +64,11 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
       // yargs reports what handlers throw here too.
       if (error !== undefined && error.name !== 'YError') throw error;
       throw new UsageError(
-        usageText(message ?? error?.message ?? 'wrong command line', argv, optionsOf(parser)),
+        usageText(
+          (message ?? error?.message ?? 'wrong command line').replaceAll(DASH, '-'),
+          argv,
+          optionsOf(parser),
+        ),
       );
     });
   const add = <Arguments>({ usage, describe, builder, handler }: Command<Arguments>): void => {

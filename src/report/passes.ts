@@ -76,6 +76,11 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
   const { rewritten, skipped } = account;
   const { before, after } = sums(rewritten);
   const layers = rewritten.reduce((sum, row) => sum + row.depth, 0);
+  // A dry run knows no ranks.
+  const isRanked = rewritten.some((row) => row.rank !== undefined);
+  const columns = EXPAND_COLUMNS.map((column) =>
+    column.key === 'rank' && !isRanked ? { ...column, only: 'data' as const } : column,
+  );
   const what = options.output === undefined ? 'would become' : 'became';
   const conclusion =
     rewritten.length === 0
@@ -89,7 +94,7 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
       ...account,
       total: { parametersBefore: before, parametersAfter: after },
     },
-    grids: [grid(EXPAND_COLUMNS, rewritten)],
+    grids: [grid(columns, rewritten)],
     notes: [
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
       ...closing(conclusion, options),
@@ -144,7 +149,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
 }
 
 function times(before: number, after: number): string {
-  return before === 0 ? '–' : `× ${(after / before).toPrecision(3)}`;
+  return before === 0 ? '–' : `×${(after / before).toPrecision(3)}`;
 }
 
 function closing(conclusion: string, { output }: PassDocumentOptions): Note[] {

@@ -31,7 +31,7 @@ export class WireReader {
       if (byte < 0x80) return [value, offset + count + 1];
       scale *= 128;
     }
-    throw new ModelError(`a varint at byte ${offset} does not end`);
+    throw new Error(`a varint at byte ${offset} does not end`);
   }
 
   bytes(start: number, end: number): Uint8Array {
@@ -67,7 +67,7 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
   const number = Math.floor(tag / 8);
   const wireType = tag % 8;
   if (number === 0 || tag > 0xffffffff)
-    throw new ModelError(`byte ${offset} does not start a protobuf field`);
+    throw new Error(`byte ${offset} does not start a protobuf field`);
   let contentStart = next;
   let contentEnd: number;
   switch (wireType) {
@@ -90,7 +90,7 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
       contentEnd = endOfGroup(reader, next, end, number);
       break;
     default:
-      throw new ModelError(`byte ${offset} has the wire type ${wireType}, which protobuf does not have`);
+      throw new Error(`byte ${offset} has the wire type ${wireType}, which protobuf does not have`);
   }
   if (contentEnd > end) throw truncated(end);
   return { number, wireType, start: offset, contentStart, contentEnd };
@@ -105,7 +105,7 @@ function endOfGroup(reader: WireReader, offset: number, end: number, group: numb
     }
     position = readField(reader, position, end).contentEnd;
   }
-  throw new ModelError(`a protobuf group that starts at byte ${offset} does not end`);
+  throw new Error(`a protobuf group that starts at byte ${offset} does not end`);
 }
 
 function truncated(offset: number): ModelError {

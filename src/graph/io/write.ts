@@ -38,8 +38,10 @@ const ALIGNMENT = 4096;
  * @example
  * await saveModel(model, 'out.onnx', { overwrite: true });
  */
-export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
-  await assertWritable(path, options);
+export async function saveModel(model: Model, target: string, options: SaveOptions = {}): Promise<void> {
+  await assertWritable(target, options);
+  // Through a link the file it leads to is replaced, and external data goes beside that one.
+  const path = existsSync(target) ? realpathSync(target) : target;
   const plan = planExternal(model, path, options.external ?? 'auto');
   const content = serialize(model.proto, plan.placed);
   if (content.length > MESSAGE_LIMIT) {
@@ -50,19 +52,22 @@ export async function saveModel(model: Model, path: string, options: SaveOptions
   }
   const replaced = options.overwrite && existsSync(path) ? await ownDataFiles(path) : [];
   const written: string[] = [];
+  const made: string[] = [];
   try {
     for (const [location, data] of plan.files) {
-      const target = join(dirname(path), location);
-      await mkdir(dirname(target), { recursive: true });
-      await atomicWrite(target, data, { signal: options.signal });
-      written.push(target);
+      const file = join(dirname(path), location);
+      const first = await mkdir(dirname(file), { recursive: true });
+      if (first !== undefined) made.push(first);
+      await atomicWrite(file, data, { signal: options.signal });
+      written.push(file);
     }
     await atomicWrite(path, content, options);
   } catch (error) {
-    for (const target of written) await rm(target, { force: true });
+    for (const file of written) await rm(file, { force: true });
+    for (const directory of made) await rm(directory, { recursive: true, force: true });
     throw error;
   }
-  for (const target of replaced) if (!written.includes(target)) await rm(target, { force: true });
+  for (const file of replaced) if (!written.includes(file)) await rm(file, { force: true });
 }
 
 /**
