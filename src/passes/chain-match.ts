@@ -1,18 +1,10 @@
-import { findLinearSites, type LinearSite } from '../analysis/linear-sites.js';
-import { type ConstantValue, findConstant, isConstant, type Model, type Node } from '../graph/index.js';
+import { findLinearSites } from '../analysis/linear-sites.js';
+import type { Model, Node } from '../graph/index.js';
 import type { Skipped } from './account.js';
-import { type ChainNote, readChainNote } from './chain-note.js';
-
-/** A linear node in the form that composing needs. */
-export interface Link {
-  readonly node: Node;
-  readonly site: LinearSite;
-  /** The bias, where it is a constant vector over the outputs. */
-  readonly bias: ConstantValue | undefined;
-  /** True where the bias is something else: then nothing may follow in the same node. */
-  readonly hasOpenBias: boolean;
-  readonly note: ChainNote | undefined;
-}
+import { cheapestGrouping } from './chain-grouping.js';
+import { type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
+import type { ChainNote } from './chain-note.js';
+import { trainedNames } from './placement.js';
 
 /** Consecutive linear nodes that multiply out to one. */
 export interface Chain {
@@ -21,6 +13,7 @@ export interface Chain {
 }
 
 export interface ChainMatch {
+  /** In the order of execution. */
   readonly chains: readonly Chain[];
   readonly skipped: readonly Skipped[];
 }
@@ -32,8 +25,12 @@ export interface ChainMatch {
  */
 export function findChains(model: Model): ChainMatch {
   const { sites } = findLinearSites(model);
+  const trained = trainedNames(model);
   const links = new Map<Node, Link>();
-  for (const site of sites) if (site.op !== 'ConvTranspose') links.set(site.node, linkOf(site));
+  for (const site of sites) {
+    const isTrained = site.weight.leaves.some((leaf) => trained.has(leaf.name));
+    if (site.op !== 'ConvTranspose' && !isTrained) links.set(site.node, linkOf(site));
+  }
   const chains: Chain[] = [];
   const skipped: Skipped[] = [];
   const used = new Set<Link>();
@@ -47,30 +44,18 @@ export function findChains(model: Model): ChainMatch {
       for (const part of found.links) used.add(part);
     }
   }
-  for (const run of runs([...links.values()].filter((link) => !used.has(link)), links, used)) {
+  for (const run of runs(
+    [...links.values()].filter((link) => !used.has(link)),
+    links,
+    used,
+  )) {
     for (const group of cheapestGrouping(run)) {
       if (group.length > 1) chains.push({ links: group, by: 'structure' });
     }
   }
-  return { chains, skipped };
-}
-
-function linkOf(site: LinearSite): Link {
-  const { node } = site;
-  const name = site.op === 'MatMul' ? undefined : node.inputs[2];
-  const bias = name ? vectorBias(site, name) : undefined;
-  return { node, site, bias, hasOpenBias: Boolean(name) && bias === undefined, note: readChainNote(node) };
-}
-
-/** A bias that is the same for every row of the batch; undefined for others. */
-function vectorBias(site: LinearSite, name: string): ConstantValue | undefined {
-  const found = findConstant(site.node.graph, name);
-  if (!isConstant(found) || found.dataType !== site.weight.dataType) return undefined;
-  const { shape } = found;
-  const outputs = site.orientation === 'out-in' ? site.rows : site.columns;
-  const last = shape.at(-1) ?? 1;
-  const isRow = shape.slice(0, -1).every((dim) => dim === 1) && (last === outputs || last === 1);
-  return isRow ? found : undefined;
+  const order = new Map([...links.values()].map((link, index) => [link, index]));
+  const orderOf = ({ links: [first] }: Chain): number => (first && order.get(first)) ?? 0;
+  return { chains: chains.sort((a, b) => orderOf(a) - orderOf(b)), skipped };
 }
 
 /** The node that alone reads a link's output, if it is a link and reads it as its data. */
@@ -81,11 +66,13 @@ function successor(link: Link, links: ReadonlyMap<Node, Link>): Link | { readonl
   const uses = graph.uses(value);
   const [use] = uses;
   if (use === undefined || uses.length > 1) {
-    return { reason: `'${value}', between two factors, is read by ${uses.length} nodes, not by one` };
+    return { reason: `'${value}', between two factors, is read ${uses.length} times, not once` };
   }
   const next = links.get(use.node);
   if (next === undefined || use.node.graph !== graph || use.index !== 1 - next.site.weightInput) {
-    return { reason: `'${value}' is read by '${use.node.label}' (${use.node.opType}), which is no linear node with a constant weight` };
+    return {
+      reason: `'${value}' is read by '${use.node.label}' (${use.node.opType}), which is no linear node with a constant weight`,
+    };
   }
   return next;
 }
@@ -100,7 +87,11 @@ function chainByNote(
     const last = chain.at(-1) as Link;
     const next = successor(last, links);
     if ('reason' in next) return next;
-    if (next.note?.site !== note.site || next.note.weight !== note.weight || next.note.factor !== chain.length) {
+    if (
+      next.note?.site !== note.site ||
+      next.note.weight !== note.weight ||
+      next.note.factor !== chain.length
+    ) {
       return { reason: `factor ${chain.length} of ${note.of} does not follow factor ${chain.length - 1}` };
     }
     const problem = whyNotComposable(last, next);
@@ -121,7 +112,8 @@ function* runs(
   const hasPrevious = new Set<Link>();
   for (const link of rest) {
     const following = successor(link, links);
-    if ('reason' in following || used.has(following) || whyNotComposable(link, following) !== undefined) continue;
+    if ('reason' in following || used.has(following) || whyNotComposable(link, following) !== undefined)
+      continue;
     next.set(link, following);
     hasPrevious.add(following);
   }
@@ -131,109 +123,4 @@ function* runs(
     for (let at: Link | undefined = link; at !== undefined; at = next.get(at)) run.push(at);
     yield run;
   }
-}
-
-/** Why two neighbours can not be one node; undefined where they can. */
-function whyNotComposable(a: Link, b: Link): string | undefined {
-  const [from, to] = [a.site, b.site];
-  if (from.weight.dataType !== to.weight.dataType) return 'its factors have different element types';
-  if (a.hasOpenBias) return `'${a.node.label}' has a bias that is no constant vector`;
-  if (from.groups !== to.groups) return 'its factors have different groups';
-  if ((from.op === 'Conv') !== (to.op === 'Conv')) return 'its factors are a convolution and a matrix product';
-  if (from.op !== 'Conv') {
-    const isLeft = (site: LinearSite): boolean => site.op === 'MatMul' && site.weightInput === 0;
-    if (isLeft(from) !== isLeft(to)) return 'its factors multiply from different sides';
-    if (to.op === 'Gemm' && to.node.attributes.int('transA', 0) === 1) return 'a later factor transposes its input';
-  }
-  const outputs = outputsOf(from);
-  const inputs = to.op === 'Conv' ? (to.weight.shape[1] ?? 0) * to.groups : inputsOf(to);
-  return outputs === inputs ? undefined : `${outputs} outputs meet ${inputs} inputs`;
-}
-
-export function outputsOf(site: LinearSite): number {
-  return site.orientation === 'out-in' ? site.rows : site.columns;
-}
-
-/** Inputs of the matrix; of a convolution, of one group and with the kernel. */
-export function inputsOf(site: LinearSite): number {
-  return site.orientation === 'out-in' ? site.columns : site.rows;
-}
-
-/** True for a convolution that does more than mix channels: a kernel, stride or padding. */
-export function isSpatial(site: LinearSite): boolean {
-  const { attributes } = site.node;
-  return (
-    site.kernel.some((extent) => extent !== 1) ||
-    (attributes.ints('strides') ?? []).some((stride) => stride !== 1) ||
-    isPadded(site)
-  );
-}
-
-function isPadded(site: LinearSite): boolean {
-  const { attributes } = site.node;
-  const automatic = attributes.string('auto_pad', 'NOTSET');
-  // With a 1x1 kernel and stride 1, SAME pads nothing.
-  if (automatic.startsWith('SAME') && site.kernel.some((extent) => extent !== 1)) return true;
-  return (attributes.ints('pads') ?? []).some((pad) => pad !== 0);
-}
-
-/** Why a run of pairwise composable links is not one node; undefined where it is. */
-function whyNotOne(chain: readonly Link[]): string | undefined {
-  if (chain[0]?.site.op !== 'Conv') return undefined;
-  const spatial = chain.filter((link) => isSpatial(link.site));
-  if (spatial.length > 1) return 'more than one of its convolutions has a kernel, stride or padding';
-  const [carrier] = spatial;
-  if (carrier === undefined) return undefined;
-  const before = chain.slice(0, chain.indexOf(carrier));
-  if (isPadded(carrier.site) && before.some((link) => link.bias !== undefined)) {
-    return 'a bias stands before a padded convolution, so that the border differs';
-  }
-  return undefined;
-}
-
-function parametersOf(chain: readonly Link[]): number {
-  const [first] = chain;
-  const last = chain.at(-1);
-  if (first === undefined || last === undefined) return 0;
-  if (first.site.op !== 'Conv') return inputsOf(first.site) * outputsOf(last.site);
-  const kernel = Math.max(...chain.map((link) => link.site.kernel.reduce((product, extent) => product * extent, 1)));
-  return (first.site.weight.shape[1] ?? 0) * outputsOf(last.site) * kernel;
-}
-
-/** Multiply-adds for one output position of the run: nodes before the carrier of a stride work at more positions. */
-function workOf(chain: readonly Link[]): number {
-  let positions = 1;
-  let work = 0;
-  for (const link of [...chain].reverse()) {
-    work += positions * link.site.rows * link.site.columns;
-    positions *= (link.node.attributes.ints('strides') ?? []).reduce((product, stride) => product * stride, 1);
-  }
-  return work;
-}
-
-/**
- * Splits a run into groups such that folding each leaves the fewest parameters, and no group costs more
- * multiply-adds after folding than before. Dynamic programming over the ends of groups.
- */
-function cheapestGrouping(run: readonly Link[]): (readonly Link[])[] {
-  const best: { cost: number; start: number }[] = [{ cost: 0, start: 0 }];
-  for (let end = 1; end <= run.length; end += 1) {
-    let choice = { cost: Number.POSITIVE_INFINITY, start: end - 1 };
-    for (let start = 0; start < end; start += 1) {
-      const group = run.slice(start, end);
-      const cost = parametersOf(group);
-      const isAllowed = group.length === 1 || (whyNotOne(group) === undefined && cost <= workOf(group));
-      const total = (best[start]?.cost ?? 0) + cost;
-      // The longer group wins a tie: one node less.
-      if (isAllowed && total < choice.cost) choice = { cost: total, start };
-    }
-    best.push(choice);
-  }
-  const groups: (readonly Link[])[] = [];
-  for (let end = run.length; end > 0; ) {
-    const start = best[end]?.start ?? end - 1;
-    groups.unshift(run.slice(start, end));
-    end = start;
-  }
-  return groups;
 }

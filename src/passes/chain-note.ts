@@ -1,4 +1,4 @@
-import type { Node } from '../graph/index.js';
+import { DATA_TYPES, type Node } from '../graph/index.js';
 
 /** The metadata_props key under which each node of a chain says where it belongs. */
 export const CHAIN_KEY = 'onnx-overparam';
@@ -30,6 +30,8 @@ export interface WeightSource {
     readonly shape: readonly number[];
     /** True where it was the value of a Constant node (which then is the first of the fragment). */
     readonly isConstantNode: boolean;
+    /** What a Constant node's tensor calls itself. */
+    readonly tensor?: string;
   };
 }
 
@@ -41,12 +43,32 @@ export function readChainNote(node: Node): ChainNote | undefined {
     const isNote =
       typeof note.site === 'string' &&
       typeof note.weight === 'string' &&
+      note.weight !== '' &&
       Number.isInteger(note.factor) &&
-      Number.isInteger(note.of);
-    return isNote ? (note as ChainNote) : undefined;
+      Number.isInteger(note.of) &&
+      Number(note.of) > 1;
+    if (!isNote) return undefined;
+    const { source, ...rest } = note as ChainNote;
+    return isSource(source) ? { ...rest, source } : rest;
   } catch {
     return undefined;
   }
+}
+
+/** A file can say anything under the key. What is no source is none: the weight then becomes an initializer. */
+function isSource(source: WeightSource | undefined): source is WeightSource {
+  if (typeof source?.fragment !== 'string') return false;
+  const { root } = source;
+  if (root === undefined) return true;
+  return (
+    typeof root.name === 'string' &&
+    root.name !== '' &&
+    Object.hasOwn(DATA_TYPES, root.dataType) &&
+    Array.isArray(root.shape) &&
+    root.shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0) &&
+    typeof root.isConstantNode === 'boolean' &&
+    (root.tensor === undefined || typeof root.tensor === 'string')
+  );
 }
 
 /** The metadata of a factor; `site`, given for the last, may be a factor of a chain itself, and its note is kept. */

@@ -1,19 +1,22 @@
 import {
-  type AttributeValue,
   type FloatType,
+  findConstant,
+  type Graph,
+  isConstant,
   type Model,
-  type NodeProto,
   type NodeSpec,
   narrow,
   type Pass,
-  Scratch,
   Tensor,
 } from '../graph/index.js';
 import type { OnProgress, Skipped } from './account.js';
-import { type Chain, findChains, isSpatial, type Link, outputsOf } from './chain-match.js';
-import { CHAIN_KEY } from './chain-note.js';
-import { compose, ownBias } from './compose.js';
-import { placeAsSource, removeUnread } from './weight-source.js';
+import type { Link } from './chain-link.js';
+import { type Chain, findChains } from './chain-match.js';
+import { compose } from './compose.js';
+import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
+import { ValueKeys } from './naming.js';
+import { asConstants, editWith, type Placement, scratchTensor } from './placement.js';
+import { isNear, placeAsSource, removeUnread } from './weight-source.js';
 
 const NAME = 'collapse';
 
@@ -36,7 +39,9 @@ export interface CollapsedChain {
   readonly from: readonly string[];
   /** Whether the nodes said that they are a chain, or were found to be one. */
   readonly by: 'metadata' | 'structure';
+  /** Elements of the factors, without those that a chain before shares. */
   readonly parametersBefore: number;
+  /** Elements of the product; 0 where a chain before has the same. */
   readonly parametersAfter: number;
 }
 
@@ -63,8 +68,11 @@ export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
 class Folding {
   readonly #model: Model;
   readonly #settings: Required<CollapseOptions>;
+  readonly #keys = new ValueKeys();
   /** Names of the weights that were made, by the factors they were made of: shared factors give a shared weight. */
   readonly #weights = new Map<string, string>();
+  /** The factors that the account counted already. */
+  readonly #counted = new Set<string>();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
     this.#model = model;
@@ -75,155 +83,124 @@ class Folding {
     const { chains, skipped } = findChains(this.#model);
     const rewritten: CollapsedChain[] = [];
     for (const [done, chain] of chains.entries()) {
-      const names = namesOf(chain);
-      this.#settings.onProgress?.({ done, total: chains.length, what: names.node });
-      const { links } = chain;
-      const last = links.at(-1) as Link;
-      const before = links.reduce((sum, { site }) => sum + site.rows * site.columns, 0);
-      const from = links.map((link) => link.node.label);
-      const after = this.#settings.dryRun ? foldedSize(links) : await this.#fold(chain, names);
-      rewritten.push({
-        node: names.node || last.node.outputs[0] || '',
-        op: last.site.op,
-        from,
-        by: chain.by,
-        parametersBefore: before,
-        parametersAfter: after,
-      });
+      const { node } = namesOf(chain);
+      this.#settings.onProgress?.({ done, total: chains.length, what: node });
+      rewritten.push(await this.#fold(chain));
     }
     if (!this.#settings.dryRun) {
       // Only now, since chains may share factors.
       for (const { links } of chains) for (const { site } of links) removeUnread(site.weight);
-      for (const { links } of chains) for (const { bias } of links) if (bias) removeUnread(bias);
+      for (const { links } of chains) {
+        for (const { bias, zero } of links) for (const read of [bias, zero]) if (read) removeUnread(read);
+      }
     }
     return { rewritten, skipped };
   }
 
-  /** Replaces a chain by its product; returns the product's number of elements. */
-  async #fold(chain: Chain, names: Names): Promise<number> {
+  /** Replaces a chain by its product. */
+  async #fold(chain: Chain): Promise<CollapsedChain> {
+    const { links } = chain;
+    const last = links.at(-1) as Link;
+    const names = namesOf(chain);
+    const key = productKey(links, this.#keys);
+    const isKnown = this.#weights.has(key);
+    const account: CollapsedChain = {
+      node: names.node || last.node.outputs[0] || '',
+      op: opOf(links),
+      from: links.map((link) => link.node.label),
+      by: chain.by,
+      parametersBefore: links.reduce((sum, link) => sum + this.#count(link), 0),
+      parametersAfter: isKnown ? 0 : foldedShape(links).reduce((product, dim) => product * dim, 1),
+    };
+    if (this.#settings.dryRun) this.#weights.set(key, names.weight);
+    else await this.#replace(chain, key);
+    return account;
+  }
+
+  /** Elements of a factor, at its first call. */
+  #count({ site }: Link): number {
+    const key = this.#keys.of(site.weight.graph, site.weight.value);
+    if (this.#counted.has(key)) return 0;
+    this.#counted.add(key);
+    return site.rows * site.columns;
+  }
+
+  async #replace(chain: Chain, key: string): Promise<void> {
     const { links } = chain;
     const first = links[0] as Link;
     const last = links.at(-1) as Link;
-    const { graph } = last.node;
-    const home = first.site.weight.graph;
-    const type = last.site.weight.dataType as FloatType;
-    const { weight, bias } = await compose(links);
-    const key = links.map(({ site }) => `${site.weight.value}/${site.orientation}`).join('\n');
-    const shape = foldedShape(links);
-    const size = weight.length;
-
-    let weightName = this.#weights.get(key);
-    const constants: NodeSpec[] = [];
+    const home = homeOf(links);
+    const composed = await compose(links);
+    const nodes: NodeSpec[] = [];
     const initializers: Tensor[] = [];
-    if (weightName === undefined) {
-      this.#model.scratch ??= new Scratch();
-      const array = narrow(type, weight);
-      const bytes = this.#model.scratch.put(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-      const isFree = home.resolve(names.weight) === undefined;
-      weightName = isFree ? names.weight : this.#model.freshName(`${names.weight}/collapsed`);
-      const tensor = Tensor.of(weightName, type, shape, bytes);
-      const source = first.note?.source;
-      const placed = source && isFree ? await placeAsSource(home, tensor, source) : undefined;
-      if (placed !== undefined) {
-        constants.push(...placed.nodes);
-        initializers.push(...placed.initializers);
-      } else if (home.kind === 'function') constants.push(constantNode(tensor));
-      else initializers.push(tensor);
-      this.#weights.set(key, weightName);
+    const add = (placed: Placement): void => {
+      nodes.push(...placed.nodes);
+      initializers.push(...placed.initializers);
+    };
+    const placed = await this.#placeWeight(chain, home, composed.weight, this.#weights.get(key));
+    const weight = placed.name;
+    this.#weights.set(key, weight);
+    add(placed);
+    const type = last.site.weight.dataType as FloatType;
+    const total = await biasOf(links, composed.bias);
+    let bias: string | undefined;
+    if (total !== undefined) {
+      bias = this.#model.freshName(`${weight}/bias`);
+      add(asConstants(home, [Tensor.of(bias, type, [total.length], narrow(type, total))]));
     }
-
-    const inputs = [...last.node.inputs];
-    inputs[1 - last.site.weightInput] = first.node.inputs[1 - first.site.weightInput] ?? '';
-    inputs[last.site.weightInput] = weightName;
-    const attributes: Record<string, AttributeValue> = {};
-    let op: string = last.site.op;
-    if (bias !== undefined) {
-      const own = await ownBias(last);
-      const total = own ? bias.map((value, i) => value + (own[i] as number)) : bias;
-      const name = this.#model.freshName(`${weightName}/bias`);
-      const tensor = Tensor.of(name, type, [total.length], narrow(type, total));
-      if (home.kind === 'function') constants.push(constantNode(tensor));
-      else initializers.push(tensor);
-      inputs[2] = name;
-      if (op !== 'Conv') {
-        op = 'Gemm';
-        attributes.beta = { float: 1 };
-      }
-    }
-    if (home !== graph && home.kind === 'graph') home.edit({ setInitializers: initializers });
-    graph.edit({
+    editWith({ nodes, initializers }, home, first.node, {
       removeNodes: links.map((link) => link.node),
-      insertNodes: [
-        ...constants,
-        {
-          template: last.node.proto,
-          opType: op,
-          name: names.node,
-          inputs,
-          outputs: last.node.outputs,
-          attributeProtos: foldedAttributes(links, Object.keys(attributes)),
-          attributes,
-          metadata: Object.fromEntries([...last.node.metadata].filter(([entry]) => entry !== CHAIN_KEY)),
-        },
-      ],
-      ...(home === graph && { setInitializers: initializers }),
+      insertNodes: [foldedNode(links, namesOf(chain).node, weight, bias)],
     });
-    return size;
+  }
+
+  /**
+   * The product under the name it is to have: as its source had it, as the weight that is there still, or as a new
+   * one.
+   *
+   * @param same name of a weight that another chain of the same factors brought
+   */
+  async #placeWeight(
+    chain: Chain,
+    home: Graph,
+    values: Float32Array | Float64Array,
+    same: string | undefined,
+  ): Promise<Placement & { readonly name: string }> {
+    const { links } = chain;
+    const wanted = namesOf(chain).weight;
+    const source = links[0]?.note?.source;
+    if (same === wanted || (same !== undefined && source === undefined)) return { ...NOTHING, name: same };
+    const type = links.at(-1)?.site.weight.dataType as FloatType;
+    const tensor = scratchTensor(this.#model, wanted, type, foldedShape(links), values);
+    if (!isNamed(home, wanted)) {
+      const placed = source && (await placeAsSource(home, tensor, source));
+      if (placed !== undefined) return { ...placed, name: wanted };
+      return same === undefined
+        ? { ...asConstants(home, [tensor]), name: wanted }
+        : { ...NOTHING, name: same };
+    }
+    // What else reads the weight kept it, or another chain of the same weight brought it back.
+    const present = findConstant(home, wanted);
+    if (isConstant(present) && (await isNear(present, tensor))) return { ...NOTHING, name: wanted };
+    const name = this.#model.freshName(collapsedName(wanted));
+    return { ...asConstants(home, [tensor.renamed(name)]), name };
   }
 }
 
-function constantNode(tensor: Tensor): NodeSpec {
-  return { opType: 'Constant', inputs: [], outputs: [tensor.name], attributes: { value: { tensor } } };
+const NOTHING: Placement = { nodes: [], initializers: [] };
+
+/** The innermost of the graphs that hold the factors: there all of them, and what they make, can be read. */
+function homeOf(links: readonly Link[]): Graph {
+  const homes = new Set(links.map((link) => link.site.weight.graph));
+  let graph = (links[0] as Link).node.graph;
+  while (!homes.has(graph) && graph.parent !== undefined) graph = graph.parent;
+  return graph;
 }
 
-interface Names {
-  readonly node: string;
-  readonly weight: string;
-}
-
-/** The names that the result gets: those that the metadata or the factors' names tell, else those of the last factor. */
-function namesOf({ links, by }: Chain): Names {
-  const last = links.at(-1) as Link;
-  const note = links[0]?.note;
-  if (by === 'metadata' && note !== undefined) return { node: note.site, weight: note.weight };
-  const common = (names: readonly string[]): string | undefined => {
-    const stems = new Set(names.map((name) => /^(.*)\/overparam\/\d+$/.exec(name)?.[1]));
-    const [stem] = stems;
-    return stems.size === 1 ? stem : undefined;
-  };
-  return {
-    node: common(links.map((link) => link.node.name)) ?? last.node.name,
-    weight: common(links.map((link) => link.site.weight.value)) ?? `${last.site.weight.value}/collapsed`,
-  };
-}
-
-function foldedShape(links: readonly Link[]): number[] {
-  const first = links[0] as Link;
-  const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv') {
-    const kernel = (links.find((link) => isSpatial(link.site)) ?? first).site.kernel;
-    return [last.site.rows, first.site.weight.shape[1] ?? 0, ...kernel];
-  }
-  const inputs = first.site.orientation === 'out-in' ? first.site.columns : first.site.rows;
-  const outputs = outputsOf(last.site);
-  return last.site.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
-}
-
-function foldedSize(links: readonly Link[]): number {
-  return foldedShape(links).reduce((product, dim) => product * dim, 1);
-}
-
-/** Attributes of the result: of a convolution those of the carrier of kernel and stride, of Gemm both ends'. */
-function foldedAttributes(links: readonly Link[], replaced: readonly string[]): NonNullable<NodeProto['attribute']> {
-  const first = links[0] as Link;
-  const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv') {
-    return (links.find((link) => isSpatial(link.site)) ?? first).node.proto.attribute ?? [];
-  }
-  const own = (last.node.proto.attribute ?? []).filter(
-    ({ name = '' }) => name !== 'transA' && name !== 'broadcast' && !replaced.includes(name),
+/** True for a name of a value of the graph, of one around it or of one below. */
+function isNamed(graph: Graph, name: string): boolean {
+  if (graph.resolve(name) !== undefined) return true;
+  return [...graph.walk()].some(
+    (inner) => inner.producer(name) !== undefined || inner.initializers.has(name) || inner.isInput(name),
   );
-  const broadcast = (last.node.proto.attribute ?? []).filter(({ name }) => name === 'broadcast');
-  const transA = (first.node.proto.attribute ?? []).filter(({ name }) => name === 'transA');
-  return [...transA, ...own, ...broadcast];
 }

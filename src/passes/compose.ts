@@ -1,6 +1,6 @@
 import { evaluateConstant } from '../runtime/constant.js';
 import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
-import { inputsOf, isSpatial, type Link, outputsOf } from './chain-match.js';
+import { inputsOf, isSpatial, type Link, outputsOf } from './chain-link.js';
 
 /** The one weight and bias that a chain multiplies out to. */
 export interface Composition {
@@ -25,7 +25,8 @@ interface Factor {
 export async function compose(links: readonly Link[]): Promise<Composition> {
   const last = links.at(-1) as Link;
   const bias = await composeBias(links);
-  const out = last.site.weight.dataType === 'float64' ? 'float64' : 'float32';
+  // Of half types too, so that they are rounded once.
+  const out = last.site.weight.dataType === 'float32' ? 'float32' : 'float64';
   const weight =
     last.site.op === 'Conv' ? await composeConvolutions(links, out) : await composeMatrices(links, out);
   return { weight, bias };
@@ -49,7 +50,10 @@ async function composeMatrices(
   const ordered = isOutIn ? [...links].reverse() : links;
   const factors: Factor[] = [];
   for (const link of ordered) {
-    factors.push({ matrices: await storedMatrix(link), isTransposed: link.site.orientation !== last.site.orientation });
+    factors.push({
+      matrices: await storedMatrix(link),
+      isTransposed: link.site.orientation !== last.site.orientation,
+    });
   }
   const product = await multiplyChain(factors, out);
   if (scale !== 1) for (let i = 0; i < product.data.length; i += 1) (product.data[i] as number) *= scale;
@@ -58,8 +62,10 @@ async function composeMatrices(
 
 /** Multiplies matrices in the order that costs the fewest multiply-adds. */
 async function multiplyChain(factors: readonly Factor[], out: 'float32' | 'float64'): Promise<Matrix> {
-  const rowsOf = ({ matrices, isTransposed }: Factor): number => (isTransposed ? matrices.columns : matrices.rows);
-  const columnsOf = ({ matrices, isTransposed }: Factor): number => (isTransposed ? matrices.rows : matrices.columns);
+  const rowsOf = ({ matrices, isTransposed }: Factor): number =>
+    isTransposed ? matrices.columns : matrices.rows;
+  const columnsOf = ({ matrices, isTransposed }: Factor): number =>
+    isTransposed ? matrices.rows : matrices.columns;
   const list = [...factors];
   while (list.length > 1) {
     // Contract the largest inner dimension first: optimal up to rare ties for the few factors of a chain.
@@ -84,7 +90,7 @@ async function composeConvolutions(
   out: 'float32' | 'float64',
 ): Promise<Float32Array | Float64Array> {
   const carrierAt = links.findIndex((link) => isSpatial(link.site));
-  const at = carrierAt < 0 ? 0 : carrierAt;
+  const at = Math.max(carrierAt, 0);
   const carrier = links[at] as Link;
   const { groups } = carrier.site;
   const behind = links.slice(at).reverse();
@@ -99,7 +105,11 @@ async function composeConvolutions(
 }
 
 /** Product of convolutions' matrices, leftmost first, group by group; the result's groups stand one behind the other. */
-async function groupedProduct(links: readonly Link[], groups: number, out: 'float32' | 'float64'): Promise<Matrix> {
+async function groupedProduct(
+  links: readonly Link[],
+  groups: number,
+  out: 'float32' | 'float64',
+): Promise<Matrix> {
   let product: Matrix | undefined;
   for (const [i, link] of links.entries()) {
     const factor = await storedMatrix(link);
@@ -114,7 +124,12 @@ async function groupedProduct(links: readonly Link[], groups: number, out: 'floa
   return product;
 }
 
-async function multiplyGroups(a: Matrix, b: Matrix, groups: number, out: 'float32' | 'float64'): Promise<Matrix> {
+async function multiplyGroups(
+  a: Matrix,
+  b: Matrix,
+  groups: number,
+  out: 'float32' | 'float64',
+): Promise<Matrix> {
   if (groups === 1) return matmul(a, b, { out });
   const { data } = await batchedMatmul(
     { batch: groups, rows: a.rows / groups, columns: a.columns, data: a.data },
@@ -139,12 +154,20 @@ async function contractInputs(
   const parts: (Float32Array | Float64Array)[] = [];
   for (let group = 0; group < groups; group += 1) {
     const { data } = await batchedMatmul(
-      { batch: 1, rows: hidden, columns: inputs, data: before.data.subarray(group * hidden * inputs, (group + 1) * hidden * inputs) },
+      {
+        batch: 1,
+        rows: hidden,
+        columns: inputs,
+        data: before.data.subarray(group * hidden * inputs, (group + 1) * hidden * inputs),
+      },
       {
         batch: channels,
         rows: hidden,
         columns: taps,
-        data: kernel.data.subarray(group * channels * kernel.columns, (group + 1) * channels * kernel.columns),
+        data: kernel.data.subarray(
+          group * channels * kernel.columns,
+          (group + 1) * channels * kernel.columns,
+        ),
       },
       { transposeA: true, out },
     );
@@ -160,7 +183,7 @@ async function contractInputs(
   return { rows: kernel.rows, columns: inputs * taps, data };
 }
 
-function alphaOf(link: Link): number {
+export function alphaOf(link: Link): number {
   return link.site.op === 'Gemm' ? link.node.attributes.float('alpha', 1) : 1;
 }
 
@@ -185,7 +208,10 @@ export async function ownBias(link: Link): Promise<Float64Array | undefined> {
   const values = (await evaluateConstant(link.bias.graph, link.bias.value)).floats();
   const beta = link.site.op === 'Gemm' ? link.node.attributes.float('beta', 1) : 1;
   const outputs = outputsOf(link.site);
-  const vector = Float64Array.from({ length: outputs }, (_, i) => beta * (values[values.length === 1 ? 0 : i] as number));
+  const vector = Float64Array.from(
+    { length: outputs },
+    (_, i) => beta * (values[values.length === 1 ? 0 : i] as number),
+  );
   return vector.some((value) => value !== 0) ? vector : undefined;
 }
 
@@ -197,7 +223,10 @@ async function carry(bias: Float64Array, link: Link): Promise<Float64Array> {
   const perGroup = bias.length / groups;
   const taps = site.op === 'Conv' ? inputsOf(site) / perGroup : 1;
   // Without padding every tap of the kernel sees the same constant.
-  const spread = taps === 1 ? bias : Float64Array.from({ length: bias.length * taps }, (_, i) => bias[Math.floor(i / taps)] as number);
+  const spread =
+    taps === 1
+      ? bias
+      : Float64Array.from({ length: bias.length * taps }, (_, i) => bias[Math.floor(i / taps)] as number);
   const column: Matrix = { rows: spread.length, columns: 1, data: spread };
   const alpha = alphaOf(link);
   const product =

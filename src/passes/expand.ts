@@ -5,7 +5,7 @@ import { chainNames, insertChain, needsZeroBias } from './factor-nodes.js';
 import { type FreshName, factorName, imaginedNames, ValueKeys } from './naming.js';
 import { asConstants, bodyOf, scratchTensor, trainedNames } from './placement.js';
 import { EXPAND_INITS, type ExpandInit, factorizeSite, whyNotFactorizable } from './site-factors.js';
-import { removeUnread } from './weight-source.js';
+import { behindIdentity, removeUnread } from './weight-source.js';
 
 export { EXPAND_INITS, type ExpandInit } from './site-factors.js';
 
@@ -125,7 +125,11 @@ class Expansion {
   async run(): Promise<ExpandAccount> {
     const { sites, others } = findLinearSites(this.#model);
     const rewritten: ExpandedSite[] = [];
-    const skipped: Skipped[] = others.map(({ node, reason }) => ({ node: node.label, op: node.opType, reason }));
+    const skipped: Skipped[] = others.map(({ node, reason }) => ({
+      node: node.label,
+      op: node.opType,
+      reason,
+    }));
     const expanded: LinearSite[] = [];
     for (const [done, site] of sites.entries()) {
       this.#settings.onProgress?.({ done, total: sites.length, what: site.node.label });
@@ -144,16 +148,18 @@ class Expansion {
   async #expandSite({ site, hidden }: Match): Promise<ExpandedSite | { readonly reason: string }> {
     const { depth, dryRun } = this.#settings;
     const { weight, op, rows, columns, node } = site;
-    const value = this.#keys.of(weight.graph, weight.value);
+    const stored = behindIdentity(weight);
+    const value = this.#keys.of(stored.graph, stored.value);
     const key = JSON.stringify([value, site.orientation, site.groups, hidden]);
     const known = this.#chains.get(key);
-    const factorized = known === undefined ? await this.#factorize(site, hidden) : { chain: known, tensors: [] };
+    const factorized =
+      known === undefined ? await this.#factorize(site, stored.value, hidden) : { chain: known, tensors: [] };
     const { chain, tensors } = factorized;
     this.#chains.set(key, chain);
     if ('reason' in chain) return chain;
     const names = chainNames(site, depth, this.#fresh);
     const zero = needsZeroBias(site) ? this.#zero(site) : undefined;
-    if (!dryRun) insertChain(site, names, chain.weights, tensors, zero);
+    if (!dryRun) insertChain(site, names, { names: chain.weights, tensors, home: stored.graph, zero });
     const isCounted = this.#counted.has(weight.root?.proto ?? value);
     this.#counted.add(weight.root?.proto ?? value);
     return {
@@ -173,10 +179,11 @@ class Expansion {
 
   async #factorize(
     site: LinearSite,
+    base: string,
     hidden: number,
   ): Promise<{ readonly chain: Chain | { readonly reason: string }; readonly tensors: readonly Tensor[] }> {
     const { weight } = site;
-    const name = (i: number): string => this.#fresh(factorName(weight.value, i));
+    const name = (i: number): string => this.#fresh(factorName(base, i));
     if (this.#settings.dryRun) {
       const refused = await whyNotFactorizable(site, hidden, this.#settings);
       const weights = refused ? [] : Array.from({ length: this.#settings.depth }, (_, i) => name(i));
@@ -185,7 +192,9 @@ class Expansion {
     const result = await factorizeSite(site, hidden, this.#settings);
     if ('reason' in result) return { chain: result, tensors: [] };
     const type = weight.dataType as FloatType;
-    const tensors = result.factors.map(({ shape, data }, i) => scratchTensor(this.#model, name(i), type, shape, data));
+    const tensors = result.factors.map(({ shape, data }, i) =>
+      scratchTensor(this.#model, name(i), type, shape, data),
+    );
     return { chain: { weights: tensors.map((tensor) => tensor.name), rank: result.rank }, tensors };
   }
 
@@ -215,10 +224,12 @@ function match(
 ): Match | { readonly reason: string } {
   const { node, weight } = site;
   if (site.op === 'ConvTranspose') return { reason: 'ConvTranspose is not expanded' };
-  if (settings.depth === 1) return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
+  if (settings.depth === 1)
+    return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
   if (site.rows * site.columns === 0) return { reason: 'its weight has no elements' };
   if (!node.outputs[0]) return { reason: 'nothing reads its output' };
-  if (weight.leaves.some((leaf) => trained.has(leaf.name))) return { reason: "training_info names its weight" };
+  if (weight.leaves.some((leaf) => trained.has(leaf.name)))
+    return { reason: 'training_info names its weight' };
   const sharded = (node.proto.device_configurations ?? []).flatMap((device) => device.sharding_spec ?? []);
   if (sharded.some((spec) => spec.tensor_name === node.inputs[site.weightInput])) {
     return { reason: 'its device configuration shards its weight' };

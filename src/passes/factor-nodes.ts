@@ -1,7 +1,14 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
-import { type AttributeValue, makeAttribute, type Node, type NodeProto, type NodeSpec, type Tensor } from '../graph/index.js';
+import {
+  type AttributeValue,
+  type Graph,
+  makeAttribute,
+  type NodeProto,
+  type NodeSpec,
+  type Tensor,
+} from '../graph/index.js';
 import { type ChainNote, chainMetadata } from './chain-note.js';
-import { factorName, type FreshName } from './naming.js';
+import { type FreshName, factorName } from './naming.js';
 import { asConstants, editWith, opsetOf } from './placement.js';
 import { describeSource } from './weight-source.js';
 
@@ -28,21 +35,22 @@ export function needsZeroBias(site: LinearSite): boolean {
   return site.op === 'Gemm' && opsetOf(site.node.graph) < 11;
 }
 
-/**
- * Puts the chain in the place of the site's node.
- *
- * @param tensors the factors; empty where the graph has them already, from another site of the same weight
- * @param zero name of a zero to be the C of Gemm factors that have no other
- */
-export function insertChain(
-  site: LinearSite,
-  names: ChainNames,
-  weights: readonly string[],
-  tensors: readonly Tensor[],
-  zero: string | undefined,
-): void {
+/** What the nodes of a chain read besides one another. */
+export interface ChainConstants {
+  /** Names of the factors. */
+  readonly names: readonly string[];
+  /** The factors; empty where the graph has them already, from another site of the same weight. */
+  readonly tensors: readonly Tensor[];
+  /** The graph that holds them. */
+  readonly home: Graph;
+  /** Name of a zero to be the C of Gemm factors that have no other. */
+  readonly zero: string | undefined;
+}
+
+/** Puts the chain in the place of the site's node. */
+export function insertChain(site: LinearSite, names: ChainNames, constants: ChainConstants): void {
   const { node } = site;
-  const home = site.weight.graph;
+  const { home } = constants;
   const source = describeSource(site.weight);
   const chain = names.nodes.map((name, index): NodeSpec => {
     const isLast = index === names.nodes.length - 1;
@@ -58,13 +66,13 @@ export function insertChain(
       isLast,
       name,
       input: (index === 0 ? node.inputs[1 - site.weightInput] : names.outputs[index - 1]) ?? '',
-      weight: weights[index] ?? '',
+      weight: constants.names[index] ?? '',
       output: names.outputs[index] ?? '',
       note,
-      zero,
+      zero: constants.zero,
     });
   });
-  editWith(asConstants(home, tensors), home, node, { removeNodes: [node], insertNodes: chain });
+  editWith(asConstants(home, constants.tensors), home, node, { removeNodes: [node], insertNodes: chain });
 }
 
 interface FactorPlace {
@@ -89,7 +97,10 @@ function factorNode(site: LinearSite, place: FactorPlace): NodeSpec {
     name: place.name,
     inputs: [...data, ...rest],
     outputs: [place.output],
-    metadata: { ...(place.isLast && Object.fromEntries(node.metadata)), ...chainMetadata(place.note, place.isLast ? node : undefined) },
+    metadata: {
+      ...(place.isLast && Object.fromEntries(node.metadata)),
+      ...chainMetadata(place.note, place.isLast ? node : undefined),
+    },
     attributeProtos: factorAttributes(site, place),
   };
 }
@@ -101,7 +112,8 @@ function factorAttributes(site: LinearSite, { isFirst, isLast }: FactorPlace): A
   switch (site.op) {
     case 'Gemm': {
       // transA belongs to the first factor, alpha and beta to the last.
-      if (isLast) return own.map((attribute) => (attribute.name === 'transA' ? made('transA', { int: 0 }) : attribute));
+      if (isLast)
+        return own.map((attribute) => (attribute.name === 'transA' ? made('transA', { int: 0 }) : attribute));
       const kept = own.filter(({ name }) => name === 'transB' || (isFirst && name === 'transA'));
       return opsetOf(site.node.graph) < 7 ? [...kept, made('broadcast', { int: 1 })] : kept;
     }

@@ -15,7 +15,7 @@ export type Orientation = 'out-in' | 'in-out';
  * Balanced factors: F_1 = P s^(1/k), F_i = s^(1/k), F_k = s^(1/k) Q^T, so that each pair of neighbours satisfies
  * W_{i+1}^T W_{i+1} = W_i W_i^T on the rank of A, the manifold that gradient flow preserves (Arora, Cohen & Hazan,
  * "On the Optimization of Deep Networks", 2018, eq. 7). Hidden units beyond the rank have random incoming weights of
- * the same size and zero outgoing ones: they change nothing and are not dead.
+ * the same size, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
  *
  * @returns undefined when the rank of A does not fit into `hidden`
  */
@@ -35,7 +35,7 @@ export async function balancedFactors(
   const left = await decomposition.left(root);
   const first = widenColumns(left, hidden, orientation === 'in-out' ? random : undefined, size);
   const middle: Matrix[] = [];
-  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(root, hidden, orientation, random, size));
+  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(root, hidden, random, size));
   const right = await decomposition.right(root);
   const last = widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
   return { rank, factors: [first, ...middle, last] };
@@ -59,12 +59,15 @@ export function identityFactors(
   const inputs = orientation === 'out-in' ? a.columns : a.rows;
   const size = norm2(a.data) / Math.sqrt(Math.max(1, Math.min(outputs, inputs)));
   const ones = new Float64Array(outputs).fill(1);
-  const reader = orientation === 'out-in' ? widenRows(a, hidden, random, size) : widenColumns(a, hidden, random, size);
+  const reader =
+    orientation === 'out-in' ? widenRows(a, hidden, random, size) : widenColumns(a, hidden, random, size);
   const middle: Matrix[] = [];
-  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(ones, hidden, orientation, random, 1));
+  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(ones, hidden, random, 1));
   const identity: Matrix = { rows: outputs, columns: outputs, data: diagonal(ones) };
   const writer =
-    orientation === 'out-in' ? widenColumns(identity, hidden, undefined, 0) : widenRows(identity, hidden, undefined, 0);
+    orientation === 'out-in'
+      ? widenColumns(identity, hidden, undefined, 0)
+      : widenRows(identity, hidden, undefined, 0);
   return {
     rank: outputs,
     factors: orientation === 'out-in' ? [writer, ...middle, reader] : [reader, ...middle, writer],
@@ -79,26 +82,16 @@ function diagonal(values: Float64Array): Float64Array {
 }
 
 /**
- * hidden x hidden: diag(values), and for the units beyond them random incoming weights from the units within. Of a
- * rank of zero there are none within: then all come from the units beyond, or they would be dead.
+ * hidden x hidden: diag(values), and a random block between the units beyond them. Those read one another alone: if
+ * they read the units within, W^T W of these would no longer be balanced.
  */
-function middleFactor(
-  values: Float64Array,
-  hidden: number,
-  orientation: Orientation,
-  random: Random,
-  size: number,
-): Matrix {
+function middleFactor(values: Float64Array, hidden: number, random: Random, size: number): Matrix {
   const rank = values.length;
   const data = new Float64Array(hidden * hidden);
   for (let i = 0; i < rank; i += 1) data[i * hidden + i] = values[i] as number;
-  const sources = rank === 0 ? hidden : rank;
-  const deviation = (size || 1) / Math.sqrt(Math.max(1, sources));
-  if (orientation === 'out-in') {
-    for (let i = rank; i < hidden; i += 1) normals(data.subarray(i * hidden, i * hidden + sources), random, deviation);
-  } else {
-    for (let i = 0; i < sources; i += 1) normals(data.subarray(i * hidden + rank, (i + 1) * hidden), random, deviation);
-  }
+  const deviation = (size || 1) / Math.sqrt(Math.max(1, hidden - rank));
+  for (let i = rank; i < hidden; i += 1)
+    normals(data.subarray(i * hidden + rank, (i + 1) * hidden), random, deviation);
   return { rows: hidden, columns: hidden, data };
 }
 

@@ -39,7 +39,8 @@ export async function factorizeSite(
   const { groups, orientation } = site;
   const perGroup = hidden / groups;
   const { type, matrices } = await matricesOf(site);
-  if (!matrices.every(({ data }) => isFiniteData(data))) return NOT_FINITE;
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
   // Per factor, in the order of multiplication: the blocks of the groups, one behind the other.
   const blocks: Matrix[][] = Array.from({ length: depth }, () => []);
   const ranks: number[] = [];
@@ -66,22 +67,33 @@ export async function whyNotFactorizable(
 ): Promise<{ readonly reason: string } | undefined> {
   const perGroup = hidden / site.groups;
   const { type, matrices } = await matricesOf(site);
-  if (!matrices.every(({ data }) => isFiniteData(data))) return NOT_FINITE;
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
   let rank = 0;
   if (settings.init === 'identity') rank = outputsPerGroup(site);
   else if (perGroup < Math.min(site.rows / site.groups, site.columns)) {
-    for (const matrix of matrices) rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
+    for (const matrix of matrices)
+      rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
   }
   return rank > perGroup ? tooNarrow(site, rank, perGroup, settings) : undefined;
 }
 
-const NOT_FINITE = { reason: 'its weight has NaN or infinite values' } as const;
-
 /** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
-function isFiniteData(data: Floats): boolean {
+function whyNotDecomposable(matrices: readonly Matrix[]): string | undefined {
   let zero = 0;
-  for (let i = 0; i < data.length; i += 1) zero += 0 * (data[i] as number);
-  return zero === 0;
+  let largest = 0;
+  for (const { data } of matrices) {
+    for (let i = 0; i < data.length; i += 1) {
+      const size = Math.abs(data[i] as number);
+      zero += 0 * size;
+      if (size > largest) largest = size;
+    }
+  }
+  if (zero !== 0) return 'its weight has NaN or infinite values';
+  const isInRange = largest === 0 || (largest > 1e-140 && largest < 1e140);
+  return isInRange
+    ? undefined
+    : `its weight has values of the order of ${largest.toExponential(0)}, whose squares are out of range`;
 }
 
 function tooNarrow(

@@ -22,8 +22,8 @@ import {
   specOf,
   Tensor,
 } from '../graph/index.js';
-import { runGraph } from '../runtime/run-graph.js';
 import { evaluateConstant } from '../runtime/constant.js';
+import { runGraph } from '../runtime/run-graph.js';
 import type { WeightSource } from './chain-note.js';
 import { opsetsOf, type Placement } from './placement.js';
 
@@ -35,8 +35,11 @@ const FRAGMENT_LIMIT = 1 << 16;
 /** How a weight is to be written back, where it is more than an initializer; undefined where it is one. */
 export function describeSource(weight: ConstantValue): WeightSource | undefined {
   if (weight.path.length === 0) return undefined;
-  const { root } = weight;
-  const rootNode = root && weight.path.find((node) => isConstantOf(node, root));
+  const tensor = weight.root;
+  const rootNode = tensor && weight.path.find((node) => isConstantOf(node, tensor));
+  // The numbers of a Constant node that has no tensor (value_floats) come back as they were, or not at all.
+  const isLeaf = weight.leaves.some((leaf) => leaf.proto === tensor?.proto);
+  const root = rootNode || isLeaf ? tensor : undefined;
   const fragment: GraphProto = {
     node: weight.path.map((node) => (node === rootNode ? withoutValue(node.proto) : node.proto)),
     initializer: weight.leaves
@@ -53,25 +56,40 @@ export function describeSource(weight: ConstantValue): WeightSource | undefined 
         dataType: root.dataType,
         shape: root.shape,
         isConstantNode: rootNode !== undefined,
+        ...(rootNode && root.proto.name !== undefined && { tensor: root.proto.name }),
       },
     }),
   };
 }
 
+/** The constant that Identity nodes pass on under other names: of weights that are one, only one is stored. */
+export function behindIdentity(weight: ConstantValue): ConstantValue {
+  const origin = weight.graph.resolve(weight.value);
+  if (origin?.kind !== 'node' || !origin.node.is('Identity')) return weight;
+  const before = findConstant(weight.graph, origin.node.inputs[0] ?? '');
+  return isConstant(before) ? behindIdentity(before) : weight;
+}
+
 /** True where a Constant node's value is that very tensor. */
 function isConstantOf(node: Node, tensor: Tensor): boolean {
-  return node.is('Constant') && (node.proto.attribute ?? []).some((attribute) => attribute.t === tensor.proto);
+  return (
+    node.is('Constant') && (node.proto.attribute ?? []).some((attribute) => attribute.t === tensor.proto)
+  );
 }
 
 function withoutValue(proto: NodeProto): NodeProto {
-  const copy = { ...proto, attribute: (proto.attribute ?? []).filter((attribute) => attribute.name !== 'value') };
+  const copy = {
+    ...proto,
+    attribute: (proto.attribute ?? []).filter((attribute) => attribute.name !== 'value'),
+  };
   copyUnknownFields(proto, copy);
   return copy;
 }
 
 /** Removes what made a weight, as far as nothing reads it any more: path nodes from the last on, then leaves. */
 export function removeUnread(weight: ConstantValue): void {
-  const isRead = (graph: Graph, value: string): boolean => graph.uses(value).length > 0 || graph.isOutput(value);
+  const isRead = (graph: Graph, value: string): boolean =>
+    graph.uses(value).length > 0 || graph.isOutput(value);
   for (const node of [...weight.path].reverse()) {
     const isPresent = node.graph.nodes.includes(node);
     if (isPresent && !node.outputs.some((output) => output !== '' && isRead(node.graph, output))) {
@@ -80,7 +98,11 @@ export function removeUnread(weight: ConstantValue): void {
   }
   for (const leaf of weight.leaves) {
     const origin = weight.graph.resolve(leaf.name);
-    if (origin?.kind === 'initializer' && origin.tensor.proto === leaf.proto && !isRead(origin.graph, leaf.name)) {
+    if (
+      origin?.kind === 'initializer' &&
+      origin.tensor.proto === leaf.proto &&
+      !isRead(origin.graph, leaf.name)
+    ) {
       origin.graph.removeInitializer(leaf.name);
     }
   }
@@ -100,13 +122,39 @@ export async function placeAsSource(
   weight: Tensor,
   source: WeightSource,
 ): Promise<Placement | undefined> {
+  const placement = await placementOf(home, weight, source);
+  return placement && isSelfContained(home, placement) ? placement : undefined;
+}
+
+/** Whether all that the nodes read is there: the source comes from metadata, which may say anything. */
+function isSelfContained(home: Graph, { nodes, initializers }: Placement): boolean {
+  const made = new Set(initializers.map(({ name }) => name));
+  if (made.size < initializers.length) return false;
+  for (const { inputs, outputs } of nodes) {
+    if (!inputs.every((input) => input === '' || made.has(input) || home.resolve(input) !== undefined))
+      return false;
+    for (const output of outputs) {
+      if (made.has(output)) return false;
+      made.add(output);
+    }
+  }
+  return true;
+}
+
+async function placementOf(
+  home: Graph,
+  weight: Tensor,
+  source: WeightSource,
+): Promise<Placement | undefined> {
   const restored = restore(home, source);
   if (restored === undefined) return undefined;
   const { fragment, missing, constants, root: present } = restored;
   const { root } = source;
   if (root === undefined || present !== undefined) {
     const model = fragmentModel(home, fragment, present ? [present] : []);
-    return (await isComputedBy(model, weight)) ? { nodes: missing.map(specOf), initializers: constants } : undefined;
+    return (await isComputedBy(model, weight))
+      ? { nodes: missing.map(specOf), initializers: constants }
+      : undefined;
   }
   const old = Tensor.of(root.name, root.dataType as DataType, root.shape, zeros(root));
   const rootTensor = await elementsAtRoot(fragmentModel(home, fragment, [old]), weight, root);
@@ -114,7 +162,9 @@ export async function placeAsSource(
   if (!root.isConstantNode) return { nodes: missing.map(specOf), initializers: [...constants, rootTensor] };
   const specs = missing.map((node): NodeSpec => {
     if (!(node.output ?? []).includes(root.name)) return specOf(node);
-    return { ...specOf(node), attributes: { value: { tensor: rootTensor } } };
+    const tensor = rootTensor.renamed(root.tensor ?? '');
+    if (root.tensor === undefined) delete tensor.proto.name;
+    return { ...specOf(node), attributes: { value: { tensor } } };
   });
   return { nodes: specs, initializers: constants };
 }
@@ -156,7 +206,10 @@ function restore(home: Graph, { fragment: text, root }: WeightSource): Restored 
   for (const proto of fragment.initializer ?? []) {
     const origin = home.resolve(proto.name ?? '');
     if (origin === undefined) constants.push(new Tensor(proto));
-    else if (origin.kind !== 'initializer' || !isSame({ initializer: [origin.tensor.proto] }, { initializer: [proto] })) {
+    else if (
+      origin.kind !== 'initializer' ||
+      !isSame({ initializer: [origin.tensor.proto] }, { initializer: [proto] })
+    ) {
       return undefined;
     }
   }
@@ -254,4 +307,3 @@ function zeros(root: NonNullable<WeightSource['root']>): ByteSource {
   const length = byteLengthOf(root.dataType as DataType, count);
   return { length, read: (_offset, bytes) => new Uint8Array(bytes) };
 }
-

@@ -1,0 +1,151 @@
+import {
+  type AttributeValue,
+  copyUnknownFields,
+  makeAttribute,
+  type NodeProto,
+  type NodeSpec,
+} from '../graph/index.js';
+import { isSpatial, type Link, outputsOf } from './chain-link.js';
+import type { Chain } from './chain-match.js';
+import { foldedMetadata } from './chain-note.js';
+import { alphaOf, ownBias } from './compose.js';
+import { stemOf, type ValueKeys } from './naming.js';
+import { opsetOf } from './placement.js';
+
+export interface FoldedNames {
+  readonly node: string;
+  readonly weight: string;
+}
+
+/** The names that the result gets: those that the metadata or the factors' names tell, else those of the last factor. */
+export function namesOf({ links, by }: Chain): FoldedNames {
+  const last = links.at(-1) as Link;
+  const note = links[0]?.note;
+  if (by === 'metadata' && note !== undefined) return { node: note.site, weight: note.weight };
+  return {
+    node: commonStem(links.map((link) => link.node.name)) ?? last.node.name,
+    weight: commonStem(links.map((link) => link.site.weight.value)) ?? collapsedName(last.site.weight.value),
+  };
+}
+
+/** What a product is called that can not have the name of what it was. */
+export function collapsedName(weight: string): string {
+  return weight.endsWith('/collapsed') ? weight : `${weight}/collapsed`;
+}
+
+function commonStem(names: readonly string[]): string | undefined {
+  const stems = new Set(names.map(stemOf));
+  return stems.size === 1 ? [...stems][0] : undefined;
+}
+
+/** Chains of the same key have the same product. */
+export function productKey(links: readonly Link[], keys: ValueKeys): string {
+  const parts = links.map((link, index) => {
+    const { weight, op, orientation, groups } = link.site;
+    const scale = index < links.length - 1 ? alphaOf(link) : 1;
+    return [keys.of(weight.graph, weight.value), op === 'Conv', orientation, groups, scale];
+  });
+  return JSON.stringify(parts);
+}
+
+export function foldedShape(links: readonly Link[]): number[] {
+  const first = links[0] as Link;
+  const last = links.at(-1) as Link;
+  if (last.site.op === 'Conv')
+    return [last.site.rows, first.site.weight.shape[1] ?? 0, ...carrierOf(links).site.kernel];
+  const inputs = first.site.orientation === 'out-in' ? first.site.columns : first.site.rows;
+  const outputs = outputsOf(last.site);
+  return last.site.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
+}
+
+/** The convolution whose kernel, stride and padding the result has. */
+function carrierOf(links: readonly Link[]): Link {
+  return links.find((link) => isSpatial(link.site)) ?? (links[0] as Link);
+}
+
+/** The operator of the result: the last one's, or Gemm where the first transposes or a bias comes to a MatMul. */
+export function opOf(links: readonly Link[]): string {
+  const op = (links.at(-1) as Link).site.op;
+  return op === 'MatMul' && (hasTransA(links) || links.some((link) => link.bias !== undefined)) ? 'Gemm' : op;
+}
+
+function hasTransA([first]: readonly Link[]): boolean {
+  return first?.site.op === 'Gemm' && first.node.attributes.int('transA', 0) === 1;
+}
+
+/**
+ * The bias that the result needs in the place of the last node's own: what stands before the last node, carried
+ * through it, and its own. Undefined where the last node keeps what it has.
+ *
+ * @param before the biases before the last node's own
+ */
+export async function biasOf(
+  links: readonly Link[],
+  before: Float64Array | undefined,
+): Promise<Float64Array | undefined> {
+  const last = links.at(-1) as Link;
+  if (before !== undefined) {
+    const own = await ownBias(last);
+    return own ? before.map((value, i) => value + (own[i] as number)) : before;
+  }
+  const needsBias = opOf(links) === 'Gemm' && last.site.op !== 'Gemm' && opsetOf(last.node.graph) < 11;
+  return needsBias ? new Float64Array(outputsOf(last.site)) : undefined;
+}
+
+/** The node in the place of a chain. */
+export function foldedNode(
+  links: readonly Link[],
+  name: string,
+  weight: string,
+  bias: string | undefined,
+): NodeSpec {
+  const first = links[0] as Link;
+  const last = links.at(-1) as Link;
+  const inputs = [...last.node.inputs];
+  inputs[1 - last.site.weightInput] = first.node.inputs[1 - first.site.weightInput] ?? '';
+  inputs[last.site.weightInput] = weight;
+  if (bias !== undefined) inputs[2] = bias;
+  return {
+    template: withoutName(last.node.proto),
+    opType: opOf(links),
+    ...(name !== '' && { name }),
+    inputs,
+    outputs: last.node.outputs,
+    attributeProtos: foldedAttributes(links, bias !== undefined),
+    metadata: foldedMetadata(last.node),
+  };
+}
+
+function withoutName(proto: NodeProto): NodeProto {
+  const { name: _name, ...copy } = proto;
+  copyUnknownFields(proto, copy);
+  return copy;
+}
+
+type AttributeProtos = NonNullable<NodeProto['attribute']>;
+
+/** Attributes of the result: of a convolution those of the carrier of kernel and stride, of Gemm both ends'. */
+function foldedAttributes(links: readonly Link[], hasNewBias: boolean): AttributeProtos {
+  const first = links[0] as Link;
+  const last = links.at(-1) as Link;
+  if (last.site.op === 'Conv') return carrierOf(links).node.proto.attribute ?? [];
+  let attributes = last.node.proto.attribute ?? [];
+  if (opOf(links) !== 'Gemm') return attributes;
+  const transA = first.site.op === 'Gemm' ? first.node.attributes.int('transA', 0) : 0;
+  const lastTransA = last.site.op === 'Gemm' ? last.node.attributes.int('transA', 0) : 0;
+  if (transA !== lastTransA) attributes = withAttribute(attributes, 'transA', { int: transA });
+  if (hasNewBias) {
+    if (last.site.op === 'Gemm' && last.node.attributes.has('beta')) {
+      attributes = withAttribute(attributes, 'beta', { float: 1 });
+    }
+    if (opsetOf(last.node.graph) < 7) attributes = withAttribute(attributes, 'broadcast', { int: 1 });
+  }
+  return attributes;
+}
+
+/** With an attribute in the place that it has, or at the end. */
+function withAttribute(attributes: AttributeProtos, name: string, value: AttributeValue): AttributeProtos {
+  const at = attributes.findIndex((attribute) => attribute.name === name);
+  const made = makeAttribute(name, value);
+  return at < 0 ? [...attributes, made] : attributes.toSpliced(at, 1, made);
+}
