@@ -23,6 +23,8 @@ export interface SymmetricEigen {
 export interface SymmetricEigenOptions {
   /** Computes the large products; the function then returns a promise. */
   readonly gemm?: Gemm | undefined;
+  /** Detach the buffer of the matrix as soon as it is copied, so that its memory is free for the rest. */
+  readonly consume?: boolean | undefined;
 }
 
 /**
@@ -50,27 +52,28 @@ const EXTERNAL_ORDER = 1024;
 export function symmetricEigen(
   a: Float64Array,
   n: number,
-  options?: { readonly gemm?: undefined },
+  options?: SymmetricEigenOptions & { readonly gemm?: undefined },
 ): SymmetricEigen;
 export function symmetricEigen(
   a: Float64Array,
   n: number,
-  options: { readonly gemm: Gemm },
+  options: SymmetricEigenOptions & { readonly gemm: Gemm },
 ): Promise<SymmetricEigen>;
 export function symmetricEigen(
   a: Float64Array,
   n: number,
   options: SymmetricEigenOptions = {},
 ): SymmetricEigen | Promise<SymmetricEigen> {
-  const { gemm } = options;
-  if (gemm === undefined) return runInside(decompose(a, n, false));
-  return runWith(decompose(a, n, n >= EXTERNAL_ORDER), gemm);
+  const { gemm, consume = false } = options;
+  if (gemm === undefined) return runInside(decompose(a, n, false, consume));
+  return runWith(decompose(a, n, n >= EXTERNAL_ORDER, consume), gemm);
 }
 
 function* decompose(
   a: Float64Array,
   n: number,
   external: boolean,
+  consume: boolean,
 ): Generator<Product, SymmetricEigen, Float64Array> {
   checkSquare(a, n);
   if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) };
@@ -82,6 +85,9 @@ function* decompose(
     const r = work.take(size);
     const scratch = work.mark();
     loadLower(work, t, a);
+    // Transferring is what detaches; nobody takes the copy.
+    if (consume && a.byteLength === a.buffer.byteLength)
+      structuredClone(a.buffer, { transfer: [a.buffer as ArrayBuffer] });
     const exponent = normalize(work, t);
     reduceToTridiagonal(work, t);
 

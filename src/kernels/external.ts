@@ -21,7 +21,7 @@ export interface Product {
 
 /** Rows of a product at a time: enough for the gemm to run at full speed, few enough for the copies to stay small. */
 export function externalBlock(n: number): number {
-  return Math.min(1024, (n + 3) & ~3);
+  return Math.min(384, (n + 3) & ~3);
 }
 
 /** Runs an algorithm that was told to do all products itself. */

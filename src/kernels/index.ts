@@ -5,6 +5,6 @@
 export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './eigen.js';
 export type { Gemm } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
+export { type SmallSvd, smallSvd } from './jacobi.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './pool.js';
 export { singularValues, symmetricEigenvalues } from './singular.js';
-export { type SmallSvd, smallSvd } from './jacobi.js';

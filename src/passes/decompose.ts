@@ -1,4 +1,5 @@
 import { type Gemm, type SmallSvd, smallSvd, symmetricEigen } from '../kernels/index.js';
+import { countGarbage } from '../runtime/garbage.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
 
 export type Floats = Float32Array | Float64Array;
@@ -16,6 +17,13 @@ export interface Decomposition {
   right(scale: Float64Array): Promise<Matrix>;
 }
 
+/** A matrix that is loaded when it is needed, and may be let go in between. */
+export interface MatrixSource {
+  readonly rows: number;
+  readonly columns: number;
+  load(): Matrix;
+}
+
 /** Up to this many elements Jacobi rotations take less time than a session's calls. */
 const SMALL = 2048;
 
@@ -29,16 +37,18 @@ const SMALL = 2048;
  * @param epsilon machine epsilon of the weight's type
  * @throws RangeError when A has NaN or infinite values
  */
-export async function decompose(a: Matrix, epsilon: number): Promise<Decomposition> {
-  const { rows, columns } = a;
-  if (rows * columns <= SMALL || Math.min(rows, columns) === 1) return decomposeSmall(a, epsilon);
+export async function decompose(source: MatrixSource, epsilon: number): Promise<Decomposition> {
+  const { rows, columns } = source;
+  if (rows * columns <= SMALL || Math.min(rows, columns) === 1) return decomposeSmall(source.load(), epsilon);
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
-  const products = await gram(a, isWide ? 'rows' : 'columns');
+  const products = await gramOf(source, isWide);
   let squaredNorm = 0;
   for (let i = 0; i < n; i += 1) squaredNorm += products[i * n + i] as number;
   if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
-  const { values: ascending, vectors } = await symmetricEigen(products, n, { gemm });
+  countGarbage(8 * rows * columns);
+  const { values: ascending, vectors } = await symmetricEigen(products, n, { gemm, consume: true });
+  countGarbage(32 * n * n);
 
   // Ascending to descending: the largest eigenvalue's vector comes first.
   const largest = Math.max(ascending[n - 1] ?? 0, 0);
@@ -48,27 +58,62 @@ export async function decompose(a: Matrix, epsilon: number): Promise<Decompositi
 
   const unsure = unsureOf(epsilon);
   const firstUnsure = squares.findIndex((value) => value <= unsure * floor);
-  const noise = noiseOf(a, epsilon) ** 2 * squaredNorm;
+  const noise = noiseOf(source, epsilon) ** 2 * squaredNorm;
   const isResolved =
-    firstUnsure < 0 || (await resolveTail(basis, squares, firstUnsure, a, { noise, unsure }));
+    firstUnsure < 0 || (await resolveTail(basis, squares, firstUnsure, source.load(), { noise, unsure }));
   const rank = rankOf(squares, noise);
   const smallest = isResolved ? 0 : floor;
   const values = squares.slice(0, rank).map((value) => Math.sqrt(Math.max(value, smallest)));
   const ranked: Matrix = { rows: rank, columns: n, data: basis.data.subarray(0, rank * n) };
 
-  const ofBasis = (scale: Float64Array): Matrix => scaledRows(ranked, scale);
+  const isDouble = epsilon < EPSILON_FLOAT32;
   /** The side computed from A: its scale is relative to the singular values that A brings along. */
-  const ofMatrix = async (scale: Float64Array): Promise<Matrix> => {
+  const ofMatrix = (scale: Float64Array): Promise<Matrix> => {
     const relative = scale.map((value, i) => value / (values[i] as number));
-    const scaled = scaledRows(ranked, relative);
-    const out = a.data instanceof Float64Array ? 'float64' : 'float32';
-    return isWide ? matmul(scaled, a, { out }) : matmul(a, scaled, { transposeB: true, out });
+    return scaledProduct(ranked, relative, source.load(), isDouble);
   };
   return {
     values,
-    left: async (scale) => (isWide ? transposed(ofBasis(scale)) : ofMatrix(scale)),
-    right: async (scale) => (isWide ? ofMatrix(scale) : ofBasis(scale)),
+    left: async (scale) => (isWide ? scaledTranspose(ranked, scale, isDouble) : ofMatrix(scale)),
+    right: async (scale) => (isWide ? ofMatrix(scale) : scaledRows(ranked, scale, isDouble)),
   };
+}
+
+const EPSILON_FLOAT32 = 2 ** -23;
+
+/** A function of its own, so that the matrix can be let go before the eigenvectors are computed. */
+function gramOf(source: MatrixSource, isWide: boolean): Promise<Float64Array> {
+  return gram(source.load(), isWide ? 'rows' : 'columns');
+}
+
+/** Rows of scaled vectors at a time. */
+const PRODUCT_ROWS = 1024;
+
+/** diag(scale) V A (V n wide, A wide) or A V^T diag(scale), in parts, so that V needs no scaled copy. */
+async function scaledProduct(v: Matrix, scale: Float64Array, a: Matrix, isDouble: boolean): Promise<Matrix> {
+  const isWide = a.rows <= a.columns;
+  const [rows, columns] = isWide ? [v.rows, a.columns] : [a.rows, v.rows];
+  const data = emptyFloats(rows * columns, isDouble);
+  const out = isDouble ? 'float64' : 'float32';
+  for (let start = 0; start < v.rows; start += PRODUCT_ROWS) {
+    const count = Math.min(PRODUCT_ROWS, v.rows - start);
+    const part: Matrix = {
+      rows: count,
+      columns: v.columns,
+      data: v.data.subarray(start * v.columns, (start + count) * v.columns),
+    };
+    const scaled = scaledRows(part, scale.subarray(start, start + count), true);
+    if (isWide) {
+      data.set((await matmul(scaled, a, { out })).data, start * columns);
+    } else {
+      const product = await matmul(a, scaled, { transposeB: true, out });
+      for (let i = 0; i < rows; i += 1) {
+        data.set(product.data.subarray(i * count, (i + 1) * count), i * columns + start);
+      }
+    }
+    countGarbage(4 * count * Math.max(rows, columns));
+  }
+  return { rows, columns, data };
 }
 
 /** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */
@@ -128,7 +173,10 @@ async function resolveTail(
 }
 
 /** The part of the norm that counts as rounding: of the weight's type, or of the decomposition in float64. */
-function noiseOf({ rows, columns }: Matrix, epsilon: number): number {
+function noiseOf(
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  epsilon: number,
+): number {
   // Of matrices of float64 with a rank of 1 to 50, sizes of 6 to 400: what is beyond the rank stays below half of it.
   return Math.max(epsilon / 2, Math.sqrt(Math.max(rows, columns)) * Number.EPSILON);
 }
@@ -155,14 +203,16 @@ function decomposeSmall(a: Matrix, epsilon: number): Decomposition {
   const squares = values.map((value) => value * value);
   const sum = squares.reduce((total, value) => total + value, 0);
   const rank = rankOf(squares, noiseOf(a, epsilon) ** 2 * sum);
-  const side = (basis: Float64Array, length: number, scale: Float64Array): Matrix => {
-    // basis: row i is singular vector i.
-    return scaledRows({ rows: rank, columns: length, data: basis.subarray(0, rank * length) }, scale);
-  };
+  // basis: row i is singular vector i.
+  const side = (basis: Float64Array, length: number): Matrix => ({
+    rows: rank,
+    columns: length,
+    data: basis.subarray(0, rank * length),
+  });
   return {
     values: values.slice(0, rank),
-    left: async (scale) => transposed(side(p, rows, scale)),
-    right: async (scale) => side(q, columns, scale),
+    left: async (scale) => scaledTranspose(side(p, rows), scale, true),
+    right: async (scale) => scaledRows(side(q, columns), scale, true),
   };
 }
 
@@ -180,31 +230,35 @@ export function norm2(data: Floats): number {
   return Math.sqrt(sum);
 }
 
-function scaledRows(matrix: Matrix, scale: Float64Array): Matrix {
-  const { rows, columns } = matrix;
-  const data = new Float64Array(rows * columns);
+function scaledRows({ rows, columns, data }: Matrix, scale: Float64Array, isDouble: boolean): Matrix {
+  const out = emptyFloats(rows * columns, isDouble);
   for (let i = 0; i < rows; i += 1) {
     const factor = scale[i] as number;
-    const row = matrix.data.subarray(i * columns, (i + 1) * columns);
-    for (let j = 0; j < columns; j += 1) data[i * columns + j] = factor * (row[j] as number);
+    for (let at = i * columns; at < (i + 1) * columns; at += 1) out[at] = factor * (data[at] as number);
   }
-  return { rows, columns, data };
+  return { rows, columns, data: out };
 }
 
-function transposed(matrix: Matrix): Matrix {
-  const { rows, columns, data } = matrix;
-  const out = new Float64Array(rows * columns);
+/** (diag(scale) A)^T. */
+function scaledTranspose({ rows, columns, data }: Matrix, scale: Float64Array, isDouble: boolean): Matrix {
+  const out = emptyFloats(rows * columns, isDouble);
   // Blocks keep both sides in the cache.
   const block = 32;
   for (let i0 = 0; i0 < rows; i0 += block) {
     for (let j0 = 0; j0 < columns; j0 += block) {
       const iEnd = Math.min(rows, i0 + block);
       const jEnd = Math.min(columns, j0 + block);
-      for (let i = i0; i < iEnd; i += 1)
-        for (let j = j0; j < jEnd; j += 1) out[j * rows + i] = data[i * columns + j] as number;
+      for (let i = i0; i < iEnd; i += 1) {
+        const factor = scale[i] as number;
+        for (let j = j0; j < jEnd; j += 1) out[j * rows + i] = factor * (data[i * columns + j] as number);
+      }
     }
   }
   return { rows: columns, columns: rows, data: out };
+}
+
+function emptyFloats(length: number, isDouble: boolean): Floats {
+  return isDouble ? new Float64Array(length) : new Float32Array(length);
 }
 
 function reverseRows(data: Float64Array, n: number): Float64Array {

@@ -192,9 +192,11 @@ class Expansion {
     const result = await factorizeSite(site, hidden, this.#settings);
     if ('reason' in result) return { chain: result, tensors: [] };
     const type = weight.dataType as FloatType;
-    const tensors = result.factors.map(({ shape, data }, i) =>
-      scratchTensor(this.#model, name(i), type, shape, data),
-    );
+    const names = Array.from({ length: this.#settings.depth }, (_, i) => name(i));
+    const tensors: Tensor[] = [];
+    for await (const [i, { shape, data }] of result.factors()) {
+      tensors[i] = scratchTensor(this.#model, names[i] as string, type, shape, data);
+    }
     return { chain: { weights: tensors.map((tensor) => tensor.name), rank: result.rank }, tensors };
   }
 

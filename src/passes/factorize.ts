@@ -1,10 +1,11 @@
 import type { Matrix } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
-import { decompose, type Floats, norm2 } from './decompose.js';
+import { decompose, type Floats, type MatrixSource, norm2 } from './decompose.js';
 
 /** Factors in the order of multiplication, left to right: A = F_1 F_2 ... F_depth. */
 export interface Factors {
-  readonly factors: readonly Matrix[];
+  /** Each made when it is called for, once and in this order, so that only one need be in memory. */
+  readonly factors: readonly (() => Matrix | Promise<Matrix>)[];
   readonly rank: number;
 }
 
@@ -20,7 +21,7 @@ export type Orientation = 'out-in' | 'in-out';
  * @returns undefined when the rank of A does not fit into `hidden`
  */
 export async function balancedFactors(
-  a: Matrix,
+  a: MatrixSource,
   orientation: Orientation,
   depth: number,
   hidden: number,
@@ -32,13 +33,12 @@ export async function balancedFactors(
   if (rank > hidden) return { rank, factors: undefined };
   const root = decomposition.values.map((value) => value ** (1 / depth));
   const size = Math.sqrt(root.reduce((sum, value) => sum + value * value, 0) / Math.max(1, rank));
-  const left = await decomposition.left(root);
-  const first = widenColumns(left, hidden, orientation === 'in-out' ? random : undefined, size);
-  const middle: Matrix[] = [];
-  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(root, hidden, random, size));
-  const right = await decomposition.right(root);
-  const last = widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
-  return { rank, factors: [first, ...middle, last] };
+  const first = async (): Promise<Matrix> =>
+    widenColumns(await decomposition.left(root), hidden, orientation === 'in-out' ? random : undefined, size);
+  const middle = (): Matrix => middleFactor(root, hidden, random, size);
+  const last = async (): Promise<Matrix> =>
+    widenRows(await decomposition.right(root), hidden, orientation === 'out-in' ? random : undefined, size);
+  return { rank, factors: [first, ...Array.from({ length: depth - 2 }, () => middle), last] };
 }
 
 /**
@@ -48,7 +48,7 @@ export async function balancedFactors(
  * @returns undefined factors when there are more outputs than hidden units
  */
 export function identityFactors(
-  a: Matrix,
+  a: MatrixSource,
   orientation: Orientation,
   depth: number,
   hidden: number,
@@ -57,17 +57,21 @@ export function identityFactors(
   const outputs = orientation === 'out-in' ? a.rows : a.columns;
   if (outputs > hidden) return { rank: outputs, factors: undefined };
   const inputs = orientation === 'out-in' ? a.columns : a.rows;
-  const size = norm2(a.data) / Math.sqrt(Math.max(1, Math.min(outputs, inputs)));
   const ones = new Float64Array(outputs).fill(1);
-  const reader =
-    orientation === 'out-in' ? widenRows(a, hidden, random, size) : widenColumns(a, hidden, random, size);
-  const middle: Matrix[] = [];
-  for (let i = 1; i < depth - 1; i += 1) middle.push(middleFactor(ones, hidden, random, 1));
-  const identity: Matrix = { rows: outputs, columns: outputs, data: diagonal(ones) };
-  const writer =
-    orientation === 'out-in'
+  const reader = (): Matrix => {
+    const weight = a.load();
+    const size = norm2(weight.data) / Math.sqrt(Math.max(1, Math.min(outputs, inputs)));
+    return orientation === 'out-in'
+      ? widenRows(weight, hidden, random, size)
+      : widenColumns(weight, hidden, random, size);
+  };
+  const middle = Array.from({ length: depth - 2 }, () => () => middleFactor(ones, hidden, random, 1));
+  const writer = (): Matrix => {
+    const identity: Matrix = { rows: outputs, columns: outputs, data: diagonal(ones) };
+    return orientation === 'out-in'
       ? widenColumns(identity, hidden, undefined, 0)
       : widenRows(identity, hidden, undefined, 0);
+  };
   return {
     rank: outputs,
     factors: orientation === 'out-in' ? [writer, ...middle, reader] : [reader, ...middle, writer],

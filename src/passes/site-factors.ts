@@ -3,8 +3,8 @@ import { EPSILON, type FloatType } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
-import { decompose, type Floats } from './decompose.js';
-import { balancedFactors, identityFactors } from './factorize.js';
+import { decompose, type Floats, type MatrixSource } from './decompose.js';
+import { balancedFactors, type Factors, identityFactors } from './factorize.js';
 
 export const EXPAND_INITS = ['balanced', 'identity'] as const;
 export type ExpandInit = (typeof EXPAND_INITS)[number];
@@ -22,9 +22,10 @@ export interface SiteFactor {
   readonly data: Floats;
 }
 
-/** The weights of a chain in the order of application. */
+/** The weights of a chain. */
 export interface SiteFactors {
-  readonly factors: readonly SiteFactor[];
+  /** One by one, each with its place in the order of application: they need not be in memory together. */
+  factors(): AsyncGenerator<readonly [index: number, factor: SiteFactor]>;
   /** The largest of the groups'. */
   readonly rank: number;
 }
@@ -41,22 +42,31 @@ export async function factorizeSite(
   const { type, matrices } = await matricesOf(site);
   const problem = whyNotDecomposable(matrices);
   if (problem !== undefined) return { reason: problem };
-  // Per factor, in the order of multiplication: the blocks of the groups, one behind the other.
-  const blocks: Matrix[][] = Array.from({ length: depth }, () => []);
-  const ranks: number[] = [];
+  const results: Factors[] = [];
+  let rank = 0;
   for (const [group, matrix] of matrices.entries()) {
     const random = new Random(`${seed}/${site.weight.value}/${group}`);
     const result =
       init === 'balanced'
         ? await balancedFactors(matrix, orientation, depth, perGroup, EPSILON[type], random)
         : identityFactors(matrix, orientation, depth, perGroup, random);
-    ranks.push(result.rank);
-    for (const [i, factor] of (result.factors ?? []).entries()) blocks[i]?.push(factor);
+    rank = Math.max(rank, result.rank);
+    if (result.factors !== undefined) results.push(result);
   }
-  const rank = Math.max(...ranks);
   if (rank > perGroup) return tooNarrow(site, rank, perGroup, settings);
-  const ordered = orientation === 'out-in' ? blocks.reverse() : blocks;
-  return { factors: ordered.map((factor, index) => siteFactor(site, factor, index)), rank };
+  return {
+    rank,
+    async *factors() {
+      // In the order of multiplication; the groups' blocks stand one behind the other.
+      for (let i = 0; i < depth; i += 1) {
+        const blocks: Matrix[] = [];
+        for (const { factors } of results)
+          blocks.push(await (factors[i] as () => Matrix | Promise<Matrix>)());
+        const index = orientation === 'out-in' ? depth - 1 - i : i;
+        yield [index, siteFactor(site, blocks, index)] as const;
+      }
+    },
+  };
 }
 
 /** Why factorizeSite would refuse; reads the weight, but factorizes it only where its rank decides. */
@@ -79,10 +89,11 @@ export async function whyNotFactorizable(
 }
 
 /** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
-function whyNotDecomposable(matrices: readonly Matrix[]): string | undefined {
+function whyNotDecomposable(matrices: readonly MatrixSource[]): string | undefined {
   let zero = 0;
   let largest = 0;
-  for (const { data } of matrices) {
+  for (const matrix of matrices) {
+    const { data } = matrix.load();
     for (let i = 0; i < data.length; i += 1) {
       const size = Math.abs(data[i] as number);
       zero += 0 * size;
@@ -114,18 +125,21 @@ function outputsPerGroup(site: LinearSite): number {
   return site.orientation === 'out-in' ? site.rows / site.groups : site.columns;
 }
 
-/** The weight as one matrix a group. */
-async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: Matrix[] }> {
+/** The weight as one matrix a group; a single one is read again each time, and not held in between. */
+async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: MatrixSource[] }> {
   const { groups, columns } = site;
   const tensor = await evaluateConstant(site.weight.graph, site.weight.value);
-  const values = tensor.floats();
+  const type = tensor.dataType as FloatType;
   const rows = site.rows / groups;
-  const matrices = Array.from({ length: groups }, (_, group) => ({
-    rows,
-    columns,
-    data: values.subarray(group * rows * columns, (group + 1) * rows * columns),
-  }));
-  return { type: tensor.dataType as FloatType, matrices };
+  if (groups === 1) {
+    return { type, matrices: [{ rows, columns, load: () => ({ rows, columns, data: tensor.floats() }) }] };
+  }
+  const values = tensor.floats();
+  const matrices = Array.from({ length: groups }, (_, group) => {
+    const data = values.subarray(group * rows * columns, (group + 1) * rows * columns);
+    return { rows, columns, load: () => ({ rows, columns, data }) };
+  });
+  return { type, matrices };
 }
 
 /** The blocks of the groups as one tensor: a matrix, or a convolution kernel that is 1x1 behind the first. */
