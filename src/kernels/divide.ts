@@ -264,17 +264,16 @@ export class DivideAndConquer {
   ): Generator<Product, void, Float64Array> {
     const k = rows.length;
     const ldu = leading(k) * 8;
-    const halves = [upper, lower].map((half) => {
-      const b = new Float64Array(half.rows.length * half.columns);
-      half.rows.forEach((row, g) => {
-        b.set(this.#work.f64(this.#row(row, half.column), half.columns), g * half.columns);
+    // One half after the other, though that computes the vectors of the rank-one update twice: a copy of both took as
+    // much memory as the matrix.
+    for (const { start, rows: inner, column, columns } of [upper, lower]) {
+      const b = new Float64Array(inner.length * columns);
+      inner.forEach((row, g) => {
+        b.set(this.#work.f64(this.#row(row, column), columns), g * columns);
       });
-      return { ...half, b };
-    });
-    for (let j = 0; j < k; j += this.#block) {
-      const m = Math.min(this.#block, k - j);
-      this.#rankOneVectors(k, j, m, ldu);
-      for (const { start, rows: inner, column, columns, b } of halves) {
+      for (let j = 0; j < k; j += this.#block) {
+        const m = Math.min(this.#block, k - j);
+        this.#rankOneVectors(k, j, m, ldu);
         const a = new Float64Array(m * inner.length);
         for (let i = 0; i < m; i++)
           a.set(this.#work.f64(this.#u + i * ldu + start * 8, inner.length), i * inner.length);
