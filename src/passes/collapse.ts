@@ -163,7 +163,7 @@ class Folding {
   async #placeWeight(
     chain: Chain,
     home: Graph,
-    values: Float32Array | Float64Array,
+    values: AsyncIterable<Float32Array | Float64Array>,
     same: string | undefined,
   ): Promise<Placement & { readonly name: string }> {
     const { links } = chain;
@@ -171,7 +171,7 @@ class Folding {
     const source = links[0]?.note?.source;
     if (same === wanted || (same !== undefined && source === undefined)) return { ...NOTHING, name: same };
     const type = links.at(-1)?.site.weight.dataType as FloatType;
-    const tensor = scratchTensor(this.#model, wanted, type, foldedShape(links), values);
+    const tensor = await scratchTensor(this.#model, wanted, type, foldedShape(links), values);
     if (!isNamed(home, wanted)) {
       const placed = source && (await placeAsSource(home, tensor, source));
       if (placed !== undefined) return { ...placed, name: wanted };

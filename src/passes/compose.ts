@@ -1,19 +1,27 @@
 import { evaluateConstant } from '../runtime/constant.js';
+import { countGarbage } from '../runtime/garbage.js';
 import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
 import { inputsOf, isSpatial, type Link, outputsOf } from './chain-link.js';
+import type { Floats } from './decompose.js';
 
 /** The one weight and bias that a chain multiplies out to. */
 export interface Composition {
-  /** Elements in the orientation of the chain's last node, row-major; a convolution's in its own layout. */
-  readonly weight: Float32Array | Float64Array;
+  /**
+   * Elements in the orientation of the chain's last node, row-major; a convolution's in its own layout. Computed when
+   * asked for, in parts that need not be in memory together.
+   */
+  readonly weight: AsyncIterable<Floats>;
   /** Bias of what stands before the last node's own, per output; undefined where there is none. */
   readonly bias: Float64Array | undefined;
 }
 
-/** A factor as blocks of groups, applied as y = M x (out x in) or, flagged, stored transposed. */
+/** A matrix of a product: as it is stored, or the transpose of that. */
 interface Factor {
-  readonly matrices: Matrix;
+  readonly rows: number;
+  readonly columns: number;
   readonly isTransposed: boolean;
+  /** Some of the stored rows. */
+  load(start: number, count: number): Matrix;
 }
 
 /**
@@ -27,8 +35,7 @@ export async function compose(links: readonly Link[]): Promise<Composition> {
   const bias = await composeBias(links);
   // Of half types too, so that they are rounded once.
   const out = last.site.weight.dataType === 'float32' ? 'float32' : 'float64';
-  const weight =
-    last.site.op === 'Conv' ? await composeConvolutions(links, out) : await composeMatrices(links, out);
+  const weight = last.site.op === 'Conv' ? composeConvolutions(links, out) : composeMatrices(links, out);
   return { weight, bias };
 }
 
@@ -39,10 +46,7 @@ async function storedMatrix(link: Link): Promise<Matrix> {
   return { rows: site.rows, columns: site.columns, data: tensor.floats() };
 }
 
-async function composeMatrices(
-  links: readonly Link[],
-  out: 'float32' | 'float64',
-): Promise<Float32Array | Float64Array> {
+async function* composeMatrices(links: readonly Link[], out: 'float32' | 'float64'): AsyncGenerator<Floats> {
   const last = links.at(-1) as Link;
   const scale = links.slice(0, -1).reduce((product, link) => product * alphaOf(link), 1);
   // In x out in the order of application, or its transpose in reverse order, as the result is stored.
@@ -50,45 +54,81 @@ async function composeMatrices(
   const ordered = isOutIn ? [...links].reverse() : links;
   const factors: Factor[] = [];
   for (const link of ordered) {
+    const { rows, columns, weight, orientation } = link.site;
+    const tensor = await evaluateConstant(weight.graph, weight.value);
     factors.push({
-      matrices: await storedMatrix(link),
-      isTransposed: link.site.orientation !== last.site.orientation,
+      rows,
+      columns,
+      isTransposed: orientation !== last.site.orientation,
+      load: (start, count) => ({
+        rows: count,
+        columns,
+        data: tensor.floats(start * columns, count * columns),
+      }),
     });
   }
-  const product = await multiplyChain(factors, out);
-  if (scale !== 1) for (let i = 0; i < product.data.length; i += 1) (product.data[i] as number) *= scale;
-  return product.data;
+  for await (const part of multiplyChain(factors, out)) {
+    if (scale !== 1) for (let i = 0; i < part.length; i += 1) (part[i] as number) *= scale;
+    yield part;
+  }
 }
 
-/** Multiplies matrices in the order that costs the fewest multiply-adds. */
-async function multiplyChain(factors: readonly Factor[], out: 'float32' | 'float64'): Promise<Matrix> {
-  const rowsOf = ({ matrices, isTransposed }: Factor): number =>
-    isTransposed ? matrices.columns : matrices.rows;
-  const columnsOf = ({ matrices, isTransposed }: Factor): number =>
-    isTransposed ? matrices.rows : matrices.columns;
+/** Bytes of the last product that are computed at a time. */
+const PART_BYTES = 24 << 20;
+
+/** Multiplies matrices in the order that costs the fewest multiply-adds; the last product comes in blocks of rows. */
+async function* multiplyChain(
+  factors: readonly Factor[],
+  out: 'float32' | 'float64',
+): AsyncGenerator<Floats> {
+  const columnsOf = (factor: Factor): number => (factor.isTransposed ? factor.rows : factor.columns);
   const list = [...factors];
-  while (list.length > 1) {
+  while (list.length > 2) {
     // Contract the largest inner dimension first: optimal up to rare ties for the few factors of a chain.
     let at = 0;
     for (let i = 1; i < list.length - 1; i += 1) {
       if (columnsOf(list[i] as Factor) > columnsOf(list[at] as Factor)) at = i;
     }
-    const [a, b] = [list[at] as Factor, list[at + 1] as Factor];
-    if (columnsOf(a) !== rowsOf(b)) throw new RangeError(`${columnsOf(a)} columns meet ${rowsOf(b)} rows`);
-    const product = await matmul(a.matrices, b.matrices, {
-      transposeA: a.isTransposed,
-      transposeB: b.isTransposed,
-      out: list.length === 2 ? out : 'float64',
+    const product = await multiply(list[at] as Factor, list[at + 1] as Factor, 'float64');
+    const { columns, data } = product;
+    list.splice(at, 2, {
+      ...product,
+      isTransposed: false,
+      load: (start, count) => ({
+        rows: count,
+        columns,
+        data: data.subarray(start * columns, (start + count) * columns),
+      }),
     });
-    list.splice(at, 2, { matrices: product, isTransposed: false });
   }
-  return (list[0] as Factor).matrices;
+  const [a, b] = [list[0] as Factor, list[1] as Factor];
+  if (a.isTransposed) {
+    yield (await multiply(a, b, out)).data;
+    return;
+  }
+  const right = b.load(0, b.rows);
+  const step = Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(a.columns, columnsOf(b)))));
+  for (let start = 0; start < a.rows; start += step) {
+    const left = a.load(start, Math.min(step, a.rows - start));
+    const { data } = await matmul(left, right, { transposeB: b.isTransposed, out });
+    countGarbage(left.data.byteLength + 2 * data.byteLength);
+    yield data;
+  }
+  countGarbage(right.data.byteLength);
 }
 
-async function composeConvolutions(
+function multiply(a: Factor, b: Factor, out: 'float32' | 'float64'): Promise<Matrix> {
+  return matmul(a.load(0, a.rows), b.load(0, b.rows), {
+    transposeA: a.isTransposed,
+    transposeB: b.isTransposed,
+    out,
+  });
+}
+
+async function* composeConvolutions(
   links: readonly Link[],
   out: 'float32' | 'float64',
-): Promise<Float32Array | Float64Array> {
+): AsyncGenerator<Floats> {
   const carrierAt = links.findIndex((link) => isSpatial(link.site));
   const at = Math.max(carrierAt, 0);
   const carrier = links[at] as Link;
@@ -101,7 +141,8 @@ async function composeConvolutions(
     const b = await groupedProduct([...before].reverse(), groups, 'float64');
     product = await contractInputs(product, b, carrier, groups, out);
   }
-  return product.data;
+  countGarbage(3 * product.data.byteLength);
+  yield product.data;
 }
 
 /** Product of convolutions' matrices, leftmost first, group by group; the result's groups stand one behind the other. */

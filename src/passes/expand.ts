@@ -195,7 +195,7 @@ class Expansion {
     const names = Array.from({ length: this.#settings.depth }, (_, i) => name(i));
     const tensors: Tensor[] = [];
     for await (const [i, { shape, data }] of result.factors()) {
-      tensors[i] = scratchTensor(this.#model, names[i] as string, type, shape, data);
+      tensors[i] = await scratchTensor(this.#model, names[i] as string, type, shape, data);
     }
     return { chain: { weights: tensors.map((tensor) => tensor.name), rank: result.rank }, tensors };
   }

@@ -1,4 +1,5 @@
 import {
+  byteLengthOf,
   type FloatType,
   type Graph,
   type GraphEdit,
@@ -71,22 +72,26 @@ export function opsetOf(graph: Graph): number {
   return Number(entry?.version ?? 0);
 }
 
-/** A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made. */
-export function scratchTensor(
+/**
+ * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
+ *
+ * @param values all elements, or parts of them one behind the other
+ */
+export async function scratchTensor(
   model: Model,
   name: string,
   type: FloatType,
   shape: readonly number[],
-  values: Float32Array | Float64Array,
-): Tensor {
+  values: Float32Array | Float64Array | AsyncIterable<Float32Array | Float64Array>,
+): Promise<Tensor> {
   model.scratch ??= new Scratch();
-  const array = narrow(type, values);
-  return Tensor.of(
-    name,
-    type,
-    shape,
-    model.scratch.put(new Uint8Array(array.buffer, array.byteOffset, array.byteLength)),
-  );
+  const count = shape.reduce((product, dim) => product * dim, 1);
+  const writer = model.scratch.writer(byteLengthOf(type, count));
+  for await (const part of ArrayBuffer.isView(values) ? [values] : values) {
+    const { buffer, byteOffset, byteLength } = narrow(type, part);
+    writer.write(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return Tensor.of(name, type, shape, writer.finish());
 }
 
 /** Names that training_info reads or updates; a weight of such a name can not be taken away. */

@@ -1,3 +1,4 @@
+import { countGarbage } from './garbage.js';
 import { BLOCK_BYTES, checkFilled, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
 
 export interface GramOptions {
@@ -64,6 +65,7 @@ export async function gram(
           { into: { y: { type: 'float64', shape: [a.count, b.count], data: product } } },
         );
         addTile(result, n, product, a, b);
+        countGarbage(product.byteLength);
       }
     }
   }

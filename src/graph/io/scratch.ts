@@ -31,19 +31,34 @@ export class Scratch implements Disposable {
     return writer.finish();
   }
 
-  /** For bytes that come in pieces. */
+  /** For bytes that come in pieces. Few are collected in memory. */
   writer(length: number): { write(bytes: Uint8Array): void; finish(): ByteSource } {
+    const sink = length < SPILL_FROM ? memorySink(length) : this.#fileSink(length);
+    let position = 0;
+    return {
+      write: (bytes) => {
+        if (position + bytes.length > length) throw new RangeError('more bytes than were announced');
+        sink.write(bytes, position);
+        position += bytes.length;
+      },
+      finish: () => {
+        if (position !== length) throw new RangeError('fewer bytes than were announced');
+        return sink.source;
+      },
+    };
+  }
+
+  #fileSink(length: number): Sink {
     const descriptor = this.#open();
     const start = this.#end;
     this.#end += length;
-    let position = start;
     return {
-      write: (bytes) => {
-        if (position + bytes.length > start + length) throw new RangeError('more bytes than were announced');
+      source: new ScratchSource(this, descriptor, start, length),
+      write: (bytes, position) => {
         try {
           for (let done = 0; done < bytes.length; ) {
             const count = Math.min(bytes.length - done, 2 ** 30);
-            done += writeSync(descriptor, bytes, done, count, position + done);
+            done += writeSync(descriptor, bytes, done, count, start + position + done);
           }
         } catch (error) {
           throw new ModelError(
@@ -52,11 +67,6 @@ export class Scratch implements Disposable {
             { cause: error },
           );
         }
-        position += bytes.length;
-      },
-      finish: () => {
-        if (position !== start + length) throw new RangeError('fewer bytes than were announced');
-        return new ScratchSource(this, descriptor, start, length);
       },
     };
   }
@@ -87,6 +97,16 @@ export class Scratch implements Disposable {
     }
     return this.#descriptor;
   }
+}
+
+interface Sink {
+  readonly source: ByteSource;
+  write(bytes: Uint8Array, position: number): void;
+}
+
+function memorySink(length: number): Sink {
+  const all = new Uint8Array(length);
+  return { source: new MemorySource(all), write: (bytes, position) => all.set(bytes, position) };
 }
 
 class ScratchSource implements ByteSource {
