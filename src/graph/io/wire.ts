@@ -66,8 +66,7 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
   const [tag, next] = reader.varint(offset);
   const number = Math.floor(tag / 8);
   const wireType = tag % 8;
-  if (number === 0 || tag > 0xffffffff)
-    throw new Error(`byte ${offset} does not start a protobuf field`);
+  if (number === 0 || tag > 0xffffffff) throw new Error(`byte ${offset} does not start a protobuf field`);
   let contentStart = next;
   let contentEnd: number;
   switch (wireType) {
