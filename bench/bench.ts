@@ -7,11 +7,11 @@
  * python3-torchvision and python3-onnx. Without them, give a directory of models, and our own figures are printed alone.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Tensor, readModel, tensorProtos } from '../src/graph/index.js';
+import { readModel, Tensor, tensorProtos } from '../src/graph/index.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const CLI = join(ROOT, 'dist/cli/main.js');
@@ -36,9 +36,13 @@ async function main(): Promise<void> {
   if (python === undefined) console.error('no Python with NumPy and onnx here: our figures alone');
   const wanted = values.only.split(',');
   exportModels(python, values.models, wanted);
-  console.log('| model | step | ours s | NumPy s | ratio | ours MB | NumPy MB | 2.5 x largest tensor + 250 MB |');
+  console.log(
+    '| model | step | ours s | NumPy s | ratio | ours MB | NumPy MB | 2.5 x largest tensor + 250 MB |',
+  );
   console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
-  const files = existsSync(values.models) ? readdirSync(values.models).filter((name) => name.endsWith('.onnx')) : [];
+  const files = existsSync(values.models)
+    ? readdirSync(values.models).filter((name) => name.endsWith('.onnx'))
+    : [];
   for (const file of files.filter((name) => wanted.includes(basename(name, '.onnx')))) {
     await benchModel(join(values.models, file), python, Number(values.runs));
   }
@@ -122,7 +126,9 @@ function exportModels(python: string | undefined, directory: string, names: read
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
 await main();

@@ -43,9 +43,15 @@ async function summary(path: string, original: Model): Promise<string[]> {
 }
 
 function table(rows: readonly (readonly string[])[]): void {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
+  );
   for (const [index, row] of rows.entries()) {
-    console.log(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '));
+    console.log(
+      row
+        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
+        .join('  '),
+    );
     if (index === 0) console.log(widths.map((width) => '─'.repeat(width)).join('  '));
   }
 }
@@ -76,7 +82,7 @@ command('expand', original, '-o', expanded, '--depth', String(DEPTH), '--overwri
 heading('3. Verify: both models on the same random inputs');
 command('verify', original, expanded, '--dim', 'batch=8');
 heading('4. (Here you would train the expanded model, in any framework that reads ONNX.) Collapse it');
-command('collapse', expanded, '-o', collapsed, '--overwrite');
+command('collapse', expanded, '-o', collapsed, '--chains-only', '--overwrite');
 heading('5. Verify again');
 command('verify', original, collapsed, '--dim', 'batch=8');
 heading('Before and after');

@@ -1,28 +1,54 @@
+import type { Argv } from 'yargs';
 import type { Command } from './command.js';
 import { onFile } from './errors.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
 import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
 import { ProgressLine } from './progress.js';
 
-interface Arguments extends CommonArguments, OutputArguments {
+interface RegionArguments {
+  readonly chainsOnly: boolean;
+  readonly force: boolean;
+  readonly explain: boolean;
+}
+
+interface Arguments extends CommonArguments, OutputArguments, RegionArguments {
   readonly model: string;
+}
+
+function regionOptions<T>(parser: Argv<T>): Argv<T & RegionArguments> {
+  return parser
+    .option('chains-only', {
+      type: 'boolean',
+      describe: 'fold chains alone, as expand makes them; leave normalizations and branches',
+    })
+    .option('force', {
+      type: 'boolean',
+      describe: 'fold regions also where that costs parameters or multiply-adds',
+    })
+    .option('explain', {
+      type: 'boolean',
+      describe: 'compare each region with what it becomes, on a random input in onnxruntime',
+    }) as unknown as Argv<T & RegionArguments>;
 }
 
 export const collapseCommand: Command<Arguments> = {
   usage: 'collapse <model>',
-  describe: 'multiply chains of linear layers out to single layers',
+  describe: 'fold chains of linear layers, and every other affine region, into single layers',
   builder: (parser) =>
-    commonOptions(
-      outputOptions(
-        parser.positional('model', {
-          type: 'string',
-          demandOption: true,
-          describe: 'ONNX file, - for standard input',
-        }),
+    regionOptions(
+      commonOptions(
+        outputOptions(
+          parser.positional('model', {
+            type: 'string',
+            demandOption: true,
+            describe: 'ONNX file, - for standard input',
+          }),
+        ),
       ),
     )
-      .example('$0 collapse trained.onnx -o deploy.onnx', 'undo expand after training')
-      .example('$0 collapse trained.onnx --dry-run', 'which chains it finds'),
+      .example('$0 collapse trained.onnx -o deploy.onnx', 'fold all that folds exactly')
+      .example('$0 collapse trained.onnx -o deploy.onnx --chains-only', 'undo expand, and nothing more')
+      .example('$0 collapse trained.onnx --dry-run --explain', 'what it would fold, and how well'),
   handler: async (args, io) => {
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
     const { collapse } = await import('../passes/collapse.js');
@@ -30,12 +56,17 @@ export const collapseCommand: Command<Arguments> = {
     const model = await loadModel(args.model, io, args);
     const progress = new ProgressLine(io, args);
     try {
-      const pass = collapse({ dryRun: args.dryRun, onProgress: progress.update });
+      const { chainsOnly = false, force = false, explain = false, dryRun } = args;
+      const pass = collapse({ chainsOnly, force, explain, dryRun, onProgress: progress.update });
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
       if (!args.quiet)
-        await print(collapseDocument(account, { output, verbose: args.verbose }), { ...args, output }, io);
+        await print(
+          collapseDocument(account, { output, verbose: args.verbose || explain }),
+          { ...args, output },
+          io,
+        );
     } finally {
       progress.clear();
     }

@@ -80,12 +80,20 @@ export function checkChainOptions(options: ChainOptions): void {
   }
   const sizes = new Set<number>();
   for (const list of kernelSizes ?? []) {
-    if (!Array.isArray(list) || list.length === 0 || !list.every((size) => Number.isInteger(size) && size >= 1)) {
-      throw new RangeError(`kernelSizes must be lists of whole numbers of at least 1, not ${JSON.stringify(list)}`);
+    if (
+      !Array.isArray(list) ||
+      list.length === 0 ||
+      !list.every((size) => Number.isInteger(size) && size >= 1)
+    ) {
+      throw new RangeError(
+        `kernelSizes must be lists of whole numbers of at least 1, not ${JSON.stringify(list)}`,
+      );
     }
-    if (list.length > MOST_KERNELS) throw new RangeError(`kernelSizes may have ${MOST_KERNELS} kernels in a list`);
+    if (list.length > MOST_KERNELS)
+      throw new RangeError(`kernelSizes may have ${MOST_KERNELS} kernels in a list`);
     const size = effectiveSize(list);
-    if (sizes.has(size)) throw new RangeError(`kernelSizes has two lists that compose to a kernel of ${size}`);
+    if (sizes.has(size))
+      throw new RangeError(`kernelSizes has two lists that compose to a kernel of ${size}`);
     sizes.add(size);
   }
 }
@@ -100,11 +108,16 @@ export function isFresh(init: ExpandInit): init is FreshInit {
 }
 
 /** Whether a chain computes what its site did, to the rounding of the weight's type. */
-export function isPreserving({ init, noise }: { readonly init: ExpandInit; readonly noise: number }): boolean {
+export function isPreserving({
+  init,
+  noise,
+}: {
+  readonly init: ExpandInit;
+  readonly noise: number;
+}): boolean {
   return !isFresh(init) && noise === 0;
 }
 
 function isPositive(value: number): boolean {
   return value > 0 && Number.isFinite(value);
 }
-

@@ -8,7 +8,7 @@ export interface ChainPlan {
   readonly perGroup: number;
   /** Spatial extents of each factor of a convolution, in the order of application; empty elsewhere. */
   readonly kernels: readonly (readonly number[])[];
-  /** More than one factor has a kernel. */
+  /** A factor behind the first has a kernel. */
   readonly isSplit: boolean;
 }
 
@@ -30,8 +30,13 @@ export function planOf(site: LinearSite, settings: ChainSettings): ChainPlan {
           if (list === undefined) return i === 0 ? site.kernel : ones;
           return site.kernel.map((extent) => (extent === 1 ? 1 : (list[i] as number)));
         });
-  const isSplit = kernels.filter((kernel) => taps(kernel) > 1).length > 1;
-  return { depth, perGroup: Math.max(1, Math.round(settings.width * outputsPerGroup(site))), kernels, isSplit };
+  const isSplit = kernels.some((kernel, i) => i > 0 && taps(kernel) > 1);
+  return {
+    depth,
+    perGroup: Math.max(1, Math.round(settings.width * outputsPerGroup(site))),
+    kernels,
+    isSplit,
+  };
 }
 
 /** The list whose kernels compose to the site's, along each axis where it has one. */

@@ -10,8 +10,17 @@ import {
   Tensor,
 } from '../graph/index.js';
 import type { OnProgress, Skipped } from './account.js';
+import {
+  describeRefusal,
+  describeRegion,
+  type FoldedWeights,
+  findRegions,
+  foldRegion,
+  probeRegion,
+} from './affine/index.js';
 import type { Link } from './chain-link.js';
 import { type Chain, findChains } from './chain-match.js';
+import { readChainNote } from './chain-note.js';
 import { compose } from './compose.js';
 import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
 import { ValueKeys } from './naming.js';
@@ -21,28 +30,45 @@ import { isNear, placeAsSource, removeUnread } from './weight-source.js';
 const NAME = 'collapse';
 
 export interface CollapseOptions {
+  /**
+   * Fold chains of linear nodes alone: the exact inverse of expand. Otherwise every affine region is folded:
+   * BatchNormalization, residual and parallel linear branches, scales and shifts too.
+   */
+  readonly chainsOnly?: boolean;
+  /** Fold affine regions also where that takes more parameters or multiply-adds than before. */
+  readonly force?: boolean;
+  /** Run each affine region before it is folded, beside what it becomes, on a random input. */
+  readonly explain?: boolean;
   /** Match only: the account says what would be done, the model is not changed. */
   readonly dryRun?: boolean;
   readonly onProgress?: OnProgress | undefined;
 }
 
 export const COLLAPSE_DEFAULTS = {
+  chainsOnly: false,
+  force: false,
+  explain: false,
   dryRun: false,
   onProgress: undefined,
 } as const satisfies Required<CollapseOptions>;
 
-/** A chain that became one node. */
+/** A chain or affine region that became one node (or two, where its shape demands it). */
 export interface CollapsedChain {
   readonly node: string;
   readonly op: string;
   /** Names of the nodes that it was. */
   readonly from: readonly string[];
-  /** Whether the nodes said that they are a chain, or were found to be one. */
-  readonly by: 'metadata' | 'structure';
-  /** Elements of the factors, without those that a chain before shares. */
+  /** Whether the nodes said that they are a chain, or were found to be one, or to be an affine region. */
+  readonly by: 'metadata' | 'structure' | 'region';
+  /** Elements of the factors (of regions: of all constants), without those that a chain before shares. */
   readonly parametersBefore: number;
   /** Elements of the product; 0 where a chain before has the same. */
   readonly parametersAfter: number;
+  /** Multiply-adds for each output position; of regions. */
+  readonly multiplyAddsBefore?: number;
+  readonly multiplyAddsAfter?: number;
+  /** Largest relative difference of a probe in onnxruntime; of regions, with `explain`. */
+  readonly probe?: number;
 }
 
 export interface CollapseAccount {
@@ -51,9 +77,10 @@ export interface CollapseAccount {
 }
 
 /**
- * Multiplies chains of linear nodes out to single ones, in float64, rounding once. Chains that `expand` made get
- * their node and weight names back; consecutive linear nodes that say nothing of themselves are folded where that
- * costs no parameters and no multiply-adds.
+ * Folds chains of linear nodes, and with `chainsOnly: false` (the default) every other affine region, into single
+ * nodes, in float64, rounding once. Chains that `expand` made get their node and weight names back; what says nothing
+ * of itself is folded where that costs no parameters and no multiply-adds. Exact up to rounding: what would not be is
+ * skipped, with the reason.
  *
  * @example
  * const model = await readModel('trained.onnx');
@@ -80,20 +107,64 @@ class Folding {
   }
 
   async run(): Promise<CollapseAccount> {
-    const { chains, skipped } = findChains(this.#model);
+    const { chainsOnly, dryRun } = this.#settings;
+    const { chains, skipped: broken } = findChains(this.#model);
+    const skipped: Skipped[] = [...broken];
     const rewritten: CollapsedChain[] = [];
     for (const [done, chain] of chains.entries()) {
       const { node } = namesOf(chain);
       this.#settings.onProgress?.({ done, total: chains.length, what: node });
       rewritten.push(await this.#fold(chain));
     }
-    if (!this.#settings.dryRun) {
+    if (!dryRun) {
       // Only now, since chains may share factors.
       for (const { links } of chains) for (const { site } of links) removeUnread(site.weight);
       for (const { links } of chains) {
         for (const { bias, zero } of links) for (const read of [bias, zero]) if (read) removeUnread(read);
       }
     }
+    if (!chainsOnly) {
+      const regions = await this.#foldRegions(chains);
+      rewritten.push(...regions.rewritten);
+      skipped.push(...regions.skipped);
+    }
+    return { rewritten, skipped };
+  }
+
+  /** Folds what is affine beyond chains. */
+  async #foldRegions(chains: readonly Chain[]): Promise<CollapseAccount> {
+    const { dryRun, explain, force, onProgress } = this.#settings;
+    // A declared chain that could not be folded stays whole; in a dry run all chains are still there.
+    const declared = [...this.#model.nodes()].filter((node) => readChainNote(node) !== undefined);
+    const present = dryRun ? chains.flatMap(({ links }) => links.map((link) => link.node)) : [];
+    const { regions, refused } = findRegions(this.#model, {
+      exclude: new Set([...declared, ...present]),
+      force,
+    });
+    const weights: FoldedWeights = new Map();
+    const rewritten: CollapsedChain[] = [];
+    for (const [done, region] of regions.entries()) {
+      const { node, nodes, becomes, before, after } = describeRegion(region);
+      onProgress?.({ done, total: regions.length, what: node });
+      const probe = explain ? (await probeRegion(region)).relativeDifference : undefined;
+      if (!dryRun) await foldRegion(region, weights);
+      rewritten.push({
+        node,
+        op: becomes.join(' + '),
+        from: nodes.map((part) => part.node),
+        by: 'region',
+        parametersBefore: before.parameters,
+        parametersAfter: after.parameters,
+        multiplyAddsBefore: before.multiplyAdds,
+        multiplyAddsAfter: after.multiplyAdds,
+        ...(probe !== undefined && { probe }),
+      });
+    }
+    const skipped = refused.map(describeRefusal).map(({ nodes, reason }) => ({
+      node: nodes.map((part) => part.node).join(', '),
+      op: [...new Set(nodes.map((part) => part.op))].join(', '),
+      reason,
+    }));
     return { rewritten, skipped };
   }
 

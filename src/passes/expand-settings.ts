@@ -1,13 +1,12 @@
 import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
 import type { OnProgress } from './account.js';
 import { CHAIN_DEFAULTS, type ChainOptions, checkChainOptions, isFresh } from './chain-options.js';
-import { globMatcher } from './glob.js';
 import { parseRecipe, type Recipe } from './recipe.js';
 
 export interface ExpandOptions extends ChainOptions {
-  /** Globs: of the sites only those whose node's name matches one; default all. */
+  /** Patterns (`*`, `?`, `[a-z]`, `[!a-z]`, see glob): only the sites whose node's name matches one; default all. */
   readonly only?: readonly string[];
-  /** Globs: no site whose node's name matches one. */
+  /** Patterns: no site whose node's name matches one. */
   readonly exclude?: readonly string[];
   /** Only sites of these operators; default all. */
   readonly ops?: readonly LinearOp[];
@@ -49,15 +48,15 @@ export function settingsOf(options: ExpandOptions): Settings {
     throw new RangeError(`minSize must be a whole number of at least 0, not ${minSize}`);
   }
   for (const key of ['only', 'exclude'] as const) {
-    for (const pattern of settings[key]) within(key, () => globMatcher(pattern));
+    if (settings[key].includes('')) throw new RangeError(`${key}: a pattern must not be empty`);
   }
   for (const op of ops) checkOp(op);
   const recipe = within('recipe', () => parseRecipe(settings.recipe));
   const inits = [settings.init, ...recipe.flatMap(({ init }) => init ?? [])];
   if (gain !== undefined && !inits.some(isFresh)) {
-    throw new RangeError('gain is of a fresh init; no site has one');
+    throw new RangeError('gain goes with a fresh init, and no site has one');
   }
-  if (noise > 0 && inits.every(isFresh)) throw new RangeError('noise is of an init that is not fresh');
+  if (noise > 0 && inits.every(isFresh)) throw new RangeError('noise goes with an init that is not fresh, and all are');
   return { ...settings, recipe };
 }
 

@@ -1,41 +1,24 @@
-import { findLinearSites, type LinearSite } from '../analysis/linear-sites.js';
+import type { LinearSite } from '../analysis/linear-sites.js';
 import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../graph/index.js';
-import type { OnProgress, Skipped } from './account.js';
+import type { Skipped } from './account.js';
+import { type ChainSettings, type ExpandInit, isPreserving } from './chain-options.js';
+import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
+import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
+import { findExpandableSites } from './expandable-sites.js';
 import { chainNames, insertChain, needsZeroBias } from './factor-nodes.js';
 import { type FreshName, factorName, imaginedNames, ValueKeys } from './naming.js';
 import { asConstants, bodyOf, scratchTensor, trainedNames } from './placement.js';
-import { EXPAND_INITS, type ExpandInit, factorizeSite, whyNotFactorizable } from './site-factors.js';
+import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
+import { NOT_SELECTED, Selection } from './selection.js';
+import { type Finding, factorizeSite, findingOf } from './site-factors.js';
+import { splitAttributes } from './split-attributes.js';
 import { behindIdentity, removeUnread } from './weight-source.js';
 
-export { EXPAND_INITS, type ExpandInit } from './site-factors.js';
+export { type ChainOptions, EXPAND_INITS, type ExpandInit } from './chain-options.js';
+export { EXPAND_DEFAULTS, type ExpandOptions } from './expand-settings.js';
+export { parseRecipe, type Recipe, type RecipeRule } from './recipe.js';
 
 const NAME = 'expand';
-
-export interface ExpandOptions {
-  /** Linear layers per chain, >= 1; 1 changes nothing. */
-  readonly depth?: number;
-  /** Hidden width of a chain relative to the outputs of its site (of each group), > 0. */
-  readonly width?: number;
-  /**
-   * 'balanced': the factors satisfy W_{i+1}^T W_{i+1} = W_i W_i^T (Arora, Cohen & Hazan 2018).
-   * 'identity': the weight as one factor, identities for the rest.
-   */
-  readonly init?: ExpandInit;
-  /** Seed of the weights of hidden units beyond the rank. */
-  readonly seed?: number;
-  /** The account says what would be done, the model is not changed. */
-  readonly dryRun?: boolean;
-  readonly onProgress?: OnProgress | undefined;
-}
-
-export const EXPAND_DEFAULTS = {
-  depth: 2,
-  width: 1,
-  init: 'balanced',
-  seed: 0,
-  dryRun: false,
-  onProgress: undefined,
-} as const satisfies Required<ExpandOptions>;
 
 /** One site that became a chain. */
 export interface ExpandedSite {
@@ -50,6 +33,11 @@ export interface ExpandedSite {
   /** Units (channels) of each hidden layer. */
   readonly hidden: number;
   readonly depth: number;
+  readonly init: ExpandInit;
+  /** The chain computes what the site did; not so from fresh weights, with noise, or where `error` says how far off. */
+  readonly isPreserved: boolean;
+  /** ‖W - product‖F / ‖W‖F of a width below the rank; undefined of one that is enough. */
+  readonly error: number | undefined;
   /** Elements of the weight; 0 where a site before shares it, so that a sum counts it once. */
   readonly parametersBefore: number;
   /** Elements of the factors; 0 where a site before shares them. */
@@ -61,12 +49,17 @@ export interface ExpandedSite {
 export interface ExpandAccount {
   readonly rewritten: readonly ExpandedSite[];
   readonly skipped: readonly Skipped[];
+  /** A rule for each site that became a chain and each that was not selected: given back, it does the same. */
+  readonly recipe: Recipe;
+  /** Patterns that matched no node: most likely misspelt. */
+  readonly unmatched: readonly string[];
 }
 
 /**
- * Replaces every Gemm, MatMul and Conv with a constant weight by a chain of `depth` linear nodes that computes the
- * same function. Bias, alpha and beta stay on the last factor; a convolution's kernel, padding, stride and dilation
- * on the first, the others are 1x1 of the same groups. (Huh et al., "The Low-Rank Simplicity Bias in Deep
+ * Replaces every Gemm, MatMul, Conv and ConvTranspose with a constant weight by a chain of `depth` linear nodes that computes
+ * the same function. Bias, alpha and beta stay on the last factor; a convolution's kernel, padding, stride and dilation
+ * on the first (unless `kernelSizes` says otherwise), the others are 1x1 of the same groups. An Add that stands behind a
+ * MatMul as its bias stays as it is. Biases and normalizations keep their values with `fresh:` inits as well. (Huh et al., "The Low-Rank Simplicity Bias in Deep
  * Networks", TMLR 2023, arXiv 2103.10427.)
  *
  * @throws RangeError for options out of range
@@ -76,31 +69,20 @@ export interface ExpandAccount {
  * await saveModel(model, 'expanded.onnx');
  */
 export function expand(options: ExpandOptions = {}): Pass<ExpandAccount> {
-  const settings = { ...EXPAND_DEFAULTS, ...options };
-  if (!Number.isInteger(settings.depth) || settings.depth < 1) {
-    throw new RangeError(`depth must be a whole number of at least 1, not ${settings.depth}`);
-  }
-  if (!(settings.width > 0) || !Number.isFinite(settings.width)) {
-    throw new RangeError(`width must be a positive number, not ${settings.width}`);
-  }
-  if (!EXPAND_INITS.includes(settings.init)) {
-    throw new RangeError(`init must be one of ${EXPAND_INITS.join(', ')}, not ${settings.init}`);
-  }
+  const settings = settingsOf(options);
   return { name: NAME, run: (model) => new Expansion(model, settings).run() };
 }
-
-type Settings = Required<ExpandOptions>;
 
 /** A site that is to become a chain. */
 interface Match {
   readonly site: LinearSite;
-  readonly hidden: number;
+  readonly settings: ChainSettings;
+  readonly plan: ChainPlan;
 }
 
 /** The factors of a weight, by their names in its graph; in a dry run only named. */
-interface Chain {
+interface Chain extends Finding {
   readonly weights: readonly string[];
-  readonly rank: number | undefined;
 }
 
 class Expansion {
@@ -123,43 +105,52 @@ class Expansion {
   }
 
   async run(): Promise<ExpandAccount> {
-    const { sites, others } = findLinearSites(this.#model);
+    const { sites, others } = findExpandableSites(this.#model);
+    const selection = new Selection(this.#settings);
     const rewritten: ExpandedSite[] = [];
+    const recipe: RecipeRule[] = [];
     const skipped: Skipped[] = others.map(({ node, reason }) => ({
       node: node.label,
       op: node.opType,
-      reason,
+      reason: selection.isSelected(node) ? reason : NOT_SELECTED,
     }));
     const expanded: LinearSite[] = [];
     for (const [done, site] of sites.entries()) {
-      this.#settings.onProgress?.({ done, total: sites.length, what: site.node.label });
-      const found = match(site, this.#settings, this.#trained);
+      const { node, op } = site;
+      this.#settings.onProgress?.({ done, total: sites.length, what: node.label });
+      const chosen = selection.settingsFor(node, site.rows * site.columns);
+      const found = 'reason' in chosen ? chosen : match(site, chosen, this.#trained);
       const result = 'reason' in found ? found : await this.#expandSite(found);
-      if ('reason' in result) skipped.push({ node: site.node.label, op: site.op, reason: result.reason });
+      if ('reason' in chosen) recipe.push(ruleOf(node.label, undefined));
+      if ('reason' in result) skipped.push({ node: node.label, op, reason: result.reason });
       else {
         rewritten.push(result);
+        if (!('reason' in chosen)) recipe.push(ruleOf(node.label, chosen));
         expanded.push(site);
       }
     }
     if (!this.#settings.dryRun) for (const site of expanded) removeUnread(site.weight);
-    return { rewritten, skipped };
+    return { rewritten, skipped, recipe, unmatched: selection.unmatched };
   }
 
-  async #expandSite({ site, hidden }: Match): Promise<ExpandedSite | { readonly reason: string }> {
-    const { depth, dryRun } = this.#settings;
+  async #expandSite({ site, plan, settings }: Match): Promise<ExpandedSite | { readonly reason: string }> {
+    const { dryRun } = this.#settings;
     const { weight, op, rows, columns, node } = site;
     const stored = behindIdentity(weight);
     const value = this.#keys.of(stored.graph, stored.value);
-    const key = JSON.stringify([value, site.orientation, site.groups, hidden]);
+    const { init, gain, noise, allowLossy } = settings;
+    const key = JSON.stringify([value, site.orientation, site.groups, plan, init, gain, noise, allowLossy]);
     const known = this.#chains.get(key);
     const factorized =
-      known === undefined ? await this.#factorize(site, stored.value, hidden) : { chain: known, tensors: [] };
+      known === undefined
+        ? await this.#factorize(site, stored.value, plan, settings)
+        : { chain: known, tensors: [] };
     const { chain, tensors } = factorized;
     this.#chains.set(key, chain);
     if ('reason' in chain) return chain;
-    const names = chainNames(site, depth, this.#fresh);
+    const names = chainNames(site, plan.depth, this.#fresh);
     const zero = needsZeroBias(site) ? this.#zero(site) : undefined;
-    if (!dryRun) insertChain(site, names, { names: chain.weights, tensors, home: stored.graph, zero });
+    if (!dryRun) insertChain(site, plan, names, { names: chain.weights, tensors, home: stored.graph, zero });
     const isCounted = this.#counted.has(weight.root?.proto ?? value);
     this.#counted.add(weight.root?.proto ?? value);
     return {
@@ -169,10 +160,13 @@ class Expansion {
       rows,
       columns,
       rank: chain.rank,
-      hidden,
-      depth,
+      hidden: plan.perGroup * site.groups,
+      depth: plan.depth,
+      init,
+      isPreserved: isPreserving(settings) && chain.error === undefined,
+      error: chain.error,
       parametersBefore: isCounted ? 0 : rows * columns,
-      parametersAfter: known === undefined ? chainParameters(site, hidden, depth) : 0,
+      parametersAfter: known === undefined ? chainParameters(site, plan) : 0,
       nodes: names.nodes,
     };
   }
@@ -180,24 +174,26 @@ class Expansion {
   async #factorize(
     site: LinearSite,
     base: string,
-    hidden: number,
+    plan: ChainPlan,
+    settings: ChainSettings,
   ): Promise<{ readonly chain: Chain | { readonly reason: string }; readonly tensors: readonly Tensor[] }> {
     const { weight } = site;
-    const name = (i: number): string => this.#fresh(factorName(base, i));
+    const named = (): string[] =>
+      Array.from({ length: plan.depth }, (_, i) => this.#fresh(factorName(base, i)));
     if (this.#settings.dryRun) {
-      const refused = await whyNotFactorizable(site, hidden, this.#settings);
-      const weights = refused ? [] : Array.from({ length: this.#settings.depth }, (_, i) => name(i));
-      return { chain: refused ?? { weights, rank: undefined }, tensors: [] };
+      const finding = await findingOf(site, plan, settings);
+      return { chain: 'reason' in finding ? finding : { ...finding, weights: named() }, tensors: [] };
     }
-    const result = await factorizeSite(site, hidden, this.#settings);
+    const result = await factorizeSite(site, plan, settings);
     if ('reason' in result) return { chain: result, tensors: [] };
     const type = weight.dataType as FloatType;
-    const names = Array.from({ length: this.#settings.depth }, (_, i) => name(i));
+    const names = named();
     const tensors: Tensor[] = [];
     for await (const [i, { shape, data }] of result.factors()) {
       tensors[i] = await scratchTensor(this.#model, names[i] as string, type, shape, data);
     }
-    return { chain: { weights: tensors.map((tensor) => tensor.name), rank: result.rank }, tensors };
+    const { rank, error } = result;
+    return { chain: { weights: tensors.map((tensor) => tensor.name), rank, error }, tensors };
   }
 
   /** A zero of the site's type, in the main graph or function; made at the first call. */
@@ -218,16 +214,15 @@ class Expansion {
   }
 }
 
-/** Whether a site can be expanded, and its hidden width; pure. */
+/** Whether a site can be expanded, and to what; pure. */
 function match(
   site: LinearSite,
-  settings: Settings,
+  settings: ChainSettings,
   trained: ReadonlySet<string>,
 ): Match | { readonly reason: string } {
   const { node, weight } = site;
-  if (site.op === 'ConvTranspose') return { reason: 'ConvTranspose is not expanded' };
-  if (settings.depth === 1)
-    return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
+  const plan = planOf(site, settings);
+  if (plan.depth === 1) return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
   if (site.rows * site.columns === 0) return { reason: 'its weight has no elements' };
   if (!node.outputs[0]) return { reason: 'nothing reads its output' };
   if (weight.leaves.some((leaf) => trained.has(leaf.name)))
@@ -236,14 +231,7 @@ function match(
   if (sharded.some((spec) => spec.tensor_name === node.inputs[site.weightInput])) {
     return { reason: 'its device configuration shards its weight' };
   }
-  const outputs = site.orientation === 'out-in' ? site.rows : site.columns;
-  const perGroup = Math.max(1, Math.round((settings.width * outputs) / site.groups));
-  return { site, hidden: perGroup * site.groups };
-}
-
-function chainParameters(site: LinearSite, hidden: number, depth: number): number {
-  const { groups, rows, columns, orientation } = site;
-  const outputs = orientation === 'out-in' ? rows : columns;
-  const inputs = orientation === 'out-in' ? columns : rows;
-  return hidden * inputs + ((depth - 2) * hidden * hidden) / groups + (outputs * hidden) / groups;
+  const attributes = plan.isSplit ? splitAttributes(site, plan) : undefined;
+  if (attributes !== undefined && 'reason' in attributes) return attributes;
+  return { site, plan, settings };
 }

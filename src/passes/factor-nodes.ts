@@ -3,13 +3,14 @@ import {
   type AttributeValue,
   type Graph,
   makeAttribute,
-  type NodeProto,
   type NodeSpec,
   type Tensor,
 } from '../graph/index.js';
 import { type ChainNote, chainMetadata } from './chain-note.js';
+import type { ChainPlan } from './chain-plan.js';
 import { type FreshName, factorName } from './naming.js';
 import { asConstants, editWith, opsetOf } from './placement.js';
+import { type AttributeProtos, encodeAttributes, splitAttributes } from './split-attributes.js';
 import { describeSource } from './weight-source.js';
 
 /** The names that a chain gives to what it is made of, in the order of application. */
@@ -48,8 +49,15 @@ export interface ChainConstants {
 }
 
 /** Puts the chain in the place of the site's node. */
-export function insertChain(site: LinearSite, names: ChainNames, constants: ChainConstants): void {
+export function insertChain(
+  site: LinearSite,
+  plan: ChainPlan,
+  names: ChainNames,
+  constants: ChainConstants,
+): void {
   const { node } = site;
+  const split = plan.isSplit ? splitAttributes(site, plan) : undefined;
+  if (split !== undefined && 'reason' in split) throw new RangeError(split.reason);
   const { home } = constants;
   const source = describeSource(site.weight);
   const chain = names.nodes.map((name, index): NodeSpec => {
@@ -60,6 +68,7 @@ export function insertChain(site: LinearSite, names: ChainNames, constants: Chai
       of: names.nodes.length,
       weight: site.weight.value,
       ...(index === 0 && source && { source }),
+      ...(index === 0 && split && { attributes: encodeAttributes(node.proto.attribute ?? []) }),
     };
     return factorNode(site, {
       isFirst: index === 0,
@@ -70,6 +79,7 @@ export function insertChain(site: LinearSite, names: ChainNames, constants: Chai
       output: names.outputs[index] ?? '',
       note,
       zero: constants.zero,
+      attributes: split?.[index],
     });
   });
   editWith(asConstants(home, constants.tensors), home, node, { removeNodes: [node], insertNodes: chain });
@@ -84,6 +94,8 @@ interface FactorPlace {
   readonly output: string;
   readonly note: ChainNote;
   readonly zero: string | undefined;
+  /** Of a factor of a convolution with more than one kernel. */
+  readonly attributes: AttributeProtos | undefined;
 }
 
 /** One node of a chain. The last carries what the site's node had besides its weight. */
@@ -101,11 +113,9 @@ function factorNode(site: LinearSite, place: FactorPlace): NodeSpec {
       ...(place.isLast && Object.fromEntries(node.metadata)),
       ...chainMetadata(place.note, place.isLast ? node : undefined),
     },
-    attributeProtos: factorAttributes(site, place),
+    attributeProtos: place.attributes ?? factorAttributes(site, place),
   };
 }
-
-type AttributeProtos = NonNullable<NodeProto['attribute']>;
 
 function factorAttributes(site: LinearSite, { isFirst, isLast }: FactorPlace): AttributeProtos {
   const own = site.node.proto.attribute ?? [];
@@ -118,13 +128,14 @@ function factorAttributes(site: LinearSite, { isFirst, isLast }: FactorPlace): A
       return opsetOf(site.node.graph) < 7 ? [...kept, made('broadcast', { int: 1 })] : kept;
     }
     case 'Conv':
+    case 'ConvTranspose':
       // The first factor keeps the attributes as they were written.
       if (isFirst) return own;
       return [
         made('kernel_shape', { ints: site.kernel.map(() => 1) }),
         ...(site.groups > 1 ? [made('group', { int: site.groups })] : []),
       ];
-    default:
+    case 'MatMul':
       return isLast ? own : [];
   }
 }

@@ -7,6 +7,28 @@ export interface Factors {
   /** Each made when it is called for, once and in this order, so that only one need be in memory. */
   readonly factors: readonly (() => Matrix | Promise<Matrix>)[];
   readonly rank: number;
+  /** Where singular values were dropped: the sum of their squares, and of all. */
+  readonly dropped?: Dropped;
+}
+
+export interface Dropped {
+  readonly dropped: number;
+  readonly all: number;
+}
+
+/** What the largest `kept` of singular values leave out, in squares. */
+export function droppedPart(values: Float64Array, kept: number): Dropped {
+  const squares = (part: Float64Array): number => part.reduce((sum, value) => sum + value * value, 0);
+  return { dropped: squares(values.subarray(kept)), all: squares(values) };
+}
+
+export interface BalancedSettings {
+  readonly depth: number;
+  readonly hidden: number;
+  /** Machine epsilon of the weight's type. */
+  readonly epsilon: number;
+  /** Drop the smallest singular values where there are more than `hidden`: the best approximation of that rank. */
+  readonly allowLossy: boolean;
 }
 
 /** Which of the factors reads the input: the last of out x in matrices, the first of in x out ones. */
@@ -18,27 +40,50 @@ export type Orientation = 'out-in' | 'in-out';
  * "On the Optimization of Deep Networks", 2018, eq. 7). Hidden units beyond the rank have random incoming weights of
  * the same size, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
  *
- * @returns undefined when the rank of A does not fit into `hidden`
+ * @returns undefined factors when the rank of A does not fit into `hidden`
  */
 export async function balancedFactors(
   a: MatrixSource,
   orientation: Orientation,
-  depth: number,
-  hidden: number,
-  epsilon: number,
+  { depth, hidden, epsilon, allowLossy }: BalancedSettings,
   random: Random,
 ): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
   const decomposition = await decompose(a, epsilon);
   const rank = decomposition.values.length;
-  if (rank > hidden) return { rank, factors: undefined };
+  if (rank > hidden && !allowLossy) return { rank, factors: undefined };
   const root = decomposition.values.map((value) => value ** (1 / depth));
-  const size = Math.sqrt(root.reduce((sum, value) => sum + value * value, 0) / Math.max(1, rank));
+  const kept = root.subarray(0, hidden);
+  const size = Math.sqrt(kept.reduce((sum, value) => sum + value * value, 0) / Math.max(1, kept.length));
   const first = async (): Promise<Matrix> =>
-    widenColumns(await decomposition.left(root), hidden, orientation === 'in-out' ? random : undefined, size);
-  const middle = (): Matrix => middleFactor(root, hidden, random, size);
+    widenColumns(
+      leadingColumns(await decomposition.left(root), hidden),
+      hidden,
+      orientation === 'in-out' ? random : undefined,
+      size,
+    );
+  const middle = (): Matrix => middleFactor(kept, hidden, random, size);
   const last = async (): Promise<Matrix> =>
-    widenRows(await decomposition.right(root), hidden, orientation === 'out-in' ? random : undefined, size);
-  return { rank, factors: [first, ...Array.from({ length: depth - 2 }, () => middle), last] };
+    widenRows(
+      leadingRows(await decomposition.right(root), hidden),
+      hidden,
+      orientation === 'out-in' ? random : undefined,
+      size,
+    );
+  const factors = [first, ...Array.from({ length: depth - 2 }, () => middle), last];
+  return { rank, factors, ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }) };
+}
+
+function leadingRows(matrix: Matrix, most: number): Matrix {
+  if (matrix.rows <= most) return matrix;
+  return { rows: most, columns: matrix.columns, data: matrix.data.subarray(0, most * matrix.columns) };
+}
+
+function leadingColumns(matrix: Matrix, most: number): Matrix {
+  const { rows, columns } = matrix;
+  if (columns <= most) return matrix;
+  const data = emptyLike(matrix.data, rows * most);
+  for (let i = 0; i < rows; i += 1) data.set(matrix.data.subarray(i * columns, i * columns + most), i * most);
+  return { rows, columns: most, data };
 }
 
 /**

@@ -65,7 +65,8 @@ export function freshScales(site: LinearSite, plan: ChainPlan, init: FreshInit, 
 function fansOf(site: LinearSite, { inputs, outputs, kernel }: FactorSize): Fans {
   const size = taps(kernel);
   const isCarrier = size > 1 || site.kernel.every((extent) => extent === 1);
-  const stride = isCarrier && site.op === 'ConvTranspose' ? taps(site.node.attributes.ints('strides') ?? []) : 1;
+  const stride =
+    isCarrier && site.op === 'ConvTranspose' ? taps(site.node.attributes.ints('strides') ?? []) : 1;
   return { in: Math.max(1, (inputs * size) / stride), out: outputs * size };
 }
 
@@ -105,7 +106,9 @@ export function addNoise(data: Floats, noise: number, random: Random): void {
 
 /** Gains of activations as PyTorch's calculate_gain has them; those shaped like Relu have Relu's. */
 const GAINS = new Map([
-  ...['Relu', 'Clip', 'Gelu', 'HardSwish', 'Swish', 'Mish', 'Elu', 'Celu'].map((op) => [op, Math.SQRT2] as const),
+  ...['Relu', 'Clip', 'Gelu', 'HardSwish', 'Swish', 'Mish', 'Elu', 'Celu'].map(
+    (op) => [op, Math.SQRT2] as const,
+  ),
   ['Tanh', 5 / 3] as const,
   ['Selu', 3 / 4] as const,
   ['Sigmoid', 1] as const,

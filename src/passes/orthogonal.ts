@@ -37,7 +37,11 @@ async function inverseRoot(a: Float64Array, n: number): Promise<Matrix> {
     const scale = 1 / Math.sqrt(Math.max(values[i] as number, Number.MIN_VALUE));
     for (let j = 0; j < n; j += 1) scaled[i * n + j] = scale * (vectors[i * n + j] as number);
   }
-  return matmul({ rows: n, columns: n, data: scaled }, { rows: n, columns: n, data: vectors }, { transposeA: true });
+  return matmul(
+    { rows: n, columns: n, data: scaled },
+    { rows: n, columns: n, data: vectors },
+    { transposeA: true },
+  );
 }
 
 const gemm: Gemm = async (a, b, m, k, n) => {

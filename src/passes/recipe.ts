@@ -1,6 +1,5 @@
 import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
 import { CHAIN_DEFAULTS, type ChainOptions, EXPAND_INITS, effectiveSize } from './chain-options.js';
-import { escapeGlob, globMatcher } from './glob.js';
 
 /** Settings for the sites whose node's name matches; what a rule does not set, the options of `expand` do. */
 export interface RecipeRule extends ChainOptions {
@@ -19,21 +18,14 @@ export type Recipe = readonly RecipeRule[];
 type Check = (value: unknown, at: string) => unknown;
 
 const KEYS = {
-  match: (value, at) => {
-    const pattern = text(value, at);
-    try {
-      globMatcher(pattern);
-    } catch (error) {
-      throw new RangeError(`${at}: ${(error as Error).message}`);
-    }
-    return pattern;
-  },
+  match: (value, at) => text(value, at) || wrong(at, 'a pattern', value),
   op: (value, at) => {
     const found = LINEAR_OPS.find((op) => op.toLowerCase() === String(value).toLowerCase());
     return found ?? wrong(at, `one of ${LINEAR_OPS.join(', ')}`, value);
   },
   skip: flag,
-  depth: (value, at) => number(value, at, 'a whole number of at least 1', (n) => Number.isInteger(n) && n >= 1),
+  depth: (value, at) =>
+    number(value, at, 'a whole number of at least 1', (n) => Number.isInteger(n) && n >= 1),
   width: positive,
   init: (value, at) =>
     EXPAND_INITS.find((init) => init === value) ?? wrong(at, `one of ${EXPAND_INITS.join(', ')}`, value),
@@ -60,10 +52,12 @@ const KEYS = {
  * expand({ recipe: parseRecipe(JSON.parse(await readFile('recipe.json', 'utf8'))) });
  */
 export function parseRecipe(value: unknown): Recipe {
-  const isWrapped = isObject(value) && Array.isArray(value['recipe']);
-  const rules = isWrapped ? value['recipe'] : value;
+  const isWrapped = isObject(value) && Array.isArray(value.recipe);
+  const rules = isWrapped ? value.recipe : value;
   if (!Array.isArray(rules)) {
-    throw new RangeError(`a recipe is a list of rules, [{ "match": "layer1.*", "depth": 3 }], not ${shown(value)}`);
+    throw new RangeError(
+      `a recipe is a list of rules, [{ "match": "layer1.*", "depth": 3 }], not ${shown(value)}`,
+    );
   }
   return rules.map((rule, i) => parseRule(rule, `${isWrapped ? 'recipe' : ''}[${i}]`));
 }
@@ -77,13 +71,19 @@ function parseRule(rule: unknown, at: string): RecipeRule {
     }
     made[key] = KEYS[key as keyof RecipeRule](value, `${at}.${key}`);
   }
-  if (made['match'] === undefined) throw new RangeError(`${at}.match is missing: the names that the rule is for`);
+  if (made.match === undefined)
+    throw new RangeError(`${at}.match is missing: the names that the rule is for`);
   return made as unknown as RecipeRule;
+}
+
+/** The pattern that matches a name and no other. */
+function escaped(name: string): string {
+  return name.replace(/[*?[\]\\]/g, (character) => `\\${character}`);
 }
 
 /** The rule that gives one site what it was given. */
 export function ruleOf(name: string, settings: Required<ChainOptions> | undefined): RecipeRule {
-  const match = escapeGlob(name);
+  const match = escaped(name);
   if (settings === undefined) return { match, skip: true };
   const { depth, width, init, gain, noise, allowLossy, kernelSizes } = settings;
   return {
@@ -99,7 +99,8 @@ export function ruleOf(name: string, settings: Required<ChainOptions> | undefine
 }
 
 function kernels(value: unknown, at: string): readonly number[] {
-  if (!Array.isArray(value) || value.length === 0) return wrong(at, 'a list of kernels such as [3, 3]', value);
+  if (!Array.isArray(value) || value.length === 0)
+    return wrong(at, 'a list of kernels such as [3, 3]', value);
   return value.map((size, i) =>
     number(size, `${at}[${i}]`, 'a whole number of at least 1', (n) => Number.isInteger(n) && n >= 1),
   );

@@ -1,7 +1,7 @@
+import { glob } from '../analysis/glob.js';
 import type { Node } from '../graph/index.js';
 import type { ChainSettings } from './chain-options.js';
 import type { Settings } from './expand-settings.js';
-import { globMatcher } from './glob.js';
 import type { RecipeRule } from './recipe.js';
 
 export const NOT_SELECTED = 'not selected';
@@ -52,12 +52,14 @@ export class Selection {
 
   /** The patterns that matched no node. */
   get unmatched(): string[] {
-    return [...this.#only, ...this.#exclude, ...this.#rules].flatMap(({ isUsed, text }) => (isUsed ? [] : text));
+    return [...this.#only, ...this.#exclude, ...this.#rules].flatMap(({ isUsed, text }) =>
+      isUsed ? [] : text,
+    );
   }
 }
 
 function patternOf(text: string): Pattern {
-  return { text, matches: globMatcher(text), isUsed: false };
+  return { text, matches: glob(text), isUsed: false };
 }
 
 /** The first pattern that matches; each that does is marked. */

@@ -1,44 +1,39 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
-import { EPSILON, type FloatType } from '../graph/index.js';
-import { evaluateConstant } from '../runtime/constant.js';
+import { EPSILON } from '../graph/index.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
-import { decompose, type Floats, type MatrixSource } from './decompose.js';
-import { balancedFactors, type Factors, identityFactors } from './factorize.js';
+import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
+import { type ChainPlan, factorSizes, inputsPerGroup, outputsPerGroup } from './chain-plan.js';
+import { decompose, type MatrixSource } from './decompose.js';
+import { balancedFactors, droppedPart, type Factors, identityFactors } from './factorize.js';
+import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
+import { splitKernel, sufficientHidden } from './kernel-split.js';
+import { rotateHidden } from './rotate.js';
+import { matricesOf, matrixShape, outInFactor, type SiteFactor, siteFactor } from './site-matrices.js';
 
-export const EXPAND_INITS = ['balanced', 'identity'] as const;
-export type ExpandInit = (typeof EXPAND_INITS)[number];
-
-export interface FactorSettings {
-  readonly depth: number;
-  readonly width: number;
-  readonly init: ExpandInit;
-  readonly seed: number;
-}
-
-/** One weight of a chain. */
-export interface SiteFactor {
-  readonly shape: readonly number[];
-  readonly data: Floats;
+/** What factorizing finds out about a weight. */
+export interface Finding {
+  /** The largest of the groups'; undefined where the weight does not matter. */
+  readonly rank: number | undefined;
+  /** ‖W - product‖F / ‖W‖F of a factorization that drops singular values; undefined of one that does not. */
+  readonly error: number | undefined;
 }
 
 /** The weights of a chain. */
-export interface SiteFactors {
+export interface SiteFactors extends Finding {
   /** One by one, each with its place in the order of application: they need not be in memory together. */
   factors(): AsyncGenerator<readonly [index: number, factor: SiteFactor]>;
-  /** The largest of the groups'. */
-  readonly rank: number;
 }
 
 /** Factorizes the weight of a site, group by group. */
 export async function factorizeSite(
   site: LinearSite,
-  hidden: number,
-  settings: FactorSettings,
+  plan: ChainPlan,
+  settings: ChainSettings,
 ): Promise<SiteFactors | { readonly reason: string }> {
-  const { depth, init, seed } = settings;
-  const { groups, orientation } = site;
-  const perGroup = hidden / groups;
+  const { init, seed, noise } = settings;
+  if (isFresh(init)) return freshFactors(site, plan, settings, init);
+  const { orientation } = site;
   const { type, matrices } = await matricesOf(site);
   const problem = whyNotDecomposable(matrices);
   if (problem !== undefined) return { reason: problem };
@@ -46,46 +41,141 @@ export async function factorizeSite(
   let rank = 0;
   for (const [group, matrix] of matrices.entries()) {
     const random = new Random(`${seed}/${site.weight.value}/${group}`);
-    const result =
-      init === 'balanced'
-        ? await balancedFactors(matrix, orientation, depth, perGroup, EPSILON[type], random)
-        : identityFactors(matrix, orientation, depth, perGroup, random);
+    const result = await groupFactors(site, plan, matrix, settings, EPSILON[type], random);
     rank = Math.max(rank, result.rank);
     if (result.factors !== undefined) results.push(result);
   }
-  if (rank > perGroup) return tooNarrow(site, rank, perGroup, settings);
+  if (results.length < matrices.length) return tooNarrow(site, plan, rank, settings);
+  const sizes = factorSizes(site, plan);
   return {
     rank,
+    error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
     async *factors() {
+      const noises = new Random(`${seed}/${site.weight.value}/noise`);
       // In the order of multiplication; the groups' blocks stand one behind the other.
-      for (let i = 0; i < depth; i += 1) {
+      for (let i = 0; i < plan.depth; i += 1) {
         const blocks: Matrix[] = [];
         for (const { factors } of results)
           blocks.push(await (factors[i] as () => Matrix | Promise<Matrix>)());
-        const index = orientation === 'out-in' ? depth - 1 - i : i;
-        yield [index, siteFactor(site, blocks, index)] as const;
+        const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
+        const size = sizes[index];
+        if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
+        const factor = siteFactor(site, blocks, size);
+        yield [index, noise === 0 ? factor : noisy(factor, noise, noises)] as const;
       }
     },
   };
 }
 
-/** Why factorizeSite would refuse; reads the weight, but factorizes it only where its rank decides. */
-export async function whyNotFactorizable(
+/** Factors of one group in the order of multiplication. */
+async function groupFactors(
   site: LinearSite,
-  hidden: number,
-  settings: FactorSettings,
-): Promise<{ readonly reason: string } | undefined> {
-  const perGroup = hidden / site.groups;
+  { depth, perGroup, kernels, isSplit }: ChainPlan,
+  matrix: MatrixSource,
+  { init, allowLossy }: ChainSettings,
+  epsilon: number,
+  random: Random,
+): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
+  const { orientation } = site;
+  let result: Factors | { readonly rank: number; readonly factors: undefined };
+  if (isSplit) {
+    const how = init === 'identity' ? 'identity' : 'balanced';
+    const inputs = inputsPerGroup(site);
+    const { rank, factors } = await splitKernel(
+      matrix.load(),
+      inputs,
+      kernels,
+      perGroup,
+      how,
+      epsilon,
+      random,
+    );
+    result = factors
+      ? { rank, factors: [...factors].reverse().map((factor) => () => factor) }
+      : { rank, factors };
+  } else if (init === 'identity') {
+    result = identityFactors(matrix, orientation, depth, perGroup, random);
+  } else {
+    result = await balancedFactors(
+      matrix,
+      orientation,
+      { depth, hidden: perGroup, epsilon, allowLossy },
+      random,
+    );
+  }
+  if (init !== 'orthogonal' || result.factors === undefined) return result;
+  return { ...result, factors: rotateHidden(result.factors, perGroup, epsilon < 1e-10, random) };
+}
+
+/** Random factors that keep nothing of the weight but its shape and type. */
+function freshFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  { seed, gain }: ChainSettings,
+  init: FreshInit,
+): SiteFactors {
+  const { scales } = freshScales(site, plan, init, gain ?? activationGain(site.node));
+  const isDouble = site.weight.dataType === 'float64';
+  return {
+    rank: undefined,
+    error: undefined,
+    async *factors() {
+      for (const [index, size] of factorSizes(site, plan).entries()) {
+        const random = new Random(`${seed}/${site.weight.value}/fresh/${index}`);
+        const scale = scales[index] as number;
+        const data = await freshMatrices(size, site.groups, { init, scale, isDouble }, random);
+        yield [index, outInFactor(site, data, size)] as const;
+      }
+    },
+  };
+}
+
+/** What factorizeSite would find, or refuse for; reads the weight, but factorizes it only where its rank decides. */
+export async function findingOf(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<Finding | { readonly reason: string }> {
+  const nothing: Finding = { rank: undefined, error: undefined };
+  const { init, allowLossy } = settings;
+  if (isFresh(init)) return nothing;
+  const { perGroup, kernels, isSplit } = plan;
   const { type, matrices } = await matricesOf(site);
   const problem = whyNotDecomposable(matrices);
   if (problem !== undefined) return { reason: problem };
-  let rank = 0;
-  if (settings.init === 'identity') rank = outputsPerGroup(site);
-  else if (perGroup < Math.min(site.rows / site.groups, site.columns)) {
-    for (const matrix of matrices)
-      rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
+  if (isSplit) {
+    if (perGroup >= sufficientHidden(inputsPerGroup(site), outputsPerGroup(site), kernels)) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : nothing;
   }
-  return rank > perGroup ? tooNarrow(site, rank, perGroup, settings) : undefined;
+  if (init === 'identity') {
+    const rank = outputsPerGroup(site);
+    return rank > perGroup ? tooNarrow(site, plan, rank, settings) : nothing;
+  }
+  const { rows, columns } = matrixShape(site);
+  if (perGroup >= Math.min(rows, columns)) return nothing;
+  const spectra: Float64Array[] = [];
+  for (const matrix of matrices) spectra.push((await decompose(matrix, EPSILON[type])).values);
+  const rank = Math.max(...spectra.map((values) => values.length));
+  if (rank <= perGroup) return nothing;
+  if (!allowLossy) return tooNarrow(site, plan, rank, settings);
+  return { rank: undefined, error: relativeError(spectra.map((values) => droppedPart(values, perGroup))) };
+}
+
+/** The root of the share of the squares that is dropped (Eckart & Young 1936). */
+function relativeError(
+  parts: readonly { readonly dropped: number; readonly all: number }[],
+): number | undefined {
+  const dropped = parts.reduce((sum, part) => sum + part.dropped, 0);
+  const all = parts.reduce((sum, part) => sum + part.all, 0);
+  return dropped > 0 ? Math.sqrt(dropped / all) : undefined;
+}
+
+function noisy({ shape, data }: SiteFactor, noise: number, random: Random): SiteFactor {
+  // The factor may be a view of the weight itself.
+  const copy = data.slice();
+  addNoise(copy, noise, random);
+  return { shape, data: copy };
 }
 
 /** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
@@ -109,60 +199,22 @@ function whyNotDecomposable(matrices: readonly MatrixSource[]): string | undefin
 
 function tooNarrow(
   site: LinearSite,
+  { perGroup, kernels, isSplit }: ChainPlan,
   rank: number,
-  perGroup: number,
-  { width, init }: FactorSettings,
+  { width, init }: ChainSettings,
 ): { readonly reason: string } {
-  const enough = Math.ceil((rank / outputsPerGroup(site)) * 1e4) / 1e4;
-  const what = init === 'balanced' ? `its weight has rank ${rank}` : `identities need ${rank} hidden units`;
-  const group = site.groups > 1 ? ' a group' : '';
+  const outputs = outputsPerGroup(site);
+  const units = isSplit ? sufficientHidden(inputsPerGroup(site), outputs, kernels) : rank;
+  const enough = Math.ceil((units / outputs) * 1e4) / 1e4;
+  const group = site.groups > 1 ? (site.op === 'MatMul' ? ' a matrix' : ' a group') : '';
+  const chain = kernels.map((kernel) => kernel.join('x')).join(', ');
+  const what = isSplit
+    ? `a kernel of ${site.kernel.join('x')} as ${chain} needs ${units} hidden units`
+    : init === 'identity'
+      ? `identities need ${units} hidden units`
+      : `its weight has rank ${units}`;
+  const other = isSplit ? ', or --init fresh:kaiming' : init === 'identity' ? '' : ', or --allow-lossy';
   return {
-    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more`,
+    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more${other}`,
   };
-}
-
-function outputsPerGroup(site: LinearSite): number {
-  return site.orientation === 'out-in' ? site.rows / site.groups : site.columns;
-}
-
-/** The weight as one matrix a group; a single one is read again each time, and not held in between. */
-async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: MatrixSource[] }> {
-  const { groups, columns } = site;
-  const tensor = await evaluateConstant(site.weight.graph, site.weight.value);
-  const type = tensor.dataType as FloatType;
-  const rows = site.rows / groups;
-  if (groups === 1) {
-    return { type, matrices: [{ rows, columns, load: () => ({ rows, columns, data: tensor.floats() }) }] };
-  }
-  const values = tensor.floats();
-  const matrices = Array.from({ length: groups }, (_, group) => {
-    const data = values.subarray(group * rows * columns, (group + 1) * rows * columns);
-    return { rows, columns, load: () => ({ rows, columns, data }) };
-  });
-  return { type, matrices };
-}
-
-/** The blocks of the groups as one tensor: a matrix, or a convolution kernel that is 1x1 behind the first. */
-function siteFactor(site: LinearSite, blocks: readonly Matrix[], index: number): SiteFactor {
-  const rows = blocks.reduce((sum, block) => sum + block.rows, 0);
-  const columns = blocks[0]?.columns ?? 0;
-  const data = joined(blocks);
-  if (site.op !== 'Conv') return { shape: [rows, columns], data };
-  const extents = index === 0 ? site.kernel : site.kernel.map(() => 1);
-  const inputs = index === 0 ? (site.weight.shape[1] ?? 0) : columns;
-  return { shape: [rows, inputs, ...extents], data };
-}
-
-function joined(blocks: readonly Matrix[]): Floats {
-  const [first] = blocks;
-  if (first !== undefined && blocks.length === 1) return first.data;
-  const length = blocks.reduce((sum, block) => sum + block.data.length, 0);
-  const isDouble = blocks.some((block) => block.data instanceof Float64Array);
-  const out = isDouble ? new Float64Array(length) : new Float32Array(length);
-  let offset = 0;
-  for (const block of blocks) {
-    out.set(block.data, offset);
-    offset += block.data.length;
-  }
-  return out;
 }

@@ -67,25 +67,40 @@ const EXPAND_COLUMNS: readonly Column<ExpandedSite>[] = [
     definition: 'units (channels) of each layer between the factors',
     value: (row) => row.hidden,
   },
+  { key: 'init', header: 'init', priority: 1, value: (row) => row.init },
+  {
+    key: 'error',
+    header: 'error',
+    align: 'right',
+    definition: '‖W - product‖F / ‖W‖F, of a width below the rank',
+    value: (row) => row.error,
+    text: (row) => (row.error === undefined ? '' : `${(100 * row.error).toPrecision(3)}%`),
+  },
+  { key: 'isPreserved', header: 'same function', only: 'data', value: (row) => String(row.isPreserved) },
   ...parameterColumns<ExpandedSite>(),
   { key: 'nodes', header: 'nodes', only: 'data', value: (row) => row.nodes.join(' ') },
 ];
 
 /** What expand did, in all forms. */
 export function expandDocument(account: ExpandAccount, options: PassDocumentOptions = {}): Document {
-  const { rewritten, skipped } = account;
+  const { rewritten, skipped, unmatched } = account;
   const { before, after } = sums(rewritten);
   const layers = rewritten.reduce((sum, row) => sum + row.depth, 0);
   // A dry run knows no ranks.
   const isRanked = rewritten.some((row) => row.rank !== undefined);
+  const isShown: Readonly<Record<string, boolean>> = {
+    rank: isRanked,
+    init: new Set(rewritten.map((row) => row.init)).size > 1,
+    error: rewritten.some((row) => row.error !== undefined),
+  };
   const columns = EXPAND_COLUMNS.map((column) =>
-    column.key === 'rank' && !isRanked ? { ...column, only: 'data' as const } : column,
+    isShown[column.key] === false ? { ...column, only: 'data' as const } : column,
   );
   const what = options.output === undefined ? 'would become' : 'became';
   const conclusion =
     rewritten.length === 0
       ? 'Nothing to expand.'
-      : `${counted(rewritten.length, 'layer')} ${what} ${formatCount(layers)}; their weights grow from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
+      : `${counted(rewritten.length, 'layer')} ${what} ${formatCount(layers)}; their weights ${after < before ? 'shrink' : 'grow'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
   return {
     kind: 'expand',
     title: 'Expanded layers',
@@ -97,9 +112,34 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
     grids: [grid(columns, rewritten)],
     notes: [
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
+      ...unmatched.map((pattern) => ({ text: `No node matches '${pattern}'.`, tone: 'warning' as const })),
+      ...changedNotes(rewritten),
       ...closing(conclusion, options),
     ],
   };
+}
+
+/** What no longer computes the same, and why. */
+function changedNotes(rewritten: readonly ExpandedSite[]): Note[] {
+  const fresh = rewritten.filter((row) => row.init.startsWith('fresh:'));
+  const lossy = rewritten.filter((row) => row.error !== undefined);
+  const noisy = rewritten.filter((row) => !row.isPreserved && !fresh.includes(row) && !lossy.includes(row));
+  const notes: Note[] = [];
+  const add = (rows: readonly ExpandedSite[], what: string): void => {
+    if (rows.length > 0)
+      notes.push({
+        text: `Not the same function: ${counted(rows.length, 'layer')} ${what}.`,
+        tone: 'warning',
+      });
+  };
+  add(fresh, 'from random weights, to be trained from scratch (biases and normalizations are kept)');
+  const worst = Math.max(0, ...lossy.map((row) => row.error ?? 0));
+  add(
+    lossy,
+    `of less than its rank, with an error of up to ${(100 * worst).toPrecision(3)}% of the weight's norm`,
+  );
+  add(noisy, 'with noise');
+  return notes;
 }
 
 const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
@@ -116,10 +156,31 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
     key: 'by',
     header: 'found by',
     priority: 3,
-    definition: 'metadata: the note that expand left; structure: consecutive linear nodes, whoever made them',
+    definition:
+      'metadata: the note that expand left; structure: consecutive linear nodes, whoever made them; region: nodes that are affine together',
     value: (row) => row.by,
   },
   ...parameterColumns<CollapsedChain>(),
+  {
+    key: 'multiplyAddsBefore',
+    header: 'multiply-adds before',
+    only: 'data',
+    value: (row) => row.multiplyAddsBefore,
+  },
+  {
+    key: 'multiplyAddsAfter',
+    header: 'multiply-adds after',
+    only: 'data',
+    value: (row) => row.multiplyAddsAfter,
+  },
+  {
+    key: 'probe',
+    header: 'probe',
+    align: 'right',
+    definition: 'largest relative difference of the region and what it became, on a random input',
+    value: (row) => row.probe,
+    text: (row) => (row.probe === undefined ? '' : row.probe.toExponential(1)),
+  },
 ];
 
 /** What collapse did, in all forms. */
@@ -131,16 +192,20 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
   const conclusion =
     rewritten.length === 0
       ? 'Nothing to collapse.'
-      : `${counted(layers, 'layer')} ${what} ${formatCount(rewritten.length)}; their weights shrink from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
+      : `${counted(layers, 'layer')} ${what} ${formatCount(rewritten.length)}; their weights ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
+  const isProbed = rewritten.some((row) => row.probe !== undefined);
+  const columns = COLLAPSE_COLUMNS.map((column) =>
+    column.key === 'probe' && !isProbed ? { ...column, only: 'data' as const } : column,
+  );
   return {
     kind: 'collapse',
-    title: 'Collapsed chains',
+    title: 'Collapsed layers',
     data: {
       output: options.output ?? null,
       ...account,
       total: { parametersBefore: before, parametersAfter: after },
     },
-    grids: [grid(COLLAPSE_COLUMNS, rewritten)],
+    grids: [grid(columns, rewritten)],
     notes: [
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
       ...closing(conclusion, options),

@@ -246,6 +246,8 @@ describe('the same seed gives the same bytes', () => {
           reason: 'a chain of one layer is the layer itself; use --depth 2 or more',
         },
       ],
+      recipe: [],
+      unmatched: [],
     });
     expect(copy.changed).toBe(false);
     expect(Buffer.compare(Buffer.from(modelToBytes(copy)), Buffer.from(modelToBytes(square)))).toBe(0);

@@ -238,7 +238,7 @@ test('a width below the rank is refused, and the width named that would do does'
   expect(account.rewritten).toEqual([]);
   const [skip] = account.skipped;
   expect(skip!.reason).toBe(
-    'its weight has rank 6 a group, more than the 2 hidden units of width 0.3; use --width 0.75 or more',
+    'its weight has rank 6 a group, more than the 2 hidden units of width 0.3; use --width 0.75 or more, or --allow-lossy',
   );
   const again = await expanded(model, { width: 0.75 });
   expect(again.account.rewritten).toMatchObject([{ rank: 6, hidden: 12 }]);

@@ -1,0 +1,70 @@
+import { type Geometry, gridOf, strideVolume } from './geometry.js';
+import { constantsOf, isWeighted } from './operators.js';
+import type { Operators, Planned } from './plan.js';
+import type { Frame } from './step-geometry.js';
+
+export interface Cost {
+  /** Nodes that compute something: not Identity, nor Dropout in inference. */
+  readonly nodes: number;
+  /** Elements of the weights that mix channels. */
+  readonly weights: number;
+  /** Elements of all constants: weights, biases, statistics. */
+  readonly parameters: number;
+  /** Multiply-adds for one position of the output (for one row, of matrices). */
+  readonly multiplyAdds: number;
+}
+
+/** What the nodes of a plan cost as they are. */
+export function costBefore({ plan, measures }: Planned, operators: Operators): Cost {
+  const constants = new Map<string, { size: number; isWeight: boolean }>();
+  for (const { node } of measures) {
+    const operator = operators.get(node);
+    if (operator === undefined) continue;
+    for (const constant of constantsOf(operator)) {
+      const size = constant.shape.reduce((product, dim) => product * dim, 1);
+      constants.set(constant.value, { size, isWeight: isWeighted(operator) && operator.weight === constant });
+    }
+  }
+  const volume = strideVolume(plan.geometry);
+  const sizes = [...constants.values()];
+  return {
+    nodes: measures.filter(({ node }) => !node.is('Identity', 'Dropout')).length,
+    weights: sizes.reduce((sum, { size, isWeight }) => sum + (isWeight ? size : 0), 0),
+    parameters: sizes.reduce((sum, { size }) => sum + size, 0),
+    // A node in front of a stride works at more places than there are in the output.
+    multiplyAdds: measures.reduce((sum, { work, volume: own }) => sum + (work * volume) / own, 0),
+  };
+}
+
+/** What stands in for the nodes of a plan. */
+export interface Target {
+  /** Operators in the order of application. */
+  readonly operators: readonly ('Conv' | 'Gemm' | 'MatMul' | 'Add')[];
+  readonly cost: Cost;
+}
+
+/** The one node (two, for a matrix with a bias whose input is no matrix) that a map becomes. */
+export function targetOf(geometry: Geometry, frame: Frame, prefersGemm: boolean): Target {
+  const { inputs, outputs, groups, hasBias, isTransposed } = geometry;
+  const bias = hasBias ? outputs : 0;
+  if (frame.axis === 'channel') {
+    const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
+    const weights = outputs * (inputs / groups) * window;
+    return {
+      operators: ['Conv'],
+      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
+    };
+  }
+  const weights = outputs * inputs;
+  const isGemm = frame.axis === 'last' && (isTransposed || (frame.rank === 2 && (hasBias || prefersGemm)));
+  if (isGemm) {
+    return {
+      operators: ['Gemm'],
+      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
+    };
+  }
+  return {
+    operators: hasBias ? ['MatMul', 'Add'] : ['MatMul'],
+    cost: { nodes: hasBias ? 2 : 1, weights, parameters: weights + bias, multiplyAdds: weights + bias },
+  };
+}

@@ -1,0 +1,249 @@
+import type { AttributeValue, NodeProto, NodeSpec, Tensor } from '../../graph/index.js';
+import { foldedMetadata } from '../chain-note.js';
+import { collapsedName } from '../fold.js';
+import { stemOf } from '../naming.js';
+import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
+import { removeUnread } from '../weight-source.js';
+import { evaluatePlan } from './evaluate.js';
+import { type Grid, gridOf, placesInGrid } from './geometry.js';
+import { windowOf } from './operators.js';
+import { constantsOfPlan } from './plan.js';
+import type { Region } from './region.js';
+import { type AffineValues, type Floats, transposed } from './values.js';
+
+/** The numbers of the node that a region becomes, before they are rounded to its type. */
+export interface FoldedValues {
+  /** [outputs, inputs / groups, ...kernel] of a Conv, or a matrix. */
+  readonly shape: readonly number[];
+  readonly weight: Floats;
+  /** How a matrix stands. */
+  readonly layout: 'out-in' | 'in-out';
+  readonly bias: Float64Array | undefined;
+}
+
+/** Composes a region's nodes in float64. Changes nothing. */
+export async function foldedValues(region: Region): Promise<FoldedValues> {
+  const { plan, frame, carrier } = region;
+  const { geometry } = plan;
+  const wanted = frame.axis !== 'last' || carrier.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
+  const out = frame.type === 'float32' ? 'float32' : 'float64';
+  const values = await evaluatePlan(plan, { layout: wanted, out });
+  const bias = geometry.hasBias ? (values.bias ?? new Float64Array(geometry.outputs)) : undefined;
+  if (frame.axis !== 'channel') {
+    const { inputs, outputs } = geometry;
+    // Only a Gemm takes either.
+    const isGemm = region.target.operators[0] === 'Gemm';
+    const layout = isGemm ? values.layout : frame.axis === 'left' ? 'out-in' : 'in-out';
+    const rows = values.layout === 'out-in' ? outputs : inputs;
+    const weight = values.layout === layout ? values.kernel : transposed(values.kernel, rows);
+    return { shape: layout === 'out-in' ? [outputs, inputs] : [inputs, outputs], weight, layout, bias };
+  }
+  const grid = gridOf(geometry);
+  const shape = [geometry.outputs, geometry.inputs / geometry.groups, ...grid.extents];
+  return { shape, weight: onGrid(values, grid), layout: 'out-in', bias };
+}
+
+/** The kernel over the whole window, with zeros where no tap is. */
+function onGrid({ geometry, kernel }: AffineValues, grid: Grid): Floats {
+  const places = placesInGrid(geometry.taps, grid);
+  const width = grid.extents.reduce((product, extent) => product * extent, 1);
+  if (places.length === width && places.every((place, i) => place === i)) return kernel;
+  const rows = kernel.length / places.length;
+  const result = new Float64Array(rows * width);
+  for (let row = 0; row < rows; row += 1) {
+    for (const [t, place] of places.entries()) {
+      result[row * width + place] = kernel[row * places.length + t] as number;
+    }
+  }
+  return result;
+}
+
+/** The names of the constants that a folded region reads. */
+interface FoldedNames {
+  readonly weight: string;
+  readonly bias: string | undefined;
+  /** Between a MatMul and its Add. */
+  readonly between: string;
+}
+
+/** The nodes that a region becomes, reading constants of the given names. */
+export function foldedNodes(
+  region: Region,
+  values: FoldedValues,
+  names: FoldedNames,
+  label: string,
+): NodeSpec[] {
+  const { source, output, carrier, target } = region;
+  const metadata = foldedMetadata(carrier);
+  const common = { template: carrier.proto, name: label, outputs: [output], metadata };
+  const bias = names.bias === undefined ? [] : [names.bias];
+  const inputs = [source, names.weight, ...bias];
+  if (target.operators[0] === 'Conv')
+    return [{ ...common, opType: 'Conv', inputs, ...convAttributes(region) }];
+  if (target.operators[0] === 'Gemm')
+    return [{ ...common, opType: 'Gemm', inputs, ...gemmAttributes(region, values) }];
+  const factors = region.frame.axis === 'left' ? [names.weight, source] : [source, names.weight];
+  const product = { ...common, opType: 'MatMul', inputs: factors };
+  if (names.bias === undefined) return [product];
+  return [
+    { ...product, outputs: [names.between] },
+    {
+      opType: 'Add',
+      name: label === '' ? '' : `${label}/bias`,
+      inputs: [names.between, names.bias],
+      outputs: [output],
+      // Before operator set 7 nothing was broadcast unless said.
+      ...(opsetOf(region.graph) < 7 && { attributes: { broadcast: { int: 1 } } }),
+    },
+  ];
+}
+
+type NodeAttributes = Pick<NodeSpec, 'attributes' | 'attributeProtos'>;
+
+function own(proto: NodeProto): NodeAttributes {
+  return { attributeProtos: proto.attribute ?? [] };
+}
+
+/** The carrier's attributes as they are where the window is still its own, so that a Conv keeps what it leaves to defaults. */
+function convAttributes({ plan, carrier }: Region): NodeAttributes {
+  const { geometry } = plan;
+  const grid = gridOf(geometry);
+  const attributes: Record<string, AttributeValue> = {
+    dilations: { ints: grid.dilations },
+    group: { int: geometry.groups },
+    kernel_shape: { ints: grid.extents },
+    ...(geometry.auto ? { auto_pad: { string: geometry.auto.mode } } : { pads: { ints: grid.pads } }),
+    strides: { ints: geometry.stride },
+  };
+  if (!carrier.is('Conv')) return { attributes };
+  const window = windowOf(carrier, grid.extents);
+  const kernel = carrier.attributes.ints('kernel_shape');
+  const isSame =
+    (kernel ?? grid.extents).join() === grid.extents.join() &&
+    window.strides.join() === geometry.stride.join() &&
+    window.dilations.every(
+      (dilation, axis) => grid.extents[axis] === 1 || dilation === grid.dilations[axis],
+    ) &&
+    carrier.attributes.int('group', 1) === geometry.groups &&
+    (geometry.auto === undefined
+      ? (window.auto === undefined || grid.extents.every((extent) => extent === 1)) &&
+        window.pads.join() === grid.pads.join()
+      : window.auto === geometry.auto.mode);
+  return isSame ? own(carrier.proto) : { attributes };
+}
+
+function gemmAttributes({ plan, carrier, graph }: Region, { layout }: FoldedValues): NodeAttributes {
+  const { isTransposed } = plan.geometry;
+  const transB = Number(layout === 'out-in');
+  const { attributes } = carrier;
+  const isSame =
+    carrier.is('Gemm') &&
+    attributes.float('alpha', 1) === 1 &&
+    attributes.float('beta', 1) === 1 &&
+    attributes.int('transA', 0) === Number(isTransposed) &&
+    attributes.int('transB', 0) === transB &&
+    (attributes.has('broadcast') || opsetOf(graph) >= 7);
+  if (isSame) return own(carrier.proto);
+  return {
+    attributes: {
+      ...(isTransposed && { transA: { int: 1 } }),
+      transB: { int: transB },
+      ...(opsetOf(graph) < 7 && { broadcast: { int: 1 } }),
+    },
+  };
+}
+
+/** Weights that were made already, by the key of their region: regions of one key share theirs. */
+export type FoldedWeights = Map<string, string>;
+
+/**
+ * Puts one node in the place of a region's nodes, in one checked edit, and takes away the constants that nothing
+ * reads any more. Composed in float64 and rounded once.
+ *
+ * @param weights hand the same map to every call, so that regions that shared their weights share the folded one
+ * @returns the names of the new nodes
+ */
+export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<string[]> {
+  const { graph, carrier, frame, plan, output } = region;
+  const { model } = graph;
+  const constants = constantsOfPlan(plan);
+  const home = constants.find(({ isWeight }) => isWeight)?.constant.graph ?? graph;
+  const values = await foldedValues(region);
+  const label = labelOf(region);
+  const known = weights.get(region.key);
+  const weightName = known ?? weightNameOf(region, home);
+  weights.set(region.key, weightName);
+  const tensors: Tensor[] = [];
+  if (known === undefined)
+    tensors.push(await scratchTensor(model, weightName, frame.type, values.shape, values.weight));
+  const bias = biasOf(region, values, `${weightName}/bias`, weightName);
+  if (bias !== undefined) {
+    tensors.push(await scratchTensor(model, bias.name, frame.type, bias.shape, bias.values));
+  }
+  const names = { weight: weightName, bias: bias?.name, between: '' };
+  const hasAdd = region.target.operators.length > 1;
+  const between = hasAdd ? model.freshName(`${output}/product`) : '';
+  const nodes = foldedNodes(region, values, { ...names, between }, label);
+  const inserted = editWith(asConstants(home, tensors), home, region.nodes.at(-1) ?? carrier, {
+    removeNodes: region.nodes,
+    insertNodes: nodes,
+  });
+  for (const { constant } of constants) removeUnread(constant);
+  return inserted.map((node) => node.label);
+}
+
+interface Bias {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly values: Float64Array;
+}
+
+function biasOf(
+  region: Region,
+  { bias }: FoldedValues,
+  fallback: string,
+  weightName: string,
+): Bias | undefined {
+  const { graph, plan, target, frame } = region;
+  const { model } = graph;
+  const { outputs } = plan.geometry;
+  // Before operator set 11 a Gemm could not do without.
+  const isNeeded = target.operators[0] === 'Gemm' && opsetOf(graph) < 11;
+  const values = bias ?? (isNeeded ? new Float64Array(outputs) : undefined);
+  if (values === undefined) return undefined;
+  const natural = /(^|[._/])weight$/.test(weightName) ? weightName.replace(/weight$/, 'bias') : fallback;
+  return { name: model.freshName(natural), shape: frame.axis === 'left' ? [outputs, 1] : [outputs], values };
+}
+
+/** What the names of a chain's factors begin with, if they are one chain's. */
+function commonStem(names: readonly string[]): string | undefined {
+  const stems = new Set(names.map(stemOf));
+  return stems.size === 1 ? [...stems][0] : undefined;
+}
+
+/** The name of the node that a region becomes. */
+export function labelOf({ carrier, plan, graph, nodes }: Region): string {
+  const makers = constantsOfPlan(plan).filter(({ isWeight }) => isWeight);
+  const stem = commonStem(makers.map(({ node }) => node.name));
+  const isTaken = graph.nodes.some((node) => node.name === stem && !nodes.includes(node));
+  return stem === undefined || isTaken ? carrier.name : stem;
+}
+
+/** The name of the chain's weight, or the carrier's weight's where nothing else reads that, or a new one. */
+function weightNameOf({ carrier, nodes, plan, graph }: Region, home: typeof graph): string {
+  const { model } = graph;
+  const makers = constantsOfPlan(plan).filter(({ isWeight }) => isWeight);
+  const stem = commonStem(makers.map(({ constant }) => constant.value));
+  if (stem !== undefined && home.resolve(stem) === undefined) return stem;
+  const own = makers.find(({ node }) => node === carrier)?.constant;
+  const name = own?.value ?? `${carrier.name}/weight`;
+  const isReplaced =
+    own !== undefined &&
+    own.path.length === 0 &&
+    own.graph === home &&
+    home.kind === 'graph' &&
+    !home.isOutput(name) &&
+    !trainedNames(model).has(name) &&
+    home.uses(name).every(({ node }) => nodes.includes(node));
+  return isReplaced ? name : model.freshName(collapsedName(name));
+}

@@ -1,0 +1,7 @@
+export type { Cost, Target } from './cost.js';
+export { type FoldedWeights, foldRegion } from './fold.js';
+export { type Probe, probeRegion } from './probe.js';
+export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from './refusal.js';
+export type { FoundRegions, RefusedRegion, Region } from './region.js';
+export { type FindOptions, findRegions } from './regions.js';
+export { describeRefusal, describeRegion, type RefusalReport, type RegionReport } from './report.js';

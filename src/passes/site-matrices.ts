@@ -1,0 +1,91 @@
+import type { LinearSite } from '../analysis/linear-sites.js';
+import type { FloatType } from '../graph/index.js';
+import { evaluateConstant } from '../runtime/constant.js';
+import type { Matrix } from '../runtime/matmul.js';
+import { type FactorSize, factorShape, inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
+import type { Floats, MatrixSource } from './decompose.js';
+
+/** One weight of a chain. */
+export interface SiteFactor {
+  readonly shape: readonly number[];
+  readonly data: Floats;
+}
+
+/**
+ * The weight as one matrix a group: out x (in * kernel), or in x out where the site stores it so; of a transposed
+ * convolution (in * kernel) x out, so that the factor that reads the input has the kernel, as in a convolution. A single
+ * one is read again each time, and not held in between.
+ */
+export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: MatrixSource[] }> {
+  const { groups } = site;
+  const tensor = await evaluateConstant(site.weight.graph, site.weight.value);
+  const type = tensor.dataType as FloatType;
+  const length = (site.rows * site.columns) / groups;
+  const { rows, columns } = matrixShape(site);
+  const values = groups === 1 ? undefined : tensor.floats();
+  const matrices = Array.from({ length: groups }, (_, group) => {
+    const load = (): Matrix => {
+      const stored = values?.subarray(group * length, (group + 1) * length) ?? tensor.floats();
+      return { rows, columns, data: site.op === 'ConvTranspose' ? kernelInside(site, stored) : stored };
+    };
+    return { rows, columns, load };
+  });
+  return { type, matrices };
+}
+
+/** Rows and columns of the matrix of a group, as matricesOf gives it. */
+export function matrixShape(site: LinearSite): { readonly rows: number; readonly columns: number } {
+  if (site.op !== 'ConvTranspose') return { rows: site.rows / site.groups, columns: site.columns };
+  return { rows: inputsPerGroup(site) * taps(site.kernel), columns: outputsPerGroup(site) };
+}
+
+/** [in, out, kernel] as [in, kernel, out]. */
+function kernelInside(site: LinearSite, data: Floats): Floats {
+  return swapped(data, inputsPerGroup(site), outputsPerGroup(site), taps(site.kernel));
+}
+
+/** The blocks of the groups, matrices as matricesOf gives them, as the tensor of one factor. */
+export function siteFactor(site: LinearSite, blocks: readonly Matrix[], size: FactorSize): SiteFactor {
+  const data = joined(blocks);
+  const shape = factorShape(site, size);
+  if (site.op !== 'ConvTranspose') return { shape, data };
+  return { shape, data: swapped(data, site.groups * size.inputs, taps(size.kernel), size.outputs) };
+}
+
+/** Matrices out x (in * kernel) of the groups, one behind the other, as the tensor of one factor. */
+export function outInFactor(site: LinearSite, data: Floats, size: FactorSize): SiteFactor {
+  const shape = factorShape(site, size);
+  if (site.orientation === 'out-in') return { shape, data };
+  const { inputs, outputs, kernel } = size;
+  return { shape, data: swapped(data, site.groups, outputs, inputs, taps(kernel)) };
+}
+
+/** [batch, a, b, inner] as [batch, b, a, inner]. */
+function swapped(data: Floats, batch: number, a: number, b: number, inner = 1): Floats {
+  if (a === 1 || b === 1) return data;
+  const out = data instanceof Float64Array ? new Float64Array(data.length) : new Float32Array(data.length);
+  for (let n = 0; n < batch; n += 1) {
+    for (let i = 0; i < a; i += 1) {
+      for (let j = 0; j < b; j += 1) {
+        const from = ((n * a + i) * b + j) * inner;
+        const to = ((n * b + j) * a + i) * inner;
+        for (let l = 0; l < inner; l += 1) out[to + l] = data[from + l] as number;
+      }
+    }
+  }
+  return out;
+}
+
+function joined(blocks: readonly Matrix[]): Floats {
+  const [first] = blocks;
+  if (first !== undefined && blocks.length === 1) return first.data;
+  const length = blocks.reduce((sum, block) => sum + block.data.length, 0);
+  const isDouble = blocks.some((block) => block.data instanceof Float64Array);
+  const out = isDouble ? new Float64Array(length) : new Float32Array(length);
+  let offset = 0;
+  for (const block of blocks) {
+    out.set(block.data, offset);
+    offset += block.data.length;
+  }
+  return out;
+}
