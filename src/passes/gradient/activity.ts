@@ -1,0 +1,105 @@
+import { ModelError, type Node } from '../../graph/index.js';
+import { readBy } from './probe.js';
+import { ruleOf, throughInputs } from './rules/index.js';
+import type { Rule } from './types.js';
+
+/** A node that the gradient passes through. */
+export interface ActiveNode {
+  readonly node: Node;
+  readonly rule: Rule;
+}
+
+export interface Activity {
+  /** In topological order. */
+  readonly nodes: readonly ActiveNode[];
+  /** Values that depend on what is differentiated by. */
+  readonly dependent: ReadonlySet<string>;
+  /** Values that depend on it and that the loss depends on. */
+  readonly active: ReadonlySet<string>;
+}
+
+/** A node that stands between the loss and a weight, and whose gradient is not built. */
+export interface Unsupported {
+  readonly node: string;
+  readonly op: string;
+  readonly reason: string;
+}
+
+/** All that a model has in the gradient's way, found before any work is done. */
+export class GradientError extends ModelError {
+  readonly unsupported: readonly Unsupported[];
+
+  constructor(unsupported: readonly Unsupported[], file: string | undefined) {
+    const list = unsupported.map(({ node, reason }) => `'${node}': ${reason}`);
+    const shown = list.slice(0, 8).join('; ');
+    const more = list.length > 8 ? `; and ${list.length - 8} more` : '';
+    super(`the gradient can not pass through ${list.length === 1 ? 'node' : 'nodes'} ${shown}${more}`, {
+      file,
+    });
+    this.unsupported = unsupported;
+  }
+}
+
+/**
+ * What the gradient has to pass through: forward, what depends on `wrt`; backward, what `target` depends on.
+ *
+ * @param nodes in topological order
+ * @throws GradientError naming every node in between that has no gradient
+ */
+export function findActivity(
+  nodes: readonly Node[],
+  wrt: Iterable<string>,
+  target: string,
+  file?: string,
+): Activity {
+  const dependent = new Set(wrt);
+  const rules = new Map<Node, Rule | { readonly reason: string }>();
+  for (const node of nodes) {
+    const hits = [...readBy(node)].filter((value) => dependent.has(value));
+    if (hits.length === 0) continue;
+    const rule = ruleOf(node);
+    if (rule === 'stops') continue;
+    if (!('reason' in rule) && isIgnored(node, rule, dependent)) continue;
+    rules.set(node, 'reason' in rule ? rule : (astray(node, rule, dependent) ?? rule));
+    const inert = 'reason' in rule ? [] : (rule.inert ?? []);
+    for (const [index, output] of node.outputs.entries()) {
+      if (output !== '' && !inert.includes(index)) dependent.add(output);
+    }
+  }
+  const reached = new Set([target]);
+  const active: ActiveNode[] = [];
+  const unsupported: Unsupported[] = [];
+  for (const node of nodes.toReversed()) {
+    const rule = rules.get(node);
+    if (rule === undefined || !node.outputs.some((output) => reached.has(output))) continue;
+    if ('reason' in rule) unsupported.push({ node: node.label, op: node.opType, reason: rule.reason });
+    else active.push({ node, rule });
+    for (const value of readBy(node)) if (dependent.has(value)) reached.add(value);
+  }
+  if (unsupported.length > 0) throw new GradientError(unsupported.reverse(), file);
+  return {
+    nodes: active.reverse(),
+    dependent,
+    active: new Set([...reached].filter((value) => dependent.has(value))),
+  };
+}
+
+/** True where all that depends on a weight goes into inputs that do not matter. */
+function isIgnored(node: Node, rule: Rule, dependent: ReadonlySet<string>): boolean {
+  const ignored = rule.ignores?.(node) ?? [];
+  if (ignored.length === 0) return false;
+  return node.inputs.every((input, index) => ignored.includes(index) || !dependent.has(input));
+}
+
+/** The reason where a weight reaches an input whose gradient the rule does not give. */
+function astray(
+  node: Node,
+  rule: Rule,
+  dependent: ReadonlySet<string>,
+): { readonly reason: string } | undefined {
+  const through = [...throughInputs(rule, node), ...(rule.ignores?.(node) ?? [])];
+  const index = node.inputs.findIndex((input, place) => dependent.has(input) && !through.includes(place));
+  return index < 0
+    ? undefined
+    : { reason: `${node.opType} has no gradient in its input ${index} ('${node.inputs[index]}')` };
+}

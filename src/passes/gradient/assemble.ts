@@ -1,0 +1,103 @@
+import { Model, makeNode, Node, type NodeSpec, type Tensor, ValueInfo } from '../../graph/index.js';
+import { createMessage } from '../../graph/proto/codec.js';
+import type { GraphProto } from '../../graph/proto/schema.js';
+import type { Builder } from './builder.js';
+import type { Forward } from './forward.js';
+import type { LossPiece } from './losses.js';
+import { ancestors } from './probe.js';
+import type { Gradient, GradientOptions } from './request.js';
+import type { Value } from './types.js';
+
+interface Parts {
+  readonly base: Model;
+  readonly inputs: readonly ValueInfo[];
+  readonly build: Builder;
+  readonly forward: Forward;
+  readonly piece: LossPiece;
+  readonly prediction: Value;
+  readonly found: ReadonlyMap<string, Value>;
+  readonly wrt: readonly string[];
+  readonly options: GradientOptions;
+}
+
+/** The nodes that something reads, the constants they read, and the inputs and outputs by their names. */
+export function assemble({
+  base,
+  inputs,
+  build,
+  forward,
+  piece,
+  prediction,
+  found,
+  wrt,
+  options,
+}: Parts): Gradient {
+  const { graph } = base;
+  const last: NodeSpec[] = [];
+  /** A name of its own for an output. */
+  const output = (value: Value, name: string): ValueInfo => {
+    const fresh = base.freshName(name);
+    last.push({ opType: 'Identity', inputs: [value.name], outputs: [fresh], name: fresh });
+    return ValueInfo.tensor(fresh, value.type, value.shape);
+  };
+  const loss = output(piece.loss, 'loss');
+  const gradients = new Map([...found].map(([name, value]) => [name, output(value, `grad/${name}`)]));
+  const state = new Map(forward.state.map(([name, value]) => [name, output(value, `next/${name}`)]));
+  const isMade = graph.producer(prediction.name) !== undefined;
+  const predicted = ValueInfo.tensor(prediction.name, prediction.type, prediction.shape);
+  const outputs = [loss, ...(isMade ? [predicted] : []), ...gradients.values(), ...state.values()];
+
+  const all = [...forward.protos, ...build.nodes.map(makeNode), ...last.map(makeNode)].map(
+    (proto) => new Node(proto, graph),
+  );
+  const nodes = ancestors(
+    all,
+    outputs.map((value) => value.name),
+  );
+  const isFed = options.weights !== 'constants';
+  const fed = new Set(isFed ? [...wrt, ...state.keys()].filter((name) => graph.initializers.has(name)) : []);
+  const read = new Set(nodes.flatMap((node) => [...node.inputs, ...innerReads(node)]));
+  const weights = new Map(
+    [...fed].flatMap((name) => {
+      const tensor = graph.initializers.get(name);
+      return tensor === undefined || !read.has(name) ? [] : [[name, tensor] as const];
+    }),
+  );
+  const weightInputs = [...weights.values()].map(({ name, dataType, shape }) =>
+    ValueInfo.tensor(name, dataType, shape),
+  );
+  const target = piece.target && ValueInfo.tensor(piece.target.name, piece.target.type, piece.target.shape);
+  const constants = [...graph.initializers.values(), ...build.constants].filter(
+    ({ name }) => read.has(name) && !fed.has(name),
+  );
+  const made = new Model(
+    createMessage('ModelProto', {
+      ...base.proto,
+      graph: createMessage('GraphProto', {
+        ...(graph.proto as GraphProto),
+        node: nodes.map((node) => node.proto),
+        input: [...inputs, ...(target ? [target] : []), ...weightInputs]
+          .filter(({ name }) => read.has(name))
+          .map((value) => value.proto),
+        output: outputs.map((value) => value.proto),
+        initializer: constants.map((tensor: Tensor) => tensor.proto),
+      }),
+    }),
+  );
+  const names = (values: ReadonlyMap<string, ValueInfo>) =>
+    new Map([...values].map(([key, value]) => [key, value.name]));
+  return {
+    model: made,
+    loss: loss.name,
+    prediction: prediction.name,
+    target: target?.name,
+    gradients: names(gradients),
+    state: names(state),
+    weights,
+    unreached: wrt.filter((name) => !found.has(name)),
+  };
+}
+
+function innerReads(node: Node): string[] {
+  return node.subgraphs.flatMap((inner) => inner.nodes.flatMap((one) => [...one.inputs, ...innerReads(one)]));
+}

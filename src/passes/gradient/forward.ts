@@ -1,0 +1,46 @@
+import { makeNode, type Node } from '../../graph/index.js';
+import type { NodeProto } from '../../graph/proto/schema.js';
+import type { Activity } from './activity.js';
+import type { Builder } from './builder.js';
+import type { Mode, Rewritten, Value } from './types.js';
+import type { Values } from './values.js';
+
+interface ForwardInput {
+  readonly nodes: readonly Node[];
+  readonly activity: Activity;
+  readonly build: Builder;
+  readonly mode: Mode;
+  readonly values: Values;
+  numbers(name: string): readonly number[] | undefined;
+}
+
+export interface Forward {
+  readonly protos: readonly NodeProto[];
+  readonly rewritten: ReadonlyMap<Node, Rewritten>;
+  readonly state: readonly (readonly [old: string, next: Value])[];
+}
+
+/** The forward nodes, those anew that training computes in another way or that keep more for the backward part. */
+export function rewriteForward({ nodes, activity, build, mode, values, numbers }: ForwardInput): Forward {
+  const rules = new Map(activity.nodes.map(({ node, rule }) => [node, rule]));
+  const rewritten = new Map<Node, Rewritten>();
+  const valuesOf = (names: readonly string[]) =>
+    names.map((name) => (name === '' ? undefined : values.of(name)));
+  const protos = nodes.flatMap((node) => {
+    const rule = rules.get(node);
+    if (rule?.forward === undefined) return [node.proto];
+    build.scope = node.label;
+    const result = rule.forward({
+      node,
+      build,
+      mode,
+      inputs: valuesOf(node.inputs),
+      outputs: valuesOf(node.outputs),
+      numbers: (index) => numbers(node.inputs[index] ?? ''),
+    });
+    if (result === undefined) return [node.proto];
+    rewritten.set(node, result);
+    return build.nodes.splice(0).map(makeNode);
+  });
+  return { protos, rewritten, state: [...rewritten.values()].flatMap(({ state }) => state ?? []) };
+}

@@ -1,0 +1,98 @@
+import { type Model, ModelError, makeNode, Node } from '../../graph/index.js';
+import { findActivity } from './activity.js';
+import { assemble } from './assemble.js';
+import { Builder } from './builder.js';
+import { rewriteForward } from './forward.js';
+import { fuse } from './fuse.js';
+import { inlined } from './inline.js';
+import { appendLoss, LOSS_KINDS, type Loss } from './losses.js';
+import { ancestors, probe, settledInputs } from './probe.js';
+import { rebatched } from './rebatch.js';
+import {
+  checkStandards,
+  checkWrt,
+  type Gradient,
+  type GradientOptions,
+  predictionOf,
+  structuralInputs,
+} from './request.js';
+import { sweep } from './sweep.js';
+import type { Mode, Value } from './types.js';
+import { upgraded } from './upgrade.js';
+import { smallConstant, Values } from './values.js';
+import { trainableWeights } from './weights.js';
+
+/**
+ * Reverse-mode differentiation as a rewrite: a new model, of standard operators (version 18 or the model's own, if
+ * newer), that computes a loss and its gradients. The given model stays as it is. Sizes are baked in.
+ *
+ * Its inputs are those of the model, the target, and the weights (see `weights`); its outputs are the loss, the
+ * prediction, the gradients and the new running statistics. Applied to its own result it gives second derivatives.
+ *
+ * The rules are vector-Jacobian products, accumulated in reverse order (Griewank & Walther, "Evaluating Derivatives",
+ * 2nd ed., chapter 3). Only what lies between `wrt` and the loss is differentiated.
+ *
+ * @throws GradientError naming every node in between whose operator has no gradient, before any work
+ * @throws ModelError for sizes that are open, unknown names, and options out of their range
+ * @example
+ * const step = await gradient(model, { loss: 'cross-entropy', batch: 64 });
+ * await using session = await openSession(step.model);
+ * const results = await session.run({ image, [step.target]: labels, ...weights }); // weights: as in step.weights
+ */
+export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
+  const loss: Loss = typeof options.loss === 'string' ? { kind: options.loss } : options.loss;
+  if (!LOSS_KINDS.includes(loss.kind)) {
+    throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
+  }
+  const inputs = settledInputs(model, options);
+  checkStandards(model);
+  const base = await upgraded(rebatched(inlined(model), inputs), inputs);
+  const { graph } = base;
+  const prediction = predictionOf(base, options.output, loss.kind);
+  const wrt = options.wrt ?? trainableWeights(graph, prediction);
+  fuse(graph, new Set([...wrt, prediction]));
+  const types = checkWrt(graph, wrt);
+  // Before the model is run for its shapes: what can not be done is said at once.
+  const rough = findActivity(graph.nodes, wrt, prediction, model.path);
+  const numbersOf = rough.nodes.flatMap(({ node, rule }) => structuralInputs(node, rule));
+  const touched = rough.nodes
+    .flatMap(({ node }) => [...node.inputs, ...node.outputs])
+    .filter((name) => name !== '');
+  const probed = await probe(base, inputs, [...touched, prediction], numbersOf);
+
+  const build = new Builder((name) => base.freshName(name), options.columnBytes);
+  const values = new Values(graph, probed.shapes, build, types);
+  for (const { node } of rough.nodes) values.follow(node);
+  build.scope = 'loss';
+  const targetName = base.freshName('target');
+  const piece = appendLoss(build, values.of(prediction), loss, targetName);
+  if (piece.target !== undefined) build.values.set(targetName, piece.target);
+  const lossNodes = build.nodes.splice(0).map((spec) => new Node(makeNode(spec), graph));
+  const nodes = [...ancestors(graph.nodes, [prediction]), ...lossNodes];
+  const activity = findActivity(nodes, wrt, piece.loss.name, model.path);
+
+  const mode: Mode = { batchNorm: options.batchNorm ?? 'training', dropout: options.dropout ?? 'training' };
+  const numbers = (name: string): readonly number[] | undefined =>
+    probed.numbers.get(name) ?? smallConstant(build, name);
+  const forward = rewriteForward({ nodes, activity, build, mode, values, numbers });
+  const gradientOf = await sweep(
+    { build, activity, rewritten: forward.rewritten, valueNamed: (name) => values.of(name), numbers },
+    piece.loss,
+  );
+  const found = new Map<string, Value>();
+  for (const name of wrt) {
+    const value = gradientOf(name);
+    if (value !== undefined) found.set(name, value);
+  }
+  return assemble({
+    base,
+    inputs,
+    build,
+    forward,
+    piece,
+    prediction: values.of(prediction),
+    found,
+    wrt,
+    options,
+  });
+}

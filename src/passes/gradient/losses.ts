@@ -1,0 +1,153 @@
+import { type DataType, ModelError } from '../../graph/index.js';
+import type { Builder } from './builder.js';
+import { at, normalAxis, product, range } from './shapes.js';
+import type { Value } from './types.js';
+
+/** What training makes small. Means are over everything but the classes, as PyTorch's `reduction='mean'`. */
+export type Loss =
+  | {
+      readonly kind: 'cross-entropy';
+      /** 'labels': int64 class numbers; 'probabilities': one number a class. Default 'labels'. */
+      readonly targets?: 'labels' | 'probabilities';
+      /** Share of the probability that is spread over all classes (Szegedy et al. 2016, section 7); default 0. */
+      readonly smoothing?: number;
+      /** The axis of the classes; default 1. */
+      readonly axis?: number;
+    }
+  | { readonly kind: 'mse' }
+  | { readonly kind: 'l1' }
+  /** 0.5 d^2 up to |d| = delta (default 1), delta (|d| - 0.5 delta) beyond. */
+  | { readonly kind: 'huber'; readonly delta?: number }
+  /** Binary cross-entropy of logits with targets between 0 and 1. */
+  | { readonly kind: 'bce' }
+  /** The sum of the output times a given tensor of its shape: a vector-Jacobian product. */
+  | { readonly kind: 'dot' }
+  /** The sum of the output's elements: for an output that is a loss by itself. */
+  | { readonly kind: 'sum' };
+
+export type LossKind = Loss['kind'];
+
+export const LOSS_KINDS = [
+  'cross-entropy',
+  'mse',
+  'l1',
+  'huber',
+  'bce',
+  'dot',
+  'sum',
+] as const satisfies readonly LossKind[];
+
+/** The operator at a model's end that the loss takes up: its input is what the loss reads. */
+export const ABSORBED: Readonly<Record<LossKind, readonly string[]>> = {
+  'cross-entropy': ['Softmax', 'LogSoftmax'],
+  bce: ['Sigmoid'],
+  mse: [],
+  l1: [],
+  huber: [],
+  dot: [],
+  sum: [],
+};
+
+export interface Target {
+  readonly name: string;
+  readonly type: DataType;
+  readonly shape: readonly number[];
+}
+
+export interface LossPiece {
+  /** The scalar. */
+  readonly loss: Value;
+  /** The input that holds what the prediction should be; undefined for 'sum'. */
+  readonly target: Target | undefined;
+}
+
+/**
+ * Appends the loss to a graph.
+ *
+ * @param prediction logits for cross-entropy and bce, otherwise the output itself
+ * @throws ModelError for options out of their range
+ */
+export function appendLoss(build: Builder, prediction: Value, loss: Loss, targetName: string): LossPiece {
+  const same: Target = { name: targetName, type: prediction.type, shape: prediction.shape };
+  const mean = (errors: Value): Value => reduceAll(build, 'ReduceMean', errors);
+  const difference = (): Value => build.sub(prediction, same);
+  switch (loss.kind) {
+    case 'sum':
+      return { loss: reduceAll(build, 'ReduceSum', prediction), target: undefined };
+    case 'dot':
+      return { loss: reduceAll(build, 'ReduceSum', build.mul(prediction, same)), target: same };
+    case 'mse':
+      return { loss: mean(build.square(difference())), target: same };
+    case 'l1':
+      return { loss: mean(build.unary('Abs', difference())), target: same };
+    case 'huber': {
+      const delta = loss.delta ?? 1;
+      if (!(delta > 0)) throw new ModelError(`delta must be above 0, not ${delta}`);
+      // With c = min(|d|, delta): c (|d| - c / 2) is both branches in one.
+      const size = build.unary('Abs', difference());
+      const clipped = build.binary('Min', size, build.scalar(size.type, delta));
+      return { loss: mean(build.mul(clipped, build.sub(size, build.scale(clipped, 0.5)))), target: same };
+    }
+    case 'bce':
+      // softplus(x) - x t: finite for logits of any size.
+      return {
+        loss: mean(build.sub(softplus(build, prediction), build.mul(prediction, same))),
+        target: same,
+      };
+    case 'cross-entropy':
+      return crossEntropy(build, prediction, loss, targetName);
+  }
+}
+
+function crossEntropy(
+  build: Builder,
+  prediction: Value,
+  { targets = 'labels', smoothing = 0, axis = 1 }: Extract<Loss, { kind: 'cross-entropy' }>,
+  name: string,
+): LossPiece {
+  if (!(smoothing >= 0 && smoothing < 1))
+    throw new ModelError(`smoothing must be from 0 to below 1, not ${smoothing}`);
+  const rank = prediction.shape.length;
+  const place = normalAxis(rank === 1 ? 0 : axis, rank);
+  if (place >= rank || place < 0) {
+    throw new ModelError(
+      `cross-entropy over axis ${axis} needs logits with that axis, but they are [${prediction.shape.join(', ')}]`,
+    );
+  }
+  // [N, C, 1, 1], what a network without a last Flatten makes, is read as [N, C].
+  const isFlat = rank > 2 && place === 1 && product(prediction.shape.slice(2)) === 1;
+  const logits = isFlat ? build.reshape(prediction, prediction.shape.slice(0, 2)) : prediction;
+  const classes = at(logits.shape, place);
+  const count = product(logits.shape) / classes;
+  const logProbabilities = build.op('LogSoftmax', [logits], logits.shape, { axis: { int: place } });
+  const [off, on] = [smoothing / classes, 1 - smoothing + smoothing / classes];
+  let target: Target;
+  let wanted: Value;
+  if (targets === 'labels') {
+    target = { name, type: 'int64', shape: logits.shape.filter((_, index) => index !== place) };
+    // OneHot has float32 kernels, not float64.
+    const values = build.constant('float32', [2], [off, on]);
+    const hot = build.op(
+      'OneHot',
+      [target, build.scalar('int64', classes), values],
+      logits.shape,
+      { axis: { int: place } },
+      'float32',
+    );
+    wanted = build.cast(hot, logits.type);
+  } else {
+    target = { name, type: logits.type, shape: logits.shape };
+    wanted = build.shift(build.scale(target, 1 - smoothing), off);
+  }
+  const total = reduceAll(build, 'ReduceSum', build.mul(logProbabilities, wanted));
+  return { loss: build.scale(total, -1 / count), target };
+}
+
+function softplus(build: Builder, x: Value): Value {
+  if (x.type === 'float32') return build.unary('Softplus', x);
+  return build.neg(build.unary('Log', build.unary('Sigmoid', build.neg(x))));
+}
+
+function reduceAll(build: Builder, opType: string, x: Value): Value {
+  return build.op(opType, [x, build.ints(range(0, x.shape.length))], [], { keepdims: { int: 0 } });
+}

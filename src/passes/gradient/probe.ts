@@ -1,0 +1,177 @@
+import { type Dimension, type Model, ModelError, type Node, Tensor, ValueInfo } from '../../graph/index.js';
+import type { GraphProto } from '../../graph/proto/schema.js';
+import { buildModel } from '../../runtime/build.js';
+import { fedInputs, openSession, type RuntimeTensor, randomInputs } from '../../runtime/index.js';
+
+/** Larger constants are fed to the probe, which copies nothing. */
+const INLINE_BYTES = 4096;
+
+export interface Sizes {
+  /** Sizes of symbolic dimensions, by name. */
+  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Size of the first dimension of every input, where the model leaves it open or says 1. */
+  readonly batch?: number | undefined;
+}
+
+/**
+ * The inputs that must be fed, every dimension a number.
+ *
+ * @throws ModelError for a size that is no whole number above 0, a name in dims that no input has, and a dimension
+ *   that the model leaves open and nothing settles
+ */
+export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueInfo[] {
+  const used = new Set<string>();
+  const inputs = fedInputs(model.graph);
+  for (const [name, size] of [
+    ...Object.entries(dims),
+    ...(batch === undefined ? [] : [['batch', batch] as const]),
+  ]) {
+    if (!Number.isInteger(size) || size < 1) {
+      throw new ModelError(`the dimension '${name}' can not be ${size}; it takes a whole number above 0`, {
+        file: model.path,
+      });
+    }
+  }
+  const settled = inputs.map((input) => {
+    const { dataType, shape } = input;
+    if (dataType === undefined || shape === undefined) {
+      throw new ModelError(`input '${input.name}' is ${input.toString()}; its type and rank must be known`, {
+        file: model.path,
+      });
+    }
+    const sizes = shape.map((dim: Dimension, axis) => {
+      if (typeof dim === 'string' && Object.hasOwn(dims, dim)) {
+        used.add(dim);
+        return dims[dim];
+      }
+      if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
+      if (typeof dim === 'number' && dim > 0) return dim;
+      throw new ModelError(
+        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and the sizes are baked into a gradient; give it in dims${axis === 0 ? ' or as batch' : ''}`,
+        { file: model.path },
+      );
+    });
+    return ValueInfo.tensor(input.name, dataType, sizes);
+  });
+  const unknown = Object.keys(dims).find((name) => !used.has(name));
+  if (unknown !== undefined) {
+    throw new ModelError(`no input has a symbolic dimension '${unknown}'`, { file: model.path });
+  }
+  return settled;
+}
+
+export interface Probed {
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly numbers: ReadonlyMap<string, readonly number[]>;
+}
+
+/**
+ * The shapes of values, found by running the model once on random inputs: a Shape operator behind each value, so
+ * that only shapes come out and activations are freed as in any run. This takes every operator that onnxruntime has
+ * as it is, shapes that are computed on the way included, at the cost of one forward pass.
+ *
+ * @param inputs with settled sizes
+ * @param values names of the values whose shapes are wanted
+ * @param numbers names of small integer or float values whose elements are wanted
+ */
+export async function probe(
+  model: Model,
+  inputs: readonly ValueInfo[],
+  values: Iterable<string>,
+  numbers: Iterable<string> = [],
+): Promise<Probed> {
+  const { graph } = model;
+  const shapes = new Map<string, readonly number[]>();
+  const found = new Map<string, readonly number[]>();
+  for (const input of inputs) shapes.set(input.name, (input.shape ?? []).map(Number));
+  for (const [name, tensor] of graph.initializers) shapes.set(name, tensor.shape);
+  for (const name of numbers) {
+    const tensor = graph.initializers.get(name);
+    if (tensor !== undefined)
+      found.set(name, numbersOf({ type: tensor.dataType, shape: tensor.shape, data: tensor.array() }));
+  }
+  const wantedShapes = [...new Set(values)].filter((name) => !shapes.has(name));
+  const wantedNumbers = [...new Set(numbers)].filter((name) => !found.has(name));
+  const byInput = wantedNumbers.find((name) => inputs.some((input) => input.name === name));
+  if (byInput !== undefined) {
+    throw new ModelError(`'${byInput}' is an input, but the gradient needs its numbers; make it a constant`, {
+      file: model.path,
+    });
+  }
+  if (wantedShapes.length + wantedNumbers.length === 0) return { shapes, numbers: found };
+
+  const shapeName = new Map(wantedShapes.map((name) => [name, model.freshName(`${name}/shape`)]));
+  const fed: Record<string, RuntimeTensor> = {};
+  const inline: Tensor[] = [];
+  const nodes = ancestors(graph.nodes, [...wantedShapes, ...wantedNumbers]);
+  const read = new Set(nodes.flatMap((node) => [...readBy(node)]));
+  for (const [name, tensor] of graph.initializers) {
+    if (!read.has(name)) continue;
+    const type = tensor.dataType;
+    if (tensor.byteLength > INLINE_BYTES && type !== 'string' && type !== 'bfloat16') {
+      fed[name] = { type, shape: tensor.shape, data: tensor.array() };
+    } else inline.push(tensor.isExternal ? Tensor.of(name, type, tensor.shape, tensor.bytes()) : tensor);
+  }
+  const parts = {
+    nodes: [
+      ...nodes.map((node) => node.proto),
+      ...wantedShapes.map((name) => ({
+        opType: 'Shape',
+        inputs: [name],
+        outputs: [shapeName.get(name) ?? ''],
+      })),
+    ],
+    initializers: inline,
+    sparseInitializers: (graph.proto as GraphProto).sparse_initializer ?? [],
+    opset: model.proto.opset_import ?? [],
+    functions: model.proto.functions,
+    irVersion: Math.max(4, model.irVersion),
+  };
+  const needed = inputs.filter((input) => read.has(input.name));
+  const feeds = randomInputs(buildModel({ ...parts, inputs: needed, outputs: [] }));
+  const weights = Object.entries(fed).map(([name, { type, shape }]) => ValueInfo.tensor(name, type, shape));
+  const outputs = [...shapeName.values(), ...wantedNumbers];
+  const probing = buildModel({ ...parts, inputs: [...needed, ...weights], outputs });
+  let results: Record<string, RuntimeTensor>;
+  try {
+    // Optimized, it would take over what the file says of shapes, and skip the nodes that contradict it.
+    await using session = await openSession(probing, { optimization: 'disabled', arena: false });
+    results = await session.run({ ...feeds, ...fed });
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    const sizes = inputs.map((input) => `${input.name} [${(input.shape ?? []).join(', ')}]`).join(', ');
+    throw new ModelError(
+      `does not run with inputs ${sizes}: ${error.message}`,
+      { file: model.path },
+      { cause: error },
+    );
+  }
+  for (const [name, output] of shapeName) shapes.set(name, numbersOf(results[output]));
+  for (const name of wantedNumbers) found.set(name, numbersOf(results[name]));
+  return { shapes, numbers: found };
+}
+
+function numbersOf(tensor: RuntimeTensor | undefined): number[] {
+  return Array.from((tensor?.data ?? []) as ArrayLike<number | bigint>, Number);
+}
+
+/** The nodes that values are made by, in the order given. */
+export function ancestors(nodes: readonly Node[], values: readonly string[]): Node[] {
+  const wanted = new Set(values);
+  const kept: Node[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((output) => output !== '' && wanted.has(output))) continue;
+    kept.push(node);
+    for (const value of readBy(node)) wanted.add(value);
+  }
+  return kept.reverse();
+}
+
+/** What a node reads: its inputs, and whatever its subgraphs read (their own values too, which do no harm). */
+export function* readBy(node: Node): Generator<string> {
+  for (const input of node.inputs) if (input !== '') yield input;
+  for (const graph of node.subgraphs) {
+    for (const inner of graph.nodes) yield* readBy(inner);
+    for (const output of graph.outputs) yield output.name;
+  }
+}
