@@ -7,7 +7,11 @@ import {
   type NativeArrays,
   widen,
 } from '../graph/index.js';
+import type { PlacedNode, ProviderUse } from '../runtime/placement.js';
+import { ProviderError, type ProviderFailure } from '../runtime/provider-failure.js';
+import type { ExecutionProvider, ProviderChoice } from '../runtime/providers.js';
 import { fedInputs, randomInputs } from '../runtime/random-inputs.js';
+import { fallenError, fallenOf } from '../runtime/run-model.js';
 import { openSession, type RuntimeTensor, type Session } from '../runtime/session.js';
 
 export interface VerifyOptions {
@@ -22,6 +26,23 @@ export interface VerifyOptions {
    * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625).
    */
   readonly tolerance?: number | undefined;
+  /** What to run on, as for openSession; default the CPU. */
+  readonly providers?: ProviderChoice | undefined;
+  /** What to run the first model on instead: 'cpu' holds a GPU against the CPU. */
+  readonly referenceProviders?: ProviderChoice | undefined;
+  /** Which GPU; default 0. */
+  readonly device?: number | undefined;
+  /** Throw where a node falls to the CPU that was not asked for. */
+  readonly strict?: boolean | undefined;
+}
+
+/** Who ran a model. */
+export interface VerifyPlacement {
+  readonly providers: readonly ExecutionProvider[];
+  readonly passedOver: readonly ProviderFailure[];
+  readonly uses: readonly ProviderUse[];
+  /** Nodes that the CPU ran although it was not asked for. */
+  readonly fallen: readonly PlacedNode[];
 }
 
 /** How one output of two models compares, over all samples. */
@@ -54,6 +75,8 @@ export interface Verification {
   readonly outputs: readonly OutputComparison[];
   /** What can not be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
   readonly problems: readonly string[];
+  /** Who ran the nodes of each, where providers were asked for and both ran. */
+  readonly placements?: { readonly a: VerifyPlacement; readonly b: VerifyPlacement };
 }
 
 /**
@@ -64,7 +87,8 @@ export interface Verification {
  * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
  * is a difference, whatever the tolerance.
  *
- * @throws ModelError when a model can not be loaded or fails to run, and for a name in dims that `a` does not have
+ * @throws ProviderError for a provider that does not load here; ModelError when a model can not be loaded or fails to
+ *   run, and for a name in dims that `a` does not have
  * @example
  * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });
  */
@@ -81,8 +105,19 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     (input) => !fedInputs(a.graph).some(({ name }) => name === input.name),
   );
   if (lacking.length > 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
-  await using sessionA = await openSession(a);
-  await using sessionB = await openSession(b);
+  const { providers, referenceProviders = providers, device, strict } = options;
+  const profile = providers !== undefined || referenceProviders !== undefined;
+  const open = async (model: Model, choice: ProviderChoice | undefined): Promise<Session> => {
+    const takesDevice = choice !== undefined && choice !== 'cpu';
+    const session = await openSession(model, { providers: choice, profile, ...(takesDevice && { device }) });
+    const [failure] = session.passedOver.toReversed();
+    // 'auto' ends with the CPU, which is not what was asked for strictly.
+    if (!strict || failure === undefined || !session.providers.includes('cpu')) return session;
+    await session[Symbol.asyncDispose]();
+    throw new ProviderError(failure);
+  };
+  await using sessionA = await open(a, referenceProviders);
+  await using sessionB = await open(b, providers);
   const common = commonOutputs(sessionA, sessionB, problems);
   const comparisons = new Map(common.map(({ name, type }) => [name, new Comparison(name, type, tolerance)]));
   if (comparisons.size === 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
@@ -112,7 +147,25 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   }
   const outputs = [...comparisons.values()].map((comparison) => comparison.result());
   const passed = problems.size === 0 && outputs.every((output) => output.passed);
-  return { passed, samples, outputs, problems: [...problems] };
+  const result = { passed, samples, outputs, problems: [...problems] };
+  if (!profile) return result;
+  const placements = { a: await placementOf(sessionA), b: await placementOf(sessionB) };
+  for (const [model, placement] of strict
+    ? ([
+        [a, placements.a],
+        [b, placements.b],
+      ] as const)
+    : []) {
+    const { fallen, providers: asked } = placement;
+    if (fallen.length > 0) throw fallenError(fallen, placement, asked, model);
+  }
+  return { ...result, placements };
+}
+
+async function placementOf(session: Session): Promise<VerifyPlacement> {
+  const { providers, passedOver } = session;
+  const placement = await session.placement();
+  return { providers, passedOver, uses: placement.uses, fallen: fallenOf(placement, providers) };
 }
 
 function inputProblems(a: Model, b: Model): string[] {

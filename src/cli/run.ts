@@ -3,16 +3,18 @@ import yargs, { type Argv } from 'yargs';
 import { style } from '../report/text.js';
 import { collapseCommand } from './collapse.js';
 import type { Command } from './command.js';
+import { doctorCommand } from './doctor.js';
 import { describeError, exitCodeOf, UsageError } from './errors.js';
 import { expandCommand } from './expand.js';
 import { hasColour, type Io, ReaderGone, write } from './io.js';
 import { SWITCHES } from './options.js';
 import { rankReportCommand } from './rank-report.js';
+import { runModelCommand } from './run-model.js';
 import { nearest } from './suggest.js';
 import { verifyCommand } from './verify.js';
 
 const NAME = 'onnx-overparam';
-const COMMANDS = ['expand', 'collapse', 'rank-report', 'verify', 'completion'];
+const COMMANDS = ['expand', 'collapse', 'rank-report', 'verify', 'run', 'doctor', 'completion'];
 
 /**
  * Runs the command line.
@@ -39,7 +41,10 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 const DASH = '\u0000-';
 
 function withDashes(args: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(args).map(([key, value]) => [key, value === DASH ? '-' : value]));
+  const plain = (value: unknown): unknown => (value === DASH ? '-' : value);
+  return Object.fromEntries(
+    Object.entries(args).map(([key, value]) => [key, Array.isArray(value) ? value.map(plain) : plain(value)]),
+  );
 }
 
 async function parse(argv: readonly string[], io: Io): Promise<number> {
@@ -85,6 +90,8 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   add(collapseCommand);
   add(rankReportCommand);
   add(verifyCommand);
+  add(runModelCommand);
+  add(doctorCommand);
   parser.completion('completion', 'print a completion script for bash or zsh');
   await parser.parseAsync();
   return exitCode;

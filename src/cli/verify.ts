@@ -1,15 +1,27 @@
+import type { Argv } from 'yargs';
 import type { Command } from './command.js';
-import { onFile, UsageError } from './errors.js';
+import { UsageError } from './errors.js';
 import { loadModel, nameOf, print } from './files.js';
-import { type CommonArguments, commonOptions, dimensions, number } from './options.js';
+import { type CommonArguments, commonOptions, dimensions, number, once } from './options.js';
+import {
+  EP_CHOICES,
+  type EpChoice,
+  onModel,
+  type ProviderArguments,
+  preference,
+  providerOptions,
+  providersOf,
+} from './provider-options.js';
 
-interface Arguments extends CommonArguments {
+interface Arguments extends CommonArguments, ProviderArguments {
   readonly a: string;
   readonly b: string;
   readonly samples: number | undefined;
   readonly tolerance: number | undefined;
   readonly seed: number | undefined;
   readonly dim: string | readonly string[] | undefined;
+  readonly referenceEp: EpChoice | undefined;
+  readonly strictEp: boolean | undefined;
 }
 
 export const verifyCommand: Command<Arguments> = {
@@ -17,7 +29,7 @@ export const verifyCommand: Command<Arguments> = {
   describe: 'run two models on the same random inputs and compare their outputs',
   builder: (parser) =>
     commonOptions(
-      parser
+      providerOptions(parser)
         .positional('a', { type: 'string', demandOption: true, describe: 'ONNX file, - for standard input' })
         .positional('b', { type: 'string', demandOption: true, describe: 'the one to hold against it' })
         .option('samples', {
@@ -35,23 +47,49 @@ export const verifyCommand: Command<Arguments> = {
           type: 'string',
           requiresArg: true,
           describe: 'name=size of a symbolic dimension (default: 1); may repeat',
-        }),
+        })
+        .option('reference-ep', {
+          choices: EP_CHOICES,
+          requiresArg: true,
+          describe: 'what to run the first model on instead of --ep',
+        })
+        .option('strict-ep', { type: 'boolean', describe: 'fail if any node falls to the CPU' }),
     )
       .example('$0 verify model.onnx expanded.onnx', 'exit 0 where they agree, 1 where not')
-      .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times'),
+      .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times')
+      .example(
+        '$0 verify m.onnx m.onnx --ep cuda --reference-ep cpu',
+        'does the GPU compute what the CPU does',
+      ) as unknown as Argv<Arguments>,
   handler: async (args, io) => {
     const samples = number(args.samples, '--samples', { min: 1, whole: true });
     const tolerance = number(args.tolerance, '--tolerance', { min: 0, above: true });
     const seed = number(args.seed, '--seed', { min: 0, whole: true });
     const dims = dimensions(args.dim);
+    const { list, device } = providersOf(args);
+    const providers = list && preference(list);
+    const referenceProviders = once(args.referenceEp, '--reference-ep');
+    const strict = args.strictEp === true;
+    if (strict && (list === undefined || list.includes('cpu'))) {
+      throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
+    }
     if (args.a === '-' && args.b === '-')
       throw new UsageError('only one of the models can come from standard input');
     const { verifyModels } = await import('../analysis/verify.js');
     const { verifyDocument } = await import('../report/verify.js');
     const a = await loadModel(args.a, io, args);
     const b = await loadModel(args.b, io, args);
-    const verification = await onFile(`${nameOf(args.a)}, ${nameOf(args.b)}`, () =>
-      verifyModels(a, b, { samples, tolerance, seed, dims }),
+    const verification = await onModel(`${nameOf(args.a)}, ${nameOf(args.b)}`, () =>
+      verifyModels(a, b, {
+        samples,
+        tolerance,
+        seed,
+        dims,
+        providers,
+        referenceProviders,
+        device,
+        strict,
+      }),
     );
     if (!args.quiet) {
       const names = { a: nameOf(args.a), b: nameOf(args.b) };

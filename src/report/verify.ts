@@ -1,5 +1,6 @@
-import type { OutputComparison, Verification } from '../analysis/verify.js';
+import type { OutputComparison, Verification, VerifyPlacement } from '../analysis/verify.js';
 import { type Column, type Document, grid, type Note } from './document.js';
+import { placementNotes } from './inference.js';
 import { counted, formatSignificant } from './text.js';
 
 const COLUMNS: readonly Column<OutputComparison>[] = [
@@ -76,6 +77,7 @@ export function verifyDocument(
       notes.push({ text: `output '${name}': ${count} NaN or infinite in one model only`, tone: 'bad' });
     }
   }
+  notes.push(...whoRan(verification, names));
   const inputs = counted(samples, 'random input');
   if (passed)
     notes.push({ text: `Same function on ${inputs}: ${names.b} agrees with ${names.a}.`, tone: 'good' });
@@ -92,4 +94,20 @@ export function verifyDocument(
     grids: [grid(COLUMNS, outputs)],
     notes,
   };
+}
+
+/** Which provider ran the nodes of both, where they were asked for. */
+function whoRan({ placements }: Verification, names: { readonly a: string; readonly b: string }): Note[] {
+  if (placements === undefined) return [];
+  const { a, b } = placements;
+  const notes = new Map<string, Note>();
+  for (const { provider, reason } of [...a.passedOver, ...b.passedOver]) {
+    notes.set(provider, { text: `${provider} was passed over: ${reason}`, tone: 'aside' });
+  }
+  const place = ({ uses, fallen, providers }: VerifyPlacement, who: string): Note[] =>
+    placementNotes(uses, fallen, providers).map(({ text, tone }) => ({
+      text: `${who}: ${text}`,
+      tone: tone === 'warning' ? tone : 'aside',
+    }));
+  return [...notes.values(), ...place(a, names.a), ...place(b, names.b)];
 }

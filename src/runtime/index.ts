@@ -1,13 +1,29 @@
+export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './bench.js';
 export { constantTensor, evaluateConstant } from './constant.js';
+export {
+  type DiagnoseOptions,
+  type Diagnosis,
+  diagnose,
+  type Gpu,
+  type ProviderDiagnosis,
+} from './doctor.js';
 export { type GramOptions, gram } from './gram.js';
+export { installCuda } from './install.js';
+export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';
+export { readJsonTensors, writeJsonTensors } from './io/json.js';
+export { readNpy, writeNpy } from './io/npy.js';
+export { readNpz, writeNpz } from './io/npz.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
 export type { Matrix } from './matrix.js';
+export type { PlacedNode, Placement, ProviderUse } from './placement.js';
+export { type Proof, proveWork } from './proof.js';
+export { ProviderError, type ProviderFailure } from './provider-failure.js';
+export { EXECUTION_PROVIDERS, type ExecutionProvider, type ProviderChoice } from './providers.js';
 export { Random } from './random.js';
 export { fedInputs, type RandomInputOptions, randomInputs } from './random-inputs.js';
 export { disposeKernels, evaluate, runGraph } from './run-graph.js';
+export { type ModelRun, type RunModelOptions, runModel } from './run-model.js';
 export {
-  EXECUTION_PROVIDERS,
-  type ExecutionProvider,
   openSession,
   RUNTIME_TYPES,
   type RunOptions,
@@ -16,3 +32,4 @@ export {
   type SessionOptions,
   type SessionValue,
 } from './session.js';
+export { summarize, type TensorSummary, type TopEntry, topK } from './summary.js';

@@ -1,3 +1,5 @@
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import { ModelError, messageOf } from '../graph/index.js';
 
@@ -27,6 +29,22 @@ async function load(): Promise<typeof Ort> {
       { cause: error },
     );
   }
+}
+
+/** Where onnxruntime-node is installed. */
+export interface Installation {
+  /** The folder of its native libraries for this platform, where optional providers go too. */
+  readonly libraries: string;
+  /** The script that fetches the providers which are not in the package. */
+  readonly installer: string;
+}
+
+export function installation(): Installation {
+  const directory = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+  return {
+    libraries: join(directory, 'bin', 'napi-v6', process.platform, process.arch),
+    installer: join(directory, 'script', 'install.js'),
+  };
 }
 
 /**

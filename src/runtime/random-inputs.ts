@@ -19,6 +19,8 @@ export interface RandomInputOptions {
   readonly seed?: number | undefined;
   /** Sizes of symbolic dimensions, by name; default 1 each. */
   readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Size of the first dimension of every input that leaves it open and of which `dims` says nothing. */
+  readonly batch?: number | undefined;
 }
 
 /**
@@ -50,12 +52,13 @@ export interface RandomInputOptions {
  * await session.run(inputs);
  */
 export function randomInputs(model: Model, options: RandomInputOptions = {}): Record<string, RuntimeTensor> {
-  const { seed = 0, dims = {} } = options;
+  const { seed = 0, batch } = options;
   const inputs = fedInputs(model.graph);
-  checkDims(model, inputs, dims);
+  checkDims(model, inputs, options.dims ?? {});
+  const dims = { ...batchDims(inputs, batch), ...options.dims };
   const feeds: Record<string, RuntimeTensor> = {};
   for (const input of inputs) {
-    const { type, shape } = tensorOf(input, dims, model.path);
+    const { type, shape } = tensorOf(input, { dims, batch }, model.path);
     const bound = isInteger(type) ? indexBound(model.graph, input.name, shape) : undefined;
     feeds[input.name] = fill(
       new Random(seed, input.name),
@@ -92,9 +95,16 @@ function checkDims(model: Model, inputs: readonly ValueInfo[], dims: Readonly<Re
   }
 }
 
+/** The names of open first dimensions, which may stand elsewhere too. */
+function batchDims(inputs: readonly ValueInfo[], batch: number | undefined): Record<string, number> {
+  if (batch === undefined) return {};
+  const names = inputs.map(({ shape }) => shape?.[0]).filter((dim) => typeof dim === 'string');
+  return Object.fromEntries(names.map((name) => [name, batch]));
+}
+
 function tensorOf(
   input: ValueInfo,
-  dims: Readonly<Record<string, number>>,
+  { dims, batch }: { dims: Readonly<Record<string, number>>; batch: number | undefined },
   file: string | undefined,
 ): { type: FedType; shape: number[] } {
   const type = input.dataType;
@@ -107,10 +117,10 @@ function tensorOf(
       { file },
     );
   }
-  const size = (dim: Dimension): number => {
+  const size = (dim: Dimension, axis: number): number => {
     if (typeof dim === 'string') return dims[dim] ?? 1;
     // Some exporters write an unknown size as -1.
-    return dim === undefined || dim < 0 ? 1 : dim;
+    return dim === undefined || dim < 0 ? (axis === 0 ? (batch ?? 1) : 1) : dim;
   };
   return { type, shape: input.shape.map(size) };
 }

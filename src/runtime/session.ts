@@ -3,8 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import {
-  byteLengthOf,
-  DATA_TYPES,
   type DataType,
   type Dimension,
   Model,
@@ -17,12 +15,17 @@ import {
   Tensor,
   tensorProtos,
 } from '../graph/index.js';
-import { type Bridge, bridge, fromBridge, toBridge } from './bridge.js';
-import { onnxruntime, readable } from './onnxruntime.js';
-
-/** What a model runs on. Only the CPU is supported so far. */
-export const EXECUTION_PROVIDERS = ['cpu', 'cuda', 'webgpu', 'tensorrt', 'dml', 'coreml'] as const;
-export type ExecutionProvider = (typeof EXECUTION_PROVIDERS)[number];
+import { type Bridge, bridge } from './bridge.js';
+import { onnxruntime } from './onnxruntime.js';
+import { OrtSession, wrap } from './ort-session.js';
+import type { Placement } from './placement.js';
+import {
+  explainFailure,
+  notOnThisPlatform,
+  ProviderError,
+  type ProviderFailure,
+} from './provider-failure.js';
+import { candidates, type ExecutionProvider, nativeProviders, type ProviderChoice } from './providers.js';
 
 /** Element types that onnxruntime-node passes in and out as they are; bfloat16 goes through float32, exactly. */
 export const RUNTIME_TYPES = [
@@ -62,8 +65,20 @@ export interface SessionValue {
 }
 
 export interface SessionOptions {
-  /** Default 'cpu'. */
-  readonly provider?: ExecutionProvider | undefined;
+  /**
+   * What to run on, in the order of preference; the CPU takes the nodes that no other has a kernel for. Each must
+   * load. 'auto' takes the best one that loads here, and the session says which it was and why not a better one.
+   * Default 'cpu'.
+   */
+  readonly providers?: ProviderChoice | undefined;
+  /** Which GPU, for CUDA, TensorRT and DirectML; default the first, 0. */
+  readonly device?: number | undefined;
+  /** Refuse a model of which some node would fall to the CPU; default false. */
+  readonly strict?: boolean | undefined;
+  /** Note which provider runs which node, for Session.placement; costs a few µs a node. Default false. */
+  readonly profile?: boolean | undefined;
+  /** Let threads sleep as soon as a run is over: for sessions that take turns. Default false. */
+  readonly yielding?: boolean | undefined;
   /** Threads of one operator; default: one a physical core. */
   readonly threads?: number | undefined;
   /** How far onnxruntime rewrites the graph before it runs it; default 'all'. */
@@ -86,6 +101,16 @@ export interface RunOptions {
 export interface Session extends AsyncDisposable {
   readonly inputs: readonly SessionValue[];
   readonly outputs: readonly SessionValue[];
+  /** What it was opened on, the preferred one first. */
+  readonly providers: readonly ExecutionProvider[];
+  /** What 'auto' would have preferred, and why that does not load. */
+  readonly passedOver: readonly ProviderFailure[];
+  /**
+   * Which provider ran which node in the runs so far; ends the profile.
+   *
+   * @throws ModelError unless the session was opened with `profile`, and where it did not run yet
+   */
+  placement(): Promise<Placement>;
   /**
    * Runs the model once. The thread is blocked while it works.
    *
@@ -104,56 +129,111 @@ export interface Session extends AsyncDisposable {
  * Loads a model into onnxruntime. One that was not changed since it was read is loaded from its file; a changed one
  * from bytes or, where it has external data or passes 2 GiB, from a temporary copy that goes away with the session.
  *
- * @throws ModelError when onnxruntime refuses the model, or for a provider that is not supported
+ * @throws ProviderError for a provider that does not load here, saying what is missing and what mends it; ModelError
+ *   when onnxruntime refuses the model
  * @example
- * await using session = await openSession('model.onnx');
+ * await using session = await openSession('model.onnx', { providers: ['cuda'] });
  * const { y } = await session.run({ x: { type: 'float32', shape: [1, 3], data: new Float32Array(3) } });
  */
 export async function openSession(
   model: Model | string | Uint8Array,
   options: SessionOptions = {},
 ): Promise<Session> {
-  const provider = options.provider ?? 'cpu';
-  if (provider !== 'cpu')
-    throw new ModelError(`the execution provider '${provider}' is not supported yet; use 'cpu'`);
-  const { threads } = options;
+  const { threads, device } = options;
   if (threads !== undefined && (!Number.isInteger(threads) || threads < 1)) {
     throw new ModelError(`threads must be a whole number of at least 1, not ${threads}`);
   }
-  const ort = await onnxruntime();
+  const tries = candidates(options.providers ?? 'cpu', options);
+  const passedOver: ProviderFailure[] = [];
+  for (const [index, providers] of tries.entries()) {
+    try {
+      return await openOn(model, { ...options, providers, passedOver, device });
+    } catch (error) {
+      if (!(error instanceof ProviderError) || index === tries.length - 1) throw error;
+      passedOver.push(error.failure);
+    }
+  }
+  throw new ModelError('no execution provider loads here');
+}
+
+interface OpenOptions extends SessionOptions {
+  readonly providers: readonly ExecutionProvider[];
+  readonly passedOver: readonly ProviderFailure[];
+}
+
+/** Opens a session on given providers. */
+async function openOn(model: Model | string | Uint8Array, options: OpenOptions): Promise<Session> {
+  const { providers, device, threads } = options;
   const file = fileOf(model);
+  for (const provider of providers) {
+    const failure = await notOnThisPlatform(provider);
+    if (failure !== undefined) throw new ProviderError(failure);
+  }
+  const ort = await onnxruntime();
+  const directory = options.profile ? await mkdtemp(join(tmpdir(), 'onnx-overparam-profile-')) : undefined;
   const settings: Ort.InferenceSession.SessionOptions = {
-    executionProviders: [provider],
+    executionProviders: nativeProviders(providers, device),
     graphOptimizationLevel: options.optimization ?? 'all',
     enableCpuMemArena: options.arena ?? true,
     enableMemPattern: options.arena ?? true,
     // Fatal only: errors are thrown, and warnings are not for the user of a model.
     logSeverityLevel: 4,
     ...(threads !== undefined && { intraOpNumThreads: threads }),
+    ...(directory !== undefined && { enableProfiling: true, profileFilePrefix: join(directory, 'profile') }),
+    extra: {
+      session: {
+        ...(options.strict && { disable_cpu_ep_fallback: '1' }),
+        ...(options.yielding && { force_spinning_stop: '1' }),
+      },
+    },
   };
   const open = async (source: Model | string | Uint8Array, bridged: Bridge): Promise<Session> => {
     const placed = await place(source);
+    const dispose = async (): Promise<void> => {
+      await placed.dispose();
+      if (directory !== undefined) await rm(directory, { recursive: true, force: true });
+    };
     try {
-      const native = await ort.InferenceSession.create(placed.source as string, settings);
-      return new OrtSession(ort, native, { file, model, bridge: bridged, dispose: placed.dispose });
+      const restore = quieten(providers);
+      const native = await ort.InferenceSession.create(placed.source as string, settings).finally(restore);
+      return new OrtSession(ort, native, { ...options, file, model, bridge: bridged, directory, dispose });
     } catch (error) {
       await placed.dispose();
       throw error;
     }
   };
+  const fail = async (error: unknown): Promise<Error> => {
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
+    const failure = await explainFailure(providers, messageOf(error), { device });
+    return failure === undefined ? wrap(error, file) : new ProviderError(failure, { cause: error });
+  };
   try {
     return await open(model, { inputs: new Map(), outputs: new Map() });
   } catch (error) {
     const code = /^Unsupported data type: (\d+)$/.exec(messageOf(error))?.[1];
-    if (code === undefined) throw wrap(error, file);
+    if (code === undefined) throw await fail(error);
     // onnxruntime computes with more types than its Node binding passes.
-    const bridged = bridge(model instanceof Model ? model : await readModel(model), file);
     try {
+      const bridged = bridge(model instanceof Model ? model : await readModel(model), file);
       return await open(bridged.model, bridged);
     } catch (again) {
-      throw wrap(again, file);
+      throw await fail(again);
     }
   }
+}
+
+/**
+ * Vulkan's loader asks Wayland's library, which complains to stderr of a server without XDG_RUNTIME_DIR; it is content
+ * with any folder. Returns what takes the folder away again.
+ */
+function quieten(providers: readonly ExecutionProvider[]): () => void {
+  if (!providers.includes('webgpu') || process.platform !== 'linux' || process.env.XDG_RUNTIME_DIR) {
+    return () => undefined;
+  }
+  process.env.XDG_RUNTIME_DIR = tmpdir();
+  return () => {
+    delete process.env.XDG_RUNTIME_DIR;
+  };
 }
 
 /** protobuf's limit for one message, less what the graph around the weights may take. */
@@ -168,7 +248,7 @@ interface Placed {
 async function place(model: Model | string | Uint8Array): Promise<Placed> {
   const nothing = async (): Promise<void> => {};
   if (!(model instanceof Model)) return { source: model, dispose: nothing };
-  if (!model.changed && model.path !== undefined) return { source: model.path, dispose: nothing };
+  if (model.isOnDisk && model.path !== undefined) return { source: model.path, dispose: nothing };
   const tensors = [...tensorProtos(model.proto)].map((proto) => new Tensor(proto));
   const inline = tensors.reduce((sum, tensor) => sum + (tensor.isExternal ? 0 : tensor.byteLength), 0);
   if (inline <= BYTES_LIMIT && !tensors.some((tensor) => tensor.isExternal)) {
@@ -191,203 +271,4 @@ function fileOf(model: Model | string | Uint8Array): string | undefined {
   if (typeof model === 'string') return model;
   if (!(model instanceof Model) || model.path === undefined) return undefined;
   return model.changed ? `${model.path} (edited)` : model.path;
-}
-
-function wrap(error: unknown, file: string | undefined): ModelError {
-  if (error instanceof ModelError) return error;
-  return new ModelError(`onnxruntime: ${readable(messageOf(error))}`, { file }, { cause: error });
-}
-
-interface Origin {
-  readonly file: string | undefined;
-  readonly model: Model | string | Uint8Array;
-  readonly bridge: Bridge;
-  dispose(): Promise<void>;
-}
-
-class OrtSession implements Session {
-  readonly inputs: readonly SessionValue[];
-  readonly outputs: readonly SessionValue[];
-  readonly #ort: typeof Ort;
-  readonly #native: Ort.InferenceSession;
-  readonly #origin: Origin;
-  readonly #running = new Set<Promise<unknown>>();
-  #isOpen = true;
-
-  constructor(ort: typeof Ort, native: Ort.InferenceSession, origin: Origin) {
-    this.#ort = ort;
-    this.#native = native;
-    this.#origin = origin;
-    this.inputs = native.inputMetadata.map((meta) => describe(meta, origin.bridge.inputs));
-    this.outputs = native.outputMetadata.map((meta) => describe(meta, origin.bridge.outputs));
-  }
-
-  async run(
-    feeds: Readonly<Record<string, RuntimeTensor>>,
-    options: RunOptions = {},
-  ): Promise<Record<string, RuntimeTensor>> {
-    if (!this.#isOpen) throw this.#error('the session is disposed');
-    const run = this.#run(feeds, options);
-    this.#running.add(run);
-    try {
-      return await run;
-    } finally {
-      this.#running.delete(run);
-    }
-  }
-
-  async #run(
-    feeds: Readonly<Record<string, RuntimeTensor>>,
-    options: RunOptions,
-  ): Promise<Record<string, RuntimeTensor>> {
-    const { bridge: bridged } = this.#origin;
-    await this.#checkFeeds(feeds);
-    const wanted = await this.#wantedOutputs(options.outputs);
-    const { into = {} } = options;
-    try {
-      const ortFeeds: Record<string, Ort.Tensor> = {};
-      for (const { name } of this.inputs) {
-        const feed = feeds[name] as RuntimeTensor;
-        const alias = [...bridged.inputs].find(([, original]) => original === name)?.[0];
-        ortFeeds[alias ?? name] = this.#tensor(alias === undefined ? feed : toBridge(feed));
-      }
-      const fetches: Record<string, Ort.Tensor | null> = {};
-      const given: Record<string, RuntimeTensor> = {};
-      for (const name of wanted) {
-        const alias = [...bridged.outputs].find(([, original]) => original === name)?.[0];
-        const target = Object.hasOwn(into, name) ? into[name] : undefined;
-        if (target !== undefined && alias !== undefined) {
-          throw this.#error(`output '${name}' is bfloat16, which can not be written into a given array`);
-        }
-        fetches[alias ?? name] = target === undefined ? null : this.#tensor(target);
-        if (target !== undefined) given[name] = target;
-      }
-      // Its log is silent here as well: a node that fails would print what is thrown.
-      const results = await this.#native.run(ortFeeds, fetches, { logSeverityLevel: 4 });
-      const outputs: Record<string, RuntimeTensor> = {};
-      for (const [key, value] of Object.entries(results)) {
-        const original = bridged.outputs.get(key);
-        const tensor = fromOrt(value as Ort.Tensor);
-        outputs[original ?? key] = original === undefined ? (given[key] ?? tensor) : fromBridge(tensor);
-      }
-      return outputs;
-    } catch (error) {
-      throw wrap(error, this.#origin.file);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    await Promise.allSettled(this.#running);
-    await this.#native.release();
-    await this.#origin.dispose();
-  }
-
-  #tensor({ type, data, shape }: RuntimeTensor): Ort.Tensor {
-    return new this.#ort.Tensor(type as 'float32', data as Float32Array, [...shape]);
-  }
-
-  async #checkFeeds(feeds: Readonly<Record<string, RuntimeTensor>>): Promise<void> {
-    const known = new Set(this.inputs.map((input) => input.name));
-    for (const name of Object.keys(feeds)) {
-      if (!known.has(name)) throw this.#error(`has no input '${name}'; its inputs are ${list(known)}`);
-    }
-    for (const input of this.inputs) {
-      const { name } = input;
-      if (input.type === undefined) {
-        throw this.#error(
-          `input '${name}' is ${await this.#kindOf(name)}, which onnxruntime-node does not take; only tensors can be fed`,
-        );
-      }
-      const feed = Object.hasOwn(feeds, name) ? feeds[name] : undefined;
-      if (feed === undefined) throw this.#error(`input '${name}' is not fed; it is ${typeText(input)}`);
-      const fits =
-        feed.type === input.type &&
-        feed.shape.length === input.shape.length &&
-        input.shape.every((dim, axis) => typeof dim !== 'number' || dim === feed.shape[axis]);
-      // A shape of rank 0 also stands for one of which nothing is known.
-      if (!fits && !(feed.type === input.type && input.shape.length === 0)) {
-        throw this.#error(
-          `input '${name}' is ${typeText(input)}, but ${feed.type}[${feed.shape.join(', ')}] was fed`,
-        );
-      }
-      const size = feed.shape.reduce((product, dim) => product * dim, 1);
-      const needed =
-        DATA_TYPES[feed.type].bits < 8 && feed.type !== 'string' ? byteLengthOf(feed.type, size) : size;
-      if (feed.data.length !== needed) {
-        throw this.#error(
-          `input '${name}' was fed ${feed.data.length} elements for the shape [${feed.shape.join(', ')}], which has ${needed}`,
-        );
-      }
-    }
-  }
-
-  async #wantedOutputs(names: readonly string[] | undefined): Promise<readonly string[]> {
-    const wanted = names ?? this.outputs.map((output) => output.name);
-    for (const name of wanted) {
-      const output = this.outputs.find((candidate) => candidate.name === name);
-      if (output === undefined) {
-        throw this.#error(
-          `has no output '${name}'; its outputs are ${list(this.outputs.map((value) => value.name))}`,
-        );
-      }
-      if (output.type === undefined) {
-        throw this.#error(
-          `output '${name}' is ${await this.#kindOf(name)}, which onnxruntime-node does not return; only tensors come out`,
-        );
-      }
-    }
-    return wanted;
-  }
-
-  /** What a value that is no tensor is, in words. onnxruntime-node does not say, so the model is asked. */
-  async #kindOf(name: string): Promise<string> {
-    try {
-      const { model } = this.#origin;
-      const { graph } = model instanceof Model ? model : await readModel(model);
-      const value = [...graph.inputs, ...graph.outputs].find((candidate) => candidate.name === name);
-      if (value !== undefined && value.kind !== 'unknown') return `${article(value.kind)} ${value.kind}`;
-    } catch {
-      // The error to report is the one that asked.
-    }
-    return 'a sequence, map or optional value';
-  }
-
-  #error(what: string): ModelError {
-    return new ModelError(what, { file: this.#origin.file });
-  }
-}
-
-function describe(
-  meta: Ort.InferenceSession.ValueMetadata,
-  bridged: ReadonlyMap<string, string>,
-): SessionValue {
-  if (!meta.isTensor) return { name: meta.name, type: undefined, shape: [] };
-  const shape = meta.shape.map((dim) => (dim === '' ? undefined : dim));
-  const original = bridged.get(meta.name);
-  if (original !== undefined) return { name: original, type: 'bfloat16', shape };
-  return { name: meta.name, type: meta.type as DataType, shape };
-}
-
-/** fp16 comes as a Float16Array where JavaScript has one, and as its bits elsewhere; here always as bits. */
-function fromOrt(tensor: Ort.Tensor): RuntimeTensor {
-  const type = tensor.type as DataType;
-  const data = tensor.data as NativeArray | string[];
-  if (type === 'float16' && !(data instanceof Uint16Array) && !Array.isArray(data)) {
-    return { type, shape: tensor.dims, data: new Uint16Array(data.buffer, data.byteOffset, data.length) };
-  }
-  return { type, shape: tensor.dims, data };
-}
-
-function typeText(value: SessionValue): string {
-  return `${value.type}[${value.shape.map((dim) => dim ?? '?').join(', ')}]`;
-}
-
-function article(word: string): string {
-  return /^[aeiou]/.test(word) ? 'an' : 'a';
-}
-
-function list(names: Iterable<string>): string {
-  return [...names].map((name) => `'${name}'`).join(', ') || '(none)';
 }

@@ -82,7 +82,10 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
     [['expand', SHAPES, '-o', 'x', '--depth', '1.5'], '--depth must be a whole number of at least 1'],
     [['expand', SHAPES, '-o', 'x', '--width', '0'], '--width must be a number above 0'],
     [['expand', SHAPES, '-o', 'x', '--seed', '-1'], '--seed must be a whole number of at least 0'],
-    [['expand', SHAPES, '-o', 'x', '--init', 'zero'], '--init must be one of balanced, identity, not "zero"'],
+    [
+      ['expand', SHAPES, '-o', 'x', '--init', 'zero'],
+      '--init must be one of balanced, identity, orthogonal, fresh:kaiming',
+    ],
     [['expand', SHAPES, '-o', 'x', '-o', 'y'], '--output is given more than once'],
     [['rank-report', SHAPES, '--format', 'xml'], '--format must be one of table, json, csv, md, not "xml"'],
     [['rank-report', SHAPES, '--spectra'], '--spectra goes with --format json'],

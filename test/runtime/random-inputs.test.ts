@@ -84,14 +84,11 @@ describe('randomInputs', () => {
     ['Gather', { axis: { int: 0 } }, 40],
     ['Gather', { axis: { int: -1 } }, 3],
     ['GatherElements', { axis: { int: 1 } }, 3],
-  ] as const)(
-    'keeps indices of %s (%o) below %i, through what moves them about',
-    (opType, attributes, bound) => {
-      const ids = values(indexed(opType, attributes), 'ids');
-      expect(Math.max(...ids)).toBe(bound - 1);
-      expect(Math.min(...ids)).toBe(0);
-    },
-  );
+  ] as const)('keeps indices of %s (%o) below %i, through what moves them about', (opType, attributes, bound) => {
+    const ids = values(indexed(opType, attributes), 'ids');
+    expect(Math.max(...ids)).toBe(bound - 1);
+    expect(Math.min(...ids)).toBe(0);
+  });
 
   it('keeps indices of GatherND and OneHot within bounds', () => {
     expect(Math.max(...values(indexed('GatherND', {}, [500, 1]), 'ids'))).toBeLessThan(40);

@@ -1,0 +1,99 @@
+import { createInterface } from 'node:readline/promises';
+import type { Argv } from 'yargs';
+import type { Command } from './command.js';
+import { UsageError } from './errors.js';
+import { print } from './files.js';
+import { type Io, write } from './io.js';
+import { type CommonArguments, commonOptions, once } from './options.js';
+import { ProgressLine } from './progress.js';
+import { type ProviderArguments, providerOptions, providersOf } from './provider-options.js';
+
+interface Arguments extends CommonArguments, ProviderArguments {
+  readonly install: 'cuda' | undefined;
+  readonly yes: boolean | undefined;
+}
+
+export const doctorCommand: Command<Arguments> = {
+  usage: 'doctor',
+  describe: 'which execution providers work here, how fast, and what is missing for the others',
+  builder: (parser) =>
+    commonOptions(
+      providerOptions(
+        parser
+          .option('install', {
+            choices: ['cuda'] as const,
+            requiresArg: true,
+            describe: "download CUDA's provider (some 300 MB)",
+          })
+          .option('yes', { alias: 'y', type: 'boolean', describe: 'without asking' }),
+        'look at this one alone, and exit with 1 where it does not work; may repeat',
+      ),
+    )
+      .example('$0 doctor', 'all of them')
+      .example('$0 doctor --ep cuda', 'for a script: does CUDA work?')
+      .example('$0 doctor --install cuda', 'fetch what npm does not carry') as unknown as Argv<Arguments>,
+  handler: async (args, io) => {
+    const target = once(args.install, '--install');
+    const { list, device } = providersOf(args);
+    if (args.yes && target === undefined) throw new UsageError('--yes goes with --install');
+    if (target !== undefined) return await install(args, io);
+    const { diagnose } = await import('../runtime/doctor.js');
+    const { doctorDocument } = await import('../report/doctor.js');
+    const named = (list ?? []).filter((name) => name !== 'auto');
+    const progress = new ProgressLine(io, args);
+    try {
+      const diagnosis = await diagnose({
+        providers: named.length > 0 ? [...new Set(named)] : undefined,
+        device,
+        onProgress: progress.update,
+      });
+      progress.clear();
+      if (!args.quiet) {
+        await print(
+          doctorDocument(diagnosis, { verbose: args.verbose, isAsked: named.length > 0 }),
+          args,
+          io,
+        );
+      }
+      const asked = named.length > 0 ? diagnosis.providers : diagnosis.providers.slice(0, 1);
+      return asked.every(({ loads }) => loads) ? 0 : 1;
+    } finally {
+      progress.clear();
+    }
+  },
+};
+
+/** Fetches CUDA's provider, once it was said how much that is. */
+async function install(args: Arguments, io: Io): Promise<number> {
+  const { CUDA_DOWNLOAD, CUDA_SOURCE, cudaInstallation, installCuda } = await import('../runtime/install.js');
+  const { directory, isInstalled } = cudaInstallation();
+  const say = async (text: string): Promise<void> => {
+    if (!args.quiet) await write(io.stderr, `${text}\n`);
+  };
+  if (isInstalled && args.yes !== true) {
+    await say(
+      `CUDA's provider is installed already, in ${directory}\nSee onnx-overparam doctor --ep cuda; --yes fetches it again.`,
+    );
+    return 0;
+  }
+  await say(
+    `CUDA's and TensorRT's providers: some ${Math.round(CUDA_DOWNLOAD / 1e6)} MB from ${CUDA_SOURCE}\ninto ${directory}`,
+  );
+  if (args.yes !== true && !(await agrees(io))) {
+    await say('Nothing was downloaded.');
+    return 0;
+  }
+  const installed = await installCuda((line) => void say(line));
+  await say(`Installed in ${installed}\nSee whether it loads: onnx-overparam doctor --ep cuda`);
+  return 0;
+}
+
+async function agrees(io: Io): Promise<boolean> {
+  if (!io.stdin.isTTY) throw new UsageError('to download without a terminal to ask on, pass --yes');
+  const prompt = createInterface({ input: io.stdin, output: io.stderr });
+  try {
+    return /^y(es)?$/i.test((await prompt.question('Download? [y/N] ')).trim());
+  } finally {
+    prompt.close();
+  }
+}

@@ -1,0 +1,307 @@
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { Argv } from 'yargs';
+import type { Command } from './command.js';
+import { UsageError } from './errors.js';
+import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
+import { type Io, write } from './io.js';
+import { type CommonArguments, commonOptions, dimensions, number, once } from './options.js';
+import { ProgressLine } from './progress.js';
+import {
+  onModel,
+  type ProviderArguments,
+  preference,
+  providerOptions,
+  providersOf,
+} from './provider-options.js';
+
+interface Arguments extends CommonArguments, ProviderArguments {
+  readonly model: readonly string[];
+  readonly input: string | readonly string[] | undefined;
+  readonly random: boolean | undefined;
+  readonly seed: number | undefined;
+  readonly dim: string | readonly string[] | undefined;
+  readonly batch: string | readonly string[] | undefined;
+  readonly output: string | undefined;
+  readonly overwrite: boolean;
+  readonly top: number | undefined;
+  readonly labels: string | undefined;
+  readonly strictEp: boolean | undefined;
+  readonly threads: number | undefined;
+  readonly bench: boolean | undefined;
+  readonly runs: number | undefined;
+  readonly warmup: number | undefined;
+}
+
+export const runModelCommand: Command<Arguments> = {
+  usage: 'run <model..>',
+  describe: 'run a model on the CPU or a GPU, or with --bench measure several side by side',
+  builder: (parser) =>
+    commonOptions(
+      providerOptions(
+        parser
+          .positional('model', {
+            type: 'string',
+            demandOption: true,
+            describe: 'ONNX file, - for standard input',
+          })
+          .option('input', {
+            alias: 'i',
+            type: 'string',
+            requiresArg: true,
+            describe: 'inputs: file.npz, file.json, name=file.npy; may repeat',
+          })
+          .option('random', { type: 'boolean', describe: 'random inputs instead' })
+          .option('seed', { type: 'number', requiresArg: true, describe: 'of random inputs (default: 0)' })
+          .option('dim', {
+            type: 'string',
+            requiresArg: true,
+            describe: 'name=size of a symbolic dimension of random inputs (default: 1); may repeat',
+          })
+          .option('batch', {
+            type: 'string',
+            requiresArg: true,
+            describe: 'first dimension of random inputs; several for --bench: 1,8,32',
+          })
+          .option('output', {
+            alias: 'o',
+            type: 'string',
+            requiresArg: true,
+            describe: 'file for the outputs: .npz, .npy or .json, - for JSON on standard output',
+          })
+          .option('overwrite', { type: 'boolean', describe: 'replace the output file if it exists' })
+          .option('top', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'list the largest elements of each row (default with --labels: 5)',
+          })
+          .option('labels', {
+            type: 'string',
+            requiresArg: true,
+            describe: 'file with the names of the classes, one a line or a JSON list',
+          })
+          .option('strict-ep', { type: 'boolean', describe: 'fail if any node falls to the CPU' })
+          .option('threads', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'of the CPU (default: one a core)',
+          })
+          .option('bench', {
+            type: 'boolean',
+            describe: 'measure; of several models, and of each --ep, side by side',
+          })
+          .option('runs', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'timed runs of --bench (default: 30)',
+          })
+          .option('warmup', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'runs before them, after the first (default: 3)',
+          }),
+      ),
+    )
+      .example('$0 run model.onnx --random --ep auto', 'does it run, and on what')
+      .example('$0 run model.onnx -i x.npy -o y.npz --ep cuda', 'inference on the GPU')
+      .example('$0 run model.onnx -i x.npy --labels names.txt', 'the five likeliest classes')
+      .example(
+        '$0 run expanded.onnx collapsed.onnx --bench --batch 1,8',
+        'how much faster is the collapsed one',
+      ) as unknown as Argv<Arguments>,
+  handler: async (args, io) => {
+    const shared = {
+      seed: number(args.seed, '--seed', { min: 0, whole: true }),
+      dims: dimensions(args.dim),
+      batches: batchesOf(args.batch),
+      threads: number(args.threads, '--threads', { min: 1, whole: true }),
+      output: once(args.output, '--output'),
+    };
+    if (args.model.filter((path) => path === '-').length > 1) {
+      throw new UsageError('only one of the models can come from standard input');
+    }
+    return args.bench === true ? await bench(args, shared, io) : await runOnce(args, shared, io);
+  },
+};
+
+interface Shared {
+  readonly seed: number | undefined;
+  readonly dims: Record<string, number>;
+  readonly batches: readonly number[] | undefined;
+  readonly threads: number | undefined;
+  readonly output: string | undefined;
+}
+
+function batchesOf(value: Arguments['batch']): number[] | undefined {
+  if (value === undefined) return undefined;
+  return [value]
+    .flat()
+    .flatMap((text) => text.split(','))
+    .map((text) => {
+      const size = Number(text);
+      if (text.trim() !== '' && Number.isSafeInteger(size) && size >= 1) return size;
+      throw new UsageError(`--batch must be whole numbers of at least 1 (1,8,32), not '${text}'`);
+    });
+}
+
+/** What only one of the two ways to run takes. */
+function refuse(args: Arguments, names: readonly (keyof Arguments & string)[], why: string): void {
+  for (const name of names) {
+    const value = args[name];
+    if (value === undefined || value === false) continue;
+    throw new UsageError(`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} ${why}`);
+  }
+}
+
+async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number> {
+  refuse(args, ['runs', 'warmup'], 'goes with --bench');
+  const { seed, dims, batches, threads, output } = shared;
+  const [path = '', ...others] = args.model;
+  if (others.length > 0) throw new UsageError('several models go with --bench; run takes one');
+  if (batches !== undefined && batches.length > 1)
+    throw new UsageError('several --batch sizes go with --bench');
+  const { list, device } = providersOf(args);
+  const providers = preference(list);
+  const strict = args.strictEp === true;
+  if (strict && (providers === 'cpu' || list?.includes('cpu'))) {
+    throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
+  }
+  const inputs = [args.input ?? []].flat();
+  if (args.random && inputs.length > 0) throw new UsageError('--input or --random, not both');
+  if (!args.random && inputs.length > 0) refuse(args, ['seed', 'dim', 'batch'], 'goes with --random');
+  const labelFile = once(args.labels, '--labels');
+  const top = number(args.top, '--top', { min: 1, whole: true }) ?? (labelFile === undefined ? undefined : 5);
+  const { assertWritable, ModelError } = await import('../graph/index.js');
+  const files = await import('../runtime/io/files.js');
+  if (output !== undefined && output !== '-') {
+    if (files.tensorFormatOf(output) === undefined) {
+      throw new UsageError(`--output must end in .npz, .npy or .json, not '${output}'`);
+    }
+    await assertWritable(output, { overwrite: args.overwrite });
+  }
+  const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
+  const { fedInputs, randomInputs } = await import('../runtime/random-inputs.js');
+  const { runModel } = await import('../runtime/run-model.js');
+  const { ranksClasses, runDocument } = await import('../report/inference.js');
+  const model = await loadModel(path, io, args);
+  if (!args.random && inputs.length === 0 && fedInputs(model.graph).length > 0) {
+    const wanted = fedInputs(model.graph).map((input) => `${input.name}: ${input.toString()}`);
+    throw new UsageError(`no inputs: pass --input or --random; the model takes ${wanted.join('; ')}`);
+  }
+  const given = await Promise.all(inputs.map(readInput));
+  const notes: string[] = [];
+  const run = await onModel(nameOf(path), () =>
+    runModel(
+      model,
+      (session) => {
+        if (inputs.length === 0) return randomInputs(model, { seed, dims, batch: batches?.[0] });
+        const fitted = files.fitFeeds(given, session.inputs);
+        notes.push(...fitted.notes);
+        return fitted.feeds;
+      },
+      { providers, device, threads, strict },
+    ),
+  );
+  if (labels !== undefined && !Object.values(run.outputs).some((tensor) => ranksClasses(tensor, labels))) {
+    const shapes = Object.entries(run.outputs).map(([name, { shape }]) => `${name} [${shape.join(', ')}]`);
+    throw new ModelError(
+      `has ${labels.length} labels, but no output has as many along its last axis: ${shapes.join(', ')}`,
+      { file: labelFile },
+    );
+  }
+  if (output === '-') await write(io.stdout, files.tensorBytes(run.outputs, 'json'));
+  else if (output !== undefined)
+    await files.writeTensorFile(output, run.outputs, { overwrite: args.overwrite });
+  if (!args.quiet) {
+    const document = runDocument(run, {
+      model: nameOf(path),
+      top,
+      labels,
+      output,
+      notes,
+      verbose: args.verbose,
+    });
+    await print(document, { ...args, output }, io);
+  }
+  return 0;
+}
+
+async function readInput(text: string) {
+  const { readTensorFile } = await import('../runtime/io/files.js');
+  const { stat } = await import('node:fs/promises');
+  // A file may have '=' in its name, an input too.
+  for (let at = text.indexOf('='); at > 0; at = text.indexOf('=', at + 1)) {
+    const file = text.slice(at + 1);
+    if (await stat(file).catch(() => undefined)) {
+      return { name: text.slice(0, at), file, content: await readTensorFile(file) };
+    }
+  }
+  const isPair = text.includes('=') && !(await stat(text).catch(() => undefined));
+  const file = isPair ? text.slice(text.indexOf('=') + 1) : text;
+  return { file, content: await readTensorFile(file) };
+}
+
+async function readLabels(file: string): Promise<string[]> {
+  const { ModelError } = await import('../graph/index.js');
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new ModelError(isMissing ? 'no such file' : 'can not be read', { file }, { cause: error });
+  }
+  if (!text.trimStart().startsWith('[')) return text.replace(/\r?\n$/, '').split(/\r?\n/);
+  try {
+    return (JSON.parse(text) as unknown[]).map(String);
+  } catch (error) {
+    throw new ModelError('begins as a JSON list, but is none', { file }, { cause: error });
+  }
+}
+
+async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
+  refuse(args, ['input', 'top', 'labels'], 'does not go with --bench, which makes its own inputs');
+  const { seed, dims, batches, threads, output } = shared;
+  const runs = number(args.runs, '--runs', { min: 1, whole: true });
+  const warmup = number(args.warmup, '--warmup', { min: 0, whole: true });
+  const { list = ['cpu'], device } = providersOf(args);
+  const strict = args.strictEp === true;
+  if (strict && list.includes('cpu')) {
+    throw new UsageError('--strict-ep goes with providers other than the CPU: --ep cuda, say');
+  }
+  const path = output === '-' ? undefined : output;
+  if (path !== undefined) {
+    const { assertWritable } = await import('../graph/index.js');
+    await assertWritable(path, { overwrite: args.overwrite });
+  }
+  const { benchModels } = await import('../runtime/bench.js');
+  const { benchDocument } = await import('../report/inference.js');
+  const models = [];
+  const short = args.model.map((file) => basename(nameOf(file)));
+  const names = new Set(short).size === short.length ? short : args.model.map(nameOf);
+  for (const [index, file] of args.model.entries()) {
+    models.push({ name: names[index] ?? file, model: await loadModel(file, io, args) });
+  }
+  const progress = new ProgressLine(io, args);
+  try {
+    const report = await benchModels(models, {
+      providers: [...new Set(list)],
+      device,
+      strict,
+      threads,
+      batches,
+      runs,
+      warmup,
+      seed,
+      dims,
+      onProgress: progress.update,
+    });
+    progress.clear();
+    const document = benchDocument(report);
+    const format = formatOf(args.format, path);
+    if (path === undefined) await print(document, { ...args, format }, io);
+    else await writeDocument(document, path, { ...args, format });
+  } finally {
+    progress.clear();
+  }
+  return 0;
+}

@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const MAIN = resolve('dist/cli/main.js');
+const SHAPES = resolve('fixtures/shapes.onnx');
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'onnx-overparam-expand-'));
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+function cli(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [MAIN, ...args], { cwd: directory });
+    const [out, err]: [Buffer[], Buffer[]] = [[], []];
+    child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+    child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+    child.on('close', (code) => {
+      done({ code, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() });
+    });
+    child.stdin.end();
+  });
+}
+
+const path = (name: string): string => join(directory, name);
+
+describe('wrong options: exit 2 and what to do', () => {
+  test.each([
+    [['--op', 'relu'], "--op must be some of gemm,matmul,conv,convtranspose, not 'relu'"],
+    [['--only', ''], "--only needs a pattern of names, such as 'layer1.*'"],
+    [['--min-size', '1.5'], '--min-size must be a whole number of at least 0'],
+    [['--gain', '2'], 'gain goes with a fresh init, and no site has one'],
+    [['--init', 'fresh:kaiming', '--gain', '0'], '--gain must be a number above 0'],
+    [['--noise', '-1'], '--noise must be a number of at least 0'],
+    [['--noise', '0.1', '--init', 'fresh:normal'], 'noise goes with an init that is not fresh'],
+    [['--kernel-sizes', '3;3'], "--kernel-sizes must be kernels such as 3,3 or 5=3,3, not '3;3'"],
+    [['--kernel-sizes', '5=3,3,3'], '--kernel-sizes 5=3,3,3: these compose to a kernel of 7'],
+    [['--kernel-sizes', '3,3', '5=5,1'], '--kernel-sizes has two lists for kernels of 5'],
+    [['--recipe', 'a.json', '--recipe', 'b.json'], '--recipe is given more than once'],
+  ])('%j', async (args, message) => {
+    const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', ...args);
+    expect(stderr).toContain(`error: ${message}`);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+});
+
+test('a recipe that is none: exit 1, the file and the place in it', async () => {
+  writeFileSync(path('text.json'), 'depth: 3');
+  writeFileSync(path('wrong.json'), '[{ "match": "conv*" }, { "match": "fc", "depth": "3" }]');
+  for (const [file, message] of [
+    ['nosuch.json', 'nosuch.json: no such file'],
+    ['text.json', 'text.json: is not JSON'],
+    ['wrong.json', 'wrong.json: [1].depth must be a whole number of at least 1, not "3"'],
+  ] as const) {
+    const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', '--recipe', file);
+    expect(stderr).toContain(`error: ${message}`);
+    expect([code, stdout]).toEqual([1, '']);
+  }
+});
+
+test('what a dry run prints as JSON is a recipe that does the same', async () => {
+  const options = ['--only', 'conv.*', '--only', 'hidden*', '--depth', '3', '--init', 'orthogonal'];
+  const dry = await cli('expand', SHAPES, '--dry-run', '--format', 'json', ...options);
+  expect([dry.code, dry.stderr]).toEqual([0, '']);
+  writeFileSync(path('recipe.json'), dry.stdout);
+  const direct = await cli('expand', SHAPES, '-o', 'direct.onnx', ...options);
+  const given = await cli('expand', SHAPES, '-o', 'given.onnx', '--recipe', 'recipe.json');
+  expect([direct.code, given.code]).toEqual([0, 0]);
+  expect(direct.stdout).toContain('2 layers became 6');
+  expect(direct.stdout).toContain('not selected');
+  expect(Buffer.compare(readFileSync(path('direct.onnx')), readFileSync(path('given.onnx')))).toBe(0);
+  expect((await cli('verify', SHAPES, 'given.onnx')).code).toBe(0);
+});
+
+test('what changes the function says so, and by how much', async () => {
+  const lossy = await cli('expand', SHAPES, '--dry-run', '--width', '0.5', '--allow-lossy');
+  expect(lossy.stdout).toMatch(/classify\.Gemm .* 43\.9%/);
+  expect(lossy.stdout).toContain('Not the same function: 7 layers of less than its rank');
+  const fresh = await cli('expand', SHAPES, '--dry-run', '--init', 'fresh:kaiming', '--op', 'gemm,MatMul');
+  expect(fresh.stdout).toContain('Not the same function: 4 layers from random weights');
+  const misspelt = await cli('expand', SHAPES, '--dry-run', '--exclude', 'cnov*');
+  expect(misspelt.stdout).toContain("No node matches 'cnov*'.");
+});
+
+test('a kernel as two, where the width is enough for it', async () => {
+  const narrow = await cli('expand', SHAPES, '--dry-run', '--kernel-sizes', '3=2,2', '--verbose');
+  expect(narrow.stdout).toMatch(
+    /Conv strided\.Conv: a kernel of 3x3 as 2x2, 2x2 needs \d+ hidden units, .*use --width/,
+  );
+  const wide = await cli('expand', SHAPES, '-o', 'wide.onnx', '--kernel-sizes', '3=2,2', '--width', '4');
+  expect([wide.code, wide.stderr]).toEqual([0, '']);
+  expect((await cli('verify', SHAPES, 'wide.onnx')).code).toBe(0);
+});

@@ -1,0 +1,225 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { describe, expect, test } from 'vitest';
+import { ALL_METRICS } from '../../src/analysis/figures.js';
+import { run } from '../../src/cli/run.js';
+import { readModel, saveModel } from '../../src/graph/index.js';
+import { expand } from '../../src/passes/expand.js';
+import { widthOf } from '../../src/report/text.js';
+
+const SHAPES = 'fixtures/shapes.onnx';
+
+interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function cli(args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
+  const text = { stdout: '', stderr: '' };
+  const sink = (name: 'stdout' | 'stderr'): Writable =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        text[name] += String(chunk);
+        done();
+      },
+    });
+  const io = { stdin: Readable.from([]), stdout: sink('stdout'), stderr: sink('stderr'), env };
+  const code = await run(['rank-report', ...args], io);
+  return { code, ...text };
+}
+
+interface Json {
+  readonly metrics: readonly { readonly key: string }[];
+  readonly weights: readonly {
+    readonly weight: string;
+    readonly metrics: Readonly<Record<string, number | null>>;
+    readonly reasons?: Readonly<Record<string, string>>;
+  }[];
+  readonly total: { readonly weights: number };
+}
+
+async function json(...args: string[]): Promise<Json> {
+  const { stdout } = await cli([...args, '--format', 'json']);
+  return JSON.parse(stdout) as Json;
+}
+
+describe('metrics', () => {
+  test('the columns that are named, and no others', async () => {
+    const { stdout } = await cli([SHAPES, '--metrics', 'alpha,MPSPIKES,eff.rank', '--format', 'csv']);
+    expect(stdout.split('\r\n')[0]).toBe(
+      'weight,nodes,op,shape,rows,columns,dataType,parameters,alpha,mpSpikes,effectiveRank,problem',
+    );
+  });
+
+  test('JSON has all, null where there is none, and reasons on demand', async () => {
+    const report = await json(SHAPES);
+    expect(report.metrics.map(({ key }) => key)).toEqual(ALL_METRICS.map(({ key }) => key));
+    for (const { metrics } of report.weights) {
+      for (const { key } of ALL_METRICS) expect(metrics).toHaveProperty(key);
+      expect(metrics.randDistance).toBeNull();
+    }
+    expect(report.weights[0]!.reasons).toBeUndefined();
+    const verbose = await json(SHAPES, '--verbose', '--only', 'conv.weight');
+    expect(verbose.weights[0]!.reasons).toMatchObject({ randDistance: 'asked for by --randomized' });
+  });
+
+  test('--rank and --randomized add their columns', async () => {
+    const { stdout } = await cli([SHAPES, '--rank', '3', '--randomized', '--only', 'mix*']);
+    expect(stdout).toMatch(/cond\..*rand\.dist\..*rank dist\./);
+    const report = await json(SHAPES, '--rank', '9', '--only', 'mix*');
+    expect(report.weights[0]!.metrics.rankDistance).toBe(0);
+  });
+
+  test('why a figure is missing: with --verbose', async () => {
+    const args = [SHAPES, '--only', 'mix*', '--metrics', 'all', '--randomized', '--metrics', 'alpha'];
+    expect((await cli(args)).stdout).not.toContain('–');
+  });
+});
+
+describe('which rows', () => {
+  const weights = (report: Json) => report.weights.map(({ weight }) => weight);
+
+  test('--sort and --top; the total stays that of all', async () => {
+    const all = await json(SHAPES);
+    const sorted = await json(SHAPES, '--sort', 'alpha');
+    const alphas = sorted.weights.map(({ metrics }) => metrics.alpha!);
+    expect(alphas).toEqual([...alphas].sort((a, b) => b - a));
+    expect(weights(sorted).sort()).toEqual(weights(all).sort());
+    const least = await json(SHAPES, '--sort', 'parameters:asc', '--top', '2');
+    expect(weights(least)).toEqual(['mix.weight', 'conv.weight']);
+    expect(least.total).toEqual(all.total);
+    const { stdout } = await cli([SHAPES, '--sort', 'cond.', '--top', '3']);
+    expect(stdout).toContain('3 of 9 weights by cond., most first; the total is of all.');
+  });
+
+  test('a metric to sort by has its column', async () => {
+    expect((await cli([SHAPES, '--sort', 'mpSpikes'])).stdout).toContain('spikes');
+  });
+
+  test('--only: globs of weights and nodes', async () => {
+    expect(weights(await json(SHAPES, '--only', '*wise.*', '--only', 'm?x.weight'))).toEqual([
+      'depthwise.weight',
+      'pointwise.weight',
+      'mix.weight',
+    ]);
+  });
+
+  test('a comparison is sorted by the change', async () => {
+    const { code, stdout } = await cli([SHAPES, SHAPES, '--sort', 'stableRank', '--top', '2']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('2 of 9 weights by stable rank');
+  });
+});
+
+describe('--assert', () => {
+  test('exit 0 where it holds, 1 where not, with the weights that fail', async () => {
+    const good = await cli([SHAPES, '--assert', 'effectiveRank(*) <= min and alpha(hidden.*) > 1']);
+    expect(good.stdout).toContain('Holds: effectiveRank(*) <= min and alpha(hidden.*) > 1 (10 weights)');
+    expect([good.code, good.stderr]).toEqual([0, '']);
+    const bad = await cli([
+      SHAPES,
+      '--assert',
+      'effectiveRank(*) > 5',
+      '--assert',
+      'rows == numericalRank(hidden.*)',
+    ]);
+    expect(bad.stdout).toContain('Does not hold: effectiveRank(*) > 5 (1 of 9)');
+    expect(bad.stdout).toContain('  conv.weight: 3.6203 > 5 is false');
+    expect(bad.stdout).toContain('Holds: rows == numericalRank(hidden.*)');
+    expect(bad.code).toBe(1);
+  });
+
+  test('in JSON, and on stderr where the format has no notes', async () => {
+    const args = [SHAPES, '--assert', 'stableRank(conv.weight) > 3'];
+    const csv = await cli([...args, '--format', 'csv']);
+    expect([csv.code, csv.stdout.startsWith('weight,')]).toEqual([1, true]);
+    expect(csv.stderr).toContain('Does not hold: stableRank(conv.weight) > 3');
+    const report = JSON.parse((await cli([...args, '--format', 'json'])).stdout) as { assertions: unknown };
+    expect(report.assertions).toMatchObject([
+      { passed: false, checked: 1, failures: [{ weights: ['conv.weight'] }] },
+    ]);
+  });
+
+  test('of two models, the second', async () => {
+    expect((await cli([SHAPES, SHAPES, '--assert', 'alpha(mix.weight) > 1'])).code).toBe(0);
+  });
+});
+
+describe('the table', () => {
+  test.each([60, 80, 140])('fits %i columns, with a glyph a row', async (width) => {
+    const { stdout } = await cli([SHAPES, '--metrics', 'all'], { COLUMNS: String(width) });
+    for (const line of stdout.split('\n')) expect(widthOf(line)).toBeLessThanOrEqual(width);
+    expect(stdout).toContain('█▇▆▄▂▁▁▁');
+  });
+
+  test('ASCII where the locale is not UTF-8', async () => {
+    expect((await cli([SHAPES], { LANG: 'en_US.ISO-8859-1' })).stdout).toContain('@#*=:...');
+    expect((await cli([SHAPES], { LC_ALL: 'C', LANG: 'de_DE.UTF-8' })).stdout).toContain('@#*=:...');
+    expect((await cli([SHAPES], { LANG: 'de_DE.utf8' })).stdout).toContain('█▇▆▄▂▁▁▁');
+  });
+});
+
+test('an expanded model, held against the original: the products pair, and nothing changed', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'onnx-overparam-rank-'));
+  try {
+    const model = await readModel(SHAPES);
+    await model.apply(expand({ depth: 2 }));
+    const path = join(directory, 'expanded.onnx');
+    await saveModel(model, path);
+    const { code, stdout } = await cli([SHAPES, path, '--format', 'md']);
+    expect(code).toBe(0);
+    expect(stdout).not.toMatch(/[+-]\d+\.?\d*e-|Only in/);
+    const single = await cli([path, '--only', 'hidden*', '--format', 'csv']);
+    expect(single.stdout.split('\r\n').map((line) => line.split(',')[2])).toEqual([
+      'chain',
+      'product',
+      'factor',
+      'factor',
+      undefined,
+    ]);
+    expect(
+      (await cli([path, '--chains', 'product', '--assert', 'effectiveRank(hidden.weight) < min'])).code,
+    ).toBe(0);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('slices and operators of convolutions', async () => {
+  const slices = await cli([SHAPES, '--conv-view', 'slices', '--only', 'strided*']);
+  expect(slices.stdout).toContain('9 of 32 × 16');
+  const operator = await cli([SHAPES, '--conv-view', 'operator', '--input-size', '4', '--only', 'strided*']);
+  expect(operator.stdout).toContain('128 × 256');
+});
+
+describe('wrong command lines', () => {
+  test.each([
+    [['--metrics', 'alhpa'], "--metrics: no metric 'alhpa'; did you mean alpha?"],
+    [['--metrics', 'rankDistance'], 'pass --rank <r> with it'],
+    [['--sort', 'effectiverank:up'], '--sort is a metric'],
+    [['--sort', 'stablrank'], "no metric 'stablrank'; did you mean stableRank?"],
+    [
+      ['--assert', 'alhpa(x) > 1'],
+      "no metric 'alhpa'; did you mean alpha? (at character 1 of 'alhpa(x) > 1')",
+    ],
+    [['--assert', 'alpha(conv.wieght) > 1'], "no weight matches 'conv.wieght'; did you mean 'conv.weight'?"],
+    [['--assert', 'alpha(x) = 1'], 'expected a comparison'],
+    [['--conv-view', 'operator'], '--conv-view operator needs the size of its inputs'],
+    [['--input-size', '8'], '--input-size goes with --conv-view operator'],
+    [['--conv-view', 'slice'], '--conv-view must be one of matricized, slices, operator'],
+    [['--chains', 'all'], '--chains must be one of product, factors, both'],
+    [['--top', '0'], '--top must be a whole number of at least 1'],
+    [['--rank', '-1'], '--rank must be a whole number of at least 0'],
+    [
+      ['--only', 'conv.wieght'],
+      "--only: no weight or node matches 'conv.wieght'; did you mean 'conv.weight'?",
+    ],
+  ])('%j', async (args, message) => {
+    const { code, stdout, stderr } = await cli([SHAPES, ...args]);
+    expect(stderr).toContain(message);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+});

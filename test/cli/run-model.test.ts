@@ -1,0 +1,186 @@
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { saveModel, Tensor } from '../../src/graph/index.js';
+import { readTensorFile } from '../../src/runtime/io/files.js';
+import { writeNpy } from '../../src/runtime/io/npy.js';
+import { writeNpz } from '../../src/runtime/io/npz.js';
+import { fromValues } from '../../src/runtime/io/values.js';
+import { modelOf } from '../runtime/helpers.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
+
+const MAIN = resolve('dist/cli/main.js');
+const SHAPES = resolve('fixtures/shapes.onnx');
+const directory = scratchDirectory('cli-run');
+const path = (name: string): string => join(directory, name);
+
+interface Result {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function cli(args: readonly string[], env: Record<string, string> = {}, input?: Uint8Array): Promise<Result> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      cwd: directory,
+      env: { ...process.env, COLUMNS: '80', ...env },
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.on('close', (code) => done({ code, stdout, stderr }));
+    child.stdin.on('error', () => undefined).end(input);
+  });
+}
+
+beforeAll(async () => {
+  // y = x w, of which each column of w picks one element of x.
+  const model = modelOf(
+    [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'], name: 'pick' }],
+    [['x', 'float32', ['n', 3]]],
+    [['y', 'float32', ['n', 2]]],
+    [Tensor.of('w', 'float32', [3, 2], Float32Array.of(1, 0, 0, 0, 0, 1))],
+  );
+  await saveModel(model, path('pick.onnx'));
+  writeFileSync(path('x.npy'), writeNpy(fromValues('float64', [1, 3], [1, 2, 3])));
+  writeFileSync(path('x.npz'), writeNpz({ x: fromValues('float32', [2, 3], [1, 2, 3, 4, 5, 6]) }));
+  writeFileSync(path('x.json'), '{"x": [[7, 8, 9]]}');
+  writeFileSync(path('names.txt'), 'left\nright\n');
+});
+
+describe('run', () => {
+  test('takes NumPy files and JSON, and writes what it computed', async () => {
+    for (const [input, expected, output] of [
+      ['x.npy', fromValues('float32', [1, 2], [1, 3]), 'y.npy'],
+      ['x=x.npy', fromValues('float32', [1, 2], [1, 3]), 'y1.npz'],
+      ['x.npz', fromValues('float32', [2, 2], [1, 3, 4, 6]), 'y2.npz'],
+      ['x.json', fromValues('float32', [1, 2], [7, 9]), 'y3.json'],
+    ] as const) {
+      const { code, stdout, stderr } = await cli(['run', 'pick.onnx', '-i', input, '-o', output]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toContain(`Written to ${output}.`);
+      expect(stdout).toContain('cpu ran the only node.');
+      expect(stdout.includes('float64 in x.npy, converted to float32')).toBe(input.includes('npy'));
+      const written = await readTensorFile(path(output));
+      expect('single' in written ? written.single : written.named.y).toEqual(expected);
+    }
+    const again = await cli(['run', 'pick.onnx', '-i', 'y3.json', '-o', 'y3.json']);
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('exists already')]);
+  });
+
+  test('labels: the likeliest first, from a model on standard input; JSON', async () => {
+    const args = ['run', '-', '-i', 'x.npz', '--labels', 'names.txt', '--top', '1', '--format', 'json'];
+    const { code, stdout } = await cli(args, {}, readFileSync(path('pick.onnx')));
+    const report = JSON.parse(stdout) as { top: { label: string; row: number; value: number }[] };
+    expect(code).toBe(0);
+    expect(report).toMatchObject({ kind: 'run', providers: ['cpu'], nodes: 1, fallen: [], output: null });
+    expect(report.top.map(({ row, label, value }) => [row, label, value])).toEqual([
+      [0, 'right', 3],
+      [1, 'right', 6],
+    ]);
+    writeFileSync(path('three.json'), '["a", "b", "c"]');
+    const other = await cli(['run', 'pick.onnx', '-i', 'x.npz', '--labels', 'three.json']);
+    expect([other.code, other.stderr]).toEqual([1, expect.stringContaining('has 3 labels, but no output')]);
+  });
+
+  test('outputs to standard output, the account to stderr', async () => {
+    const { code, stdout, stderr } = await cli(['run', 'pick.onnx', '-i', 'x.json', '-o', '-']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ y: { type: 'float32', shape: [1, 2], data: [7, 9] } });
+    expect(stderr).toContain('Written to standard output.');
+  });
+
+  test('random inputs are seeded; the table fits the terminal', async () => {
+    const run = (...more: string[]) => cli(['run', SHAPES, '--random', '--format', 'json', ...more]);
+    const outputs = async (result: Promise<Result>): Promise<unknown> =>
+      (JSON.parse((await result).stdout) as { outputs: unknown }).outputs;
+    const first = await outputs(run());
+    expect(await outputs(run('--seed', '0'))).toEqual(first);
+    expect(await outputs(run('--seed', '1'))).not.toEqual(first);
+    expect(await outputs(run('--batch', '3'))).toMatchObject([{ name: 'logits', shape: [3, 10] }]);
+    const { stdout } = await cli(['run', SHAPES, '--random', '--top', '2']);
+    for (const line of stdout.split('\n')) expect([...line].length).toBeLessThanOrEqual(80);
+  });
+
+  test.each([
+    [['run'], 'a model file is missing'],
+    [['run', SHAPES], 'no inputs: pass --input or --random; the model takes image: float32'],
+    [['run', SHAPES, SHAPES, '--random'], 'several models go with --bench'],
+    [['run', SHAPES, '--random', '--ep', 'gpu'], '--ep must be one of auto, cpu, cuda'],
+    [['run', SHAPES, '--random', '--ep', 'auto', '--ep', 'cpu'], '--ep auto stands alone'],
+    [['run', SHAPES, '--random', '--ep', 'cpu', '--ep', 'cuda'], '--ep cpu comes last'],
+    [['run', SHAPES, '--random', '--strict-ep'], '--strict-ep goes with a provider other than the CPU'],
+    [['run', SHAPES, '--random', '-i', 'x.npy'], '--input or --random, not both'],
+    [['run', SHAPES, '-i', 'x.npy', '--seed', '1'], '--seed goes with --random'],
+    [['run', SHAPES, '--random', '-o', 'y.txt'], '--output must end in .npz, .npy or .json'],
+    [['run', SHAPES, '--random', '--batch', '1,2'], 'several --batch sizes go with --bench'],
+    [['run', SHAPES, '--random', '--batch', 'all'], '--batch must be whole numbers'],
+    [['run', SHAPES, '--random', '--runs', '3'], '--runs goes with --bench'],
+    [['run', SHAPES, '--bench', '-i', 'x.npy'], '--input does not go with --bench'],
+    [['run', SHAPES, '--bench', '--strict-ep'], '--strict-ep goes with providers other than the CPU'],
+    [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be a whole number of at least 1'],
+    [['verify', SHAPES, SHAPES, '--strict-ep'], '--strict-ep goes with a provider other than the CPU'],
+  ])('a wrong command line: %j', async (args, message) => {
+    const { code, stdout, stderr } = await cli(args);
+    expect(stderr).toContain(`error: ${message}`);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(2);
+    expect([code, stdout]).toEqual([2, '']);
+  });
+
+  test.each([
+    [['run', 'pick.onnx', '-i', 'none.npy'], 'none.npy: no such file'],
+    [['run', 'pick.onnx', '-i', 'z=x.npy'], "x.npy: the model has no input 'z'; it has 'x'"],
+    [
+      ['run', SHAPES, '-i', 'image=x.npy'],
+      "input 'image' is float32[batch, 1, 28, 28], but float32[1, 3] was fed",
+    ],
+    [['run', 'pick.onnx', '-i', 'names.txt'], 'names.txt: this is no JSON'],
+    [['run', SHAPES, '--random', '--labels', 'none.txt'], 'none.txt: no such file'],
+    [['run', 'pick.onnx', '--random', '--dim', 'k=2'], "no input has a symbolic dimension 'k'"],
+    [['run', 'pick.onnx', '--random', '--ep', 'directml', '--device', '0'], 'DirectML does not load'],
+  ])('a failure: %j', async (args, message) => {
+    const { code, stdout, stderr } = await cli(args);
+    expect(stderr).toContain(message);
+    expect(stderr.trimEnd().split('\n').length).toBeLessThanOrEqual(2);
+    expect([code, stdout]).toEqual([1, '']);
+  });
+});
+
+describe('run --bench', () => {
+  test('two models side by side, as a table and as JSON in a file', async () => {
+    const args = ['run', SHAPES, 'pick.onnx', '--bench', '--batch', '1,2', '--runs', '2', '--warmup', '0'];
+    const table = await cli(args);
+    expect({ code: table.code, stderr: table.stderr }).toEqual({ code: 0, stderr: '' });
+    for (const line of table.stdout.split('\n')) expect([...line].length).toBeLessThanOrEqual(80);
+    for (const text of ['shapes.onnx', 'pick.onnx', 'p50 ms', 'ratio', 'taking turns'])
+      expect(table.stdout).toContain(text);
+    expect((await cli([...args, '-o', 'bench.json'])).code).toBe(0);
+    const report = JSON.parse(readFileSync(path('bench.json'), 'utf8')) as { rows: object[] };
+    expect(report).toMatchObject({ kind: 'bench', runs: 2, warmup: 0 });
+    expect(report.rows).toHaveLength(4);
+  });
+});
+
+describe('verify --ep', () => {
+  test('says who ran what', async () => {
+    const { code, stdout } = await cli([
+      'verify',
+      'pick.onnx',
+      'pick.onnx',
+      '--ep',
+      'cpu',
+      '--format',
+      'json',
+    ]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      passed: true,
+      placements: { a: { uses: [{ provider: 'cpu', nodes: 1 }] } },
+    });
+    const foreign = process.platform === 'win32' ? 'coreml' : 'directml';
+    const none = await cli(['verify', 'pick.onnx', 'pick.onnx', '--ep', foreign]);
+    expect([none.code, none.stderr]).toEqual([1, expect.stringMatching(/^error: \w+ ?\w* does not load: /)]);
+  });
+});

@@ -1,0 +1,110 @@
+import { describe, expect, test } from 'vitest';
+import { verifyModels } from '../../src/analysis/verify.js';
+import { readModel, Tensor } from '../../src/graph/index.js';
+import { expand } from '../../src/passes/expand.js';
+import { benchModels } from '../../src/runtime/bench.js';
+import { diagnose } from '../../src/runtime/doctor.js';
+import { randomInputs } from '../../src/runtime/random-inputs.js';
+import { runModel } from '../../src/runtime/run-model.js';
+import { openSession } from '../../src/runtime/session.js';
+import { findWebGpu } from '../support/webgpu.js';
+import { modelOf, numbers } from './helpers.js';
+
+const hasWebGpu = await findWebGpu();
+
+/** y = relu(x w), and where it is not zero: for which WebGPU has no kernel. */
+const falling = () =>
+  modelOf(
+    [
+      { opType: 'MatMul', inputs: ['x', 'w'], outputs: ['h'], name: 'product' },
+      { opType: 'Relu', inputs: ['h'], outputs: ['y'], name: 'relu' },
+      { opType: 'NonZero', inputs: ['y'], outputs: ['where'], name: 'where' },
+    ],
+    [['x', 'float32', ['n', 8]]],
+    [
+      ['y', 'float32', ['n', 4]],
+      ['where', 'int64', [2, 'k']],
+    ],
+    [Tensor.of('w', 'float32', [8, 4], numbers(32))],
+  );
+
+const perceptron = () =>
+  modelOf(
+    [
+      { opType: 'Gemm', inputs: ['x', 'w', 'b'], outputs: ['h'], name: 'hidden' },
+      { opType: 'Relu', inputs: ['h'], outputs: ['r'], name: 'relu' },
+      { opType: 'MatMul', inputs: ['r', 'v'], outputs: ['y'], name: 'last' },
+    ],
+    [['x', 'float32', ['n', 8]]],
+    [['y', 'float32', ['n', 4]]],
+    [
+      Tensor.of('w', 'float32', [8, 16], numbers(128)),
+      Tensor.of('b', 'float32', [16], numbers(16, 2)),
+      Tensor.of('v', 'float32', [16, 4], numbers(64, 3)),
+    ],
+  );
+
+describe.runIf(hasWebGpu)('WebGPU', () => {
+  test('runs a model as the CPU does, every node of it, strictly', async () => {
+    const model = await readModel('fixtures/shapes.onnx');
+    const feeds = randomInputs(model, { batch: 2 });
+    const cpu = await runModel(model, feeds);
+    const gpu = await runModel(model, feeds, { providers: 'webgpu', strict: true });
+    expect(gpu.placement.uses.map(({ provider }) => provider)).toEqual(['webgpu']);
+    expect(gpu.fallen).toEqual([]);
+    const [a, b] = [cpu.outputs.logits!.data, gpu.outputs.logits!.data] as [Float32Array, Float32Array];
+    const scale = a.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    for (const [index, value] of a.entries()) expect(Math.abs(b[index]! - value)).toBeLessThan(1e-4 * scale);
+  });
+
+  test('what it has no kernel for falls to the CPU and is named; strictly it is refused', async () => {
+    const feeds = randomInputs(falling(), { batch: 3 });
+    const run = await runModel(falling(), feeds, { providers: 'webgpu' });
+    expect(run.fallen.map(({ op }) => op)).toEqual(['NonZero']);
+    expect(Object.fromEntries(run.placement.uses.map(({ provider, nodes }) => [provider, nodes]))).toEqual({
+      webgpu: 2,
+      cpu: 1,
+    });
+    await expect(runModel(falling(), feeds, { providers: 'webgpu', strict: true })).rejects.toThrow(
+      '1 of 3 nodes fall to the CPU, for webgpu has no kernel for them: 1 NonZero',
+    );
+    await expect(openSession(falling(), { providers: 'webgpu', strict: true })).rejects.toThrow('CPU');
+    // Asked for by name, the CPU does what it is asked.
+    expect((await runModel(falling(), feeds, { providers: ['webgpu', 'cpu'] })).fallen).toEqual([]);
+  });
+
+  test('verify: the expanded model on WebGPU against the original on the CPU', async () => {
+    const original = perceptron();
+    const expanded = perceptron();
+    await expanded.apply(expand({ depth: 2 }));
+    const options = { samples: 1, providers: 'webgpu', referenceProviders: 'cpu' } as const;
+    const { passed, placements } = await verifyModels(original, expanded, options);
+    expect(passed).toBe(true);
+    expect(placements?.a.uses.map(({ provider }) => provider)).toEqual(['cpu']);
+    expect(placements?.b.uses.map(({ provider }) => provider)).toEqual(['webgpu']);
+    const strict = { samples: 1, providers: 'webgpu', strict: true } as const;
+    await expect(verifyModels(falling(), falling(), strict)).rejects.toThrow('fall to the CPU');
+  });
+
+  test('bench: beside the CPU', async () => {
+    const models = [{ name: 'falling', model: falling() }];
+    const { rows } = await benchModels(models, {
+      providers: ['cpu', 'webgpu'],
+      runs: 2,
+      warmup: 0,
+      batches: [1, 3],
+    });
+    expect(rows.map(({ provider, batch, fallen }) => [provider, batch, fallen])).toEqual([
+      ['cpu', 1, 0],
+      ['webgpu', 1, 1],
+      ['cpu', 3, 0],
+      ['webgpu', 3, 1],
+    ]);
+  });
+
+  test('doctor: it multiplies matrices', async () => {
+    const { providers } = await diagnose({ providers: ['webgpu'] });
+    expect(providers[0]?.failure).toBeUndefined();
+    expect(providers[0]?.proof?.rate).toBeGreaterThan(0);
+  });
+});
