@@ -14,6 +14,31 @@
  * @module
  */
 
+// Statements about a report: parseAssertion('effectiveRank(fc) < 0.5*min').
+export {
+  type Arithmetic,
+  type Assertion,
+  AssertionSyntaxError,
+  parseAssertion,
+  printAssertion,
+} from './analysis/assertion.js';
+export {
+  AssertionNameError,
+  type AssertionResult,
+  assertedMetrics,
+  checkAssertion,
+  type FailedComparison,
+} from './analysis/assertion-check.js';
+export {
+  ALL_METRICS,
+  type FurtherKey,
+  figureOf,
+  findMetric,
+  RANDOMIZED_METRICS,
+  type RowExtras,
+  reasonOf,
+} from './analysis/figures.js';
+export { glob } from './analysis/glob.js';
 // Linear sites and the spectra of their weights. Kernels and threads load with the first report.
 export {
   findLinearSites,
@@ -24,6 +49,7 @@ export {
   type NotASite,
 } from './analysis/linear-sites.js';
 export {
+  type BasicMetricKey,
   METRICS,
   type MetricDescriptor,
   type MetricKey,
@@ -44,6 +70,7 @@ export {
   type RankTotal,
   rankReport,
 } from './analysis/rank-report.js';
+export { EXTRA_METRICS, type ExtraDescriptor, type ExtraKey } from './analysis/spectral-descriptors.js';
 // Running models, and telling whether two compute the same. onnxruntime loads with the first session.
 export {
   type OutputComparison,
@@ -51,6 +78,17 @@ export {
   type VerifyOptions,
   verifyModels,
 } from './analysis/verify.js';
+export { CONV_VIEWS, type ConvView } from './analysis/weight-spectrum.js';
+export {
+  CHAIN_VIEWS,
+  type ChainRole,
+  type ChainView,
+  findWeights,
+  type Overlooked,
+  type WeightMatrix,
+  type WeightOptions,
+  type WeightUse,
+} from './analysis/weights.js';
 // Models: read, look at, edit, check, print, compare, write. Nothing here runs a model or loads onnxruntime.
 export { assertValid, check, type Problem } from './graph/check.js';
 export { type Difference, type DiffOptions, diffModels, formatDifferences } from './graph/diff.js';
@@ -106,6 +144,7 @@ export {
   collapse,
 } from './passes/collapse.js';
 export {
+  type ChainOptions,
   EXPAND_DEFAULTS,
   EXPAND_INITS,
   type ExpandAccount,
@@ -113,30 +152,72 @@ export {
   type ExpandInit,
   type ExpandOptions,
   expand,
+  parseRecipe,
+  type Recipe,
+  type RecipeRule,
 } from './passes/expand.js';
-// Results as tables, JSON, CSV and Markdown.
+// Gradients: the graph of a loss and its gradients, as standard ONNX operators.
 export {
+  DIFFERENTIABLE_OPS,
+  type Gradient,
+  GradientError,
+  type GradientOptions,
+  gradient,
+  LOSS_KINDS,
+  trainableWeights,
+} from './passes/gradient/index.js';
+// Results as tables, JSON, CSV, Markdown and HTML.
+export {
+  benchDocument,
+  type CheckedAssertion,
   collapseDocument,
   comparisonDocument,
   type Document as ReportDocument,
+  doctorDocument,
   expandDocument,
   FORMATS,
   type Format,
+  type HtmlReportModel,
+  type HtmlReportOptions,
+  PAGE_FORMATS,
+  type RankDocumentOptions,
+  type RankOrder,
   type RenderOptions,
   rankDocument,
   render,
+  renderHtmlReport,
+  runDocument,
   verifyDocument,
 } from './report/index.js';
 export {
+  type BenchOptions,
+  type BenchReport,
+  benchModels,
+  type Diagnosis,
+  diagnose,
   EXECUTION_PROVIDERS,
   type ExecutionProvider,
   evaluateConstant,
+  installCuda,
+  type ModelRun,
   openSession,
+  type Placement,
+  ProviderError,
   type RandomInputOptions,
+  type RunModelOptions,
   type RunOptions,
   type RuntimeTensor,
   randomInputs,
+  readNpy,
+  readNpz,
+  readTensorFile,
+  runModel,
   type Session,
   type SessionOptions,
   type SessionValue,
+  summarize,
+  topK,
+  writeNpy,
+  writeNpz,
+  writeTensorFile,
 } from './runtime/index.js';

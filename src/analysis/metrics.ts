@@ -1,3 +1,5 @@
+import type { ExtraKey } from './spectral-descriptors.js';
+
 /** What the singular values of one matrix say. */
 export interface SpectrumMetrics {
   readonly effectiveRank: number;
@@ -18,14 +20,22 @@ export interface SpectrumMetrics {
   readonly numericalRankIsLowerBound: boolean;
 }
 
-export type MetricKey = Exclude<keyof SpectrumMetrics, `${string}IsLowerBound`>;
+/** The metrics of spectrumMetrics. */
+export type BasicMetricKey = Exclude<keyof SpectrumMetrics, `${string}IsLowerBound`>;
+
+/** Every metric of a report: ALL_METRICS describes each. */
+export type MetricKey = BasicMetricKey | ExtraKey | 'rankDistance';
 
 /** How a figure is written for people: digits after the point, significant digits, or a count. */
 export type NumberFormat = 'count' | 'fixed1' | 'fixed2' | 'percent' | 'significant3';
 
 /** One metric: what every table, CSV, JSON, Markdown file and document says about it. */
-export interface MetricDescriptor {
-  readonly key: MetricKey;
+export interface MetricDescriptor<Key extends MetricKey = MetricKey> extends MetricText {
+  readonly key: Key;
+}
+
+/** A metric's descriptor without its key. */
+export interface MetricText {
   /** Column header, short. */
   readonly header: string;
   readonly unit: string;
@@ -137,13 +147,12 @@ const DESCRIPTORS = {
     source: 'nuclear (trace) norm',
     priority: 8,
   },
-} as const satisfies Record<MetricKey, Omit<MetricDescriptor, 'key'>>;
+} as const satisfies Record<BasicMetricKey, MetricText>;
 
-/** Every metric, in the order of the columns of a report. */
-export const METRICS: readonly MetricDescriptor[] = (Object.keys(DESCRIPTORS) as MetricKey[]).map((key) => ({
-  key,
-  ...DESCRIPTORS[key],
-}));
+/** The metrics of spectrumMetrics, in the order of the columns of a report. */
+export const METRICS: readonly MetricDescriptor<BasicMetricKey>[] = (
+  Object.keys(DESCRIPTORS) as BasicMetricKey[]
+).map((key) => ({ key, ...DESCRIPTORS[key] }));
 
 /** Singular values below this share of the largest are noise of a float64 Gram matrix. */
 export const RESOLUTION = 1e-7;
@@ -159,6 +168,8 @@ export interface SpectrumContext {
   readonly epsilon?: number | undefined;
   /** Values below this share of the largest are not known; 0 where all are. Default RESOLUTION. */
   readonly resolution?: number | undefined;
+  /** How many matrices of rows x columns the values are those of, taken as the blocks of one. Default 1. */
+  readonly copies?: number | undefined;
 }
 
 /**
@@ -173,10 +184,12 @@ export interface SpectrumContext {
  * spectrumMetrics([3, 3, 3], { rows: 3, columns: 5 }).effectiveRank; // 3
  */
 export function spectrumMetrics(values: ArrayLike<number>, context: SpectrumContext): SpectrumMetrics {
-  const { rows, columns, epsilon = 2 ** -23, resolution = RESOLUTION } = context;
-  const order = Math.min(rows, columns);
+  const { rows, columns, epsilon = 2 ** -23, resolution = RESOLUTION, copies = 1 } = context;
+  const order = Math.min(rows, columns) * copies;
   if (values.length !== order) {
-    throw new RangeError(`a ${rows} x ${columns} matrix has ${order} singular values, not ${values.length}`);
+    const what =
+      copies === 1 ? `a ${rows} x ${columns} matrix has` : `${copies} of ${rows} x ${columns} have`;
+    throw new RangeError(`${what} ${order} singular values, not ${values.length}`);
   }
   const s = Float64Array.from(values).sort().reverse();
   const bad = s.find((value) => !(value >= 0 && value < Number.POSITIVE_INFINITY));

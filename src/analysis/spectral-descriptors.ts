@@ -1,11 +1,14 @@
-import type { MetricDescriptor } from './metrics.js';
+import type { MetricText } from './metrics.js';
 
 /** The figures of spectralExtras. */
 export type ExtraKey = keyof typeof DESCRIPTORS;
 
 /** As MetricDescriptor, for the figures of spectralExtras. */
-export interface ExtraDescriptor extends Omit<MetricDescriptor, 'key'> {
+export interface ExtraDescriptor extends ExtraText {
   readonly key: ExtraKey;
+}
+
+interface ExtraText extends MetricText {
   /** Column of WeightWatcher's `details` that holds the same quantity, as far as one does. */
   readonly weightWatcher: string | undefined;
 }
@@ -203,7 +206,7 @@ const DESCRIPTORS = {
     priority: 8,
     weightWatcher: 'ww_softrank',
   },
-} as const satisfies Record<string, Omit<ExtraDescriptor, 'key'>>;
+} as const satisfies Record<string, ExtraText>;
 
 /** What tables and documents say about the figures of spectralExtras, in the order of the columns. */
 export const EXTRA_METRICS: readonly ExtraDescriptor[] = (Object.keys(DESCRIPTORS) as ExtraKey[]).map(

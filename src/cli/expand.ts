@@ -1,22 +1,12 @@
 import type { Command } from './command.js';
-import { onFile } from './errors.js';
+import { onFile, UsageError } from './errors.js';
+import { type ExpandArguments, expandOptions, expandOptionsOf } from './expand-options.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
-import {
-  type CommonArguments,
-  commonOptions,
-  number,
-  type OutputArguments,
-  once,
-  outputOptions,
-} from './options.js';
+import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
 import { ProgressLine } from './progress.js';
 
-interface Arguments extends CommonArguments, OutputArguments {
+interface Arguments extends CommonArguments, OutputArguments, ExpandArguments {
   readonly model: string;
-  readonly depth: number | undefined;
-  readonly width: number | undefined;
-  readonly init: 'balanced' | 'identity' | undefined;
-  readonly seed: number | undefined;
 }
 
 export const expandCommand: Command<Arguments> = {
@@ -25,47 +15,29 @@ export const expandCommand: Command<Arguments> = {
   builder: (parser) =>
     commonOptions(
       outputOptions(
-        parser
-          .positional('model', {
+        expandOptions(
+          parser.positional('model', {
             type: 'string',
             demandOption: true,
             describe: 'ONNX file, - for standard input',
-          })
-          .option('depth', { type: 'number', requiresArg: true, describe: 'layers per chain (default: 2)' })
-          .option('width', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'hidden width relative to the outputs (default: 1)',
-          })
-          .option('init', {
-            choices: ['balanced', 'identity'] as const,
-            requiresArg: true,
-            describe:
-              'balanced: factors of equal spectra; identity: the weight and identities (default: balanced)',
-          })
-          .option('seed', { type: 'number', requiresArg: true, describe: 'of random weights (default: 0)' }),
+          }),
+        ),
       ),
     )
       .example('$0 expand model.onnx -o expanded.onnx --depth 3', 'chains of three layers')
-      .example('$0 expand model.onnx --dry-run', 'which layers, and what it would cost'),
+      .example('$0 expand model.onnx --dry-run', 'which layers, and what it would cost')
+      .example("$0 expand model.onnx -o out.onnx --only 'layer[34].*' --op conv", 'some of them')
+      .example('$0 expand model.onnx -o out.onnx --kernel-sizes 5=3,3 --width 4', '5x5 kernels as two of 3x3')
+      .example('$0 expand model.onnx --dry-run --format json > recipe.json', 'settings by name, to edit')
+      .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'and to be given back'),
   handler: async (args, io) => {
-    const depth = number(args.depth, '--depth', { min: 1, whole: true });
-    const width = number(args.width, '--width', { min: 0, above: true });
-    const seed = number(args.seed, '--seed', { min: 0, whole: true });
-    const init = once(args.init, '--init');
+    const options = await expandOptionsOf(args);
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
     const { expand } = await import('../passes/expand.js');
     const { expandDocument } = await import('../report/passes.js');
-    const model = await loadModel(args.model, io, args);
     const progress = new ProgressLine(io, args);
-    const pass = expand({
-      ...(depth !== undefined && { depth }),
-      ...(width !== undefined && { width }),
-      ...(init !== undefined && { init }),
-      ...(seed !== undefined && { seed }),
-      dryRun: args.dryRun,
-      onProgress: progress.update,
-    });
+    const pass = passOf(() => expand({ ...options, dryRun: args.dryRun, onProgress: progress.update }));
+    const model = await loadModel(args.model, io, args);
     try {
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
@@ -78,3 +50,12 @@ export const expandCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** What is wrong with options together is wrong with the command line. */
+function passOf<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof RangeError ? new UsageError(error.message) : error;
+  }
+}

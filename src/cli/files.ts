@@ -102,12 +102,16 @@ export async function print(
 }
 
 /** The format that was asked for or, failing that, the one that the file's name tells. */
-export function formatOf(format: Format | undefined, path: string | undefined): Format {
+export function formatOf(
+  format: Format | undefined,
+  path: string | undefined,
+  formats: readonly Format[] = FORMATS,
+): Format {
   const extension = extname(path ?? '')
     .slice(1)
     .toLowerCase();
   return (
-    format ?? FORMATS.find((known) => known === extension) ?? (extension === 'markdown' ? 'md' : 'table')
+    format ?? formats.find((known) => known === extension) ?? (extension === 'markdown' ? 'md' : 'table')
   );
 }
 

@@ -18,11 +18,14 @@ export interface CommonArguments {
   readonly format: Format | undefined;
 }
 
-export function commonOptions<T>(parser: Argv<T>): Argv<T & CommonArguments> {
+export function commonOptions<T>(
+  parser: Argv<T>,
+  formats: readonly Format[] = FORMATS,
+): Argv<T & CommonArguments> {
   return parser
     .option('format', {
       describe: 'how to print the result (default: table)',
-      choices: FORMATS,
+      choices: formats,
       requiresArg: true,
     })
     .option('quiet', {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { style } from '../report/text.js';
 import { collapseCommand } from './collapse.js';
@@ -12,6 +11,7 @@ import { rankReportCommand } from './rank-report.js';
 import { runModelCommand } from './run-model.js';
 import { nearest } from './suggest.js';
 import { verifyCommand } from './verify.js';
+import { version } from './version.js';
 
 const NAME = 'onnx-overparam';
 const COMMANDS = ['expand', 'collapse', 'rank-report', 'verify', 'run', 'doctor', 'completion'];
@@ -153,13 +153,4 @@ function camel(name: string): string {
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function version(): string {
-  const { version: text } = JSON.parse(
-    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-  ) as {
-    version: string;
-  };
-  return text;
 }

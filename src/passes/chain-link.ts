@@ -1,6 +1,8 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { type ConstantValue, findConstant, isConstant, type Node } from '../graph/index.js';
 import { type ChainNote, readChainNote } from './chain-note.js';
+import { inputsPerGroup, outputsPerGroup } from './chain-plan.js';
+import { whyNotKernels } from './split-attributes.js';
 
 /** A linear node in the form that composing needs. */
 export interface Link {
@@ -46,17 +48,41 @@ export function whyNotComposable(a: Link, b: Link): string | undefined {
   if (from.weight.dataType !== to.weight.dataType) return 'its factors have different element types';
   if (a.hasOpenBias) return `'${a.node.label}' has a bias that is no constant vector`;
   if (from.groups !== to.groups) return 'its factors have different groups';
-  if ((from.op === 'Conv') !== (to.op === 'Conv'))
-    return 'its factors are a convolution and a matrix product';
-  if (from.op !== 'Conv') {
+  if (kindOf(from) !== kindOf(to)) return `its factors are ${kindOf(from)} and ${kindOf(to)}`;
+  if (kindOf(from) === MATRICES) {
     const isLeft = (site: LinearSite): boolean => site.op === 'MatMul' && site.weightInput === 0;
     if (isLeft(from) !== isLeft(to)) return 'its factors multiply from different sides';
     if (to.op === 'Gemm' && to.node.attributes.int('transA', 0) === 1)
       return 'a later factor transposes its input';
   }
-  const outputs = outputsOf(from);
-  const inputs = to.op === 'Conv' ? (to.weight.shape[1] ?? 0) * to.groups : inputsOf(to);
+  const outputs = outputsPerGroup(from) * from.groups;
+  const inputs = inputsPerGroup(to) * to.groups;
   return outputs === inputs ? undefined : `${outputs} outputs meet ${inputs} inputs`;
+}
+
+const MATRICES = 'a matrix product';
+
+function kindOf(site: LinearSite): string {
+  if (site.op === 'Conv') return 'a convolution';
+  if (site.op === 'ConvTranspose') return 'a transposed convolution';
+  return isBatched(site) ? 'a product of batches' : MATRICES;
+}
+
+/** True for a MatMul with a batch of constant matrices. */
+export function isBatched(site: LinearSite): boolean {
+  return site.op === 'MatMul' && site.weight.shape.length > 2;
+}
+
+/** Chains of transposed convolutions and of batches are folded where they say that they are chains. */
+export function isStructural({ site }: Link): boolean {
+  return site.op !== 'ConvTranspose' && !isBatched(site);
+}
+
+/** True for a chain of convolutions of which one behind the first has a kernel. */
+export function isKernelChain(chain: readonly Link[]): boolean {
+  const [first, ...rest] = chain;
+  if (first?.site.op !== 'Conv' || first.note?.attributes === undefined) return false;
+  return rest.some(({ site }) => site.kernel.some((extent) => extent !== 1));
 }
 
 /** Why a run of pairwise composable links is not one node; undefined where it is. */
@@ -65,7 +91,18 @@ export function whyNotOne(chain: readonly Link[]): string | undefined {
   if (chain.at(-1)?.hasOpenBias && inner.some((link) => link.bias !== undefined)) {
     return 'a bias would have to be added to one that is no constant vector';
   }
-  if (chain[0]?.site.op !== 'Conv') return undefined;
+  const [first] = chain;
+  if (first === undefined) return undefined;
+  if (isKernelChain(chain))
+    return whyNotKernels(chain.map(({ node, site }) => ({ node, kernel: site.kernel })));
+  if (!isStructural(first) && inner.some((link) => link.bias !== undefined || link.hasOpenBias)) {
+    return 'a bias stands between its factors';
+  }
+  if (isBatched(first.site)) {
+    const batches = new Set(chain.map(({ site }) => site.weight.shape.slice(0, -2).join()));
+    return batches.size > 1 ? 'its batches have different shapes' : undefined;
+  }
+  if (first.site.op !== 'Conv' && first.site.op !== 'ConvTranspose') return undefined;
   const spatial = chain.filter((link) => isSpatial(link.site));
   if (spatial.length > 1) return 'more than one of its convolutions has a kernel, stride or padding';
   const [carrier] = spatial;
@@ -78,6 +115,7 @@ export function whyNotOne(chain: readonly Link[]): string | undefined {
 }
 
 export function outputsOf(site: LinearSite): number {
+  if (site.op === 'ConvTranspose') return outputsPerGroup(site) * site.groups;
   return site.orientation === 'out-in' ? site.rows : site.columns;
 }
 
@@ -92,6 +130,8 @@ export function isSpatial(site: LinearSite): boolean {
   return (
     site.kernel.some((extent) => extent !== 1) ||
     (attributes.ints('strides') ?? []).some((stride) => stride !== 1) ||
+    (attributes.ints('output_padding') ?? []).some((padding) => padding !== 0) ||
+    attributes.has('output_shape') ||
     isPadded(site)
   );
 }

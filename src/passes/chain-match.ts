@@ -1,9 +1,9 @@
-import { findLinearSites } from '../analysis/linear-sites.js';
 import type { Model, Node } from '../graph/index.js';
 import type { Skipped } from './account.js';
 import { cheapestGrouping } from './chain-grouping.js';
-import { type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
+import { isStructural, type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
 import type { ChainNote } from './chain-note.js';
+import { findExpandableSites } from './expandable-sites.js';
 import { trainedNames } from './placement.js';
 
 /** Consecutive linear nodes that multiply out to one. */
@@ -24,12 +24,12 @@ export interface ChainMatch {
  * larger than its factors, is left alone). Pure; reads no weights.
  */
 export function findChains(model: Model): ChainMatch {
-  const { sites } = findLinearSites(model);
+  const { sites } = findExpandableSites(model);
   const trained = trainedNames(model);
   const links = new Map<Node, Link>();
   for (const site of sites) {
     const isTrained = site.weight.leaves.some((leaf) => trained.has(leaf.name));
-    if (site.op !== 'ConvTranspose' && !isTrained) links.set(site.node, linkOf(site));
+    if (!isTrained) links.set(site.node, linkOf(site));
   }
   const chains: Chain[] = [];
   const skipped: Skipped[] = [];
@@ -45,7 +45,7 @@ export function findChains(model: Model): ChainMatch {
     }
   }
   for (const run of runs(
-    [...links.values()].filter((link) => !used.has(link)),
+    [...links.values()].filter((link) => isStructural(link) && !used.has(link)),
     links,
     used,
   )) {
@@ -112,8 +112,8 @@ function* runs(
   const hasPrevious = new Set<Link>();
   for (const link of rest) {
     const following = successor(link, links);
-    if ('reason' in following || used.has(following) || whyNotComposable(link, following) !== undefined)
-      continue;
+    if ('reason' in following || used.has(following) || !isStructural(following)) continue;
+    if (whyNotComposable(link, following) !== undefined) continue;
     next.set(link, following);
     hasPrevious.add(following);
   }

@@ -13,6 +13,8 @@ export interface ChainNote {
   readonly of: number;
   /** Name of the weight that the chain multiplies out to. */
   readonly weight: string;
+  /** On factor 0 of a chain of kernels: the attributes of the one convolution, a serialized NodeProto, base64. */
+  readonly attributes?: string;
   /** On factor 0, where the weight was not a plain initializer: how it was made. */
   readonly source?: WeightSource;
   /** On the last factor, where the site was itself a factor of a chain: its own note. */
@@ -48,8 +50,12 @@ export function readChainNote(node: Node): ChainNote | undefined {
       Number.isInteger(note.of) &&
       Number(note.of) > 1;
     if (!isNote) return undefined;
-    const { source, ...rest } = note as ChainNote;
-    return isSource(source) ? { ...rest, source } : rest;
+    const { source, attributes, ...rest } = note as ChainNote;
+    return {
+      ...rest,
+      ...(isSource(source) && { source }),
+      ...(typeof attributes === 'string' && { attributes }),
+    };
   } catch {
     return undefined;
   }

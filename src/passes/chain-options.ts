@@ -35,7 +35,10 @@ export interface ChainOptions {
    * the end: the factors are then neither balanced nor exact, but within some `noise`.
    */
   readonly noise?: number;
-  /** A width below the rank gives the factorization with the smallest error, instead of a refusal. */
+  /**
+   * A width below the rank gives the product of that rank with the smallest ‖W - product‖F (Eckart & Young 1936), instead
+   * of a refusal. Not with 'identity', nor where a chain has several kernels.
+   */
   readonly allowLossy?: boolean;
   /**
    * Kernels of the factors of a convolution, in the order of application, each list for the sites whose kernel has the

@@ -1,7 +1,8 @@
 import { evaluateConstant } from '../runtime/constant.js';
 import { countGarbage } from '../runtime/garbage.js';
 import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
-import { inputsOf, isSpatial, type Link, outputsOf } from './chain-link.js';
+import { inputsOf, isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
+import { composeBatches, composeKernels, composeTransposed } from './compose-chains.js';
 import type { Floats } from './decompose.js';
 
 /** The one weight and bias that a chain multiplies out to. */
@@ -35,8 +36,16 @@ export async function compose(links: readonly Link[]): Promise<Composition> {
   const bias = await composeBias(links);
   // Of half types too, so that they are rounded once.
   const out = last.site.weight.dataType === 'float32' ? 'float32' : 'float64';
-  const weight = last.site.op === 'Conv' ? composeConvolutions(links, out) : composeMatrices(links, out);
-  return { weight, bias };
+  return { weight: weightOf(links, out), bias };
+}
+
+async function* weightOf(links: readonly Link[], out: 'float32' | 'float64'): AsyncGenerator<Floats> {
+  const { site } = links.at(-1) as Link;
+  if (isKernelChain(links)) yield composeKernels(links);
+  else if (site.op === 'Conv') yield* composeConvolutions(links, out);
+  else if (site.op === 'ConvTranspose') yield composeTransposed(links, out);
+  else if (isBatched(site)) yield composeBatches(links, out);
+  else yield* composeMatrices(links, out);
 }
 
 /** The weight's elements as a matrix in stored form, Gemm's alpha multiplied in (but not that of the last). */

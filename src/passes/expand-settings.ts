@@ -56,7 +56,8 @@ export function settingsOf(options: ExpandOptions): Settings {
   if (gain !== undefined && !inits.some(isFresh)) {
     throw new RangeError('gain goes with a fresh init, and no site has one');
   }
-  if (noise > 0 && inits.every(isFresh)) throw new RangeError('noise goes with an init that is not fresh, and all are');
+  if (noise > 0 && inits.every(isFresh))
+    throw new RangeError('noise goes with an init that is not fresh, and all are');
   return { ...settings, recipe };
 }
 

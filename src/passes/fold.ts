@@ -5,12 +5,14 @@ import {
   type NodeProto,
   type NodeSpec,
 } from '../graph/index.js';
-import { isSpatial, type Link, outputsOf } from './chain-link.js';
+import { isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
 import type { Chain } from './chain-match.js';
 import { foldedMetadata } from './chain-note.js';
 import { alphaOf, ownBias } from './compose.js';
+import { composedKernel } from './compose-chains.js';
 import { stemOf, type ValueKeys } from './naming.js';
 import { opsetOf } from './placement.js';
+import { attributesOfKernels } from './split-attributes.js';
 
 export interface FoldedNames {
   readonly node: string;
@@ -51,8 +53,18 @@ export function productKey(links: readonly Link[], keys: ValueKeys): string {
 export function foldedShape(links: readonly Link[]): number[] {
   const first = links[0] as Link;
   const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv')
-    return [last.site.rows, first.site.weight.shape[1] ?? 0, ...carrierOf(links).site.kernel];
+  if (last.site.op === 'Conv') {
+    const kernel = isKernelChain(links) ? composedKernel(links) : carrierOf(links).site.kernel;
+    return [last.site.rows, first.site.weight.shape[1] ?? 0, ...kernel];
+  }
+  if (last.site.op === 'ConvTranspose')
+    return [first.site.rows, last.site.weight.shape[1] ?? 0, ...carrierOf(links).site.kernel];
+  if (isBatched(last.site)) {
+    const batch = last.site.weight.shape.slice(0, -2);
+    const [from, to] =
+      first.site.orientation === 'in-out' ? [first.site, last.site] : [last.site, first.site];
+    return [...batch, from.rows / from.groups, to.columns];
+  }
   const inputs = first.site.orientation === 'out-in' ? first.site.columns : first.site.rows;
   const outputs = outputsOf(last.site);
   return last.site.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
@@ -128,7 +140,13 @@ type AttributeProtos = NonNullable<NodeProto['attribute']>;
 function foldedAttributes(links: readonly Link[], hasNewBias: boolean): AttributeProtos {
   const first = links[0] as Link;
   const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv') return carrierOf(links).node.proto.attribute ?? [];
+  if (isKernelChain(links))
+    return attributesOfKernels(
+      links.map(({ node, site }) => ({ node, kernel: site.kernel })),
+      first.note?.attributes ?? '',
+    );
+  if (last.site.op === 'Conv' || last.site.op === 'ConvTranspose')
+    return carrierOf(links).node.proto.attribute ?? [];
   let attributes = last.node.proto.attribute ?? [];
   if (opOf(links) !== 'Gemm') return attributes;
   const transA = first.site.op === 'Gemm' ? first.node.attributes.int('transA', 0) : 0;

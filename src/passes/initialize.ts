@@ -24,7 +24,7 @@ export interface FreshScales {
  * The scales of a fresh chain. With gains g_i, 1 within the chain and that of the activation at its end:
  *
  * - kaiming: normal, std = g / sqrt(fan), fan-in of matrices and transposed convolutions, fan-out of convolutions
- *   (He et al., ICCV 2015, eq. 10 and 14)
+ *   (He et al., ICCV 2015, eq. 10 and 14); in front of a Relu that is how overparam's own layers begin
  * - xavier: normal, std = g sqrt(2 / (fan-in + fan-out)) (Glorot & Bengio, AISTATS 2010, eq. 16), all of them times the one
  *   number that gives the chain the variance of the one layer that it stands for; without it hidden layers that are wider
  *   or narrower than the ends change the signal

@@ -94,6 +94,8 @@ export interface Document {
   readonly grids: readonly Grid[];
   /** Lines below the tables: what was left out, and the conclusion. */
   readonly notes: readonly Note[];
+  /** The page, of results that have one. */
+  readonly html?: (() => string) | undefined;
 }
 
 export interface Note {

@@ -1,6 +1,11 @@
+export { doctorDocument } from './doctor.js';
 export type { Cell, CellValue, Column, Document, Grid, Note } from './document.js';
 export { grid } from './document.js';
+export { type HtmlReportModel, type HtmlReportOptions, renderHtmlReport } from './html/index.js';
+export { benchDocument, runDocument } from './inference.js';
 export { collapseDocument, expandDocument } from './passes.js';
-export { comparisonDocument, rankDocument } from './rank.js';
-export { FORMATS, type Format, type RenderOptions, render } from './render.js';
+export { type CheckedAssertion, type RankDocumentOptions, rankDocument } from './rank.js';
+export { comparisonDocument } from './rank-comparison.js';
+export type { RankOrder } from './rank-order.js';
+export { FORMATS, type Format, PAGE_FORMATS, type RenderOptions, render } from './render.js';
 export { verifyDocument } from './verify.js';

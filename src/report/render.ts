@@ -5,8 +5,11 @@ import { toMarkdown } from './markdown.js';
 import { tableLines } from './table.js';
 import { printable, type Style, style, widthOf } from './text.js';
 
+/** The forms that every document has. */
 export const FORMATS = ['table', 'json', 'csv', 'md'] as const;
-export type Format = (typeof FORMATS)[number];
+/** Those of a document with a page. */
+export const PAGE_FORMATS = [...FORMATS, 'html'] as const;
+export type Format = (typeof PAGE_FORMATS)[number];
 
 export interface RenderOptions {
   readonly format?: Format;
@@ -17,7 +20,11 @@ export interface RenderOptions {
   readonly legend?: boolean;
 }
 
-/** A document as text that ends with a line break. */
+/**
+ * A document as text that ends with a line break.
+ *
+ * @throws RangeError for the HTML of a document that has none
+ */
 export function render(document: Document, options: RenderOptions = {}): string {
   switch (options.format ?? 'table') {
     case 'table':
@@ -30,6 +37,9 @@ export function render(document: Document, options: RenderOptions = {}): string 
     }
     case 'md':
       return toMarkdown(document);
+    case 'html':
+      if (document.html === undefined) throw new RangeError(`a document of ${document.kind} has no HTML`);
+      return document.html();
   }
 }
 

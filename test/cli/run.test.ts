@@ -87,7 +87,10 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
       '--init must be one of balanced, identity, orthogonal, fresh:kaiming',
     ],
     [['expand', SHAPES, '-o', 'x', '-o', 'y'], '--output is given more than once'],
-    [['rank-report', SHAPES, '--format', 'xml'], '--format must be one of table, json, csv, md, not "xml"'],
+    [
+      ['rank-report', SHAPES, '--format', 'xml'],
+      '--format must be one of table, json, csv, md, html, not "xml"',
+    ],
     [['rank-report', SHAPES, '--spectra'], '--spectra goes with --format json'],
     [['rank-report', '-', '-'], 'only one of the models can come from standard input'],
     [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be a whole number of at least 1'],

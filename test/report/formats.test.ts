@@ -178,15 +178,19 @@ const SITE = {
   rank: 96,
   hidden: 96,
   depth: 3,
+  init: 'balanced',
+  isPreserved: true,
+  error: undefined,
   parametersBefore: 55296,
   parametersAfter: 73728,
   nodes: ['fc1/overparam/0', 'fc1/overparam/1', 'fc1/overparam/2'],
-};
+} as const;
+const CHOSEN = { recipe: [], unmatched: [] };
 
 test('expand and collapse', () => {
   const skipped = [{ node: 'deconv', op: 'ConvTranspose', reason: 'ConvTranspose is not expanded' }];
   expect(
-    render(expandDocument({ rewritten: [SITE], skipped }, { output: 'out.onnx' })),
+    render(expandDocument({ ...CHOSEN, rewritten: [SITE], skipped }, { output: 'out.onnx' })),
   ).toMatchInlineSnapshot(`
     "node  op    weight        matrix  rank  layers  hidden  params before   after
     ────  ────  ──────────  ────────  ────  ──────  ──────  ─────────────  ──────
@@ -198,9 +202,9 @@ test('expand and collapse', () => {
     Written to out.onnx.
     "
   `);
-  expect(render(expandDocument({ rewritten: [{ ...SITE, rank: undefined }], skipped: [] }))).toContain(
-    'Dry run: nothing was written.',
-  );
+  expect(
+    render(expandDocument({ ...CHOSEN, rewritten: [{ ...SITE, rank: undefined }], skipped: [] })),
+  ).toContain('Dry run: nothing was written.');
   const chain = {
     node: 'fc1',
     op: 'Gemm',

@@ -1,0 +1,82 @@
+import { METRICS, type MetricDescriptor, type MetricKey, type SpectrumMetrics } from './metrics.js';
+import { EXTRA_METRICS, type ExtraKey } from './spectral-descriptors.js';
+
+/** The metrics that need the spectrum of the matrix with its elements permuted, which doubles the work. */
+export const RANDOMIZED_METRICS = [
+  'randDistance',
+  'randDensityDistance',
+  'randSoftRank',
+] as const satisfies readonly ExtraKey[];
+
+const RANK_DISTANCE: MetricDescriptor<'rankDistance'> = {
+  key: 'rankDistance',
+  header: 'rank dist.',
+  unit: '',
+  format: 'percent',
+  definition:
+    '||W - W_r||_F / ||W||_F = sqrt(sum_(i>r) s_i^2 / sum s_i^2), W_r the nearest matrix of the given rank r',
+  source: 'Eckart & Young 1936; Zangrando et al., Neural Rank Collapse, arXiv 2402.03991',
+  priority: 2,
+};
+
+/** Every metric, in the order of the columns of a report that has all. */
+export const ALL_METRICS: readonly MetricDescriptor[] = [...METRICS, ...EXTRA_METRICS, RANK_DISTANCE];
+
+/** The metrics beyond those of spectrumMetrics. */
+export type FurtherKey = ExtraKey | 'rankDistance';
+
+/** Figures beyond those of spectrumMetrics, of one weight. */
+export interface RowExtras {
+  /** Undefined where a figure does not exist, or was not asked for; `reasons` then says why. Never NaN. */
+  readonly figures: Readonly<Record<FurtherKey, number | undefined>>;
+  readonly reasons: Readonly<Partial<Record<FurtherKey, string>>>;
+}
+
+/** What figureOf reads: a row of a report. */
+export interface Figured {
+  readonly metrics: SpectrumMetrics | undefined;
+  readonly problem: string | undefined;
+  readonly extras?: RowExtras | undefined;
+}
+
+/**
+ * A figure of a row, whichever it is; undefined where there is none, for which reasonOf has the reason.
+ *
+ * @example
+ * figureOf(row, 'alpha') ?? reasonOf(row, 'alpha');
+ */
+export function figureOf({ metrics, extras }: Figured, key: MetricKey): number | undefined {
+  if (metrics === undefined) return undefined;
+  return key in metrics
+    ? metrics[key as keyof SpectrumMetrics & MetricKey]
+    : extras?.figures[key as FurtherKey];
+}
+
+/** Why a row has no such figure; undefined where it has. */
+export function reasonOf(row: Figured, key: MetricKey): string | undefined {
+  if (figureOf(row, key) !== undefined) return undefined;
+  if (row.metrics === undefined) return row.problem ?? 'it has no spectrum';
+  return row.extras?.reasons[key as FurtherKey] ?? 'not asked for';
+}
+
+/** The descriptor of a metric. */
+export function descriptorOf(key: MetricKey): MetricDescriptor {
+  const found = ALL_METRICS.find((metric) => metric.key === key);
+  if (found === undefined) throw new RangeError(`no metric '${key}'`);
+  return found;
+}
+
+/** The metric that a person means by its key or its column's header, whatever the case. */
+export function findMetric(name: string): MetricDescriptor | undefined {
+  const wanted = name.toLowerCase();
+  return (
+    ALL_METRICS.find((metric) => metric.key === name) ??
+    ALL_METRICS.find(
+      (metric) => metric.key.toLowerCase() === wanted || metric.header.toLowerCase() === wanted,
+    )
+  );
+}
+
+export function isRandomized(key: MetricKey): boolean {
+  return (RANDOMIZED_METRICS as readonly MetricKey[]).includes(key);
+}

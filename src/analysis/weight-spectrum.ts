@@ -1,0 +1,109 @@
+import { EPSILON } from '../graph/index.js';
+import type { KernelPool } from '../kernels/index.js';
+import { convOperatorSpectrum, convSlices, sliceElements } from './conv-spectrum.js';
+import { RESOLUTION } from './metrics.js';
+import type { Elements, WeightMatrix } from './weights.js';
+
+/** How convolutions are looked at. */
+export const CONV_VIEWS = ['matricized', 'slices', 'operator'] as const;
+export type ConvView = (typeof CONV_VIEWS)[number];
+
+export interface SpectrumOptions {
+  /**
+   * Of a convolution: 'matricized', the matrix out x (in/group * kernel) (the default); 'slices', the out x in/group
+   * matrices of all offsets of the kernel, pooled (WeightWatcher's view); 'operator', the linear map from input to
+   * output on periodic inputs of `inputSize` (Sedghi, Gupta & Long 2019).
+   */
+  readonly convView?: ConvView | undefined;
+  /** Extent of the inputs along each axis, for the operator. */
+  readonly inputSize?: number | undefined;
+}
+
+/** The singular values of a weight. */
+export interface WeightSpectrum {
+  /** Descending. */
+  readonly values: Float64Array;
+  /** Of the matrix, or of each of several. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly copies: number;
+  /** Values below this share of the largest are not known. */
+  readonly resolution: number;
+}
+
+/** Jacobi rotations take the place of the Gram matrix where they are cheap ... */
+const JACOBI_ORDER = 64;
+const JACOBI_SIZE = 1 << 18;
+/** ... and tell something: below this share of the largest, a value of the Gram way starts to lose digits. */
+const JACOBI_BELOW = 1e-3;
+
+/**
+ * The spectrum of a weight from its elements, which may be handed to a thread.
+ *
+ * @throws RangeError where the view does not fit the convolution (a stride that does not divide the size)
+ */
+export async function weightSpectrum(
+  weight: WeightMatrix,
+  elements: Elements,
+  pool: KernelPool,
+  options: SpectrumOptions,
+): Promise<WeightSpectrum> {
+  const { convView = 'matricized' } = options;
+  if (weight.uses[0].conv === undefined || convView === 'matricized') return ofMatrix(weight, elements, pool);
+  return convView === 'slices'
+    ? ofSlices(weight, elements, pool)
+    : ofOperator(weight, elements, pool, options);
+}
+
+async function ofMatrix(
+  { rows, columns }: WeightMatrix,
+  { data, m, n, isOwn }: Elements,
+  pool: KernelPool,
+): Promise<WeightSpectrum> {
+  // A small matrix may be needed once more, for the full decomposition.
+  const isSmall = Math.min(rows, columns) <= JACOBI_ORDER && data.length <= JACOBI_SIZE;
+  let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
+  let resolution = RESOLUTION;
+  if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
+    const { smallSvd } = await import('../kernels/index.js');
+    values = smallSvd(data, m, n).values;
+    // The usual bound on the error of a computed singular value, relative to the largest.
+    resolution = Math.max(rows, columns) * EPSILON.float64;
+  }
+  return { values, rows, columns, copies: 1, resolution };
+}
+
+async function ofSlices(
+  { shape }: WeightMatrix,
+  { data }: Elements,
+  pool: KernelPool,
+): Promise<WeightSpectrum> {
+  const slices = convSlices(shape);
+  const [rows = 0, columns = 0] = shape;
+  const order = Math.min(rows, columns);
+  const values = new Float64Array(order * slices.length);
+  const work = slices.map(async (slice, index) => {
+    const own = sliceElements(data, slice);
+    values.set(await pool.singularValues(own, rows, columns, { transfer: true }), index * order);
+  });
+  await Promise.all(work);
+  return { values: values.sort().reverse(), rows, columns, copies: slices.length, resolution: RESOLUTION };
+}
+
+async function ofOperator(
+  { shape, uses }: WeightMatrix,
+  { data }: Elements,
+  pool: KernelPool,
+  { inputSize }: SpectrumOptions,
+): Promise<WeightSpectrum> {
+  if (inputSize === undefined)
+    throw new RangeError('the operator of a convolution needs the size of its inputs');
+  const { groups, strides, dilations } = uses[0].conv ?? {
+    groups: 1,
+    strides: undefined,
+    dilations: undefined,
+  };
+  const options = { size: inputSize, strides, dilations, pool };
+  const { values, rows, columns } = await convOperatorSpectrum({ data, shape, groups }, options);
+  return { values, rows, columns, copies: 1, resolution: RESOLUTION };
+}

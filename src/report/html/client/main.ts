@@ -1,0 +1,148 @@
+/** Choosing a weight, the address, the theme, and the first drawing. */
+export const MAIN = `
+/** @param {number} index @param {{focus?: boolean, scroll?: boolean}} [options] */
+function choose(index, options = {}) {
+  const layer = DATA.layers[index];
+  if (layer === undefined) return;
+  state.layer = index;
+  history.replaceState(null, '', '#layer=' + encodeURIComponent(layer.key));
+  showChosen();
+  if (options.focus) {
+    const group = byId('overview').querySelector('[data-layer="' + index + '"]');
+    if (group instanceof SVGElement) group.focus();
+  }
+  if (options.scroll) {
+    const isCalm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    byId('detail').scrollIntoView({ behavior: isCalm ? 'auto' : 'smooth', block: 'start' });
+    byId('detail-title').focus({ preventScroll: true });
+  }
+}
+
+function showChosen() {
+  markChosen();
+  drawDetail();
+  for (const row of byId('weights').querySelectorAll('tbody tr')) {
+    if (row instanceof HTMLElement) row.classList.toggle('current', Number(row.dataset.index) === state.layer);
+  }
+}
+
+/** The weight that the address names, or -1. */
+function fromAddress() {
+  const match = /^#layer=(.*)$/.exec(location.hash);
+  if (match === null) return -1;
+  let key = match[1] || '';
+  try {
+    key = decodeURIComponent(key);
+  } catch {
+    // A sign of percent that stands for itself.
+  }
+  return DATA.layers.findIndex((layer) => layer.key === key);
+}
+
+/** Of the weights that the most models have a spectrum of, the largest. */
+function largest() {
+  let best = DATA.layers.length > 0 ? 0 : -1;
+  let [widest, most] = [-1, -1];
+  for (const [index, { rows }] of DATA.layers.entries()) {
+    const known = rows.filter((row) => row?.s !== undefined);
+    const size = Math.max(0, ...known.map((row) => row?.params || 0));
+    if (known.length < widest || (known.length === widest && size <= most)) continue;
+    [best, widest, most] = [index, known.length, size];
+  }
+  return best;
+}
+
+/** @param {string} name @param {(value: string, checked: boolean) => void} work */
+function onSwitch(name, work) {
+  for (const input of document.querySelectorAll('input[name="' + name + '"]')) {
+    if (input instanceof HTMLInputElement) input.addEventListener('change', () => work(input.value, input.checked));
+  }
+}
+
+/** Dark or light, as asked for; without a wish the system's. */
+function attachTheme() {
+  const button = byId('theme');
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const isDark = () => (document.documentElement.getAttribute('data-theme') || (dark.matches ? 'dark' : 'light')) === 'dark';
+  const show = () => {
+    button.textContent = isDark() ? 'Light' : 'Dark';
+    button.setAttribute('aria-label', 'Switch to ' + (isDark() ? 'light' : 'dark') + ' colours');
+  };
+  button.addEventListener('click', () => {
+    document.documentElement.setAttribute('data-theme', isDark() ? 'light' : 'dark');
+    show();
+  });
+  dark.addEventListener('change', show);
+  show();
+}
+
+function start() {
+  attachTheme();
+  byId('print').addEventListener('click', () => window.print());
+  if (DATA.layers.length === 0) return;
+  state.layer = fromAddress();
+  if (state.layer < 0) state.layer = largest();
+  attachOverview();
+  attachTable();
+  onSwitch('spectrum', (value) => {
+    state.spectrum = value;
+    drawDetail();
+  });
+  onSwitch('density', (value) => {
+    state.density = value;
+    drawDetail();
+  });
+  onSwitch('relative', (_, checked) => {
+    state.relative = checked;
+    drawDetail();
+  });
+  onSwitch('model', (value, checked) => {
+    if (checked) state.hidden.delete(Number(value));
+    else state.hidden.add(Number(value));
+    drawOverview();
+    drawDetail();
+  });
+  const metric = byId('metric');
+  metric.addEventListener('change', () => {
+    state.metric = metric instanceof HTMLSelectElement ? Number(metric.value) : state.metric;
+    drawOverview();
+  });
+  const select = byId('layer');
+  select.addEventListener('change', () => {
+    if (select instanceof HTMLSelectElement) choose(Number(select.value));
+  });
+  byId('previous').addEventListener('click', () => choose(Math.max(0, state.layer - 1)));
+  byId('next').addEventListener('click', () => choose(Math.min(DATA.layers.length - 1, state.layer + 1)));
+  addEventListener('hashchange', () => {
+    const index = fromAddress();
+    if (index < 0) return;
+    state.layer = index;
+    showChosen();
+    byId('detail').scrollIntoView();
+  });
+  for (const button of document.querySelectorAll('button[data-download]')) {
+    button.addEventListener('click', () => {
+      const which = button.getAttribute('data-download') || '';
+      const name = which === 'overview' ? 'overview' : which + '-' + (which === 'spectrum' ? state.spectrum : state.density);
+      const plot = document.querySelector('[data-plot="' + name + '"]');
+      const layer = which === 'overview' ? DATA.metrics[state.metric]?.key : DATA.layers[state.layer]?.key;
+      if (plot instanceof SVGElement) download(plot, [DATA.file, layer, name].join('-'));
+    });
+  }
+  let width = 0;
+  const redraw = debounced(60, () => {
+    if (byId('overview').clientWidth === width) return;
+    width = byId('overview').clientWidth;
+    drawOverview();
+    drawDetail();
+  });
+  new ResizeObserver(redraw).observe(byId('overview'));
+  drawOverview();
+  width = byId('overview').clientWidth;
+  showChosen();
+  if (location.hash.startsWith('#layer=')) byId('detail').scrollIntoView();
+  document.documentElement.dataset.ready = 'true';
+}
+
+start();
+`;

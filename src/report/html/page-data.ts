@@ -1,0 +1,285 @@
+import { ALL_METRICS, figureOf } from '../../analysis/figures.js';
+import type { MarchenkoPasturFit } from '../../analysis/marchenko-pastur.js';
+import { METRICS, type NumberFormat, RESOLUTION } from '../../analysis/metrics.js';
+import type { RankReport, RankRow } from '../../analysis/rank-report.js';
+import { type SpectralExtras, spectralExtras } from '../../analysis/spectral-extras.js';
+import { formatNumber, printable } from '../text.js';
+import {
+  type Curve,
+  type Histogram,
+  linearHistogram,
+  logHistogram,
+  marchenkoPasturCurve,
+  powerLawCurve,
+  rounded,
+} from './density.js';
+import { type Block, blocksOf, type Layer, matchLayers } from './match.js';
+
+/** A model of the report. */
+export interface HtmlReportModel {
+  readonly name: string;
+  /** With spectra (`rankReport(model, { spectra: true })`); without them there are no plots of single weights. */
+  readonly report: RankReport;
+  /** How many nodes its graph has. */
+  readonly nodes?: number | undefined;
+}
+
+/** A column of the table. */
+export interface PageMetric {
+  readonly key: string;
+  readonly header: string;
+  readonly unit: string;
+  readonly format: NumberFormat;
+  readonly definition: string;
+  readonly source: string;
+  /** In the short table too. */
+  readonly isBrief: boolean;
+  /** Infinite or missing values are null in the data of the page; this one is infinite where it has a text. */
+  readonly valueOf: (figures: Figures) => number | undefined;
+}
+
+/** Everything that is known of one weight of one model. */
+export interface Figures {
+  readonly row: RankRow;
+  readonly extras: SpectralExtras | undefined;
+}
+
+/** A cell of the table. */
+export interface Figure {
+  readonly value: number | undefined;
+  readonly text: string;
+  /** Why there is no value. */
+  readonly reason: string | undefined;
+}
+
+/** What the script of the page reads. Short names, for they are written once a weight. */
+interface RowData {
+  readonly op: string;
+  readonly dims: readonly [number, number];
+  readonly params: number;
+  readonly problem?: string;
+  /** Values of the metrics, in their order; null where there is none, 'inf' where it is infinite. */
+  readonly v: readonly (number | 'inf' | null)[];
+  /** Their texts. */
+  readonly t: readonly string[];
+  /** How many singular values there are. */
+  readonly n?: number;
+  readonly s?: readonly number[];
+  /** Of a thinned spectrum: the index of each value, and the share of the energy up to it. */
+  readonly i?: readonly number[];
+  readonly e?: readonly number[];
+  readonly lin?: Histogram;
+  readonly log?: Histogram;
+  readonly mp?: FitData;
+  readonly pl?: FitData;
+  /** Why a fit is missing. */
+  readonly mpNone?: string;
+  readonly plNone?: string;
+}
+
+interface FitData {
+  readonly curve: Curve;
+  readonly text: string;
+}
+
+export interface LayerPage extends Omit<Layer, 'rows'> {
+  readonly figures: readonly (Figures | undefined)[];
+  readonly data: readonly (RowData | null)[];
+}
+
+export interface Page {
+  readonly models: readonly HtmlReportModel[];
+  readonly metrics: readonly PageMetric[];
+  readonly layers: readonly LayerPage[];
+  readonly blocks: readonly Block[];
+  /** The scale on which the densities of most weights can be read. */
+  readonly density: 'linear' | 'log';
+  /** True where spectra were thinned to keep the page small. */
+  readonly isThinned: boolean;
+}
+
+/** Brief tables have the metrics of these priorities. */
+const BRIEF = 4;
+
+const PAGE_METRICS: readonly PageMetric[] = ALL_METRICS.map((metric) => ({
+  ...metric,
+  isBrief: metric.priority <= BRIEF,
+  valueOf: ({ row, extras }) => {
+    const further: Readonly<Record<string, number | undefined>> = extras?.figures ?? {};
+    return figureOf(row, metric.key) ?? further[metric.key];
+  },
+}));
+
+/** Singular values in one page, some 8 bytes each; a page with more thins them, to a third, for each brings its index and energy. */
+const MOST_VALUES = 200_000;
+const FEWEST_POINTS = 96;
+/** More than this no plot shows. */
+const MOST_POINTS = 4096;
+
+export function pageOf(models: readonly HtmlReportModel[]): Page {
+  const layers = matchLayers(models.map(({ report }) => report));
+  const known = layers.map((layer) => ({
+    ...layer,
+    figures: layer.rows.map((row) => row && figuresOf(row)),
+  }));
+  const all = known.flatMap(({ figures }) => figures).filter((figures) => figures !== undefined);
+  const ranks = new Set(models.map(({ report }) => report.rank));
+  // Columns that nothing was asked of (the distance from a randomized matrix) are left out.
+  const metrics = PAGE_METRICS.filter(
+    (metric) =>
+      METRICS.some(({ key }) => key === metric.key) ||
+      all.some((figures) => metric.valueOf(figures) !== undefined),
+  ).map((metric) =>
+    metric.key === 'rankDistance' && ranks.size === 1
+      ? { ...metric, header: `${metric.header} ${[...ranks].join()}` }
+      : metric,
+  );
+  const values = all.reduce((sum, { row }) => sum + (row.singularValues?.length ?? 0), 0);
+  const points =
+    values > MOST_VALUES
+      ? Math.min(MOST_POINTS, Math.max(FEWEST_POINTS, Math.floor(MOST_VALUES / 3 / all.length)))
+      : MOST_POINTS;
+  const pages = known.map(({ label, subtitle, key, figures }) => ({
+    label,
+    subtitle,
+    key,
+    figures,
+    data: figures.map((one) => (one === undefined ? null : rowData(one, metrics, points))),
+  }));
+  return {
+    models,
+    metrics,
+    layers: pages,
+    density: densityScale(pages.flatMap(({ data }) => data[0]?.lin ?? [])),
+    blocks: blocksOf(layers.map(({ label }) => label)),
+    isThinned: all.some(({ row }) => (row.singularValues?.length ?? 0) > points),
+  };
+}
+
+/** Where most of the values of most weights fall into one bin, a linear axis shows nothing. */
+const CROWDED = 0.4;
+
+function densityScale(histograms: readonly Histogram[]): 'linear' | 'log' {
+  const crowded = histograms.filter(({ density, width }) => Math.max(...density) * width > CROWDED);
+  return 2 * crowded.length > histograms.length ? 'log' : 'linear';
+}
+
+function figuresOf(row: RankRow): Figures {
+  const { rows, columns, singularValues, metrics } = row;
+  const order = Math.min(rows, columns);
+  // Fits are of one matrix or of several of one shape; other spectra have none.
+  if (metrics === undefined || singularValues === undefined || order === 0) return { row, extras: undefined };
+  if (singularValues.length === 0 || singularValues.length % order !== 0) return { row, extras: undefined };
+  return { row, extras: spectralExtras(singularValues, { rows, columns }) };
+}
+
+/** A figure as the table shows it. */
+export function cellOf(metric: PageMetric, figures: Figures): Figure {
+  const { row, extras } = figures;
+  const value = metric.valueOf(figures);
+  if (value !== undefined) {
+    const isBound =
+      (metric.key === 'conditionNumber' && row.metrics?.conditionNumberIsLowerBound === true) ||
+      (metric.key === 'numericalRank' && row.metrics?.numericalRankIsLowerBound === true);
+    return {
+      value,
+      text: `${isBound ? '≥\u2009' : ''}${formatNumber(value, metric.format)}`,
+      reason: undefined,
+    };
+  }
+  const reasons: Readonly<Record<string, string | undefined>> = {
+    ...extras?.reasons,
+    ...row.extras?.reasons,
+  };
+  const reason =
+    row.metrics === undefined
+      ? `no spectrum: ${row.problem ?? 'unknown reason'}`
+      : (reasons[metric.key] ?? 'the report was made without it');
+  return { value, text: '–', reason: printable(reason) };
+}
+
+function rowData(figures: Figures, metrics: readonly PageMetric[], points: number): RowData {
+  const { row, extras } = figures;
+  const cells = metrics.map((metric) => cellOf(metric, figures));
+  const base = {
+    op: printable(row.ops.join(', ')),
+    dims: [row.rows, row.columns] as const,
+    params: row.parameters,
+    ...(row.problem !== undefined && { problem: printable(row.problem) }),
+    v: cells.map(({ value }) =>
+      value === undefined ? null : Number.isFinite(value) ? rounded(value, 6) : ('inf' as const),
+    ),
+    t: cells.map(({ text }) => text),
+  };
+  const values = row.singularValues;
+  if (row.metrics === undefined || values === undefined) return base;
+  const eigenvalues = values.map((value) => value * value);
+  const mp = extras?.marchenkoPastur ?? { reason: 'no fit of a spectrum of this kind' };
+  const pl = extras?.powerLaw ?? { reason: 'no fit of a spectrum of this kind' };
+  const lin = linearHistogram(eigenvalues, 'reason' in mp ? undefined : mp.bulkMax);
+  const log = logHistogram(eigenvalues, (eigenvalues[0] ?? 0) * RESOLUTION ** 2);
+  return {
+    ...base,
+    n: values.length,
+    ...thinned(values, points),
+    ...(lin && { lin }),
+    ...(log && { log }),
+    ...('reason' in mp
+      ? { mpNone: printable(mp.reason) }
+      : {
+          mp: {
+            curve: marchenkoPasturCurve(mp),
+            text: marchenkoPasturText(mp),
+          },
+        }),
+    ...('reason' in pl
+      ? { plNone: printable(pl.reason) }
+      : {
+          pl: {
+            // Of all values, as the histogram is; the fit counts those that are resolved.
+            curve: scaled(powerLawCurve(pl), pl.count / values.length),
+            text: [
+              `α = ${pl.alpha.toFixed(2)} ± ${pl.standardError.toFixed(2)}`,
+              `D = ${pl.distance.toFixed(3)}`,
+              `tail of ${pl.tail}`,
+            ].join(', '),
+          },
+        }),
+  };
+}
+
+/** A bulk further than this from its law is not one, whatever the best sigma is. */
+const POOR_FIT = 0.15;
+
+function marchenkoPasturText({ sigma, spikes, softRank, distance }: MarchenkoPasturFit): string {
+  const parts = [
+    `σ = ${formatNumber(sigma, 'significant3')}`,
+    `spikes: ${spikes}`,
+    `soft rank ${formatNumber(softRank, 'fixed2')}`,
+    `D = ${distance.toFixed(3)}`,
+  ];
+  return parts.join(', ') + (distance > POOR_FIT ? ': no good fit' : '');
+}
+
+function scaled([xs, ys]: Curve, factor: number): Curve {
+  return [xs, ys.map((y) => rounded(y * factor, 4))];
+}
+
+/** At most `points` values: the first ones all, the rest at equal distances, with the last. */
+function thinned(values: readonly number[], points: number): Pick<RowData, 's' | 'i' | 'e'> {
+  if (values.length <= points) return { s: values.map((value) => rounded(value)) };
+  const head = Math.floor(points / 2);
+  const step = (values.length - 1 - head) / (points - 1 - head);
+  const at = Array.from({ length: points }, (_, k) => (k < head ? k : Math.round(head + (k - head) * step)));
+  const largest = values[0] || 1;
+  let sum = 0;
+  const energy = values.map((value) => {
+    sum += (value / largest) ** 2;
+    return sum;
+  });
+  return {
+    s: at.map((index) => rounded(values[index] ?? 0)),
+    i: at,
+    e: at.map((index) => rounded(sum === 0 ? 0 : (energy[index] ?? 0) / sum)),
+  };
+}

@@ -1,0 +1,269 @@
+import { ALL_METRICS, RANDOMIZED_METRICS } from '../../src/analysis/figures.js';
+import { METRICS, type MetricDescriptor } from '../../src/analysis/metrics.js';
+import { EXTRA_METRICS } from '../../src/analysis/spectral-descriptors.js';
+import { SCHEMA_VERSION } from '../../src/report/json.js';
+
+type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+const ref = (name: string): Json => ({ $ref: `#/$defs/${name}` });
+const listOf = (items: Json): Json => ({ type: 'array', items });
+const text: Json = { type: 'string' };
+const count: Json = { type: 'integer', minimum: 0 };
+const figure: Json = { type: ['number', 'null'] };
+const orNull = (schema: Json): Json => ({ anyOf: [schema, { type: 'null' }] });
+
+function object(
+  properties: Record<string, Json>,
+  options: { readonly optional?: readonly string[]; readonly description?: string } = {},
+): Json {
+  const { optional = [], description } = options;
+  return {
+    ...(description !== undefined && { description }),
+    type: 'object',
+    properties,
+    required: Object.keys(properties).filter((key) => !optional.includes(key)),
+    additionalProperties: false,
+  };
+}
+
+function metricsSchema(metrics: readonly MetricDescriptor[]): Record<string, Json> {
+  const entries = metrics.map(({ key, format, definition, unit }): [string, Json] => [
+    key,
+    {
+      type: format === 'count' ? ['integer', 'null'] : ['number', 'null'],
+      description: unit === '' ? definition : `${definition} (unit: ${unit})`,
+    },
+  ]);
+  return Object.fromEntries(entries);
+}
+
+/** What `rank-report --format json` prints. Additions do not count up the version; other changes do. */
+export function rankReportSchema(): Json {
+  const extra = ALL_METRICS.slice(METRICS.length);
+  const optional = extra.map(({ key }) => key as string);
+  const common = {
+    schemaVersion: { const: SCHEMA_VERSION },
+    metrics: listOf(ref('metric')),
+  };
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'Output of onnx-overparam rank-report --format json',
+    description:
+      'Figures that are infinite or do not exist are null. Later versions of the program may add properties without a new schemaVersion.',
+    version: SCHEMA_VERSION,
+    anyOf: [ref('report'), ref('comparison')],
+    $defs: {
+      report: object(
+        {
+          kind: { const: 'rank-report' },
+          ...common,
+          model: orNull(text),
+          weights: listOf(ref('weight')),
+          notLookedAt: listOf(ref('notLookedAt')),
+          total: ref('total'),
+          rank: { ...(count as object), description: 'the rank that rankDistance is the distance to' },
+          convView: ref('convView'),
+          inputSize: count,
+          assertions: listOf(ref('assertion')),
+        },
+        { optional: ['rank', 'convView', 'inputSize', 'assertions'] },
+      ),
+      comparison: object(
+        {
+          kind: { const: 'rank-comparison' },
+          ...common,
+          a: ref('side'),
+          b: ref('side'),
+          weights: listOf(
+            object({
+              weight: text,
+              a: orNull(ref('figures')),
+              b: orNull(ref('figures')),
+              change: orNull(ref('change')),
+            }),
+          ),
+          onlyInA: listOf(text),
+          onlyInB: listOf(text),
+          assertions: listOf(ref('assertion')),
+        },
+        { optional: ['assertions'] },
+      ),
+      side: object(
+        {
+          model: orNull(text),
+          weights: listOf(ref('weight')),
+          notLookedAt: listOf(ref('notLookedAt')),
+          total: ref('total'),
+          rank: count,
+          convView: ref('convView'),
+          inputSize: count,
+        },
+        { optional: ['rank', 'convView', 'inputSize'], description: 'one of the models' },
+      ),
+      weight: object(
+        {
+          weight: { ...(text as object), description: "the weight's name" } as Json,
+          nodes: { ...(listOf(text) as object), description: 'the nodes that use it' } as Json,
+          ops: listOf(text),
+          shape: listOf(count),
+          rows: { ...(count as object), description: 'of the matrix whose spectrum this is' } as Json,
+          columns: count,
+          copies: {
+            ...(count as object),
+            description: 'how many such matrices there are (slices of a convolution); 1 unless given',
+          } as Json,
+          dataType: text,
+          parameters: count,
+          metrics: orNull(ref('figures')),
+          problem: { type: ['string', 'null'], description: 'why there is no spectrum' },
+          chain: object(
+            { role: { enum: ['factor', 'product'] }, weight: text },
+            { description: 'of a chain that expand wrote: a factor of it, or what it multiplies out to' },
+          ),
+          reasons: {
+            description: 'with --verbose: why figures are null',
+            type: 'object',
+            properties: Object.fromEntries(extra.map(({ key }) => [key, text])),
+            additionalProperties: false,
+          },
+          singularValues: {
+            ...(listOf({ type: 'number', minimum: 0 }) as object),
+            description: 'with --spectra: all of them, descending',
+          } as Json,
+        },
+        { optional: ['copies', 'chain', 'reasons', 'singularValues'] },
+      ),
+      convView: {
+        description: 'how convolutions were looked at; matricized unless given',
+        enum: ['matricized', 'slices', 'operator'],
+      },
+      figures: object(
+        {
+          ...metricsSchema(ALL_METRICS),
+          conditionNumberIsLowerBound: { type: 'boolean' },
+          numericalRankIsLowerBound: { type: 'boolean' },
+        },
+        { optional },
+      ),
+      change: object(Object.fromEntries(ALL_METRICS.map(({ key }) => [key, figure])), {
+        optional,
+        description: 'b - a',
+      }),
+      metric: object({
+        key: { enum: ALL_METRICS.map(({ key }) => key) },
+        header: text,
+        unit: text,
+        definition: text,
+        source: text,
+      }),
+      notLookedAt: object({ node: text, op: text, reason: text }),
+      total: object({
+        weights: count,
+        parameters: count,
+        effectiveRank: { type: 'number' },
+        numericalRank: count,
+        fullRank: count,
+        effectiveRankRatio: { type: 'number' },
+        problems: count,
+      }),
+      assertion: object({
+        text,
+        passed: { type: 'boolean' },
+        checked: count,
+        failures: listOf(
+          object({
+            weights: listOf(text),
+            a: figure,
+            op: { enum: ['<=', '>=', '==', '!=', '<', '>'] },
+            b: figure,
+            reason: { type: ['string', 'null'] },
+          }),
+        ),
+      }),
+    },
+  };
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cell = (content: string): string => content.replaceAll('|', '\\|').replaceAll('*', '\\*');
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map((row) => line(row.map(cell)))].join('\n');
+}
+
+function metricRows(metrics: readonly MetricDescriptor[]): string[][] {
+  return metrics.map(({ key, header, unit, definition, source }) => [
+    `\`${key}\``,
+    header,
+    `${definition}${unit === '' ? '' : ` (unit: ${unit})`}`,
+    source,
+  ]);
+}
+
+/** docs/metrics.md */
+export function metricsDocument(): string {
+  const columns = ['key', 'header', 'definition', 'source'];
+  const peers = EXTRA_METRICS.filter(({ weightWatcher }) => weightWatcher !== undefined);
+  return `<!-- Made from the descriptors of the metrics. After a change: UPDATE=1 npx vitest run test/report/published.test.ts -->
+
+# Metrics of rank-report
+
+Singular values are s1 >= s2 >= ... of the m x n matrix W that a weight is looked at as; eigenvalues are their
+squares s_i^2, those of the smaller of WᵀW and WWᵀ. A Conv weight is the matrix out x (in/group * kernel).
+Values below 1e-7 of the largest are not resolved by the float64 Gram matrix of a large weight, and count as zero.
+A figure that does not exist for a spectrum (too few values, say) is – in tables and null in JSON; \`--verbose\` says why.
+
+\`rank-report --metrics\` takes \`basic\`, \`all\`, or a list of keys or headers with commas; \`--sort\` and \`--assert\` take keys.
+
+## basic
+
+${table(columns, metricRows(METRICS))}
+
+## all: these too
+
+${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => !(RANDOMIZED_METRICS as readonly string[]).includes(key))))}
+
+## with --randomized
+
+The spectrum is held against that of the same elements in random order (seeded, \`--seed\`). Twice the work.
+
+${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => (RANDOMIZED_METRICS as readonly string[]).includes(key))))}
+
+## with --rank r
+
+${table(columns, metricRows(ALL_METRICS.filter(({ key }) => key === 'rankDistance')))}
+
+## Names in WeightWatcher
+
+Columns of WeightWatcher's \`details\` that hold the same quantity, as far as one does. Of convolutions it looks at the
+slices of the kernel, which \`--conv-view slices\` does too; it multiplies them by sqrt(kh * kw / 2) first.
+
+${table(
+  ['key', 'WeightWatcher'],
+  peers.map(({ key, weightWatcher }) => [`\`${key}\``, `\`${weightWatcher}\``]),
+)}
+
+## Assertions
+
+\`--assert\` takes a statement that must hold, or the exit code is 1:
+
+    or         = and { "or" and }
+    and        = comparison { "and" comparison }
+    comparison = "(" or ")" | sum ( "<" | "<=" | ">" | ">=" | "==" | "!=" ) sum
+    sum        = product { ( "+" | "-" ) product }
+    product    = factor { ( "*" | "/" ) factor }
+    factor     = "-" factor | number | size | metric "(" weights ")" | "(" sum ")"
+    size       = "min" | "max" | "rows" | "columns"
+    metric     = a key of the tables above
+    weights    = a glob on the names of weights and nodes, as it is or between ' or "
+
+A glob is \`*\` for any text, \`?\` for any character, \`[abc]\`, \`[a-z]\`, \`[!a]\`; \`\\\` takes the next character as it is.
+A comparison must hold for every weight that its glob matches, and where it names several globs for every combination
+of their weights; equal globs stand for the same weight. \`min\`, \`max\`, \`rows\` and \`columns\` are those of the matrix of
+the weight that is named first, \`min\` and \`max\` of rows and columns. A comparison with a figure that does not exist,
+or that is only known to be at least something, does not hold unless that decides it. A glob that matches nothing is an error
+(exit code 2).
+
+    onnx-overparam rank-report trained.onnx --assert 'effectiveRank(conv1.weight) < 0.5*min'
+    onnx-overparam rank-report trained.onnx --assert 'alpha(*.fc?.*) > 2 and alpha(*.fc?.*) < 6 or numericalRank(head*) == min'
+`;
+}
