@@ -83,7 +83,7 @@ async function* composeMatrices(links: readonly Link[], out: 'float32' | 'float6
 }
 
 /** Bytes of the last product that are computed at a time. */
-const PART_BYTES = 24 << 20;
+const PART_BYTES = 96 << 20;
 
 /** Multiplies matrices in the order that costs the fewest multiply-adds; the last product comes in blocks of rows. */
 async function* multiplyChain(
