@@ -1,11 +1,9 @@
 import type { Graph, Model, Node } from '../graph/index.js';
 import type { Matrix } from '../runtime/matmul.js';
+import { type ChainNote, readChainNote } from './chain-note.js';
 import { LINEAR_OPS, type LinearSite, linearSite } from './linear-sites.js';
 import { evaluated, remembered, type WeightData } from './weight-data.js';
 import type { ConvGeometry } from './weights.js';
-
-/** Under this key of metadata_props the nodes of a chain say where they belong. */
-const CHAIN_KEY = 'onnx-overparam';
 
 /** A chain of linear nodes that stands for one, and what it multiplies out to. */
 export interface ChainProduct {
@@ -28,14 +26,6 @@ export interface OpenChain {
   readonly reason: string;
 }
 
-interface Note {
-  readonly site: string;
-  readonly weight: string;
-  readonly factor: number;
-  readonly of: number;
-  readonly root: string | undefined;
-}
-
 /**
  * The chains of a model that say so in their metadata, and their products. Reads no weights.
  *
@@ -49,7 +39,7 @@ export function findChainProducts(model: Model): { products: ChainProduct[]; ope
   const visit = (graph: Graph): void => {
     for (const node of graph.nodes) {
       for (const subgraph of node.subgraphs) visit(subgraph);
-      const note = noteOf(node);
+      const note = readChainNote(node);
       if (note?.factor !== 0) continue;
       const found = productOf(node, note);
       if ('reason' in found) open.push({ node, reason: `the product of its chain: ${found.reason}` });
@@ -63,29 +53,7 @@ export function findChainProducts(model: Model): { products: ChainProduct[]; ope
   return { products, open };
 }
 
-function noteOf(node: Node): Note | undefined {
-  const text = node.metadata.get(CHAIN_KEY);
-  if (text === undefined) return undefined;
-  try {
-    const note = JSON.parse(text) as Partial<Record<string, unknown>> | null;
-    const { site, weight, factor, of } = note ?? {};
-    const isNote =
-      typeof site === 'string' && typeof weight === 'string' && weight !== '' && Number.isInteger(factor);
-    if (!isNote || !Number.isInteger(of) || Number(of) < 2) return undefined;
-    const root = (note?.source as { root?: { name?: unknown } } | undefined)?.root?.name;
-    return {
-      site,
-      weight,
-      factor: Number(factor),
-      of: Number(of),
-      root: typeof root === 'string' && root !== '' ? root : undefined,
-    };
-  } catch {
-    return undefined;
-  }
-}
-
-function productOf(first: Node, note: Note): ChainProduct | { readonly reason: string } {
+function productOf(first: Node, note: ChainNote): ChainProduct | { readonly reason: string } {
   const sites: LinearSite[] = [];
   let node = first;
   for (;;) {
@@ -96,7 +64,7 @@ function productOf(first: Node, note: Note): ChainProduct | { readonly reason: s
     sites.push(site);
     if (sites.length === note.of) break;
     const [use, ...others] = node.graph.uses(node.outputs[0] ?? '');
-    const next = use?.node && noteOf(use.node);
+    const next = use?.node && readChainNote(use.node);
     const follows =
       next?.site === note.site &&
       next.weight === note.weight &&
@@ -111,7 +79,7 @@ function productOf(first: Node, note: Note): ChainProduct | { readonly reason: s
   if ('reason' in shape) return shape;
   const last = sites.at(-1) as LinearSite;
   const { rows, columns, dims, conv } = shape;
-  const name = note.root ?? note.weight;
+  const name = note.source?.root?.name ?? note.weight;
   const multiply = remembered(() => (conv === undefined ? multiplyMatrices(sites) : multiplyKernels(sites)));
   const data: WeightData = {
     name,

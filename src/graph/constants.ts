@@ -34,15 +34,18 @@ export function isConstant(result: ConstantResult): result is ConstantValue {
 /** Operators that reorder or relabel the elements of their first input, or change their type. */
 const VIEWS = ['Identity', 'Reshape', 'Transpose', 'Cast', 'Squeeze', 'Unsqueeze', 'Flatten'] as const;
 
-const RANDOM = new Set([
+/** Operators whose output is another one each time, whatever they read. */
+export const RANDOM_OPERATORS: readonly string[] = [
   'RandomNormal',
   'RandomNormalLike',
   'RandomUniform',
   'RandomUniformLike',
   'Multinomial',
   'Bernoulli',
-  'Dropout',
-]);
+];
+
+/** Dropout may be random: its mode is not looked at here. */
+const RANDOM = new Set([...RANDOM_OPERATORS, 'Dropout']);
 
 /**
  * Looks for the constant behind a value: an initializer, a Constant node, or what nodes make of constants.

@@ -1,6 +1,6 @@
+import { type ChainNote, readChainNote } from '../analysis/chain-note.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { type ConstantValue, findConstant, isConstant, type Node } from '../graph/index.js';
-import { type ChainNote, readChainNote } from './chain-note.js';
 import { inputsPerGroup, outputsPerGroup } from './chain-plan.js';
 import { whyNotKernels } from './split-attributes.js';
 

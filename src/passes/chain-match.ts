@@ -1,8 +1,8 @@
+import type { ChainNote } from '../analysis/chain-note.js';
 import type { Model, Node } from '../graph/index.js';
 import type { Skipped } from './account.js';
 import { cheapestGrouping } from './chain-grouping.js';
 import { isStructural, type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
-import type { ChainNote } from './chain-note.js';
 import { findExpandableSites } from './expandable-sites.js';
 import { trainedNames } from './placement.js';
 

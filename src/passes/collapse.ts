@@ -1,3 +1,4 @@
+import { readChainNote } from '../analysis/chain-note.js';
 import {
   type FloatType,
   findConstant,
@@ -20,7 +21,6 @@ import {
 } from './affine/index.js';
 import type { Link } from './chain-link.js';
 import { type Chain, findChains } from './chain-match.js';
-import { readChainNote } from './chain-note.js';
 import { compose } from './compose.js';
 import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
 import { ValueKeys } from './naming.js';

@@ -1,3 +1,4 @@
+import { readChainNote } from '../analysis/chain-note.js';
 import { findLinearSites, type LinearSite, type NotASite } from '../analysis/linear-sites.js';
 import {
   type Dimension,
@@ -8,7 +9,6 @@ import {
   type Model,
   type Node,
 } from '../graph/index.js';
-import { readChainNote } from './chain-note.js';
 
 /**
  * The linear sites of a model and, besides, MatMul nodes with a batch of constant matrices: those have a group for each

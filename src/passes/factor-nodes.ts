@@ -1,3 +1,4 @@
+import { type ChainNote, chainMetadata } from '../analysis/chain-note.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import {
   type AttributeValue,
@@ -6,7 +7,6 @@ import {
   type NodeSpec,
   type Tensor,
 } from '../graph/index.js';
-import { type ChainNote, chainMetadata } from './chain-note.js';
 import type { ChainPlan } from './chain-plan.js';
 import { type FreshName, factorName } from './naming.js';
 import { asConstants, editWith, opsetOf } from './placement.js';

@@ -1,3 +1,4 @@
+import { foldedMetadata } from '../analysis/chain-note.js';
 import {
   type AttributeValue,
   copyUnknownFields,
@@ -7,7 +8,6 @@ import {
 } from '../graph/index.js';
 import { isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
 import type { Chain } from './chain-match.js';
-import { foldedMetadata } from './chain-note.js';
 import { alphaOf, ownBias } from './compose.js';
 import { composedKernel } from './compose-chains.js';
 import { stemOf, type ValueKeys } from './naming.js';

@@ -1,3 +1,4 @@
+import type { WeightSource } from '../analysis/chain-note.js';
 import {
   type ByteSource,
   byteLengthOf,
@@ -24,7 +25,6 @@ import {
 } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import { runGraph } from '../runtime/run-graph.js';
-import type { WeightSource } from './chain-note.js';
 import { opsetsOf, type Placement } from './placement.js';
 
 /** Constants up to this size are kept in the metadata with the nodes that read them: shapes, axes, scales. */

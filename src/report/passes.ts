@@ -93,9 +93,7 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
     init: new Set(rewritten.map((row) => row.init)).size > 1,
     error: rewritten.some((row) => row.error !== undefined),
   };
-  const columns = EXPAND_COLUMNS.map((column) =>
-    isShown[column.key] === false ? { ...column, only: 'data' as const } : column,
-  );
+  const columns = shown(EXPAND_COLUMNS, isShown);
   const what = options.output === undefined ? 'would become' : 'became';
   const conclusion =
     rewritten.length === 0
@@ -193,10 +191,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
     rewritten.length === 0
       ? 'Nothing to collapse.'
       : `${counted(layers, 'layer')} ${what} ${formatCount(rewritten.length)}; their weights ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
-  const isProbed = rewritten.some((row) => row.probe !== undefined);
-  const columns = COLLAPSE_COLUMNS.map((column) =>
-    column.key === 'probe' && !isProbed ? { ...column, only: 'data' as const } : column,
-  );
+  const columns = shown(COLLAPSE_COLUMNS, { probe: rewritten.some((row) => row.probe !== undefined) });
   return {
     kind: 'collapse',
     title: 'Collapsed layers',
@@ -211,6 +206,14 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
       ...closing(conclusion, options),
     ],
   };
+}
+
+/** Columns that no text shows, where they are false by their key. */
+function shown<Row>(
+  columns: readonly Column<Row>[],
+  isShown: Readonly<Record<string, boolean>>,
+): Column<Row>[] {
+  return columns.map((column) => (isShown[column.key] === false ? { ...column, only: 'data' } : column));
 }
 
 function times(before: number, after: number): string {

@@ -4,6 +4,7 @@ import {
   ModelError,
   type Node,
   type NodeSpec,
+  RANDOM_OPERATORS,
   Tensor,
   ValueInfo,
 } from '../graph/index.js';
@@ -11,16 +12,6 @@ import { createMessage, fromBigInt } from '../graph/proto/codec.js';
 import type { FunctionProto, GraphProto, SparseTensorProto } from '../graph/proto/schema.js';
 import { buildModel } from './build.js';
 import { openSession, RUNTIME_TYPES, type RuntimeTensor } from './session.js';
-
-/** Operators whose output is another one each time, whatever they read. */
-const RANDOM_OPERATORS = [
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Multinomial',
-  'Bernoulli',
-];
 
 /** Smaller constants are written into the model that computes; larger ones are fed, which copies nothing. */
 const INLINE_BYTES = 4096;

@@ -1,5 +1,5 @@
+import { foldedMetadata } from '../../analysis/chain-note.js';
 import type { AttributeValue, NodeProto, NodeSpec, Tensor } from '../../graph/index.js';
-import { foldedMetadata } from '../chain-note.js';
 import { collapsedName } from '../fold.js';
 import { stemOf } from '../naming.js';
 import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
