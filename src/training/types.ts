@@ -1,0 +1,89 @@
+import type { DataType } from '../graph/index.js';
+import type { RuntimeTensor } from '../runtime/index.js';
+
+/** One tensor of a sample: its shape is without the batch. */
+export interface Field {
+  readonly name: string;
+  readonly type: DataType;
+  readonly shape: readonly number[];
+}
+
+/** Samples side by side: each tensor has the batch as its first dimension. */
+export interface Batch {
+  /** By the names of `Dataset.inputs`. */
+  readonly inputs: Readonly<Record<string, RuntimeTensor>>;
+  /** Class labels are int64 [batch]. Undefined of data without labels. */
+  readonly target: RuntimeTensor | undefined;
+}
+
+export interface BatchOptions {
+  /** Draw augmentations (crop, flip, shift) anew; default false: the sample as it is. */
+  readonly augment?: boolean | undefined;
+  /** Seeds the augmentations, together with `epoch` and the sample's index, whatever batch it is in. Default 0. */
+  readonly seed?: number | undefined;
+  /** Default 0. */
+  readonly epoch?: number | undefined;
+}
+
+/** Samples by index. Holds in memory what is asked for, not the whole of a large file. */
+export interface Dataset extends AsyncDisposable {
+  /** What a model is fed. Matched to its inputs by name or, where the names do not match, by position. */
+  readonly inputs: readonly Field[];
+  /** Undefined of data without labels. A class label is int64 of shape []. */
+  readonly target: Field | undefined;
+  /** Number of samples. */
+  readonly size: number;
+  /** Names of the classes, where the files say them. */
+  readonly classes?: readonly string[] | undefined;
+  /** The samples at these indices, in their order. */
+  batch(indices: ArrayLike<number>, options?: BatchOptions): Promise<Batch>;
+}
+
+/** Some steps' worth of data: each tensor has the steps as its first dimension, the batch as its second. */
+export interface Chunk {
+  readonly steps: number;
+  readonly inputs: Readonly<Record<string, RuntimeTensor>>;
+  readonly target: RuntimeTensor | undefined;
+  /** One a step. */
+  readonly learningRates: Float32Array;
+}
+
+/** Figures of each step of a chunk. */
+export interface ChunkResult {
+  /** The loss before the step's update. */
+  readonly losses: Float32Array;
+  /** How many samples of the batch were classified right; undefined where the loss has no classes. */
+  readonly correct: Float32Array | undefined;
+  /** Euclidean norm of all gradients, before clipping. */
+  readonly gradientNorms: Float32Array;
+}
+
+/** Everything that a run needs to go on to the same bits. */
+export interface TrainingState {
+  /** Steps done. */
+  readonly step: number;
+  /** Trained weights and running statistics, by the names of the model's initializers. */
+  readonly weights: ReadonlyMap<string, RuntimeTensor>;
+  /** State of the optimizer, by `<slot>/<weight>`, moving averages of weights (`ema/<weight>`) among it. */
+  readonly slots: ReadonlyMap<string, RuntimeTensor>;
+}
+
+export interface Evaluation {
+  readonly samples: number;
+  /** Mean over the samples. */
+  readonly loss: number;
+  /** Share of samples that were classified right; undefined where the loss has no classes. */
+  readonly accuracy: number | undefined;
+}
+
+/** A training step, compiled for one model, loss, optimizer and batch size: onnxruntime sessions and the state they carry. */
+export interface Engine extends AsyncDisposable {
+  /** Samples a step. */
+  readonly batch: number;
+  run(chunk: Chunk): Promise<ChunkResult>;
+  /** The loss of samples with the weights as they are (or their moving average), in inference mode. Any number of samples. */
+  evaluate(batches: AsyncIterable<Batch>, weights?: 'current' | 'ema'): Promise<Evaluation>;
+  /** A copy. */
+  state(): Promise<TrainingState>;
+  restore(state: TrainingState): Promise<void>;
+}
