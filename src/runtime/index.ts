@@ -13,6 +13,7 @@ export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js'
 export { readJsonTensors, writeJsonTensors } from './io/json.js';
 export { readNpy, writeNpy } from './io/npy.js';
 export { readNpz, writeNpz } from './io/npz.js';
+export { readSafetensors, type Safetensors, safetensors } from './io/safetensors.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
 export type { Matrix } from './matrix.js';
 export type { PlacedNode, Placement, ProviderUse } from './placement.js';
