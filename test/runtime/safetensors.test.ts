@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ByteSource, MemorySource, ModelError, type NativeArray } from '../../src/graph/index.js';
 import { readSafetensors, safetensors } from '../../src/runtime/io/safetensors.js';
+import type { RuntimeTensor } from '../../src/runtime/session.js';
 import { tensors } from './tensors.js';
 
 const REFERENCE = JSON.parse(readFileSync('test/runtime/safetensors-reference.json', 'utf8')) as {
@@ -108,7 +109,7 @@ describe('is refused', () => {
   });
 
   test('a type that the format has no name for', () => {
-    const text = new Map([['a', { type: 'string', shape: [1], data: ['x'] } as const]]);
+    const text = new Map<string, RuntimeTensor>([['a', { type: 'string', shape: [1], data: ['x'] }]]);
     expect(() => safetensors(text)).toThrow("tensor 'a': safetensors has no tensors of type string");
   });
 });
