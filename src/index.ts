@@ -221,3 +221,21 @@ export {
   writeNpz,
   writeTensorFile,
 } from './runtime/index.js';
+// Training: optimizers as pieces of a graph, learning rates, what decays.
+export type { OptimizerRule, UpdateContext } from './training/optimizer-rule.js';
+export {
+  OPTIMIZER_NAMES,
+  OPTIMIZERS,
+  type OptimizerName,
+  type OptimizerOptions,
+  optimizer,
+} from './training/optimizers/index.js';
+export {
+  learningRates,
+  SCHEDULE_KINDS,
+  type Schedule,
+  type ScheduleOptions,
+  type ScheduleShape,
+  schedule,
+} from './training/schedule.js';
+export { decayedWeights } from './training/weight-decay.js';

@@ -20,7 +20,7 @@ const WEIGHT_INPUTS: Readonly<Record<string, readonly number[]>> = {
 };
 
 /** What only gives a weight another form. */
-const VIEWS = [
+export const WEIGHT_VIEWS = [
   'Identity',
   'Cast',
   'Transpose',
@@ -62,7 +62,7 @@ function sourceOf(graph: Graph, value: string): string | undefined {
   for (let name = value; ; ) {
     if (graph.initializers.has(name)) return name;
     const node = graph.producer(name);
-    if (node === undefined || !node.is(...VIEWS)) return undefined;
+    if (node === undefined || !node.is(...WEIGHT_VIEWS)) return undefined;
     name = node.inputs[0] ?? '';
   }
 }

@@ -1,0 +1,42 @@
+import type { OptimizerRule } from '../optimizer-rule.js';
+import { checkLeast } from './ranges.js';
+import { descend, penalized, scalarIn, shared } from './scalars.js';
+
+export interface AdagradOptions {
+  /** The learning rate is divided by 1 + learningRateDecay * (step - 1); default 0. */
+  readonly learningRateDecay?: number | undefined;
+  /** What the sums of squares begin at; default 0. */
+  readonly initialAccumulator?: number | undefined;
+  /** Added to the root of the sum; default 1e-10. */
+  readonly epsilon?: number | undefined;
+}
+
+/** Adagrad (Duchi et al. 2011) as torch.optim.Adagrad. */
+export function adagrad(options: AdagradOptions = {}): OptimizerRule {
+  const { learningRateDecay = 0, initialAccumulator = 0, epsilon = 1e-10 } = options;
+  checkLeast(learningRateDecay, 'learningRateDecay');
+  checkLeast(initialAccumulator, 'initialAccumulator');
+  checkLeast(epsilon, 'epsilon');
+  return {
+    slots: ['sum'],
+    update: ({ build, parameter, gradient, slots, learningRate, step, weightDecay }) => {
+      const { type } = parameter;
+      const slope = penalized(build, gradient, parameter, weightDecay);
+      const squared = build.square(slope);
+      // State begins at zero: the initial value is added where it is read.
+      const sum = slots.sum === undefined ? squared : build.add(slots.sum, squared);
+      const size = build.shift(build.unary('Sqrt', build.shift(sum, initialAccumulator)), epsilon);
+      const base = scalarIn(build, learningRate, type);
+      const rate =
+        learningRateDecay === 0
+          ? base
+          : shared(build, `adagrad ${learningRateDecay} ${step.name} ${base.name}`, () =>
+              build.div(
+                base,
+                build.shift(build.scale(build.shift(scalarIn(build, step, type), -1), learningRateDecay), 1),
+              ),
+            );
+      return { parameter: descend(build, parameter, rate, build.div(slope, size)), slots: { sum } };
+    },
+  };
+}

@@ -1,0 +1,79 @@
+import type { Value } from '../../passes/gradient/types.js';
+import type { OptimizerRule, UpdateContext } from '../optimizer-rule.js';
+import { checkLeast, checkShare } from './ranges.js';
+import { accumulate, correction, descend, penalized, scalarIn, shared } from './scalars.js';
+
+export interface AdamOptions {
+  /** Decays of the averages of the gradient and of its square; default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number] | undefined;
+  /** Added to the root of the average square; default 1e-8. */
+  readonly epsilon?: number | undefined;
+}
+
+/** Adam (Kingma & Ba 2015) as torch.optim.Adam; weight decay adds to the gradient. */
+export function adam(options: AdamOptions = {}): OptimizerRule {
+  return rule(options, (context) => ({
+    ...context,
+    gradient: penalized(context.build, context.gradient, context.parameter, context.weightDecay),
+  }));
+}
+
+/** Adam with decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW. */
+export function adamw(options: AdamOptions = {}): OptimizerRule {
+  return rule(options, (context) => {
+    const { build, parameter, learningRate, weightDecay } = context;
+    if (weightDecay === 0) return context;
+    const { type } = parameter;
+    const kept = shared(build, `1 - ${weightDecay} ${learningRate.name} ${type}`, () =>
+      build.minus(1, build.scale(scalarIn(build, learningRate, type), weightDecay)),
+    );
+    return { ...context, parameter: build.mul(parameter, kept) };
+  });
+}
+
+/**
+ * The averages are kept without their factors 1 - beta, which the scalars of the step take up: of the ten passes
+ * over the weight that are left, none scales by a constant what another could.
+ */
+function rule(options: AdamOptions, decayed: (context: UpdateContext) => UpdateContext): OptimizerRule {
+  const { betas: [beta1, beta2] = [0.9, 0.999], epsilon = 1e-8 } = options;
+  checkShare(beta1, 'the first of betas');
+  checkShare(beta2, 'the second of betas');
+  checkLeast(epsilon, 'epsilon');
+  return {
+    slots: ['average', 'square'],
+    update: (context) => {
+      const { build, parameter, gradient, slots } = decayed(context);
+      const average = accumulate(build, beta1, slots.average ?? gradient, gradient);
+      const squared = build.square(gradient);
+      const square = accumulate(build, beta2, slots.square ?? squared, squared);
+      const { rate, offset } = scalars(context, beta1, beta2, epsilon);
+      const direction = build.div(average, build.add(build.unary('Sqrt', square), offset));
+      return { parameter: descend(build, parameter, rate, direction), slots: { average, square } };
+    },
+  };
+}
+
+/**
+ * With a and s the averages without their factors, c1 and c2 the bias corrections:
+ * lr / c1 (1 - b1) a / (sqrt((1 - b2) s) / sqrt(c2) + eps) = rate a / (sqrt(s) + offset).
+ */
+function scalars(
+  { build, learningRate, step, parameter: { type } }: UpdateContext,
+  beta1: number,
+  beta2: number,
+  epsilon: number,
+): { readonly rate: Value; readonly offset: Value } {
+  const key = `adam ${beta1} ${beta2} ${step.name} ${type}`;
+  const root = shared(build, key, () =>
+    build.scale(build.unary('Sqrt', correction(build, beta2, step, type)), 1 / Math.sqrt(1 - beta2)),
+  );
+  const offset = shared(build, `${key} ${epsilon}`, () => build.scale(root, epsilon));
+  const rate = shared(build, `${key} ${learningRate.name}`, () =>
+    build.div(
+      build.mul(build.scale(scalarIn(build, learningRate, type), 1 - beta1), root),
+      correction(build, beta1, step, type),
+    ),
+  );
+  return { rate, offset };
+}

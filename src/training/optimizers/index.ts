@@ -1,0 +1,55 @@
+import { ModelError } from '../../graph/index.js';
+import type { OptimizerRule } from '../optimizer-rule.js';
+import { type AdagradOptions, adagrad } from './adagrad.js';
+import { type AdamOptions, adam, adamw } from './adam.js';
+import { type RmspropOptions, rmsprop } from './rmsprop.js';
+import { type SgdOptions, sgd } from './sgd.js';
+
+export { clipped, globalNorm } from './clip.js';
+export { movingAverage } from './moving-average.js';
+export type { AdagradOptions, AdamOptions, RmspropOptions, SgdOptions };
+
+export interface OptimizerOptions {
+  readonly sgd: SgdOptions;
+  readonly adam: AdamOptions;
+  readonly adamw: AdamOptions;
+  readonly rmsprop: RmspropOptions;
+  readonly adagrad: AdagradOptions;
+}
+
+export type OptimizerName = keyof OptimizerOptions;
+
+interface Optimizer<Options> {
+  make(options?: Options): OptimizerRule;
+  /** As PyTorch has it. */
+  readonly learningRate: number;
+  readonly weightDecay: number;
+}
+
+/** The optimizers, with what PyTorch takes where nothing is asked for. */
+export const OPTIMIZERS: { readonly [Name in OptimizerName]: Optimizer<OptimizerOptions[Name]> } = {
+  sgd: { make: sgd, learningRate: 0.01, weightDecay: 0 },
+  adam: { make: adam, learningRate: 0.001, weightDecay: 0 },
+  adamw: { make: adamw, learningRate: 0.001, weightDecay: 0.01 },
+  rmsprop: { make: rmsprop, learningRate: 0.01, weightDecay: 0 },
+  adagrad: { make: adagrad, learningRate: 0.01, weightDecay: 0 },
+};
+
+export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+
+/**
+ * An optimizer by its name: the update of PyTorch's optimizer of that name, as nodes of a graph.
+ *
+ * @throws ModelError for a name that is unknown and options out of their range
+ * @example
+ * const rule = optimizer('sgd', { momentum: 0.9, nesterov: true });
+ */
+export function optimizer<Name extends OptimizerName>(
+  name: Name,
+  options?: OptimizerOptions[Name],
+): OptimizerRule {
+  if (!Object.hasOwn(OPTIMIZERS, name)) {
+    throw new ModelError(`the optimizer '${name}' is unknown; there are ${OPTIMIZER_NAMES.join(', ')}`);
+  }
+  return OPTIMIZERS[name].make(options);
+}

@@ -1,0 +1,49 @@
+import { ModelError } from '../../graph/index.js';
+import type { Value } from '../../passes/gradient/types.js';
+import type { OptimizerRule } from '../optimizer-rule.js';
+import { checkShare } from './ranges.js';
+import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';
+
+export interface SgdOptions {
+  /** Default 0. */
+  readonly momentum?: number | undefined;
+  /** Share of the gradient that does not enter the momentum from the second step on; default 0. */
+  readonly dampening?: number | undefined;
+  /** Looks ahead by one step of momentum (Sutskever et al. 2013); default false. */
+  readonly nesterov?: boolean | undefined;
+}
+
+/** Stochastic gradient descent as torch.optim.SGD: b = momentum b + (1 - dampening) g; w = w - lr b. */
+export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOptions = {}): OptimizerRule {
+  checkShare(momentum, 'momentum');
+  checkShare(dampening, 'dampening');
+  if (nesterov && (momentum === 0 || dampening !== 0)) {
+    throw new ModelError('nesterov takes a momentum above 0 and no dampening');
+  }
+  return {
+    slots: momentum === 0 ? [] : ['momentum'],
+    update: ({ build, parameter, gradient, slots, learningRate, step, weightDecay }) => {
+      const { type } = parameter;
+      const rate = scalarIn(build, learningRate, type);
+      const slope = penalized(build, gradient, parameter, weightDecay);
+      const last = slots.momentum;
+      if (last === undefined) return { parameter: descend(build, parameter, rate, slope), slots: {} };
+      // The first gradient enters in full.
+      const share = (): Value =>
+        build.minus(
+          1,
+          build.scale(
+            build.binary('Min', build.shift(scalarIn(build, step, type), -1), build.scalar(type, 1)),
+            dampening,
+          ),
+        );
+      const entering =
+        dampening === 0
+          ? slope
+          : build.mul(slope, shared(build, `sgd ${dampening} ${step.name} ${type}`, share));
+      const buffer = accumulate(build, momentum, last, entering);
+      const direction = nesterov ? build.add(slope, build.scale(buffer, momentum)) : buffer;
+      return { parameter: descend(build, parameter, rate, direction), slots: { momentum: buffer } };
+    },
+  };
+}
