@@ -166,6 +166,7 @@ export {
   LOSS_KINDS,
   trainableWeights,
 } from './passes/gradient/index.js';
+export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
 // Results as tables, JSON, CSV, Markdown and HTML.
 export {
   benchDocument,

@@ -4,7 +4,8 @@ import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
 import { ModelError } from '../graph/errors.js';
 import { EXPAND_INITS, type ExpandInit } from '../passes/chain-options.js';
 import type { ExpandOptions } from '../passes/expand-settings.js';
-import { parseRecipe, type Recipe } from '../passes/recipe.js';
+import type { Recipe } from '../passes/recipe.js';
+import { parseRecipeText, recipeFormat } from '../passes/recipe-text.js';
 import { UsageError } from './errors.js';
 import { number, once } from './options.js';
 
@@ -78,7 +79,7 @@ export function expandOptions<T>(parser: Argv<T>): Argv<T & ExpandArguments> {
     .option('recipe', {
       type: 'string',
       requiresArg: true,
-      describe: 'JSON file with settings by name; --dry-run --format json prints one to start from',
+      describe: 'JSON or YAML file with settings by name; --dry-run --format json prints one to start from',
     })
     .option('seed', {
       type: 'number',
@@ -124,11 +125,10 @@ async function readRecipe(file: string): Promise<Recipe> {
     throw new ModelError(code === 'ENOENT' ? 'no such file' : String(code), { file }, { cause: error });
   }
   try {
-    return parseRecipe(JSON.parse(text));
+    return await parseRecipeText(text, recipeFormat(file));
   } catch (error) {
-    if (!(error instanceof RangeError || error instanceof SyntaxError)) throw error;
-    const what = error instanceof SyntaxError ? `is not JSON: ${error.message}` : error.message;
-    throw new ModelError(what, { file }, { cause: error });
+    if (!(error instanceof RangeError)) throw error;
+    throw new ModelError(error.message, { file }, { cause: error });
   }
 }
 

@@ -44,7 +44,7 @@ const KEYS = {
 } as const satisfies Record<keyof RecipeRule, Check>;
 
 /**
- * A recipe out of what a JSON file holds: a list of rules, or an object with such a list under `recipe`, as
+ * A recipe out of what a JSON or YAML file holds: a list of rules, or an object with such a list under `recipe`, as
  * `expand --dry-run --format json` prints it.
  *
  * @throws RangeError that begins with the place: `[2].depth must be a whole number of at least 1, not "3"`

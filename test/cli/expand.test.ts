@@ -51,9 +51,20 @@ describe('wrong options: exit 2 and what to do', () => {
 test('a recipe that is none: exit 1, the file and the place in it', async () => {
   writeFileSync(path('text.json'), 'depth: 3');
   writeFileSync(path('wrong.json'), '[{ "match": "conv*" }, { "match": "fc", "depth": "3" }]');
+  writeFileSync(path('text.yaml'), '- match: fc\n  depth: 3\n   width: 2\n');
+  writeFileSync(path('twice.yaml'), '- match: fc\n  depth: 3\n  depth: 4\n');
+  writeFileSync(path('tag.yml'), '- match: !name fc\n');
+  writeFileSync(path('wrong.yaml'), '- match: conv*\n- match: fc\n  depth: "3"\n');
+  const laughs = Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`)}]`);
+  writeFileSync(path('bomb.yaml'), `a0: &a0 [ha]\n${laughs.join('\n')}\n`);
   for (const [file, message] of [
     ['nosuch.json', 'nosuch.json: no such file'],
     ['text.json', 'text.json: is not JSON'],
+    ['text.yaml', 'text.yaml: is not YAML: line 2, column 10: Nested mappings'],
+    ['twice.yaml', 'twice.yaml: is not YAML: line 3, column 3: Map keys must be unique'],
+    ['tag.yml', 'tag.yml: is not YAML: line 1, column 10: Unresolved tag: !name'],
+    ['bomb.yaml', 'bomb.yaml: is not YAML: Excessive alias count'],
+    ['wrong.yaml', 'wrong.yaml: [1].depth must be a whole number of at least 1, not "3"'],
     ['wrong.json', 'wrong.json: [1].depth must be a whole number of at least 1, not "3"'],
   ] as const) {
     const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', '--recipe', file);
@@ -74,6 +85,11 @@ test('what a dry run prints as JSON is a recipe that does the same', async () =>
   expect(direct.stdout).toContain('not selected');
   expect(Buffer.compare(readFileSync(path('direct.onnx')), readFileSync(path('given.onnx')))).toBe(0);
   expect((await cli('verify', SHAPES, 'given.onnx')).code).toBe(0);
+  const rules = ['conv.Conv', 'hidden.Gemm'].map((name) => `- match: ${name}\n  <<: *chain\n`);
+  const yaml = `# two layers\n${rules.join('').replace('<<: *chain', '<<: &chain { depth: 3, init: orthogonal }')}`;
+  writeFileSync(path('recipe.yaml'), `${yaml}- { match: '*', skip: true }\n`);
+  await cli('expand', SHAPES, '-o', 'yaml.onnx', '--recipe', 'recipe.yaml');
+  expect(Buffer.compare(readFileSync(path('direct.onnx')), readFileSync(path('yaml.onnx')))).toBe(0);
 });
 
 test('what changes the function says so, and by how much', async () => {
