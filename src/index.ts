@@ -164,6 +164,8 @@ export {
   type GradientOptions,
   gradient,
   LOSS_KINDS,
+  type LossModel,
+  lossModel,
   trainableWeights,
 } from './passes/gradient/index.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
@@ -222,6 +224,8 @@ export {
   writeNpz,
   writeTensorFile,
 } from './runtime/index.js';
+// Training steps on the stock onnxruntime.
+export { type EngineOptions, openEngine } from './training/engine.js';
 // Training: optimizers as pieces of a graph, learning rates, what decays.
 export type { OptimizerRule, UpdateContext } from './training/optimizer-rule.js';
 export {
@@ -239,4 +243,16 @@ export {
   type ScheduleShape,
   schedule,
 } from './training/schedule.js';
+export type { PenaltyContext } from './training/step.js';
+export type {
+  Batch,
+  BatchOptions,
+  Chunk,
+  ChunkResult,
+  Dataset,
+  Engine,
+  Evaluation,
+  Field,
+  TrainingState,
+} from './training/types.js';
 export { decayedWeights } from './training/weight-decay.js';

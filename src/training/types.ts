@@ -56,6 +56,8 @@ export interface ChunkResult {
   readonly correct: Float32Array | undefined;
   /** Euclidean norm of all gradients, before clipping. */
   readonly gradientNorms: Float32Array;
+  /** The same of each weight in `Engine.trained`, [steps, trained] in row-major order: tells which layer diverged first. */
+  readonly weightGradientNorms: Float32Array;
 }
 
 /** Everything that a run needs to go on to the same bits. */
@@ -80,6 +82,8 @@ export interface Evaluation {
 export interface Engine extends AsyncDisposable {
   /** Samples a step. */
   readonly batch: number;
+  /** Weights that the loss depends on, by the names of their initializers. */
+  readonly trained: readonly string[];
   run(chunk: Chunk): Promise<ChunkResult>;
   /** The loss of samples with the weights as they are (or their moving average), in inference mode. Any number of samples. */
   evaluate(batches: AsyncIterable<Batch>, weights?: 'current' | 'ema'): Promise<Evaluation>;

@@ -1,11 +1,11 @@
-import { type Model, ModelError, makeNode, Node } from '../../graph/index.js';
+import { type Model, makeNode, Node } from '../../graph/index.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { rewriteForward } from './forward.js';
 import { fuse } from './fuse.js';
 import { inlined } from './inline.js';
-import { appendLoss, LOSS_KINDS, type Loss } from './losses.js';
+import { appendLoss } from './losses.js';
 import { ancestors, probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
 import {
@@ -13,6 +13,7 @@ import {
   checkWrt,
   type Gradient,
   type GradientOptions,
+  lossOf,
   predictionOf,
   structuralInputs,
 } from './request.js';
@@ -40,10 +41,7 @@ import { trainableWeights } from './weights.js';
  * const results = await session.run({ image, [step.target]: labels, ...weights }); // weights: as in step.weights
  */
 export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
-  const loss: Loss = typeof options.loss === 'string' ? { kind: options.loss } : options.loss;
-  if (!LOSS_KINDS.includes(loss.kind)) {
-    throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
-  }
+  const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
   checkStandards(model);
   const base = await upgraded(rebatched(inlined(model), inputs), inputs);

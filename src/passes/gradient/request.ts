@@ -6,7 +6,7 @@ import {
   type Node,
   type Tensor,
 } from '../../graph/index.js';
-import { ABSORBED, type Loss, type LossKind } from './losses.js';
+import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
 import { readBy, type Sizes } from './probe.js';
 import type { Mode, Rule, Value } from './types.js';
 
@@ -53,6 +53,13 @@ export interface Gradient {
   readonly weights: ReadonlyMap<string, Tensor>;
   /** Names in `wrt` that the loss does not depend on. */
   readonly unreached: readonly string[];
+}
+
+/** @throws ModelError for a loss that there is not */
+export function lossOf(wanted: Loss | LossKind): Loss {
+  const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
+  if (LOSS_KINDS.includes(loss.kind)) return loss;
+  throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
 }
 
 export function checkStandards(model: Model): void {

@@ -1,0 +1,70 @@
+import { type Model, makeNode, Node, type NodeProto, specOf } from '../../graph/index.js';
+import { assemble } from './assemble.js';
+import { Builder } from './builder.js';
+import { inlined } from './inline.js';
+import { appendLoss } from './losses.js';
+import { ancestors, probe, settledInputs } from './probe.js';
+import { rebatched } from './rebatch.js';
+import { checkStandards, type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
+import { upgraded } from './upgrade.js';
+import { Values } from './values.js';
+
+/** A model that computes a loss, without gradients. */
+export type LossModel = Pick<Gradient, 'model' | 'loss' | 'prediction' | 'target' | 'weights'>;
+
+/**
+ * A new model that computes the loss of a model's output in inference form: for validation. The given model stays as
+ * it is. Sizes are baked in, as in `gradient`.
+ *
+ * @param options.wrt initializers that become inputs, weights and running statistics; default none
+ * @throws ModelError as `gradient` does
+ * @example
+ * const { model: validation, loss } = await lossModel(model, { loss: 'cross-entropy', batch: 64 });
+ */
+export async function lossModel(
+  model: Model,
+  options: Pick<GradientOptions, 'loss' | 'output' | 'batch' | 'dims' | 'wrt'>,
+): Promise<LossModel> {
+  const loss = lossOf(options.loss);
+  const inputs = settledInputs(model, options);
+  checkStandards(model);
+  const base = await upgraded(rebatched(inlined(model), inputs), inputs);
+  const { graph } = base;
+  const prediction = predictionOf(base, options.output, loss.kind);
+  const probed = await probe(base, inputs, [prediction]);
+  const build = new Builder((name) => base.freshName(name));
+  build.scope = 'loss';
+  const values = new Values(graph, probed.shapes, build, new Map());
+  const forward = ancestors(graph.nodes, [prediction]);
+  for (const node of forward) values.follow(node);
+  const targetName = base.freshName('target');
+  const piece = appendLoss(build, values.of(prediction), loss, targetName);
+  const lossNodes = build.nodes.splice(0).map((spec) => new Node(makeNode(spec), graph));
+  return assemble({
+    base,
+    inputs,
+    build,
+    forward: {
+      protos: [...forward.map(inferring), ...lossNodes.map(({ proto }) => proto)],
+      rewritten: new Map(),
+      state: [],
+    },
+    piece,
+    prediction: values.of(prediction),
+    found: new Map(),
+    wrt: options.wrt ?? [],
+    options,
+  });
+}
+
+/** A node in inference form: files that were written for training have BatchNormalization and Dropout in another. */
+function inferring(node: Node): NodeProto {
+  const spec = specOf(node.proto);
+  if (node.is('BatchNormalization') && node.attributes.int('training_mode', 0) !== 0) {
+    const attributeProtos = (spec.attributeProtos ?? []).filter(({ name }) => name !== 'training_mode');
+    return makeNode({ ...spec, outputs: spec.outputs.slice(0, 1), attributeProtos });
+  }
+  if (node.is('Dropout') && spec.inputs.length > 2)
+    return makeNode({ ...spec, inputs: spec.inputs.slice(0, 2) });
+  return node.proto;
+}
