@@ -133,7 +133,7 @@ function constantNode(graph: Graph, node: Node, value: string): ConstantResult {
     return { reason: `'${value}' is an attribute of the function` };
   }
   const tensor = constantNodeTensor(node);
-  if (tensor === undefined) return { reason: `'${value}' is a sparse or string constant` };
+  if (tensor === undefined) return { reason: `'${value}' is a sparse constant` };
   return {
     value,
     graph,
@@ -145,21 +145,35 @@ function constantNode(graph: Graph, node: Node, value: string): ConstantResult {
   };
 }
 
-/** The tensor of a Constant node; undefined for sparse and string values. */
+/** The tensor of a Constant node; undefined where it is sparse, or an attribute of a function. */
 export function constantNodeTensor(node: Node): Tensor | undefined {
   const { attributes } = node;
   const name = node.outputs[0] ?? '';
-  if (attributes.has('value')) return attributes.tensor('value');
+  if (attributes.names().some((key) => attributes.isReference(key))) return undefined;
+  const tensor = attributes.tensor('value');
+  if (tensor !== undefined) return tensor;
+  const floats = attributes.floats('value_floats');
+  if (floats) return Tensor.of(name, 'float32', [floats.length], Float32Array.from(floats));
   if (attributes.has('value_float')) {
     return Tensor.of(name, 'float32', [], Float32Array.of(attributes.float('value_float', 0)));
   }
-  if (attributes.has('value_int')) {
-    return Tensor.of(name, 'int64', [], BigInt64Array.of(BigInt(attributes.int('value_int', 0))));
+  const raw = (...names: string[]) => node.proto.attribute?.find((entry) => names.includes(entry.name ?? ''));
+  // Read as 64-bit integers: attributes.int gives numbers, which end at 2^53.
+  const integers = raw('value_ints', 'value_int');
+  if (integers !== undefined) {
+    const isList = integers.name === 'value_ints';
+    const list = isList ? (integers.ints ?? []) : [integers.i ?? 0];
+    const data = BigInt64Array.from(list, (entry) =>
+      typeof entry === 'number' ? BigInt(entry) : entry.toBigInt(),
+    );
+    return Tensor.of(name, 'int64', isList ? [list.length] : [], data);
   }
-  const floats = attributes.floats('value_floats');
-  if (floats) return Tensor.of(name, 'float32', [floats.length], Float32Array.from(floats));
-  const ints = attributes.ints('value_ints');
-  if (ints) return Tensor.of(name, 'int64', [ints.length], BigInt64Array.from(ints, BigInt));
+  const text = raw('value_strings', 'value_string');
+  if (text !== undefined) {
+    const isList = text.name === 'value_strings';
+    const strings = isList ? (text.strings ?? []) : [text.s ?? new Uint8Array(0)];
+    return Tensor.ofStrings(name, isList ? [strings.length] : [], strings);
+  }
   return undefined;
 }
 

@@ -239,6 +239,15 @@ export class Tensor {
     return Array.from(array as ArrayLike<number | bigint>, Number);
   }
 
+  /** A tensor of strings, each as its UTF-8 bytes. */
+  static ofStrings(name: string, shape: readonly number[], strings: readonly Uint8Array[]): Tensor {
+    const { code } = DATA_TYPES.string;
+    const dims = shape.map(fromBigInt);
+    return new Tensor(
+      createMessage('TensorProto', { dims, data_type: code, string_data: [...strings], name }),
+    );
+  }
+
   /** A tensor of the same content under another name. The data is shared, not copied. */
   renamed(name: string): Tensor {
     const { payload_ids: _ids, ...fields } = this.proto;

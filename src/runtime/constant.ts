@@ -1,4 +1,5 @@
 import {
+  constantNodeTensor,
   type DataType,
   type Graph,
   ModelError,
@@ -8,7 +9,6 @@ import {
   Tensor,
   ValueInfo,
 } from '../graph/index.js';
-import { createMessage, fromBigInt } from '../graph/proto/codec.js';
 import type { FunctionProto, GraphProto, SparseTensorProto } from '../graph/proto/schema.js';
 import { buildModel } from './build.js';
 import { openSession, RUNTIME_TYPES, type RuntimeTensor } from './session.js';
@@ -30,7 +30,7 @@ export function constantTensor(graph: Graph, value: string): Tensor | undefined 
   if (origin?.kind !== 'node') return undefined;
   const { node } = origin;
   if (node.is('Identity')) return constantTensor(origin.graph, node.inputs[0] ?? '');
-  if (node.is('Constant')) return tensorOfConstant(node, value);
+  if (node.is('Constant')) return constantNodeTensor(node);
   return undefined;
 }
 
@@ -51,52 +51,6 @@ export async function evaluateConstant(graph: Graph, value: string): Promise<Ten
   const parts = new Parts(value);
   parts.addValue(graph, value);
   return parts.evaluate(graph);
-}
-
-/** The tensor of a Constant node; undefined where it is sparse. */
-function tensorOfConstant(node: Node, name: string): Tensor | undefined {
-  const { attributes } = node;
-  for (const key of attributes.names()) {
-    if (attributes.isReference(key)) return undefined;
-  }
-  const tensor = attributes.tensor('value');
-  if (tensor !== undefined) return tensor.renamed(name);
-  const floats = attributes.floats('value_floats');
-  if (floats !== undefined) return Tensor.of(name, 'float32', [floats.length], Float32Array.from(floats));
-  if (attributes.has('value_float')) {
-    return Tensor.of(name, 'float32', [], Float32Array.of(attributes.float('value_float', 0)));
-  }
-  // Read as 64-bit integers: attributes.int gives numbers, which end at 2^53.
-  const raw = node.proto.attribute?.find(
-    (attribute) => attribute.name === 'value_ints' || attribute.name === 'value_int',
-  );
-  if (raw !== undefined) {
-    const list = raw.name === 'value_ints' ? (raw.ints ?? []) : [raw.i ?? 0];
-    const data = BigInt64Array.from(list, (entry) =>
-      typeof entry === 'number' ? BigInt(entry) : entry.toBigInt(),
-    );
-    return Tensor.of(name, 'int64', raw.name === 'value_ints' ? [list.length] : [], data);
-  }
-  const text = node.proto.attribute?.find(
-    (attribute) => attribute.name === 'value_strings' || attribute.name === 'value_string',
-  );
-  if (text !== undefined) {
-    const isList = text.name === 'value_strings';
-    const strings = isList ? (text.strings ?? []) : [text.s ?? new Uint8Array(0)];
-    return stringTensor(name, isList ? [strings.length] : [], strings);
-  }
-  return undefined;
-}
-
-function stringTensor(name: string, shape: readonly number[], strings: readonly Uint8Array[]): Tensor {
-  return new Tensor(
-    createMessage('TensorProto', {
-      dims: shape.map(fromBigInt),
-      data_type: 8,
-      string_data: [...strings],
-      name,
-    }),
-  );
 }
 
 /** The nodes and constants that a value is made of, in topological order. */
@@ -268,7 +222,7 @@ function captured(graph: Graph): Set<string> {
 
 function toTensor(name: string, { type, shape, data }: RuntimeTensor): Tensor {
   if (!ArrayBuffer.isView(data)) {
-    return stringTensor(
+    return Tensor.ofStrings(
       name,
       shape,
       data.map((text) => new TextEncoder().encode(text)),

@@ -42,14 +42,14 @@ test('an expanded model, printed', async () => {
     graph main {
       input %x: float32[1, 4, 8, 8]
       output %y: float32
-      initializer %conv1.bias: float32[6]
-      initializer %fc.bias: float32[5]
       initializer %conv1.weight/overparam/0: float32[12, 2, 3, 3]
       initializer %conv1.weight/overparam/1: float32[12, 6, 1, 1]
       initializer %conv1.weight/overparam/2: float32[6, 6, 1, 1]
+      initializer %conv1.bias: float32[6]
       initializer %fc.turned/overparam/0: float32[6, 10]
       initializer %fc.turned/overparam/1: float32[10, 10]
       initializer %fc.turned/overparam/2: float32[10, 5]
+      initializer %fc.bias: float32[5]
       %conv1/overparam/0/out = Conv[group=2, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]](%x, %conv1.weight/overparam/0)  # conv1/overparam/0
         metadata onnx-overparam = "{\\"site\\":\\"conv1\\",\\"factor\\":0,\\"of\\":3,\\"weight\\":\\"conv1.weight\\"}"
       %conv1/overparam/1/out = Conv[group=2, kernel_shape=[1, 1]](%conv1/overparam/0/out, %conv1.weight/overparam/1)  # conv1/overparam/1
@@ -78,9 +78,9 @@ test('the collapsed model, printed', async () => {
     graph main {
       input %x: float32[1, 4, 8, 8]
       output %y: float32
+      initializer %conv1.weight: float32[6, 2, 3, 3]
       initializer %conv1.bias: float32[6]
       initializer %fc.bias: float32[5]
-      initializer %conv1.weight: float32[6, 2, 3, 3]
       initializer %fc.weight: float32[5, 6]
       %h = Conv[group=2, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]](%x, %conv1.weight, %conv1.bias)  # conv1
       %r = Relu(%h)  # relu

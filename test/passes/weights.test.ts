@@ -205,11 +205,11 @@ describe('a weight is found behind', () => {
     const { expanded: after } = await expectRestored(old, { depth: 3 });
     expect(after.model.graph.inputs.map(({ name }) => name)).toEqual([
       'x',
-      'b',
-      'onnx-overparam/zero',
       'w/overparam/0',
       'w/overparam/1',
       'w/overparam/2',
+      'b',
+      'onnx-overparam/zero',
     ]);
     await expectSameFunction(old, after.model);
   });
