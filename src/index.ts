@@ -224,8 +224,23 @@ export {
   writeNpz,
   writeTensorFile,
 } from './runtime/index.js';
+// Training a model: train(model, dataset, options), its events, checkpoints.
+export { type Checkpoint, readCheckpoint, writeCheckpoint } from './training/checkpoint.js';
+export { DivergenceError } from './training/divergence.js';
 // Training steps on the stock onnxruntime.
 export { type EngineOptions, openEngine } from './training/engine.js';
+export type {
+  EpochRecord,
+  Monitor,
+  RankFigures,
+  StopReason,
+  TrainEvent,
+  TrainedWeight,
+  TrainingFigures,
+  TrainPlan,
+  TrainSummary,
+} from './training/events.js';
+export { FRESH_INITS, type FreshStart } from './training/fresh.js';
 // Training: optimizers as pieces of a graph, learning rates, what decays.
 export type { OptimizerRule, UpdateContext } from './training/optimizer-rule.js';
 export {
@@ -235,6 +250,8 @@ export {
   type OptimizerOptions,
   optimizer,
 } from './training/optimizers/index.js';
+export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from './training/options.js';
+export { planTraining } from './training/plan.js';
 export {
   learningRates,
   SCHEDULE_KINDS,
@@ -244,6 +261,7 @@ export {
   schedule,
 } from './training/schedule.js';
 export type { PenaltyContext } from './training/step.js';
+export { type Training, type TrainResult, train } from './training/train.js';
 export type {
   Batch,
   BatchOptions,

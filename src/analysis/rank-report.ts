@@ -90,12 +90,14 @@ export interface RankReportOptions extends SpectrumOptions {
   readonly seed?: number | undefined;
   /** A rank of at least 0: rows then have the distance to the nearest matrix of that rank. */
   readonly rank?: number | undefined;
-  /** Globs: only weights one of whose names (its own, its nodes') matches one of them. Default all. */
-  readonly only?: readonly string[] | undefined;
+  /** Globs: only weights one of whose names (its own, its nodes') matches one of them; or a choice. Default all. */
+  readonly only?: readonly string[] | ((weight: WeightMatrix) => boolean) | undefined;
   /** Of chains that `expand` wrote: the factors, what they multiply out to, or both (the default). */
   readonly chains?: ChainView | undefined;
   /** Weights at a time, each on its own thread: an integer from 1 to 64. Default: the processors, at most 8. */
   readonly concurrency?: number | undefined;
+  /** Threads to work on, which stay open; default: some of its own. */
+  readonly pool?: KernelPool | undefined;
   /** Called before the first weight and after each. */
   readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
 }
@@ -112,7 +114,7 @@ export interface RankReportOptions extends SpectrumOptions {
  * for (const row of report.rows) console.log(row.weight, row.metrics?.effectiveRank);
  */
 export async function rankReport(model: Model, options: RankReportOptions = {}): Promise<RankReport> {
-  const { onProgress, rank, convView = 'matricized', inputSize } = options;
+  const { onProgress, rank, convView = 'matricized', inputSize, only = [] } = options;
   if (rank !== undefined && !(Number.isInteger(rank) && rank >= 0)) {
     throw new RangeError(`rank: expected a whole number of at least 0, got ${rank}`);
   }
@@ -120,12 +122,16 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
     throw new RangeError('inputSize: goes with convView operator, which needs it');
   }
   const found = findWeights(model, options);
-  const weights = found.weights.filter(chosenBy(options.only ?? []));
+  const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
   onProgress?.({ done: 0, total: weights.length, what: '' });
   if (weights.length > 0) {
     const { KernelPool } = await import('../kernels/index.js');
-    await using pool = new KernelPool({ size: options.concurrency ?? (await defaultConcurrency()) });
+    await using own =
+      options.pool === undefined
+        ? new KernelPool({ size: options.concurrency ?? (await defaultConcurrency()) })
+        : undefined;
+    const pool = (options.pool ?? own) as KernelPool;
     let done = 0;
     const load = ({ rows: m, columns: n }: WeightMatrix) => loadOf(m, n);
     await largestFirst(weights, load, pool.size, async (weight, index) => {

@@ -260,6 +260,20 @@ export class Tensor {
   }
 
   /**
+   * A tensor of the same name, type and shape, with the same documentation and metadata, and other elements.
+   *
+   * @throws ModelError when the data does not fill the shape
+   */
+  withData(data: NativeArray | ByteSource): Tensor {
+    const fresh = Tensor.of(this.name, this.dataType, this.shape, data as never);
+    const { doc_string, metadata_props } = this.proto;
+    if (doc_string !== undefined) fresh.proto.doc_string = doc_string;
+    if (metadata_props !== undefined) fresh.proto.metadata_props = metadata_props;
+    copyUnknownFields(this.proto, fresh.proto);
+    return fresh;
+  }
+
+  /**
    * Throws ModelError when the bytes that are stored do not fill the shape. Reads nothing, except of integer
    * types in typed fields, whose count only decoding tells.
    */

@@ -1,0 +1,158 @@
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { atomicWrite, FileSource, MemorySource, ModelError, messageOf } from '../graph/index.js';
+import { type RuntimeTensor, readSafetensors, safetensors } from '../runtime/index.js';
+import type { EpochRecord } from './events.js';
+import type { TrainingState } from './types.js';
+
+const KIND = 'onnx-overparam checkpoint';
+const VERSION = 1;
+const INDEX = 'checkpoint.json';
+const STATE = /^state-\d+\.safetensors$/;
+const BEST = /^best-\d+\.safetensors$/;
+
+/** Sums over the steps of an epoch that is under way. */
+export interface Tally {
+  /** The epoch, from 1. */
+  readonly epoch: number;
+  /** Its steps that are done. */
+  readonly step: number;
+  readonly loss: number;
+  readonly correct: number;
+  readonly hasClasses: boolean;
+  readonly gradientNorm: number;
+  /** Of the losses of each part of the epoch, for the curve: sum and count. */
+  readonly parts: readonly (readonly [sum: number, count: number])[];
+  /** Seconds that it took so far. */
+  readonly seconds: number;
+}
+
+/** Everything that a training needs to go on, but for the model, the data and the options. */
+export interface Checkpoint {
+  /** What decides the bits of the result; a training that goes on must have the same. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly tally: Tally;
+  readonly history: readonly EpochRecord[];
+  /** The epoch that is the best so far. */
+  readonly best:
+    | { readonly epoch: number; readonly value: number; readonly weights: ReadonlyMap<string, RuntimeTensor> }
+    | undefined;
+  readonly state: TrainingState;
+}
+
+interface Index {
+  readonly kind: typeof KIND;
+  readonly version: typeof VERSION;
+  readonly step: number;
+  readonly settings: Checkpoint['settings'];
+  readonly tally: Tally;
+  readonly best: { readonly epoch: number; readonly value: number; readonly file: string } | undefined;
+  readonly state: string;
+  readonly history: readonly EpochRecord[];
+}
+
+/**
+ * Writes a checkpoint into a directory: weights and the optimizer's state as safetensors, the rest as checkpoint.json,
+ * which is written last and names the files that belong to it. An interrupted write leaves the checkpoint before.
+ *
+ * @throws ModelError where it can not be written
+ */
+export async function writeCheckpoint(directory: string, checkpoint: Checkpoint): Promise<void> {
+  const { settings, tally, history, best, state } = checkpoint;
+  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+    throw new ModelError(`can not be made: ${messageOf(error)}`, { file: directory }, { cause: error });
+  });
+  const tensors = new Map([
+    ...[...state.weights].map(([name, tensor]) => [`weights/${name}`, tensor] as const),
+    ...[...state.slots].map(([name, tensor]) => [`slots/${name}`, tensor] as const),
+  ]);
+  const stateFile = `state-${state.step}.safetensors`;
+  const bestFile = best && `best-${best.epoch}.safetensors`;
+  const metadata = { kind: KIND, step: String(state.step) };
+  await atomicWrite(join(directory, stateFile), safetensors(tensors, metadata), { overwrite: true });
+  if (best !== undefined && bestFile !== undefined) {
+    await atomicWrite(join(directory, bestFile), safetensors(best.weights, { kind: KIND }), {
+      overwrite: true,
+    });
+  }
+  const index: Index = {
+    kind: KIND,
+    version: VERSION,
+    step: state.step,
+    settings,
+    tally,
+    best:
+      best && bestFile !== undefined ? { epoch: best.epoch, value: best.value, file: bestFile } : undefined,
+    state: stateFile,
+    history,
+  };
+  const text = `${JSON.stringify(index, undefined, 1)}\n`;
+  await atomicWrite(join(directory, INDEX), new MemorySource(new TextEncoder().encode(text)), {
+    overwrite: true,
+  });
+  const old = (await readdir(directory)).filter(
+    (name) => (STATE.test(name) && name !== stateFile) || (BEST.test(name) && name !== bestFile),
+  );
+  await Promise.all(old.map((name) => rm(join(directory, name), { force: true })));
+}
+
+/**
+ * Reads the checkpoint of a directory.
+ *
+ * @throws ModelError where there is none, or it is damaged
+ */
+export async function readCheckpoint(directory: string): Promise<Checkpoint> {
+  const file = join(directory, INDEX);
+  const damaged = (what: string, cause?: unknown): ModelError =>
+    new ModelError(`is damaged: ${what}`, { file }, { cause });
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    const missing = ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+    if (missing)
+      throw new ModelError('has no checkpoint to go on from', { file: directory }, { cause: error });
+    throw new ModelError(`can not be read: ${messageOf(error)}`, { file }, { cause: error });
+  }
+  let index: Index;
+  try {
+    index = JSON.parse(text) as Index;
+  } catch (error) {
+    throw damaged('it is no JSON', error);
+  }
+  if (index?.kind !== KIND) throw new ModelError('is no checkpoint of onnx-overparam', { file });
+  if (index.version !== VERSION) {
+    throw new ModelError(`is a checkpoint of version ${index.version}, and only ${VERSION} is known`, {
+      file,
+    });
+  }
+  const { settings, tally, best, history, state, step } = index;
+  if (typeof state !== 'string' || !STATE.test(state)) throw damaged('it names no state');
+  if (!Number.isSafeInteger(tally?.epoch) || !Number.isSafeInteger(tally.step) || !Array.isArray(history)) {
+    throw damaged('it has no position');
+  }
+  const weights = new Map<string, RuntimeTensor>();
+  const slots = new Map<string, RuntimeTensor>();
+  for (const [name, tensor] of tensorsOf(directory, state)) {
+    if (name.startsWith('weights/')) weights.set(name.slice('weights/'.length), tensor);
+    else if (name.startsWith('slots/')) slots.set(name.slice('slots/'.length), tensor);
+  }
+  if (best !== undefined && !BEST.test(best.file)) throw damaged('it names no best weights');
+  return {
+    settings: settings ?? {},
+    tally,
+    history,
+    best: best && { epoch: best.epoch, value: best.value, weights: tensorsOf(directory, best.file) },
+    state: { step, weights, slots },
+  };
+}
+
+function tensorsOf(directory: string, name: string): ReadonlyMap<string, RuntimeTensor> {
+  const file = join(directory, name);
+  try {
+    return readSafetensors(new FileSource(file)).tensors;
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;
+    throw new ModelError(error.message, { file }, { cause: error });
+  }
+}

@@ -1,0 +1,38 @@
+import type { Model } from '../graph/index.js';
+import type { Loss } from '../passes/gradient/index.js';
+import type { ExecutionProvider } from '../runtime/index.js';
+import { type EngineOptions, openEngine } from './engine.js';
+import { type OptimizerName, type OptimizerOptions, optimizer } from './optimizers/index.js';
+import type { Engine } from './types.js';
+
+/** What an engine is to be, in plain data that can go to a thread. */
+export interface EngineSpec {
+  readonly loss: Loss;
+  readonly output: string | undefined;
+  readonly batch: number;
+  /** Names of the initializers that are trained. */
+  readonly weights: readonly string[];
+  readonly optimizer: OptimizerName;
+  readonly optimizerOptions: OptimizerOptions[OptimizerName];
+  /** Weight decay by the name of the weight; those that are not in it have none. */
+  readonly weightDecay: ReadonlyMap<string, number>;
+  readonly clipNorm: number | undefined;
+  readonly emaDecay: number | undefined;
+  readonly dims: Readonly<Record<string, number>> | undefined;
+  readonly batchNorm: EngineOptions['batchNorm'];
+  readonly dropout: EngineOptions['dropout'];
+  readonly providers: readonly ExecutionProvider[] | 'auto' | undefined;
+  readonly device: number | undefined;
+  readonly threads: number | undefined;
+}
+
+/** The engine of a specification. */
+export async function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
+  const { weights, weightDecay, optimizerOptions, ...rest } = spec;
+  return openEngine(model, {
+    ...rest,
+    wrt: weights,
+    optimizer: optimizer(spec.optimizer, optimizerOptions),
+    weightDecayOf: (name) => weightDecay.get(name) ?? 0,
+  });
+}

@@ -1,0 +1,73 @@
+import type { Model } from '../graph/index.js';
+import type { RuntimeTensor } from '../runtime/index.js';
+import type { Settled } from './plan.js';
+import type { Schedule } from './schedule.js';
+import type { Batch, BatchOptions, Chunk, Dataset } from './types.js';
+
+/** Samples of a data set in the form that a model is fed. */
+export class Feed {
+  readonly #dataset: Dataset;
+  readonly #feeds: Settled['feeds'];
+  /** Of one target, where the model has it in another shape than the data: [] and [1]. */
+  readonly #targetShape: readonly number[] | undefined;
+
+  constructor(model: Model, dataset: Dataset, { feeds, spec }: Pick<Settled, 'feeds' | 'spec'>) {
+    this.#dataset = dataset;
+    this.#feeds = feeds;
+    const output = spec.output ?? model.graph.outputs[0]?.name;
+    const shape = model.graph.outputs.find(({ name }) => name === output)?.shape?.slice(1);
+    const isSame =
+      shape?.every((dim) => typeof dim === 'number') &&
+      sizeOf(shape as number[]) === sizeOf(dataset.target?.shape ?? []);
+    this.#targetShape = spec.loss.kind !== 'cross-entropy' && isSame ? (shape as number[]) : undefined;
+  }
+
+  async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
+    const batch = await this.#dataset.batch(indices, options);
+    const inputs: Record<string, RuntimeTensor> = {};
+    for (const [name, from] of this.#feeds) {
+      const tensor = batch.inputs[from];
+      if (tensor !== undefined) inputs[name] = tensor;
+    }
+    const { target } = batch;
+    const shape = this.#targetShape;
+    return {
+      inputs,
+      target: target && shape ? { ...target, shape: [indices.length, ...shape] } : target,
+    };
+  }
+
+  /** Steps one after the other: samples of all of them are read at once. */
+  async chunk(
+    indices: Uint32Array,
+    batch: number,
+    options: BatchOptions & { readonly rate: Schedule; readonly first: number },
+  ): Promise<Chunk> {
+    const steps = indices.length / batch;
+    const { inputs, target } = await this.batch(indices, options);
+    const stepped = (tensor: RuntimeTensor): RuntimeTensor => ({
+      ...tensor,
+      shape: [steps, batch, ...tensor.shape.slice(1)],
+    });
+    return {
+      steps,
+      inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, stepped(tensor)])),
+      target: target && stepped(target),
+      learningRates: Float32Array.from({ length: steps }, (_, index) => options.rate(options.first + index)),
+    };
+  }
+
+  /** All samples in their order, until `signal` says otherwise. */
+  async *all(batch: number, signal?: AbortSignal): AsyncGenerator<Batch> {
+    const { size } = this.#dataset;
+    for (let from = 0; from < size && !signal?.aborted; from += batch) {
+      yield await this.batch(
+        Uint32Array.from({ length: Math.min(batch, size - from) }, (_, index) => from + index),
+      );
+    }
+  }
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}

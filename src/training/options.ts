@@ -1,0 +1,81 @@
+import type { Loss, LossKind } from '../passes/gradient/index.js';
+import type { ExecutionProvider } from '../runtime/index.js';
+import type { Monitor } from './events.js';
+import type { FreshStart } from './fresh.js';
+import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
+import type { ScheduleShape } from './schedule.js';
+import type { Dataset } from './types.js';
+
+export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
+  /** Default: cross-entropy where the target is a class label, otherwise bce behind a Sigmoid, and mse. */
+  readonly loss?: Loss | LossKind | undefined;
+  /** The output that the loss reads; default the first. */
+  readonly output?: string | undefined;
+  /** Default 'adam'. */
+  readonly optimizer?: Name | undefined;
+  readonly optimizerOptions?: OptimizerOptions[Name] | undefined;
+  /** The highest rate of the schedule; default that of PyTorch's optimizer. */
+  readonly learningRate?: number | undefined;
+  /** Of the weights that decayedWeights names; default that of PyTorch's optimizer. */
+  readonly weightDecay?: number | undefined;
+  /** Default 'cosine', down to 0 in the last step. */
+  readonly schedule?: ScheduleShape | undefined;
+  /** Epochs in which the rate rises from near 0, which may be a fraction. Default 0. */
+  readonly warmup?: number | undefined;
+  /** Default 10. */
+  readonly epochs?: number | undefined;
+  /** Samples a step; default 64, or all where there are fewer. The last samples of an epoch that fill no batch wait for another. */
+  readonly batch?: number | undefined;
+  /** Of shuffling, augmentation and fresh weights. Default 0. */
+  readonly seed?: number | undefined;
+  /** What tells the best epoch; it is not trained on. Default: the last epoch is the best. */
+  readonly validation?: Dataset | undefined;
+  /** What of the validation is looked at; default accuracy where there are classes, otherwise the loss. */
+  readonly monitor?: Monitor | undefined;
+  /** Stop after so many epochs without an improvement; default never. */
+  readonly patience?: number | undefined;
+  /** The result has the weights of the best epoch (default), or those of the last. */
+  readonly keepBest?: boolean | undefined;
+  /** Globs of the initializers that are trained; default every trainable weight. */
+  readonly only?: readonly string[] | undefined;
+  /** Globs of those that are not. */
+  readonly freeze?: readonly string[] | undefined;
+  /** Begin with random weights; true is 'kaiming'. Default: with those that the model has. */
+  readonly fromScratch?: boolean | FreshStart | undefined;
+  /** Scale gradients down to this joint norm; default: leave them. */
+  readonly clipNorm?: number | undefined;
+  /** Validate, and return, moving averages of the weights with this decay (0.999, say); default: the weights. */
+  readonly emaDecay?: number | undefined;
+  /** Normalizations keep their running statistics as they are ('inference'), or follow the batches ('training', default). */
+  readonly batchNorm?: 'training' | 'inference' | undefined;
+  /** Default 'training': drop elements. */
+  readonly dropout?: 'training' | 'inference' | undefined;
+  /** Spectra of the trained weights and chains after each epoch; default true. */
+  readonly ranks?: boolean | undefined;
+  readonly providers?: readonly ExecutionProvider[] | 'auto' | undefined;
+  readonly device?: number | undefined;
+  readonly threads?: number | undefined;
+  /** Sizes of dimensions that the model leaves open, other than the batch. */
+  readonly dims?: Readonly<Record<string, number>> | undefined;
+  readonly checkpoint?: CheckpointOptions | undefined;
+  /** Go on from the checkpoint in `checkpoint.directory`. Model, data and what decides the result must be the same. */
+  readonly resume?: boolean | undefined;
+  /** Stops after the chunk of steps that is under way, and saves a checkpoint where there is a directory for it. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface CheckpointOptions {
+  readonly directory: string;
+  /** 'epoch': after each (default). 'stop': only when `signal` stops the training. */
+  readonly when?: 'epoch' | 'stop' | undefined;
+}
+
+/** What TrainOptions stand for where they say nothing. */
+export const TRAIN_DEFAULTS = {
+  optimizer: 'adam',
+  schedule: { kind: 'cosine' },
+  epochs: 10,
+  batch: 64,
+  seed: 0,
+  warmup: 0,
+} as const satisfies TrainOptions;

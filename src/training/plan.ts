@@ -1,0 +1,233 @@
+import { createHash } from 'node:crypto';
+import { findChainProducts } from '../analysis/chain-products.js';
+import { glob } from '../analysis/glob.js';
+import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
+import { LOSS_KINDS, type Loss, trainableWeights } from '../passes/gradient/index.js';
+import type { EngineSpec } from './engine-spec.js';
+import type { Monitor, TrainPlan } from './events.js';
+import { FRESH_INITS, type FreshStart } from './fresh.js';
+import { OPTIMIZERS, optimizer } from './optimizers/index.js';
+import { TRAIN_DEFAULTS, type TrainOptions } from './options.js';
+import { type Schedule, schedule } from './schedule.js';
+import type { Dataset } from './types.js';
+import { decayedWeights } from './weight-decay.js';
+
+/** A training with all of its choices made and checked; nothing is computed yet. */
+export interface Settled {
+  readonly plan: TrainPlan;
+  readonly spec: EngineSpec;
+  readonly rate: Schedule;
+  readonly monitor: Monitor;
+  readonly fresh: FreshStart | undefined;
+  /** From the inputs of the model that are fed to those of the data set. */
+  readonly feeds: ReadonlyMap<string, string>;
+  /** What decides the bits of the result, for a checkpoint. */
+  readonly fingerprint: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * What `train` would do: the weights that are trained, the steps, the settings. Checks the options; reads no weights and
+ * no samples.
+ *
+ * @throws ModelError for options out of their range, globs that match nothing, and data that does not fit the model
+ * @example
+ * const { weights, stepsPerEpoch } = planTraining(model, dataset, { epochs: 3 });
+ */
+export function planTraining(model: Model, dataset: Dataset, options: TrainOptions = {}): TrainPlan {
+  return settle(model, dataset, options).plan;
+}
+
+export function settle(model: Model, dataset: Dataset, options: TrainOptions): Settled {
+  const {
+    epochs = TRAIN_DEFAULTS.epochs,
+    seed = TRAIN_DEFAULTS.seed,
+    warmup = TRAIN_DEFAULTS.warmup,
+  } = options;
+  whole(epochs, 'the number of epochs', 1);
+  whole(options.batch ?? 1, 'the batch', 1);
+  whole(options.patience ?? 1, 'the patience', 1);
+  if (!(warmup >= 0 && warmup < epochs)) {
+    throw new ModelError(`the warm-up must be from 0 to below the ${epochs} epochs, not ${warmup}`);
+  }
+  if (dataset.size === 0) throw new ModelError('the data has no samples to train on');
+  const batch = Math.min(options.batch ?? TRAIN_DEFAULTS.batch, dataset.size);
+  const stepsPerEpoch = Math.floor(dataset.size / batch);
+  const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
+  optimizer(name, options.optimizerOptions);
+  const learningRate = options.learningRate ?? OPTIMIZERS[name].learningRate;
+  const decay = options.weightDecay ?? OPTIMIZERS[name].weightDecay;
+  if (!(decay >= 0)) throw new ModelError(`weight decay must be at least 0, not ${decay}`);
+  const shape = options.schedule ?? TRAIN_DEFAULTS.schedule;
+  const steps = epochs * stepsPerEpoch;
+  const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * stepsPerEpoch) });
+  const loss = lossOf(model, dataset, options);
+  const { weights, frozen } = chosenWeights(model, options);
+  const decaying = decayedWeights(model.graph, weights);
+  const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
+  if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
+    throw new ModelError(`weights can not begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
+  }
+  const spec: EngineSpec = {
+    loss,
+    output: options.output,
+    batch,
+    weights,
+    optimizer: name,
+    optimizerOptions: options.optimizerOptions ?? {},
+    weightDecay: new Map([...decaying].map((weight) => [weight, decay])),
+    clipNorm: options.clipNorm,
+    emaDecay: options.emaDecay,
+    dims: options.dims,
+    batchNorm: options.batchNorm,
+    dropout: options.dropout,
+    providers: options.providers,
+    device: options.device,
+    threads: options.threads,
+  };
+  const tensors = weights
+    .map((weight) => model.graph.initializers.get(weight))
+    .filter((tensor) => tensor !== undefined);
+  const trained = new Set(weights);
+  const chains = findChainProducts(model).products.filter(({ nodes }) =>
+    nodes.some((node) => node.inputs.some((input) => trained.has(input))),
+  );
+  const settings = {
+    ...(decay > 0 && { weightDecay: decay }),
+    ...(warmup > 0 && { warmup }),
+    ...(options.clipNorm !== undefined && { clipNorm: options.clipNorm }),
+    ...(options.emaDecay !== undefined && { emaDecay: options.emaDecay }),
+    ...(options.patience !== undefined && { patience: options.patience }),
+    ...(fresh !== undefined && { fromScratch: fresh }),
+    ...(options.optimizerOptions !== undefined && defined(options.optimizerOptions)),
+    ...(options.batchNorm !== undefined && { batchNorm: options.batchNorm }),
+    ...(options.dropout !== undefined && { dropout: options.dropout }),
+  };
+  const plan: TrainPlan = {
+    weights: tensors.map((tensor) => ({
+      name: tensor.name,
+      shape: tensor.shape,
+      decays: decay > 0 && decaying.has(tensor.name),
+    })),
+    parameters: tensors.reduce((sum, { size }) => sum + size, 0),
+    frozen,
+    chains: chains.length,
+    samples: dataset.size,
+    validationSamples: options.validation?.size ?? 0,
+    batch,
+    stepsPerEpoch,
+    epochs,
+    loss: loss.kind,
+    optimizer: name,
+    learningRate,
+    schedule: shape.kind,
+    seed,
+    providers: options.providers === 'auto' || options.providers === undefined ? ['cpu'] : options.providers,
+    settings,
+  };
+  const fingerprint = {
+    model: createHash('sha256').update(printModel(model)).digest('hex').slice(0, 16),
+    samples: dataset.size,
+    validation: options.validation?.size ?? 0,
+    weights: createHash('sha256').update(weights.join('\n')).digest('hex').slice(0, 16),
+    loss,
+    output: options.output ?? null,
+    optimizer: name,
+    learningRate,
+    schedule: shape,
+    batch,
+    seed,
+    ...settings,
+    patience: undefined,
+  };
+  return {
+    plan,
+    spec,
+    rate,
+    monitor: options.monitor ?? (loss.kind === 'cross-entropy' ? 'accuracy' : 'loss'),
+    fresh,
+    feeds: feedsOf(model, dataset),
+    fingerprint: JSON.parse(JSON.stringify(fingerprint)) as Record<string, unknown>,
+  };
+}
+
+function defined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+function whole(value: number, name: string, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
+  }
+}
+
+function lossOf(model: Model, dataset: Dataset, options: TrainOptions): Loss {
+  if (options.loss !== undefined) {
+    const loss: Loss = typeof options.loss === 'string' ? { kind: options.loss } : options.loss;
+    if (!LOSS_KINDS.includes(loss.kind)) {
+      throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
+    }
+    if (dataset.target === undefined && loss.kind !== 'sum') {
+      throw new ModelError(`the data has no targets, and the loss ${loss.kind} needs them`);
+    }
+    return loss;
+  }
+  const { target } = dataset;
+  if (target === undefined)
+    throw new ModelError('the data has no targets to train on; give it labels, or a loss of its own');
+  if (!isFloatType(target.type)) return { kind: 'cross-entropy' };
+  const output = options.output ?? model.graph.outputs[0]?.name ?? '';
+  return { kind: model.graph.producer(output)?.is('Sigmoid') ? 'bce' : 'mse' };
+}
+
+/** The initializers that are trained, by --train and --freeze, and those that could be and are not. */
+function chosenWeights(
+  model: Model,
+  options: TrainOptions,
+): { readonly weights: readonly string[]; readonly frozen: readonly string[] } {
+  const { graph, path } = model;
+  const output = options.output ?? graph.outputs[0]?.name ?? '';
+  const all = trainableWeights(graph, output);
+  if (all.length === 0) {
+    throw new ModelError('has no trainable weights: no float initializer stands where a weight does', {
+      file: path,
+    });
+  }
+  const matching = (globs: readonly string[] | undefined, option: string): ((name: string) => boolean) => {
+    const tests = (globs ?? []).map((pattern) => {
+      const test = glob(pattern);
+      if (!all.some(test)) {
+        throw new ModelError(
+          `${option}: no trainable weight matches '${pattern}'; the first of ${all.length} is '${all[0]}'`,
+          {
+            file: path,
+          },
+        );
+      }
+      return test;
+    });
+    return (name) => tests.some((test) => test(name));
+  };
+  const isChosen = options.only === undefined ? () => true : matching(options.only, 'only');
+  const isFrozen = matching(options.freeze, 'freeze');
+  const weights = all.filter((name) => isChosen(name) && !isFrozen(name));
+  if (weights.length === 0)
+    throw new ModelError('nothing is left to train: all weights are frozen', { file: path });
+  const trained = new Set(weights);
+  return { weights, frozen: all.filter((name) => !trained.has(name)) };
+}
+
+/** Which input of the data set goes into which of the model: by name or, where the names do not match, by position. */
+function feedsOf(model: Model, dataset: Dataset): ReadonlyMap<string, string> {
+  const inputs = model.graph.inputs
+    .filter(({ name }) => !model.graph.initializers.has(name))
+    .map(({ name }) => name);
+  const given = dataset.inputs.map(({ name }) => name);
+  if (given.length < inputs.length) {
+    throw new ModelError(
+      `the model takes ${inputs.length} inputs (${inputs.join(', ')}), but the data has ${given.length} (${given.join(', ')})`,
+      { file: model.path },
+    );
+  }
+  const isNamed = inputs.every((name) => given.includes(name));
+  return new Map(inputs.map((name, index) => [name, isNamed ? name : (given[index] ?? name)]));
+}

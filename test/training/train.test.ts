@@ -1,0 +1,274 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  diffModels,
+  type Model,
+  ModelError,
+  modelToBytes,
+  readModel,
+  Tensor,
+} from '../../src/graph/index.js';
+import { expand } from '../../src/passes/expand.js';
+import { DivergenceError } from '../../src/training/divergence.js';
+import type { EpochRecord, TrainEvent } from '../../src/training/events.js';
+import type { TrainOptions } from '../../src/training/options.js';
+import { planTraining } from '../../src/training/plan.js';
+import { type Training, type TrainResult, train } from '../../src/training/train.js';
+import { CNN, MLP } from '../passes/gradient/networks.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
+import { blobs } from './blobs.js';
+
+const directory = scratchDirectory('train');
+let count = 0;
+function folder(): string {
+  count += 1;
+  return join(directory, String(count));
+}
+
+const mlp = (): Model => MLP('float32');
+const data = (model: Model, seed = 0, size = 100) => blobs(model, { size, classes: 4, seed, spread: 0.7 });
+
+async function eventsOf(training: Training): Promise<TrainEvent[]> {
+  const events: TrainEvent[] = [];
+  for await (const event of training) events.push(event);
+  return events;
+}
+
+/** Trains until a number of chunks is done, and stops then. */
+async function stoppedAfter(chunks: number, model: Model, options: TrainOptions): Promise<TrainResult> {
+  const controller = new AbortController();
+  const training = train(model, data(model), { ...options, signal: controller.signal });
+  let seen = 0;
+  for await (const event of training) {
+    if (event.kind === 'progress') seen += 1;
+    if (seen === chunks) controller.abort();
+  }
+  return training.result();
+}
+
+/** Everything but the clock. */
+function figures(history: readonly EpochRecord[]): unknown {
+  return history.map(({ seconds: _, ...rest }) => rest);
+}
+
+const bytesOf = (model: Model): Buffer => Buffer.from(modelToBytes(model));
+
+const CASES: readonly [string, () => Model, TrainOptions][] = [
+  ['MLP with Adam', mlp, { learningRate: 0.02, emaDecay: 0.9, warmup: 0.5 }],
+  [
+    'CNN with BatchNormalization and SGD',
+    CNN,
+    {
+      optimizer: 'sgd',
+      optimizerOptions: { momentum: 0.9, nesterov: true },
+      clipNorm: 1,
+      weightDecay: 0.01,
+      learningRate: 0.05,
+    },
+  ],
+];
+
+describe.each(CASES)('%s', (_, build, options) => {
+  const all = (model: Model): TrainOptions => ({
+    batch: 8,
+    epochs: 4,
+    seed: 3,
+    validation: data(model, 1),
+    ...options,
+  });
+
+  test('learns, and changes nothing of the model but weights', async () => {
+    const model = build();
+    const before = await readModel(modelToBytes(model));
+    const training = train(model, data(model), all(model));
+    const events = await eventsOf(training);
+    const result = await training.result();
+    expect(result.model).toBe(model);
+    const [first, last] = [result.history[0]!, result.history.at(-1)!];
+    expect(last.validation!.loss).toBeLessThan(0.9 * first.validation!.loss);
+    expect(last.training!.loss).toBeLessThan(0.9 * result.history[1]!.training!.loss);
+    expect(last.training!.curve).toHaveLength(12);
+    expect(events[0]?.kind).toBe('start');
+    expect(events.at(-1)).toMatchObject({
+      kind: 'done',
+      summary: { reason: 'epochs', epochs: 4, steps: 48 },
+    });
+    const changed = diffModels(before, model).map(({ path }) => path);
+    expect(changed.length).toBeGreaterThan(0);
+    for (const path of changed) expect(path).toMatch(/^graph\.initializer\['.*'\]/);
+    expect(diffModels(before, model, { weights: 'ignore' })).toEqual([]);
+  });
+
+  test('stopped at the end of an epoch or in the middle, and resumed, ends in the same bits', async () => {
+    const whole = build();
+    const through = await train(whole, data(whole), all(whole)).result();
+    for (const chunks of [1, 5]) {
+      const checkpoint = { directory: folder() };
+      const first = await stoppedAfter(chunks, build(), { ...all(whole), checkpoint });
+      expect(first.reason).toBe('aborted');
+      expect(first.steps).toBeGreaterThan(0);
+      expect(first.steps).toBeLessThan(48);
+      const model = build();
+      const rest = train(model, data(model), { ...all(whole), checkpoint, resume: true });
+      const [start] = await eventsOf(rest);
+      expect(start).toMatchObject({ kind: 'start', resumed: { step: first.steps } });
+      expect(Buffer.compare(bytesOf(model), bytesOf(whole))).toBe(0);
+      const { history } = await rest.result();
+      expect(figures(history)).toEqual(figures(through.history));
+    }
+  });
+});
+
+test('two epochs and two more are four, where the schedule is constant', async () => {
+  const model = mlp();
+  const base = { batch: 8, schedule: { kind: 'constant' }, validation: data(model, 1) } as const;
+  const checkpoint = { directory: folder() };
+  const four = mlp();
+  await train(four, data(four), { ...base, epochs: 4 }).result();
+  await train(mlp(), data(model), { ...base, epochs: 2, checkpoint }).result();
+  const { history } = await train(model, data(model), {
+    ...base,
+    epochs: 4,
+    checkpoint,
+    resume: true,
+  }).result();
+  expect(history.map(({ epoch }) => epoch)).toEqual([0, 1, 2, 3, 4]);
+  expect(Buffer.compare(bytesOf(model), bytesOf(four))).toBe(0);
+});
+
+test('the result has the weights of the best epoch, and patience ends the training', async () => {
+  const model = mlp();
+  // So high a rate that the loss goes up and down.
+  const options = { batch: 10, epochs: 30, learningRate: 0.3, patience: 3, validation: data(model, 1) };
+  const training = train(model, data(model), { ...options, monitor: 'loss' });
+  const improved = (await eventsOf(training)).filter((event) => event.kind === 'improved');
+  const { reason, history, best, epochs } = await training.result();
+  expect(reason).toBe('patience');
+  const losses = history.slice(1).map(({ validation }) => validation!.loss);
+  expect(best?.validation?.loss).toBe(Math.min(...losses));
+  expect(epochs).toBe(best!.epoch + 3);
+  expect(improved.at(-1)).toMatchObject({ epoch: best!.epoch, value: best!.validation!.loss });
+  // Trained no further, the model computes that very loss.
+  const again = await train(model, data(model), { ...options, epochs: 1, monitor: 'loss' }).result();
+  expect(again.history[0]?.validation?.loss).toBeCloseTo(best!.validation!.loss, 5);
+});
+
+test('globs choose what is trained; the rest stays to the bit', async () => {
+  const model = mlp();
+  const before = new Map([...model.graph.initializers].map(([name, tensor]) => [name, [...tensor.floats()]]));
+  const options = { epochs: 1, batch: 8, only: ['w*'], freeze: ['w2'] };
+  const plan = planTraining(model, data(model), options);
+  expect(plan.weights.map(({ name }) => name)).toEqual(['w1', 'w3']);
+  expect(plan.frozen).toEqual(['b1', 'w2', 'b2', 'b3']);
+  const { history } = await train(model, data(model), options).result();
+  for (const [name, numbers] of before) {
+    const isSame = [...model.graph.initializers.get(name)!.floats()].every((x, i) => x === numbers[i]);
+    expect(isSame, name).toBe(!['w1', 'w3'].includes(name));
+  }
+  expect(history.at(-1)?.ranks.map(({ weight }) => weight)).toEqual(['w1', 'w3']);
+});
+
+test('ranks of an expanded model are those of its chains, too', async () => {
+  const model = mlp();
+  await model.apply(expand({ depth: 2 }));
+  const { history } = await train(model, data(model), { epochs: 1, batch: 8 }).result();
+  for (const { ranks } of history) {
+    expect(ranks.map(({ role }) => role)).toEqual([
+      'product',
+      'factor',
+      'factor',
+      'product',
+      'factor',
+      'factor',
+      'product',
+      'factor',
+      'factor',
+    ]);
+    expect(ranks.filter(({ role }) => role === 'product').map(({ weight }) => weight)).toEqual([
+      'w1',
+      'w2',
+      'w3',
+    ]);
+  }
+});
+
+test('from scratch: other weights than the model has, the same for the same seed', async () => {
+  const start = async (seed: number, source = mlp()): Promise<Buffer> => {
+    await train(source, data(source), {
+      epochs: 1,
+      batch: 100,
+      learningRate: 0,
+      fromScratch: true,
+      seed,
+    }).result();
+    return bytesOf(source);
+  };
+  const other = mlp();
+  other.graph.setInitializer(Tensor.of('w1', 'float32', [12, 16], new Float32Array(192)));
+  expect(Buffer.compare(await start(1), await start(1, other))).toBe(0);
+  expect(Buffer.compare(await start(1), await start(2))).not.toBe(0);
+});
+
+test('a training that diverges names the step and the layer, and leaves the model as it was', async () => {
+  const model = mlp();
+  const bytes = bytesOf(model);
+  const training = train(model, data(model), { optimizer: 'sgd', learningRate: 1e38, batch: 8, epochs: 3 });
+  const error = await training.result().then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(DivergenceError);
+  expect((error as DivergenceError).step).toBeGreaterThan(1);
+  expect((error as DivergenceError).message).toMatch(
+    /^node '.*': training diverged in step \d \(epoch 1\): .*'[wb]\d'/,
+  );
+  expect(Buffer.compare(bytesOf(model), bytes)).toBe(0);
+  await expect(training.result()).rejects.toBe(error);
+});
+
+test('a loop that is left early ends the training', async () => {
+  const model = mlp();
+  const training = train(model, data(model), { batch: 8 });
+  for await (const event of training) if (event.kind === 'progress') break;
+  await expect(training.result()).rejects.toThrow('the training was left before its end');
+});
+
+describe('is refused', () => {
+  const refused = async (options: TrainOptions, message: string | RegExp): Promise<void> => {
+    const model = mlp();
+    const error = await train(model, data(model), { batch: 8, epochs: 1, ...options })
+      .result()
+      .catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ModelError);
+    expect((error as Error).message).toMatch(message);
+  };
+
+  test.each<[string, TrainOptions, string]>([
+    ['no epochs', { epochs: 0 }, 'the number of epochs must be a whole number of at least 1, not 0'],
+    ['half a sample', { batch: 0.5 }, 'the batch must be a whole number'],
+    ['a glob that matches nothing', { freeze: ['conv*'] }, "freeze: no trainable weight matches 'conv"],
+    ['everything frozen', { freeze: ['*'] }, 'nothing is left to train'],
+    ['a warm-up longer than the training', { warmup: 2 }, 'the warm-up must be from 0 to below the 1 epochs'],
+    ['an unknown loss', { loss: 'hinge' as never }, "the loss 'hinge' is unknown"],
+    ['an unknown optimizer', { optimizer: 'adan' as never }, "the optimizer 'adan' is unknown"],
+    ['no place to go on from', { resume: true }, 'name the directory of the checkpoint'],
+    ['a decay of 1', { emaDecay: 1 }, 'the decay of the moving average must be from 0 to below 1'],
+  ])('%s', (_, options, message) => refused(options, message));
+
+  test('a directory without a checkpoint, with a damaged one, or with one of other settings', async () => {
+    const empty = folder();
+    await refused({ resume: true, checkpoint: { directory: empty } }, 'has no checkpoint to go on from');
+    mkdirSync(empty);
+    writeFileSync(join(empty, 'checkpoint.json'), '{"kind": "onnx-ov');
+    await refused({ resume: true, checkpoint: { directory: empty } }, 'is damaged: it is no JSON');
+    const model = mlp();
+    const checkpoint = { directory: folder() };
+    await train(model, data(model), { batch: 8, epochs: 1, checkpoint }).result();
+    await refused({ resume: true, checkpoint, learningRate: 0.5 }, 'learningRate was 0.001 and is 0.5');
+    const [state] = readdirSync(checkpoint.directory).filter((name) => name.startsWith('state-'));
+    const file = join(checkpoint.directory, state!);
+    writeFileSync(file, readFileSync(file).subarray(0, -1));
+    await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged: it is cut short');
+  });
+});
