@@ -168,6 +168,7 @@ export {
   lossModel,
   trainableWeights,
 } from './passes/gradient/index.js';
+export { type RankRecipe, rankRecipe } from './passes/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
 // Results as tables, JSON, CSV, Markdown and HTML.
 export {
@@ -226,6 +227,8 @@ export {
 } from './runtime/index.js';
 // Training a model: train(model, dataset, options), its events, checkpoints.
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './training/checkpoint.js';
+// Training: optimizers as pieces of a graph, learning rates, what decays.
+export { type DistillOptions, distilled } from './training/distill.js';
 export { DivergenceError } from './training/divergence.js';
 // Training steps on the stock onnxruntime.
 export { type EngineOptions, openEngine } from './training/engine.js';
@@ -241,7 +244,13 @@ export type {
   TrainSummary,
 } from './training/events.js';
 export { FRESH_INITS, type FreshStart } from './training/fresh.js';
-// Training: optimizers as pieces of a graph, learning rates, what decays.
+export {
+  type PrunedWeight,
+  RANK_PRUNING_DEFAULTS,
+  type RankPruning,
+  type RankPruningOptions,
+  trainedRankPruning,
+} from './training/low-rank.js';
 export type { OptimizerRule, UpdateContext } from './training/optimizer-rule.js';
 export {
   OPTIMIZER_NAMES,

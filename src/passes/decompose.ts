@@ -117,7 +117,7 @@ async function scaledProduct(v: Matrix, scale: Float64Array, a: Matrix, isDouble
 }
 
 /** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */
-const gemm: Gemm = async (a, b, m, k, n) => {
+export const gemm: Gemm = async (a, b, m, k, n) => {
   countGarbage(a.byteLength + 16 * m * n);
   const { data } = await matmul({ rows: m, columns: k, data: a }, { rows: k, columns: n, data: b });
   return data as Float64Array;

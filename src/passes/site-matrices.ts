@@ -24,13 +24,16 @@ export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; m
   const { rows, columns } = matrixShape(site);
   const values = groups === 1 ? undefined : tensor.floats();
   const matrices = Array.from({ length: groups }, (_, group) => {
-    const load = (): Matrix => {
-      const stored = values?.subarray(group * length, (group + 1) * length) ?? tensor.floats();
-      return { rows, columns, data: site.op === 'ConvTranspose' ? kernelInside(site, stored) : stored };
-    };
+    const load = (): Matrix =>
+      blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? tensor.floats());
     return { rows, columns, load };
   });
   return { type, matrices };
+}
+
+/** The matrix of a group, as matricesOf gives it, from its part of the weight as it is stored. */
+export function blockOf(site: LinearSite, stored: Floats): Matrix {
+  return { ...matrixShape(site), data: site.op === 'ConvTranspose' ? kernelInside(site, stored) : stored };
 }
 
 /** Rows and columns of the matrix of a group, as matricesOf gives it. */

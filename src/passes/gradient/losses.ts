@@ -11,6 +11,11 @@ export type Loss =
       readonly targets?: 'labels' | 'probabilities';
       /** Share of the probability that is spread over all classes (Szegedy et al. 2016, section 7); default 0. */
       readonly smoothing?: number;
+      /**
+       * Logits are divided by it and the loss is multiplied by its square, so that gradients keep their size (Hinton et
+       * al. 2015, for targets that a teacher made at the same temperature); default 1.
+       */
+      readonly temperature?: number;
       /** The axis of the classes; default 1. */
       readonly axis?: number;
     }
@@ -102,11 +107,13 @@ export function appendLoss(build: Builder, prediction: Value, loss: Loss, target
 function crossEntropy(
   build: Builder,
   prediction: Value,
-  { targets = 'labels', smoothing = 0, axis = 1 }: Extract<Loss, { kind: 'cross-entropy' }>,
+  { targets = 'labels', smoothing = 0, temperature = 1, axis = 1 }: Extract<Loss, { kind: 'cross-entropy' }>,
   name: string,
 ): LossPiece {
   if (!(smoothing >= 0 && smoothing < 1))
     throw new ModelError(`smoothing must be from 0 to below 1, not ${smoothing}`);
+  if (!(temperature > 0 && Number.isFinite(temperature)))
+    throw new ModelError(`temperature must be above 0, not ${temperature}`);
   const rank = prediction.shape.length;
   const place = normalAxis(rank === 1 ? 0 : axis, rank);
   if (place >= rank || place < 0) {
@@ -116,7 +123,8 @@ function crossEntropy(
   }
   // [N, C, 1, 1], what a network without a last Flatten makes, is read as [N, C].
   const isFlat = rank > 2 && place === 1 && product(prediction.shape.slice(2)) === 1;
-  const logits = isFlat ? build.reshape(prediction, prediction.shape.slice(0, 2)) : prediction;
+  const flat = isFlat ? build.reshape(prediction, prediction.shape.slice(0, 2)) : prediction;
+  const logits = build.scale(flat, 1 / temperature);
   const classes = at(logits.shape, place);
   const count = product(logits.shape) / classes;
   const logProbabilities = build.op('LogSoftmax', [logits], logits.shape, { axis: { int: place } });
@@ -140,7 +148,7 @@ function crossEntropy(
     wanted = build.shift(build.scale(target, 1 - smoothing), off);
   }
   const total = reduceAll(build, 'ReduceSum', build.mul(logProbabilities, wanted));
-  return { loss: build.scale(total, -1 / count), target };
+  return { loss: build.scale(total, -(temperature ** 2) / count), target };
 }
 
 function softplus(build: Builder, x: Value): Value {

@@ -31,6 +31,7 @@ describe('losses against PyTorch', () => {
     ['labels', { kind: 'cross-entropy' }, classes],
     ['smooth', { kind: 'cross-entropy', smoothing: 0.2 }, classes],
     ['soft', { kind: 'cross-entropy', targets: 'probabilities' }, float(soft)],
+    ['distilled', { kind: 'cross-entropy', targets: 'probabilities', temperature: 3 }, float(soft)],
   ];
   for (const [name, loss, target] of cases) {
     test(name, async () => {
