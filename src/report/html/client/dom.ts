@@ -1,14 +1,5 @@
-/** Types, small helpers and the state of the page. Plain JavaScript with JSDoc types, which a test checks. */
+/** Small helpers of any page. Plain JavaScript with JSDoc types, which a test checks. */
 export const DOM = String.raw`
-/** @typedef {{from: number, width: number, density: number[], beyond: number}} Histogram */
-/** @typedef {{curve: [number[], number[]], text: string}} Fit */
-/** @typedef {{op: string, dims: [number, number], params: number, problem?: string, v: (number|'inf'|null)[],
- *   t: string[], n?: number, s?: number[], i?: number[], e?: number[], lin?: Histogram, log?: Histogram, mp?: Fit,
- *   pl?: Fit, mpNone?: string, plNone?: string}} Row */
-/** @typedef {{label: string, subtitle: string, key: string, rows: (Row|null)[]}} Layer */
-/** @typedef {{key: string, header: string, format: string, definition: string}} Metric */
-/** @typedef {{models: {name: string, ratio: number}[], metrics: Metric[], layers: Layer[],
- *   blocks: {label: string, short: string, from: number, count: number}[], density: string, file: string}} PageData */
 /** @typedef {Record<string, string|number|boolean|undefined>} Attributes */
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -54,26 +45,6 @@ function significant(value) {
 /** @param {number} value @returns {string} */
 function count(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ',');
-}
-
-/** @type {PageData} */
-const DATA = JSON.parse(byId('data').textContent || '');
-
-const state = {
-  /** Index of the weight that is shown; -1 where there is none. */
-  layer: -1,
-  /** @type {Set<number>} Models that the reader switched off. */
-  hidden: new Set(),
-  spectrum: 'linear',
-  density: DATA.density,
-  /** Index of the metric of the overview. */
-  metric: Math.max(0, DATA.metrics.findIndex((metric) => metric.key === 'effectiveRankRatio')),
-  relative: false,
-};
-
-/** @param {number} model */
-function isShown(model) {
-  return !state.hidden.has(model);
 }
 
 /** Marks of the models: not told apart by colour alone. @param {number} model */
@@ -124,5 +95,29 @@ function swatch(model) {
 /** Tells a screen reader. @param {string} text */
 function say(text) {
   byId('live').textContent = text;
+}
+
+/** @param {string} name @param {(value: string, checked: boolean) => void} work */
+function onSwitch(name, work) {
+  for (const input of document.querySelectorAll('input[name="' + name + '"]')) {
+    if (input instanceof HTMLInputElement) input.addEventListener('change', () => work(input.value, input.checked));
+  }
+}
+
+/** Dark or light, as asked for; without a wish the system's. */
+function attachTheme() {
+  const button = byId('theme');
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const isDark = () => (document.documentElement.getAttribute('data-theme') || (dark.matches ? 'dark' : 'light')) === 'dark';
+  const show = () => {
+    button.textContent = isDark() ? 'Light' : 'Dark';
+    button.setAttribute('aria-label', 'Switch to ' + (isDark() ? 'light' : 'dark') + ' colours');
+  };
+  button.addEventListener('click', () => {
+    document.documentElement.setAttribute('data-theme', isDark() ? 'light' : 'dark');
+    show();
+  });
+  dark.addEventListener('change', show);
+  show();
 }
 `;

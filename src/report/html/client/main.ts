@@ -52,30 +52,6 @@ function largest() {
   return best;
 }
 
-/** @param {string} name @param {(value: string, checked: boolean) => void} work */
-function onSwitch(name, work) {
-  for (const input of document.querySelectorAll('input[name="' + name + '"]')) {
-    if (input instanceof HTMLInputElement) input.addEventListener('change', () => work(input.value, input.checked));
-  }
-}
-
-/** Dark or light, as asked for; without a wish the system's. */
-function attachTheme() {
-  const button = byId('theme');
-  const dark = matchMedia('(prefers-color-scheme: dark)');
-  const isDark = () => (document.documentElement.getAttribute('data-theme') || (dark.matches ? 'dark' : 'light')) === 'dark';
-  const show = () => {
-    button.textContent = isDark() ? 'Light' : 'Dark';
-    button.setAttribute('aria-label', 'Switch to ' + (isDark() ? 'light' : 'dark') + ' colours');
-  };
-  button.addEventListener('click', () => {
-    document.documentElement.setAttribute('data-theme', isDark() ? 'light' : 'dark');
-    show();
-  });
-  dark.addEventListener('change', show);
-  show();
-}
-
 function start() {
   attachTheme();
   byId('print').addEventListener('click', () => window.print());
