@@ -202,16 +202,22 @@ export {
   EXECUTION_PROVIDERS,
   type ExecutionProvider,
   evaluateConstant,
+  type Image,
+  type ImageFit,
   installCuda,
   type ModelRun,
+  NORMALIZATIONS,
+  type Normalization,
   openSession,
   type Placement,
   ProviderError,
   type RandomInputOptions,
+  type ReadImageOptions,
   type RunModelOptions,
   type RunOptions,
   type RuntimeTensor,
   randomInputs,
+  readImage,
   readNpy,
   readNpz,
   readTensorFile,
@@ -227,6 +233,22 @@ export {
 } from './runtime/index.js';
 // Training a model: train(model, dataset, options), its events, checkpoints.
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './training/checkpoint.js';
+// Data to train on.
+export {
+  type Augmentation,
+  type BatchesOptions,
+  type DatasetOptions,
+  datasetSplits,
+  type InputSpec,
+  openDataset,
+  orderedBatches,
+  SPLITS,
+  type Split,
+  shuffledBatches,
+  shuffledIndices,
+  splitDataset,
+  tensorDataset,
+} from './training/data/index.js';
 // Training: optimizers as pieces of a graph, learning rates, what decays.
 export { type DistillOptions, distilled } from './training/distill.js';
 export { DivergenceError } from './training/divergence.js';

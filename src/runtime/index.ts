@@ -10,10 +10,35 @@ export {
 export { type GramOptions, gram } from './gram.js';
 export { installCuda } from './install.js';
 export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';
+export {
+  IMAGE_FITS,
+  type Image,
+  type ImageFit,
+  isImageName,
+  type ReadImageOptions,
+  readImage,
+  resizePixels,
+} from './io/image.js';
 export { readJsonTensors, writeJsonTensors } from './io/json.js';
-export { readNpy, writeNpy } from './io/npy.js';
+export { isNpy, type NpyHead, readNpy, readNpyHead, swapBytes, writeNpy } from './io/npy.js';
 export { readNpz, writeNpz } from './io/npz.js';
+export {
+  type ChannelScaling,
+  channelScaling,
+  NORMALIZATIONS,
+  type Normalization,
+  type NormalizationName,
+  PIXEL_LAYOUTS,
+  type PixelArray,
+  type PixelGeometry,
+  type PixelLayout,
+  type PixelWindow,
+  placePixels,
+  shapeOf,
+} from './io/pixels.js';
 export { readSafetensors, type Safetensors, safetensors } from './io/safetensors.js';
+export { convert } from './io/values.js';
+export { listZip, readZipMember, type ZipMember } from './io/zip.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
 export type { Matrix } from './matrix.js';
 export type { PlacedNode, Placement, ProviderUse } from './placement.js';

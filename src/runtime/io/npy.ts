@@ -39,26 +39,52 @@ const MAGIC = '\u0093NUMPY';
  * const { type, shape, data } = readNpy(await readFile('x.npy'));
  */
 export function readNpy(bytes: Uint8Array): RuntimeTensor {
-  const { descr, isFortran, shape, start } = readHeader(bytes);
-  const [, order, code = '', width = ''] = /^([<>|=])?(bfloat16|V(?=2$)|[a-zA-Z])(\d*)$/.exec(descr) ?? [];
+  const { type, text, isFortran, isBigEndian, shape, start } = readNpyHead(bytes);
   const size = shape.reduce((product, dim) => product * dim, 1);
   const body = plain(bytes).subarray(start);
+  if (text !== undefined) {
+    const units = text.width * (text.code === 'U' ? 4 : 1);
+    const data = texts(need(body, units * size), size, text.code, text.width, isBigEndian);
+    return { type, shape, data: isFortran ? reordered(data, shape) : data };
+  }
+  // A copy: the place in the file need not be a multiple of the element's size.
+  const raw = need(body, byteLengthOf(type, size)).slice();
+  if (isBigEndian) swapBytes(raw, DATA_TYPES[type].bits / 8);
+  const data = asArray(type, raw);
+  return { type, shape, data: isFortran ? reordered(data, shape) : data };
+}
+
+/** What the head of a NumPy file says. */
+export interface NpyHead {
+  readonly type: DataType;
+  /** Of strings: units of 4 bytes ('U') or 1 byte ('S') that each takes. */
+  readonly text: { readonly code: 'U' | 'S'; readonly width: number } | undefined;
+  readonly shape: readonly number[];
+  /** Whether the first index runs fastest. */
+  readonly isFortran: boolean;
+  readonly isBigEndian: boolean;
+  /** Where the elements begin. */
+  readonly start: number;
+}
+
+/**
+ * The head of a NumPy file; of a large file, its first 64 KiB do.
+ *
+ * @throws ModelError as readNpy does
+ */
+export function readNpyHead(bytes: Uint8Array): NpyHead {
+  const { descr, isFortran, shape, start } = readHeader(bytes);
+  const [, order, code = '', width = ''] = /^([<>|=])?(bfloat16|V(?=2$)|[a-zA-Z])(\d*)$/.exec(descr) ?? [];
+  const common = { isFortran, isBigEndian: order === '>', shape, start };
   if (code === 'U' || code === 'S') {
-    const units = Number(width) * (code === 'U' ? 4 : 1);
-    const data = texts(need(body, units * size), size, code, Number(width), order === '>');
-    return { type: 'string', shape, data: isFortran ? reordered(data, shape) : data };
+    return { type: 'string', text: { code, width: Number(width) }, ...common };
   }
   const type =
     code === 'bfloat16' || (code === 'V' && width === '2')
       ? 'bfloat16'
       : (Object.keys(CODES) as (keyof typeof CODES)[]).find((key) => CODES[key] === code + width);
   if (type === undefined) throw new ModelError(`a NumPy array of type '${descr}' is no tensor`);
-  const itemSize = DATA_TYPES[type].bits / 8;
-  // A copy: the place in the file need not be a multiple of the element's size.
-  const raw = need(body, byteLengthOf(type, size)).slice();
-  if (order === '>') swapBytes(raw, itemSize);
-  const data = asArray(type, raw);
-  return { type, shape, data: isFortran ? reordered(data, shape) : data };
+  return { type, text: undefined, ...common };
 }
 
 interface Header {
@@ -136,8 +162,12 @@ function texts(
   });
 }
 
-function swapBytes(bytes: Uint8Array, itemSize: number): void {
-  for (let at = 0; at < bytes.length; at += itemSize) bytes.subarray(at, at + itemSize).reverse();
+/** Turns the bytes of each element around, in place. */
+export function swapBytes(bytes: Uint8Array, itemSize: number): void {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (itemSize === 2) buffer.swap16();
+  else if (itemSize === 4) buffer.swap32();
+  else if (itemSize === 8) buffer.swap64();
 }
 
 /** Elements in row-major order, from an array whose first index runs fastest. */

@@ -1,5 +1,5 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import { ModelError, messageOf } from '../../graph/index.js';
+import { type ByteSource, MemorySource, ModelError, messageOf } from '../../graph/index.js';
 
 /** A file in a ZIP archive. */
 export interface ZipEntry {
@@ -16,6 +16,19 @@ const LARGE = 0xffffffff;
 const STORED = 0;
 const DEFLATED = 8;
 
+/** A file in a ZIP archive that is not read yet. */
+export interface ZipMember {
+  readonly name: string;
+  /** Bytes of it in the archive, from `start`. */
+  readonly packed: number;
+  readonly start: number;
+  /** Bytes of it unpacked. */
+  readonly size: number;
+  /** 0 for one that lies in the archive as it is; another number for one that is packed. */
+  readonly method: number;
+  readonly checksum: number;
+}
+
 /**
  * The files of a ZIP archive (PKWARE's APPNOTE 6.3.10): stored or deflated, ZIP64 too. Only what NPZ files need: no
  * encryption, no archive in several parts.
@@ -23,8 +36,18 @@ const DEFLATED = 8;
  * @throws ModelError for what is no archive, is damaged (every checksum is looked at) or of a kind that is not read
  */
 export function readZip(bytes: Uint8Array): ZipEntry[] {
+  const source = new MemorySource(plain(bytes));
+  return listZip(source).map((member) => ({ name: member.name, data: readZipMember(source, member) }));
+}
+
+/**
+ * What is in a ZIP archive. Reads its directory alone, so that the archive may be larger than the memory.
+ *
+ * @throws ModelError as readZip does
+ */
+export function listZip(source: ByteSource): ZipMember[] {
   try {
-    return entriesOf(plain(bytes));
+    return membersOf(source);
   } catch (error) {
     if (error instanceof ModelError) throw error;
     // A length that points outside of the file.
@@ -32,23 +55,44 @@ export function readZip(bytes: Uint8Array): ZipEntry[] {
   }
 }
 
-function entriesOf(bytes: Uint8Array): ZipEntry[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const wide = (at: number): number => {
+/**
+ * One file of an archive, unpacked.
+ *
+ * @throws ModelError for one that is damaged
+ */
+export function readZipMember(source: ByteSource, member: ZipMember): Uint8Array {
+  const { name, packed, start, size, method, checksum } = member;
+  const data = unpack(source.read(start, packed), method, size, name);
+  if (data.length !== size || crc32(data) !== checksum) {
+    throw new ModelError(`'${name}' in the ZIP archive is damaged`);
+  }
+  return data;
+}
+
+function membersOf(source: ByteSource): ZipMember[] {
+  const wide = (view: DataView, at: number): number => {
     const value = Number(view.getBigUint64(at, true));
-    if (value > bytes.length) throw new ModelError('the ZIP archive is cut short');
+    if (value > source.length) throw new ModelError('the ZIP archive is cut short');
     return value;
   };
-  const end = findEnd(view);
-  let count = view.getUint16(end + 10, true);
-  let at = view.getUint32(end + 16, true);
-  if ((count === 0xffff || at === LARGE) && end >= 20 && view.getUint32(end - 20, true) === LOCATOR64) {
-    const end64 = wide(end - 12);
-    if (view.getUint32(end64, true) !== END64) throw new ModelError('the ZIP archive is damaged');
-    count = wide(end64 + 32);
-    at = wide(end64 + 48);
+  // Its comment may be up to 65,535 bytes; before it there may be what ZIP64 adds.
+  const tailAt = Math.max(0, source.length - 22 - 0xffff - 20);
+  const tail = viewOf(source.read(tailAt, source.length - tailAt));
+  const end = findEnd(tail);
+  let count = tail.getUint16(end + 10, true);
+  let length = tail.getUint32(end + 12, true);
+  let from = tail.getUint32(end + 16, true);
+  if ((count === 0xffff || from === LARGE) && end >= 20 && tail.getUint32(end - 20, true) === LOCATOR64) {
+    const end64 = viewOf(part(source, wide(tail, end - 12), 56));
+    if (end64.getUint32(0, true) !== END64) throw new ModelError('the ZIP archive is damaged');
+    count = wide(end64, 32);
+    length = wide(end64, 40);
+    from = wide(end64, 48);
   }
-  const entries: ZipEntry[] = [];
+  const bytes = part(source, from, length);
+  const view = viewOf(bytes);
+  const members: ZipMember[] = [];
+  let at = 0;
   for (let index = 0; index < count; index += 1) {
     if (view.getUint32(at, true) !== CENTRAL) throw new ModelError('the ZIP archive is damaged');
     const flags = view.getUint16(at + 8, true);
@@ -60,34 +104,37 @@ function entriesOf(bytes: Uint8Array): ZipEntry[] {
     const extraLength = view.getUint16(at + 30, true);
     const commentLength = view.getUint16(at + 32, true);
     let local = view.getUint32(at + 42, true);
-    const name = new TextDecoder().decode(part(bytes, at + 46, nameLength));
+    const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
     // The ZIP64 field holds, in this order, those of the three that did not fit.
     const extraEnd = at + 46 + nameLength + extraLength;
     for (let field = at + 46 + nameLength; field + 4 <= extraEnd; ) {
-      const length = view.getUint16(field + 2, true);
+      const fieldLength = view.getUint16(field + 2, true);
       if (view.getUint16(field, true) === 1) {
         let place = field + 4;
         const next = (): number => {
           place += 8;
-          return wide(place - 8);
+          // An unpacked size may pass that of the archive.
+          return Number(view.getBigUint64(place - 8, true));
         };
         if (size === LARGE) size = next();
         if (packed === LARGE) packed = next();
         if (local === LARGE) local = next();
       }
-      field += 4 + length;
+      field += 4 + fieldLength;
     }
     if ((flags & 1) !== 0) throw new ModelError(`'${name}' in the ZIP archive is encrypted`);
-    if (view.getUint32(local, true) !== LOCAL) throw new ModelError('the ZIP archive is damaged');
-    const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
-    const data = unpack(part(bytes, start, packed), method, size, name);
-    if (data.length !== size || crc32(data) !== checksum) {
-      throw new ModelError(`'${name}' in the ZIP archive is damaged`);
-    }
-    if (!name.endsWith('/')) entries.push({ name, data });
+    const header = viewOf(part(source, local, 30));
+    if (header.getUint32(0, true) !== LOCAL) throw new ModelError('the ZIP archive is damaged');
+    const start = local + 30 + header.getUint16(26, true) + header.getUint16(28, true);
+    if (start + packed > source.length) throw new ModelError('the ZIP archive is cut short');
+    if (!name.endsWith('/')) members.push({ name, packed, start, size, method, checksum });
     at = extraEnd + commentLength;
   }
-  return entries;
+  return members;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** The same bytes without Node's Buffer around them, whose slice does not copy. */
@@ -96,17 +143,15 @@ export function plain(bytes: Uint8Array): Uint8Array {
 }
 
 function findEnd(view: DataView): number {
-  // Its comment may be up to 65,535 bytes.
-  const least = Math.max(0, view.byteLength - 22 - 0xffff);
-  for (let at = view.byteLength - 22; at >= least; at -= 1) {
+  for (let at = view.byteLength - 22; at >= 0; at -= 1) {
     if (view.getUint32(at, true) === END) return at;
   }
   throw new ModelError('this is no ZIP archive, or one that is cut short');
 }
 
-function part(bytes: Uint8Array, at: number, length: number): Uint8Array {
-  if (at + length > bytes.length) throw new ModelError('the ZIP archive is cut short');
-  return bytes.subarray(at, at + length);
+function part(source: ByteSource, at: number, length: number): Uint8Array {
+  if (at + length > source.length) throw new ModelError('the ZIP archive is cut short');
+  return source.read(at, length);
 }
 
 function unpack(packed: Uint8Array, method: number, size: number, name: string): Uint8Array {

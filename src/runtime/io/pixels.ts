@@ -1,0 +1,151 @@
+import { ModelError } from '../../graph/index.js';
+
+/** How the values of an image follow each other: by channel, row, column, or by row, column, channel. */
+export const PIXEL_LAYOUTS = ['chw', 'hwc'] as const;
+export type PixelLayout = (typeof PIXEL_LAYOUTS)[number];
+
+/** The size of an image, and the order of its values. */
+export interface PixelGeometry {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly layout: PixelLayout;
+}
+
+/** The geometry as a shape: [C, H, W] or [H, W, C]. */
+export function shapeOf({
+  channels,
+  height,
+  width,
+  layout,
+}: PixelGeometry): readonly [number, number, number] {
+  return layout === 'chw' ? [channels, height, width] : [height, width, channels];
+}
+
+/** How the values of pixels become what a model takes: (value * scale - mean) / std. */
+export interface Normalization {
+  /** Default 1/255 for bytes, 1 for everything else. */
+  readonly scale?: number | undefined;
+  /** After scaling; one number, or one a channel. Default 0. */
+  readonly mean?: number | readonly number[] | undefined;
+  /** After scaling; one number, or one a channel. Default 1. */
+  readonly std?: number | readonly number[] | undefined;
+}
+
+/** Means and deviations of well-known data, of values from 0 to 1. */
+export const NORMALIZATIONS = {
+  /** What torchvision's models were trained with. */
+  imagenet: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+  cifar10: { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] },
+  cifar100: { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] },
+  mnist: { mean: [0.1307], std: [0.3081] },
+} as const satisfies Record<string, Normalization>;
+export type NormalizationName = keyof typeof NORMALIZATIONS;
+
+/** value * gain + offset, for each channel. */
+export interface ChannelScaling {
+  readonly gain: Float64Array;
+  readonly offset: Float64Array;
+}
+
+/**
+ * A normalization for so many channels.
+ *
+ * @param scale what it is where the normalization does not say
+ * @throws ModelError where it is for another number of channels, or a deviation is 0
+ */
+export function channelScaling(
+  normalization: Normalization,
+  channels: number,
+  scale: number,
+): ChannelScaling {
+  const each = (value: number | readonly number[], what: string): readonly number[] => {
+    const list = typeof value === 'number' ? [value] : value;
+    if (!list.every(Number.isFinite)) throw new ModelError(`${what} must be numbers, not ${list.join(', ')}`);
+    if (list.length === 1) return new Array<number>(channels).fill(list[0] as number);
+    if (list.length === channels) return list;
+    throw new ModelError(
+      `${what} has ${list.length} values, but there ${channels === 1 ? 'is 1 channel' : `are ${channels} channels`}; give 1 or ${channels}`,
+    );
+  };
+  const factor = normalization.scale ?? scale;
+  if (!Number.isFinite(factor)) throw new ModelError(`scale must be a number, not ${factor}`);
+  const mean = each(normalization.mean ?? 0, 'mean');
+  const std = each(normalization.std ?? 1, 'std');
+  if (std.includes(0)) throw new ModelError('std must not be 0');
+  return {
+    gain: Float64Array.from(std, (deviation) => factor / deviation),
+    offset: Float64Array.from(std, (deviation, channel) => -(mean[channel] as number) / deviation),
+  };
+}
+
+/** Which part of an image is taken: where it begins (outside the image there are zeros), and whether it is mirrored. */
+export interface PixelWindow {
+  readonly top: number;
+  readonly left: number;
+  readonly flip: boolean;
+}
+
+export type PixelArray =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array;
+
+/** An image in an array. */
+export interface PixelPlace<A extends PixelArray = PixelArray> {
+  readonly data: A;
+  /** Where it begins. */
+  readonly at: number;
+  readonly geometry: PixelGeometry;
+}
+
+/** Cuts a window of the target's size out of an image, reorders its values and scales them, in one pass. */
+export function placePixels(
+  source: PixelPlace,
+  target: PixelPlace,
+  { top, left, flip }: PixelWindow,
+  { gain, offset }: ChannelScaling,
+): void {
+  const { channels, height, width } = target.geometry;
+  const from = stridesOf(source.geometry);
+  const to = stridesOf(target.geometry);
+  const [input, output] = [source.data, target.data];
+  // Of the target's columns, counted before mirroring, those that lie within the image.
+  const first = Math.max(0, -left);
+  const end = Math.min(width, source.geometry.width - left);
+  for (let channel = 0; channel < channels; channel += 1) {
+    const [factor, shift] = [gain[channel] as number, offset[channel] as number];
+    for (let row = 0; row < height; row += 1) {
+      const sourceRow = row + top;
+      const isInside = sourceRow >= 0 && sourceRow < source.geometry.height;
+      const rowAt = target.at + channel * to.channel + row * to.row;
+      if (!isInside || first > 0 || end < width) {
+        for (let column = 0; column < width; column += 1) output[rowAt + column * to.column] = shift;
+      }
+      if (!isInside) continue;
+      let read = source.at + channel * from.channel + sourceRow * from.row + (first + left) * from.column;
+      const step = flip ? -to.column : to.column;
+      let write = rowAt + (flip ? width - 1 - first : first) * to.column;
+      for (let column = first; column < end; column += 1) {
+        output[write] = (input[read] as number) * factor + shift;
+        read += from.column;
+        write += step;
+      }
+    }
+  }
+}
+
+function stridesOf({ channels, height, width, layout }: PixelGeometry): {
+  readonly channel: number;
+  readonly row: number;
+  readonly column: number;
+} {
+  return layout === 'chw'
+    ? { channel: height * width, row: width, column: 1 }
+    : { channel: 1, row: width * channels, column: channels };
+}

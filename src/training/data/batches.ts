@@ -1,0 +1,130 @@
+import { ModelError } from '../../graph/index.js';
+import { Random } from '../../runtime/index.js';
+import type { Batch, BatchOptions, Dataset } from '../types.js';
+
+export interface BatchesOptions extends BatchOptions {
+  /** Samples a batch, at least 1. */
+  readonly batch: number;
+  /** Leave out a last batch that is smaller; default false. */
+  readonly dropLast?: boolean | undefined;
+  /** Batches that are made ahead while the caller works on one; default 2. */
+  readonly prefetch?: number | undefined;
+  /** Batches to pass over, as they were used already; default 0. */
+  readonly start?: number | undefined;
+}
+
+/**
+ * All samples in the order of an epoch: a permutation that depends on the seed and the epoch alone (Fisher and Yates).
+ *
+ * @param size number of samples
+ */
+export function shuffledIndices(size: number, seed: number, epoch = 0): Uint32Array {
+  const order = Uint32Array.from({ length: size }, (_, index) => index);
+  const random = new Random(seed, `shuffle/${epoch}`);
+  for (let last = size - 1; last > 0; last -= 1) {
+    const other = random.integer(last + 1);
+    const held = order[last] as number;
+    order[last] = order[other] as number;
+    order[other] = held;
+  }
+  return order;
+}
+
+/**
+ * An epoch of batches, in an order that depends on `seed` and `epoch` alone.
+ *
+ * @throws ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
+ * @example
+ * for await (const { inputs, target } of shuffledBatches(data, { batch: 64, seed: 0, epoch: 3, augment: true })) { … }
+ */
+export function shuffledBatches(
+  dataset: Dataset,
+  options: BatchesOptions,
+): AsyncGenerator<Batch, void, void> {
+  return batches(dataset, shuffledIndices(dataset.size, options.seed ?? 0, options.epoch), options);
+}
+
+/** All samples in batches, as the dataset has them: for validation. */
+export function orderedBatches(dataset: Dataset, options: BatchesOptions): AsyncGenerator<Batch, void, void> {
+  return batches(
+    dataset,
+    Uint32Array.from({ length: dataset.size }, (_, index) => index),
+    options,
+  );
+}
+
+async function* batches(
+  dataset: Dataset,
+  order: Uint32Array,
+  options: BatchesOptions,
+): AsyncGenerator<Batch, void, void> {
+  const { batch, dropLast = false, prefetch = 2, start = 0 } = options;
+  for (const [name, value, least] of [
+    ['batch', batch, 1],
+    ['prefetch', prefetch, 0],
+    ['start', start, 0],
+  ] as const) {
+    if (!Number.isInteger(value) || value < least) {
+      throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
+    }
+  }
+  const count = dropLast ? Math.floor(order.length / batch) : Math.ceil(order.length / batch);
+  if (count === 0)
+    throw new ModelError(`a batch of ${batch} is more than the ${order.length} samples there are`);
+  const { augment, seed, epoch } = options;
+  const make = (index: number): Promise<Batch> => {
+    const made = dataset.batch(order.subarray(index * batch, (index + 1) * batch), { augment, seed, epoch });
+    // It is awaited in its turn; until then, that it failed is nobody's business.
+    made.catch(() => undefined);
+    return made;
+  };
+  const ahead: Promise<Batch>[] = [];
+  let next = start;
+  try {
+    for (let index = start; index < count; index += 1) {
+      for (; next < count && next <= index + prefetch; next += 1) ahead.push(make(next));
+      yield await (ahead.shift() as Promise<Batch>);
+    }
+  } finally {
+    // Whoever stops early may dispose the dataset at once.
+    await Promise.allSettled(ahead);
+  }
+}
+
+/**
+ * Two disjoint parts of a dataset, drawn by the seed: the rest and, second, `fraction` of the samples. They read from the
+ * dataset, so it is to be disposed after them. A sample is augmented in a part as in the whole.
+ *
+ * @param fraction of the samples in the second part, between 0 and 1; each part has at least one
+ * @example
+ * const [train, validation] = splitDataset(dataset, 0.1, 0);
+ */
+export function splitDataset(dataset: Dataset, fraction: number, seed = 0): readonly [Dataset, Dataset] {
+  if (!(fraction > 0 && fraction < 1)) {
+    throw new ModelError(`the part to split off must be between 0 and 1, not ${fraction}`);
+  }
+  if (dataset.size < 2) throw new ModelError('one sample can not be split');
+  const order = shuffledIndices(dataset.size, seed, -1);
+  const second = Math.min(dataset.size - 1, Math.max(1, Math.round(dataset.size * fraction)));
+  // In the order of the files, which reads them from front to back.
+  return [part(dataset, order.slice(second).sort()), part(dataset, order.slice(0, second).sort())];
+}
+
+function part(dataset: Dataset, own: Uint32Array): Dataset {
+  return {
+    inputs: dataset.inputs,
+    target: dataset.target,
+    classes: dataset.classes,
+    size: own.length,
+    batch: async (indices, options) => {
+      const chosen = Float64Array.from(indices, (index) => {
+        const sample = own[index];
+        if (sample === undefined)
+          throw new RangeError(`there is no sample ${index}; there are ${own.length}`);
+        return sample;
+      });
+      return await dataset.batch(chosen, options);
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}

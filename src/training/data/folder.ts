@@ -1,0 +1,147 @@
+import { readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { ModelError } from '../../graph/index.js';
+import { type ImageFit, isImageName, readImage } from '../../runtime/index.js';
+import type { Column, Source } from './source.js';
+
+export interface FolderOptions {
+  readonly memory: number;
+  readonly fit?: ImageFit | undefined;
+  /** The classes in their order, where another part of the data tells them; default: the folders, by name. */
+  readonly classNames?: readonly string[] | undefined;
+}
+
+/** An image and its class. */
+interface Sample {
+  readonly file: string;
+  readonly label: number;
+}
+
+/** Folders in a folder, by name. */
+export function subfolders(path: string): readonly string[] {
+  return readdirSync(path, { withFileTypes: true })
+    .filter((entry) => !entry.name.startsWith('.') && isFolder(entry, path))
+    .map(({ name }) => name)
+    .sort();
+}
+
+function isFolder(
+  entry: { readonly name: string; isDirectory(): boolean; isSymbolicLink(): boolean },
+  path: string,
+): boolean {
+  if (entry.isDirectory()) return true;
+  if (!entry.isSymbolicLink()) return false;
+  try {
+    readdirSync(join(path, entry.name));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The images in a folder and the folders in it, by name. */
+export function imagesIn(path: string): string[] {
+  const found: string[] = [];
+  const walk = (folder: string): void => {
+    const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const entry of entries) {
+      if (entry.name.startsWith('.')) continue;
+      // A link to a folder may lead back to where it is.
+      if (entry.isDirectory()) walk(join(folder, entry.name));
+      else if (isImageName(entry.name)) found.push(join(folder, entry.name));
+    }
+  };
+  walk(path);
+  return found;
+}
+
+/**
+ * A folder of images: one folder a class, or images alone, which have no labels. They are decoded when they are asked for;
+ * what fits into `memory` is kept.
+ *
+ * @throws ModelError for a folder without images, and for classes that `classNames` does not have
+ */
+export async function openFolder(path: string, options: FolderOptions): Promise<Source> {
+  const folders = subfolders(path).filter((name) => imagesIn(join(path, name)).length > 0);
+  const loose = readdirSync(path).filter(isImageName).sort();
+  if (loose.length > 0 && folders.length > 0) {
+    throw new ModelError(
+      `has images beside the folders of the classes (${loose[0]}, say); put each image into the folder of its class`,
+      { file: path },
+    );
+  }
+  const classes = folders.length === 0 ? undefined : (options.classNames ?? folders);
+  const samples: Sample[] = loose.map((name) => ({ file: join(path, name), label: -1 }));
+  for (const folder of folders) {
+    const label = classes?.indexOf(folder) ?? -1;
+    if (label < 0) {
+      throw new ModelError(`is no class of the training data, which has ${classes?.join(', ')}`, {
+        file: join(path, folder),
+      });
+    }
+    samples.push(...imagesIn(join(path, folder)).map((file) => ({ file, label })));
+  }
+  const [first] = samples;
+  if (first === undefined) throw new ModelError('has no images', { file: path });
+  const { width, height, channels } = await readImage(first.file);
+  const labels = BigInt64Array.from(samples, ({ label }) => BigInt(label));
+  return {
+    size: samples.length,
+    inputs: [column(samples, { width, height, channels }, undefined, options)],
+    target:
+      classes === undefined
+        ? undefined
+        : {
+            name: 'class',
+            type: 'int64',
+            shape: [],
+            read: (indices) => BigInt64Array.from(indices, (index) => labels[index] as bigint),
+          },
+    classes,
+  };
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+}
+
+/** The images in one size: all must have it, or `fit` tells how they get it. */
+function column(
+  samples: readonly Sample[],
+  { width, height, channels }: Size,
+  fit: ImageFit | undefined,
+  options: FolderOptions,
+): Column {
+  const elements = width * height * channels;
+  const kept = new Map<number, Uint8Array>();
+  const one = async (index: number): Promise<Uint8Array> => {
+    const known = kept.get(index);
+    if (known !== undefined) return known;
+    const { file } = samples[index] as Sample;
+    const size = fit === undefined ? {} : { width, height, fit };
+    const image = await readImage(file, { ...size, channels: channels === 1 ? 1 : 3 });
+    if (image.width !== width || image.height !== height) {
+      throw new ModelError(
+        `is ${image.width} x ${image.height} pixels, but ${basename(samples[0]?.file ?? '')} is ${width} x ${height}; name the shape of the model's input to bring all images to it`,
+        { file },
+      );
+    }
+    if ((kept.size + 1) * elements <= options.memory) kept.set(index, image.data);
+    return image.data;
+  };
+  return {
+    name: 'image',
+    type: 'uint8',
+    shape: [height, width, channels],
+    pixels: { channels, height, width, layout: 'hwc' },
+    read: async (indices) => {
+      const images = await Promise.all(Array.from(indices, one));
+      const all = new Uint8Array(elements * images.length);
+      for (const [at, image] of images.entries()) all.set(image, at * elements);
+      return all;
+    },
+    resize: (size) => column(samples, size, options.fit ?? 'cover', options),
+  };
+}

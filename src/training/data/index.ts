@@ -1,0 +1,10 @@
+export {
+  type BatchesOptions,
+  orderedBatches,
+  shuffledBatches,
+  shuffledIndices,
+  splitDataset,
+} from './batches.js';
+export { tensorDataset } from './dataset.js';
+export { datasetSplits, openDataset } from './open.js';
+export { type Augmentation, type DatasetOptions, type InputSpec, SPLITS, type Split } from './options.js';

@@ -1,0 +1,65 @@
+import type { DataType } from '../../graph/index.js';
+import type { ImageFit, Normalization, PixelLayout } from '../../runtime/index.js';
+
+/** Parts that data sets are delivered in. */
+export const SPLITS = ['train', 'validation', 'test'] as const;
+export type Split = (typeof SPLITS)[number];
+
+/** What a model takes, as far as it says so. Samples are brought to this. */
+export interface InputSpec {
+  readonly name: string;
+  /** Default: float32 of bytes and floats, and whatever other integers are. */
+  readonly type?: DataType | undefined;
+  /**
+   * Of one sample, undefined where the model leaves a dimension open: [1, 28, 28], [28, 28, 1], [784]. An image is
+   * resized to it; everything else keeps its elements and their order.
+   */
+  readonly shape?: readonly (number | undefined)[] | undefined;
+}
+
+/** What is drawn anew for each sample and epoch. Applies to images. */
+export interface Augmentation {
+  /** Pixels of black around the image, out of which one of the model's size is cut at random (He et al. 2016: 4 on CIFAR). */
+  readonly crop?: number | undefined;
+  /** Mirror every second image, by chance, left to right. */
+  readonly flip?: boolean | undefined;
+  /** Move by up to so many pixels along each axis; black comes in. */
+  readonly shift?: number | undefined;
+}
+
+export interface DatasetOptions extends Normalization {
+  /** Of data that comes in parts; default 'train'. */
+  readonly split?: Split | undefined;
+  /** What a model is fed: names, types and shapes. Default: as the data has it. */
+  readonly inputs?: readonly InputSpec[] | undefined;
+  /**
+   * What is to be predicted. CSV: name of the column, or its index from 0, from the end where negative (default the
+   * last). NPZ: name of the array (default: y, labels, label, target, targets). CIFAR-100: 'fine' (default) or 'coarse'.
+   */
+  readonly target?: string | number | undefined;
+  /** 'value' takes whole numbers for quantities: the target is float32 then, not an int64 label. Default: by their type. */
+  readonly targetType?: 'label' | 'value' | undefined;
+  /** There is no target: everything is input. For training by a teacher. */
+  readonly unlabeled?: boolean | undefined;
+  /** Names of the classes in the order of their labels, so that two parts of the data number them alike. Default: sorted. */
+  readonly classNames?: readonly string[] | undefined;
+  /** How many classes the model tells apart: labels beyond are refused. */
+  readonly classes?: number | undefined;
+  /** How images of NPY and NPZ files lie; default by their shape: the channels are the 1 or 3. */
+  readonly layout?: PixelLayout | undefined;
+  /** How images of other proportions are resized; default 'cover'. */
+  readonly fit?: ImageFit | undefined;
+  /** What `batch` does with `augment`. Default nothing. */
+  readonly augment?: Augmentation | undefined;
+  /** Use this many samples, picked at equal distances, so that sorted data keeps all of its classes. Default all. */
+  readonly limit?: number | undefined;
+  /** CSV: whether the first line has names. Default: it has where one of its features is no number. */
+  readonly header?: boolean | undefined;
+  /** CSV: what stands between fields; default comma, semicolon or tab, whichever is in the first line. */
+  readonly delimiter?: string | undefined;
+  /** Bytes up to which a file, and decoded images, are held in memory; beyond, they are read again each time. Default 256 MiB. */
+  readonly memory?: number | undefined;
+}
+
+/** Default of DatasetOptions.memory. */
+export const MEMORY = 256 * 2 ** 20;

@@ -1,0 +1,27 @@
+import type { DataType, NativeArray } from '../../graph/index.js';
+import type { PixelGeometry } from '../../runtime/index.js';
+
+/** One tensor of all samples, as the files hold it. */
+export interface Column {
+  readonly name: string;
+  readonly type: DataType;
+  /** Of one sample. */
+  readonly shape: readonly number[];
+  /** Where samples are images, how their values lie. */
+  readonly pixels?: PixelGeometry | undefined;
+  /** The elements of the samples at these indices, one sample after the other. */
+  read(indices: ArrayLike<number>): NativeArray | Promise<NativeArray>;
+  /** Of images: the same in another size or with other channels, by row, column and channel or as before. */
+  resize?(size: { readonly channels: number; readonly height: number; readonly width: number }): Column;
+}
+
+/** What a format gives: columns of the same length. */
+export interface Source {
+  readonly size: number;
+  /** All that is no target. */
+  readonly inputs: readonly Column[];
+  readonly target: Column | undefined;
+  readonly classes?: readonly string[] | undefined;
+  /** Closes what is open, removes temporary files. */
+  dispose?(): void;
+}
