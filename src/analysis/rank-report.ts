@@ -1,5 +1,6 @@
 import { type DataType, EPSILON, isFloatType, type Model } from '../graph/index.js';
 import type { KernelPool } from '../kernels/index.js';
+import type { EmbeddingReport } from './embeddings.js';
 import type { RowExtras } from './figures.js';
 import { type SpectrumMetrics, spectrumMetrics } from './metrics.js';
 import { extrasOf } from './row-extras.js';
@@ -74,6 +75,8 @@ export interface RankReport {
   /** How convolutions were looked at. */
   readonly convView?: ConvView;
   readonly inputSize?: number;
+  /** What the model makes of data (embeddingReport), where that was looked at too. */
+  readonly embeddings?: EmbeddingReport;
 }
 
 export interface RankReportOptions extends SpectrumOptions {

@@ -10,6 +10,7 @@ import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
 import { PAGE_FORMATS } from '../report/render.js';
 import { printable } from '../report/text.js';
 import type { Command } from './command.js';
+import { type EmbeddingArguments, embeddingOptions, embeddingRequest } from './embedding-options.js';
 import { onFile, UsageError } from './errors.js';
 import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
 import { type Io, write } from './io.js';
@@ -19,7 +20,7 @@ import type { ListArgument } from './rank-options.js';
 import { nearest } from './suggest.js';
 import { version } from './version.js';
 
-interface Arguments extends CommonArguments {
+interface Arguments extends CommonArguments, EmbeddingArguments {
   readonly model: string;
   readonly others: readonly string[] | undefined;
   readonly spectra: boolean;
@@ -27,11 +28,9 @@ interface Arguments extends CommonArguments {
   readonly overwrite: boolean;
   readonly metrics: ListArgument;
   readonly randomized: boolean | undefined;
-  readonly seed: number | undefined;
   readonly rank: number | undefined;
   readonly sort: string | undefined;
   readonly top: number | undefined;
-  readonly only: ListArgument;
   readonly assert: ListArgument;
   readonly chains: ChainView | undefined;
   readonly convView: ConvView | undefined;
@@ -47,77 +46,83 @@ export const rankReportCommand: Command<Arguments> = {
   describe: 'spectrum and ranks of every weight; of several models, side by side',
   builder: (parser) =>
     commonOptions(
-      parser
-        .positional('model', {
-          type: 'string',
-          demandOption: true,
-          describe: 'ONNX file, - for standard input',
-        })
-        .positional('others', {
-          type: 'string',
-          array: true,
-          describe: 'a second one, to compare with the first; more for HTML',
-        })
-        .option('metrics', {
-          type: 'string',
-          requiresArg: true,
-          describe: `columns: basic, all, or a list with commas of ${METRIC_LIST} (default: basic; JSON has all)`,
-        })
-        .option('rank', {
-          type: 'number',
-          requiresArg: true,
-          describe: 'a column with the distance to the nearest matrix of this rank',
-        })
-        .option('randomized', {
-          type: 'boolean',
-          describe: 'compare with the weights in random order (twice the time)',
-        })
-        .option('seed', { type: 'number', requiresArg: true, describe: 'of that order (default: 0)' })
-        .option('only', {
-          type: 'string',
-          requiresArg: true,
-          describe: "weights whose name or node matches, like 'layer4.*'; may repeat",
-        })
-        .option('sort', {
-          type: 'string',
-          requiresArg: true,
-          describe: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest',
-        })
-        .option('top', { type: 'number', requiresArg: true, describe: 'only the first so many' })
-        .option('chains', {
-          choices: CHAIN_VIEWS,
-          requiresArg: true,
-          describe:
-            'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
-        })
-        .option('conv-view', {
-          choices: CONV_VIEWS,
-          requiresArg: true,
-          describe:
-            'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size (default: matricized)',
-        })
-        .option('input-size', {
-          type: 'number',
-          requiresArg: true,
-          describe: 'height and width of the inputs of every convolution, for --conv-view operator',
-        })
-        .option('assert', {
-          type: 'string',
-          requiresArg: true,
-          describe:
-            "exit 1 unless it holds for every weight, like 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second); may repeat",
-        })
-        .option('spectra', { type: 'boolean', describe: 'all singular values too (JSON)' })
-        .option('output', {
-          alias: 'o',
-          type: 'string',
-          requiresArg: true,
-          describe: 'file to write; .json, .csv, .md and .html set the format',
-        })
-        .option('overwrite', {
-          type: 'boolean',
-          describe: 'replace the output file if it exists',
-        }),
+      embeddingOptions(
+        parser
+          .positional('model', {
+            type: 'string',
+            demandOption: true,
+            describe: 'ONNX file, - for standard input',
+          })
+          .positional('others', {
+            type: 'string',
+            array: true,
+            describe: 'a second one, to compare with the first; more for HTML',
+          })
+          .option('metrics', {
+            type: 'string',
+            requiresArg: true,
+            describe: `columns: basic, all, or a list with commas of ${METRIC_LIST} (default: basic; JSON has all)`,
+          })
+          .option('rank', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'a column with the distance to the nearest matrix of this rank',
+          })
+          .option('randomized', {
+            type: 'boolean',
+            describe: 'compare with the weights in random order (twice the time)',
+          })
+          .option('seed', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'of that order, and of samples (default: 0)',
+          })
+          .option('only', {
+            type: 'string',
+            requiresArg: true,
+            describe: "weights whose name or node matches, like 'layer4.*'; may repeat",
+          })
+          .option('sort', {
+            type: 'string',
+            requiresArg: true,
+            describe: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest',
+          })
+          .option('top', { type: 'number', requiresArg: true, describe: 'only the first so many' })
+          .option('chains', {
+            choices: CHAIN_VIEWS,
+            requiresArg: true,
+            describe:
+              'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
+          })
+          .option('conv-view', {
+            choices: CONV_VIEWS,
+            requiresArg: true,
+            describe:
+              'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size (default: matricized)',
+          })
+          .option('input-size', {
+            type: 'number',
+            requiresArg: true,
+            describe: 'height and width of the inputs of every convolution, for --conv-view operator',
+          })
+          .option('assert', {
+            type: 'string',
+            requiresArg: true,
+            describe:
+              "exit 1 unless it holds for every weight, like 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second); may repeat",
+          })
+          .option('spectra', { type: 'boolean', describe: 'all singular values too (JSON)' })
+          .option('output', {
+            alias: 'o',
+            type: 'string',
+            requiresArg: true,
+            describe: 'file to write; .json, .csv, .md and .html set the format',
+          })
+          .option('overwrite', {
+            type: 'boolean',
+            describe: 'replace the output file if it exists',
+          }),
+      ),
       PAGE_FORMATS,
     )
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
@@ -164,6 +169,7 @@ export const rankReportCommand: Command<Arguments> = {
       throw new UsageError('--conv-view operator needs the size of its inputs: --input-size 32');
     if (convView !== 'operator' && inputSize !== undefined)
       throw new UsageError('--input-size goes with --conv-view operator');
+    const data = embeddingRequest(args);
     const asserted = assertionsOf(args.assert);
     const also = [
       ...(sort === undefined || isBySize ? [] : [metricNamed(sort.by, '--sort')]),
@@ -197,7 +203,11 @@ export const rankReportCommand: Command<Arguments> = {
           inputSize,
           onProgress: progress.update,
         };
-        const found = await onFile(nameOf(file), () => rankReport(loaded, options));
+        const embeddings = data && (await onFile(nameOf(file), () => data.look(loaded, progress.update)));
+        const weights = await onFile(nameOf(file), () =>
+          rankReport(loaded, { ...options, rank: rank ?? embeddings?.classes }),
+        );
+        const found = embeddings === undefined ? weights : { ...weights, embeddings };
         if (isPage) pages.push({ name: nameOf(file), report: found, nodes: loaded.graph.nodes.length });
         return found;
       } finally {

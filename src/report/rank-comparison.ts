@@ -2,6 +2,7 @@ import { figureOf } from '../analysis/figures.js';
 import { METRICS, type MetricDescriptor } from '../analysis/metrics.js';
 import type { RankChange, RankComparison, RankReport, RankRow } from '../analysis/rank-report.js';
 import { type Column, type Document, grid, type Note } from './document.js';
+import { embeddingGrid, embeddingNotes } from './embeddings.js';
 import {
   assertionNotes,
   assertionsJson,
@@ -63,6 +64,12 @@ export function comparisonDocument(comparison: RankComparison, options: RankDocu
         { name: nameA, report: a },
         { name: nameB, report: b },
       ]),
+      ...[a, b].flatMap((report, index) => {
+        const found = embeddingGrid(report);
+        return found === undefined
+          ? []
+          : [{ ...found, title: `${index === 0 ? nameA : nameB}: ${found.title}` }];
+      }),
     ],
     notes: [
       ...orderNotes(comparison.rows.length, options, metrics),
@@ -71,6 +78,8 @@ export function comparisonDocument(comparison: RankComparison, options: RankDocu
       ...onlyNotes(onlyInA, nameA, rows),
       ...onlyNotes(onlyInB, nameB, rows),
       ...problemNotes([...a.rows, ...b.rows]),
+      ...embeddingNotes(a, options),
+      ...embeddingNotes(b, options),
       ...notLookedAtNotes(a, options),
       ...assertionNotes(options),
     ],

@@ -3,6 +3,7 @@ import { ALL_METRICS, type Figured, figureOf, reasonOf } from '../analysis/figur
 import { METRICS, type MetricDescriptor, type MetricKey } from '../analysis/metrics.js';
 import type { NotLookedAt, RankReport, RankRow } from '../analysis/rank-report.js';
 import { type Column, type Document, grid, type Note } from './document.js';
+import { embeddingDataColumns, embeddingGrid, embeddingNotes, embeddingsJson } from './embeddings.js';
 import { glyphColumn, metricColumns, weightColumns } from './rank-columns.js';
 import { orderNotes, orderRows, type RankOrder } from './rank-order.js';
 import { leftNotes } from './skipped.js';
@@ -33,6 +34,7 @@ export function rankDocument(report: RankReport, options: RankDocumentOptions = 
     ...(glyph === undefined ? [] : [glyphColumn(glyph)]),
     ...metricColumns(metrics),
     { key: 'problem', header: 'problem', only: 'data', value: (row) => row.problem },
+    ...embeddingDataColumns(report),
   ];
   const { total } = report;
   const totalName = counted(total.weights, 'weight');
@@ -55,12 +57,14 @@ export function rankDocument(report: RankReport, options: RankDocumentOptions = 
           numericalRank: formatCount(total.numericalRank),
         },
       }),
+      ...[embeddingGrid(report) ?? []].flat(),
     ],
     notes: [
       ...emptyNotes(report),
       ...orderNotes(report.rows.length, options, metrics),
       ...problemNotes(rows),
       ...missingNotes(rows, metrics, options),
+      ...embeddingNotes(report, options),
       ...notLookedAtNotes(report, options),
       ...assertionNotes(options),
     ],
@@ -132,6 +136,7 @@ export function reportJson(report: RankReport, options: RankDocumentOptions): Re
     ...(report.rank !== undefined && { rank: report.rank }),
     ...(report.convView !== undefined && { convView: report.convView }),
     ...(report.inputSize !== undefined && { inputSize: report.inputSize }),
+    ...embeddingsJson(report),
   };
 }
 

@@ -223,3 +223,34 @@ describe('wrong command lines', () => {
     expect([code, stdout]).toEqual([2, '']);
   });
 });
+
+describe('embeddings', () => {
+  test('of random inputs: a table, the same for a seed', async () => {
+    const args = [SHAPES, '--random-data', '--samples', '8'];
+    const { code, stdout } = await cli(args);
+    expect(code).toBe(0);
+    expect(stdout).toContain('Embeddings: outputs of the layers, 8 samples of random inputs');
+    expect((await cli(args)).stdout).toBe(stdout);
+    expect((await cli([...args, '--seed', '1'])).stdout).not.toBe(stdout);
+    expect((await cli([...args, '--only', 'hidden*'])).stdout.match(/^hidden.Gemm/gm)).toHaveLength(1);
+    const page = await cli([...args, '--format', 'html', '--embeddings', 'inputs']);
+    expect(page.stdout).toContain('inputs of the layers, 8 samples');
+  });
+
+  test.each([
+    [['--samples', '8'], '--samples goes with --random-data'],
+    [['--at', 'x'], '--at goes with --random-data'],
+    [['--random-data', '--at', 'x', '--embeddings', 'inputs'], '--at or --embeddings, not both'],
+    [['--random-data', '--samples', '1'], '--samples must be a whole number of at least 2'],
+  ])('%j', async (args, message) => {
+    const { code, stderr } = await cli([SHAPES, ...args]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  });
+
+  test('a value that is not there is an error of the work', async () => {
+    const { code, stderr } = await cli([SHAPES, '--random-data', '--at', 'nothing*']);
+    expect(code).toBe(1);
+    expect(stderr).toContain("no value or node of the main graph matches 'nothing*'");
+  });
+});

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parseAssertion } from '../../src/analysis/assertion.js';
 import { checkAssertion } from '../../src/analysis/assertion-check.js';
+import { embeddingReport } from '../../src/analysis/embeddings.js';
 import { compareRankReports, type RankReportOptions, rankReport } from '../../src/analysis/rank-report.js';
 import { type NodeSpec, readModel, Tensor } from '../../src/graph/index.js';
 import {
@@ -11,6 +12,7 @@ import {
   render,
 } from '../../src/report/index.js';
 import { buildModel, floats } from '../support/build.js';
+import { embeddingsOf } from './embedded.js';
 import { metricsDocument, rankReportSchema } from './published.js';
 import { schemaErrors } from './schema.js';
 
@@ -82,6 +84,20 @@ describe('JSON fits the published schema', async () => {
         const comparison = comparisonDocument(compareRankReports(report, report), extended);
         expect(schemaErrors(schema, JSON.parse(render(comparison, { format: 'json' })))).toEqual([]);
       }
+    }
+  });
+
+  test('with embeddings', async () => {
+    const report = {
+      ...(await rankReport(models.shapes)),
+      embeddings: await embeddingReport(models.shapes, { seed: 0 }, { samples: 4 }),
+    };
+    const labelled = { ...report, embeddings: embeddingsOf(['conv.weight']), rank: 2 };
+    for (const one of [report, labelled]) {
+      const json = JSON.parse(render(rankDocument(one), { format: 'json' })) as unknown;
+      expect(schemaErrors(schema, json)).toEqual([]);
+      const comparison = comparisonDocument(compareRankReports(one, report));
+      expect(schemaErrors(schema, JSON.parse(render(comparison, { format: 'json' })))).toEqual([]);
     }
   });
 

@@ -1,5 +1,6 @@
+import { EMBEDDING_METRICS } from '../../src/analysis/embedding-metrics.js';
 import { ALL_METRICS, RANDOMIZED_METRICS } from '../../src/analysis/figures.js';
-import { METRICS, type MetricDescriptor } from '../../src/analysis/metrics.js';
+import { METRICS, type MetricDescriptor, type MetricText } from '../../src/analysis/metrics.js';
 import { EXTRA_METRICS } from '../../src/analysis/spectral-descriptors.js';
 import { SCHEMA_VERSION } from '../../src/report/json.js';
 
@@ -64,9 +65,10 @@ export function rankReportSchema(): Json {
           rank: { ...(count as object), description: 'the rank that rankDistance is the distance to' },
           convView: ref('convView'),
           inputSize: count,
+          embeddings: ref('embeddings'),
           assertions: listOf(ref('assertion')),
         },
-        { optional: ['rank', 'convView', 'inputSize', 'assertions'] },
+        { optional: ['rank', 'convView', 'inputSize', 'embeddings', 'assertions'] },
       ),
       comparison: object(
         {
@@ -97,8 +99,9 @@ export function rankReportSchema(): Json {
           rank: count,
           convView: ref('convView'),
           inputSize: count,
+          embeddings: ref('embeddings'),
         },
-        { optional: ['rank', 'convView', 'inputSize'], description: 'one of the models' },
+        { optional: ['rank', 'convView', 'inputSize', 'embeddings'], description: 'one of the models' },
       ),
       weight: object(
         {
@@ -133,6 +136,47 @@ export function rankReportSchema(): Json {
         },
         { optional: ['copies', 'chain', 'reasons', 'singularValues'] },
       ),
+      embeddings: object(
+        {
+          samples: count,
+          isRandom: { type: 'boolean', description: 'true of random inputs' },
+          of: { enum: ['outputs', 'inputs', 'chosen'] },
+          classes: { type: ['integer', 'null'], description: 'null of samples without labels' },
+          fewest: { type: ['integer', 'null'], description: 'samples of the smallest class' },
+          notLookedAt: listOf(ref('notLookedAt')),
+          metrics: listOf(
+            object({
+              key: { enum: EMBEDDING_METRICS.map(({ key }) => key) },
+              header: text,
+              unit: text,
+              definition: text,
+              source: text,
+            }),
+          ),
+          values: listOf(ref('embedding')),
+        },
+        { description: 'with data: what the model makes of it' },
+      ),
+      embedding: object({
+        value: text,
+        nodes: { ...(listOf(text) as object), description: 'that make it or, of inputs, read it' } as Json,
+        ops: listOf(text),
+        weights: listOf(text),
+        shape: { ...(listOf(count) as object), description: 'of one sample' } as Json,
+        features: count,
+        metrics: orNull(
+          object(
+            Object.fromEntries(
+              EMBEDDING_METRICS.map(({ key, definition }): [string, Json] => [
+                key,
+                { type: ['number', 'null'], description: definition },
+              ]),
+            ),
+            { optional: EMBEDDING_METRICS.filter(({ ofClasses }) => ofClasses).map(({ key }) => key) },
+          ),
+        ),
+        problem: { type: ['string', 'null'], description: 'why there are no figures' },
+      }),
       convView: {
         description: 'how convolutions were looked at; matricized unless given',
         enum: ['matricized', 'slices', 'operator'],
@@ -190,7 +234,7 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
   return [line(header), line(header.map(() => '---')), ...rows.map((row) => line(row.map(cell)))].join('\n');
 }
 
-function metricRows(metrics: readonly MetricDescriptor[]): string[][] {
+function metricRows(metrics: readonly (MetricText & { readonly key: string })[]): string[][] {
   return metrics.map(({ key, header, unit, definition, source }) => [
     `\`${key}\``,
     header,
@@ -231,6 +275,32 @@ ${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => (RANDOMIZED_METRIC
 ## with --rank r
 
 ${table(columns, metricRows(ALL_METRICS.filter(({ key }) => key === 'rankDistance')))}
+
+## with --random-data
+
+\`--random-data\` runs the model on N = \`--samples\` inputs (512 unless given) and looks at the value that each node with a weight
+makes of them (\`--embeddings inputs\`: that it reads; \`--at\`: values by name). The value of a sample is flattened to a row of d features,
+and all N rows are the matrix H. Everything follows from its N x N Gram matrix G = H Hᵀ, in float64, of eigenvalues l1 >= l2 >= ...
+The effective rank of embeddings in the paper is the Gram entropy.
+
+Of samples with labels, n_c of them in class c, m_c the mean of class c and m that of all samples:
+
+    S_W = 1/N sum_i (h_i - m_c(i)) (h_i - m_c(i))ᵀ        within classes
+    S_B = sum_c n_c/N (m_c - m) (m_c - m)ᵀ                between classes
+    S_T = S_W + S_B                                       all
+    NC1 = tr(S_W pinv(S_B)) / K                           Papyan, Han & Donoho 2020; their S_B where classes are of equal size
+    TCV = tr(S_W)                                         total cluster variation
+
+Zangrando et al. bound the distance of a weight to the matrices of rank K, the number of classes, by the cluster variation of
+what earlier layers make, over the strength of weight decay. So with labels and without \`--rank\`, K is the rank that distances are taken to,
+and each embedding stands beside the distance ||W - W_K||_F / ||W||_F of its weight; \`--embeddings inputs\` puts the cluster
+variation of what a layer reads beside the distance of its weight. Papers differ in whether TCV is a mean or a sum, and in what it is divided
+by: \`clusterVariation\` is the mean over the samples, \`clusterVariationRatio\` divides it by tr(S_T). Directions of S_B
+below the rounding of G (64 eps of its largest entry) are taken for zero in the pseudo-inverse.
+
+Embeddings that do not fit into 1 GiB together are collected by running the part of the model that makes them several times.
+
+${table(columns, metricRows(EMBEDDING_METRICS))}
 
 ## Names in WeightWatcher
 

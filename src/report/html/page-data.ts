@@ -13,6 +13,7 @@ import {
   powerLawCurve,
   rounded,
 } from './density.js';
+import { type EmbeddingsPage, embeddingsPage } from './embeddings.js';
 import { type Block, blocksOf, type Layer, matchLayers } from './match.js';
 
 /** A model of the report. */
@@ -94,6 +95,8 @@ export interface Page {
   readonly blocks: readonly Block[];
   /** The scale on which the densities of most weights can be read. */
   readonly density: 'linear' | 'log';
+  /** What the models make of data, where that was looked at. */
+  readonly embeddings: EmbeddingsPage | undefined;
   /** True where spectra were thinned to keep the page small. */
   readonly isThinned: boolean;
 }
@@ -152,6 +155,7 @@ export function pageOf(models: readonly HtmlReportModel[]): Page {
     layers: pages,
     density: densityScale(pages.flatMap(({ data }) => data[0]?.lin ?? [])),
     blocks: blocksOf(layers.map(({ label }) => label)),
+    embeddings: embeddingsPage(models),
     isThinned: all.some(({ row }) => (row.singularValues?.length ?? 0) > points),
   };
 }

@@ -3,6 +3,7 @@ import type { RankReport } from '../../analysis/rank-report.js';
 import { leftNotes } from '../skipped.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
 import { CLIENT_SCRIPT } from './client/index.js';
+import { type EmbeddingsPage, embeddingsSection } from './embeddings.js';
 import { html, Markup, scriptJson } from './markup.js';
 import {
   cellOf,
@@ -68,6 +69,7 @@ ${header(page, title, options)}
 <main>
 ${overview(page)}
 ${detail(page)}
+${embeddingsSection(page.embeddings)}
 ${table(page)}
 ${leftOut(page)}
 ${definitions(page)}
@@ -101,8 +103,14 @@ function dataOf(page: Page): unknown {
     layers: page.layers.map(({ label, subtitle, key, data }) => ({ label, subtitle, key, rows: data })),
     blocks: page.blocks,
     density: page.density,
+    ...(page.embeddings && { embeddings: embeddingsData(page.embeddings) }),
     file: printable(page.models.map(({ name }) => baseName(name).replace(/\.onnx$/, '')).join('-')),
   };
+}
+
+/** Definitions stand in the page as they are. */
+function embeddingsData({ metrics, values }: EmbeddingsPage): unknown {
+  return { metrics: metrics.map(({ key, header, format, plot }) => ({ key, header, format, plot })), values };
 }
 
 function swatch(model: number): Markup {
@@ -344,7 +352,8 @@ function leftOfModel(name: string, { notLookedAt }: RankReport): Markup {
 <details><summary>Each node</summary><ul class="plain">${notLookedAt.map(({ node, op, reason }) => html`<li>${op} ${node}: ${reason}</li>`)}</ul></details>`;
 }
 
-function definitions({ metrics }: Page): Markup {
+function definitions({ metrics: ofWeights, embeddings }: Page): Markup {
+  const metrics = [...ofWeights.map((one) => ({ ...one })), ...(embeddings?.metrics ?? [])];
   return html`<section aria-labelledby="definitions-title"><h2 id="definitions-title">What the figures mean</h2>
 <p class="lead">In terms of the singular values s₁ ≥ s₂ ≥ … of an m × n matrix W. Columns of the table say the same when pointed at.</p>
 <details id="definitions"><summary>Definitions and sources</summary><dl class="definitions">${metrics.map(

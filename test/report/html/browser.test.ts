@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type HtmlReportModel, renderHtmlReport } from '../../../src/report/html/index.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
+import { embeddingsOf } from '../embedded.js';
 import { type BrowserPage, Chromium, findChromium, type PageOptions } from './chromium.js';
 import { brokenRow, reportOf, rowOf } from './spectra.js';
 
@@ -168,6 +169,44 @@ describe.skipIf(path === undefined)('in a browser', () => {
     await click(page, '#weights th[data-column="0"] button');
     expect((await texts(page, '#weights tbody th a'))[0]).toBe('net.block0.a');
     expect(page.problems).toEqual([]);
+  });
+
+  it('draws what the network makes of data, one figure at a time, and reads values', async () => {
+    const weights = ['net.block0.a', 'net.block0.b', 'net.block1.a'];
+    const models = [
+      { name: 'one.onnx', report: { ...ONE, embeddings: embeddingsOf(weights), rank: 2 } },
+      { name: 'two.onnx', report: { ...TWO, embeddings: embeddingsOf(weights.slice(0, 2)), rank: 2 } },
+    ];
+    const page = await open(models);
+    const points = (plot: string): Promise<number> =>
+      page.evaluate(
+        `document.querySelectorAll('[data-plot=embedding-${plot}] g:not(.cursor) > .dot').length`,
+      );
+    expect(await points('rank')).toBe(5);
+    expect(await points('collapse')).toBe(5);
+    await page.evaluate('document.querySelector("[data-plot=embedding-collapse]").focus()');
+    await page.press('Home');
+    expect((await texts(page, '#live'))[0]).toMatch(/^1\. node of net.block0.a, NC1 0.125, NC1 0.125, Conv/);
+    await click(page, 'input[name=model][value="1"]');
+    expect(await points('rank')).toBe(3);
+    for (const plot of ['rank', 'collapse']) {
+      for (const value of await page.evaluate<string[]>(
+        `[...document.querySelector("[data-embedding=${plot}]").options].map((o) => o.value)`,
+      )) {
+        await page.evaluate(
+          `{ const s = document.querySelector("[data-embedding=${plot}]"); s.value = ${value}; s.dispatchEvent(new Event("change")); }`,
+        );
+        expect(await page.evaluate('document.querySelector("#embeddings").outerHTML.includes("NaN")')).toBe(
+          false,
+        );
+      }
+    }
+    expect(page.problems).toEqual([]);
+    const without = await open([
+      { name: 'one.onnx', report: { ...ONE, embeddings: embeddingsOf(weights, false) } },
+    ]);
+    expect(await without.evaluate('document.querySelectorAll("[data-plot^=embedding]").length')).toBe(1);
+    expect(without.problems).toEqual([]);
   });
 
   it('saves a plot as an SVG file of its own', async () => {

@@ -1,5 +1,6 @@
 import { DETAIL } from './detail.js';
 import { DOM } from './dom.js';
+import { EMBEDDINGS } from './embeddings.js';
 import { MAIN } from './main.js';
 import { OVERVIEW } from './overview.js';
 import { PLOT } from './plot.js';
@@ -10,4 +11,4 @@ import { TABLE } from './table.js';
  * The script of the page: plain JavaScript for any browser since 2022. It is text here, and not functions printed by
  * their toString, because compilers and bundlers change what functions print. JSDoc gives the types; a test checks them.
  */
-export const CLIENT_SCRIPT = `'use strict';\n(() => {\n${[DOM, STATE, PLOT, OVERVIEW, TABLE, DETAIL, MAIN].join('')}})();\n`;
+export const CLIENT_SCRIPT = `'use strict';\n(() => {\n${[DOM, STATE, PLOT, OVERVIEW, TABLE, DETAIL, EMBEDDINGS, MAIN].join('')}})();\n`;

@@ -55,6 +55,7 @@ function largest() {
 function start() {
   attachTheme();
   byId('print').addEventListener('click', () => window.print());
+  attachEmbeddings();
   if (DATA.layers.length === 0) return;
   state.layer = fromAddress();
   if (state.layer < 0) state.layer = largest();
@@ -77,6 +78,7 @@ function start() {
     else state.hidden.add(Number(value));
     drawOverview();
     drawDetail();
+    drawEmbeddings();
   });
   const metric = byId('metric');
   metric.addEventListener('change', () => {
@@ -99,9 +101,10 @@ function start() {
   for (const button of document.querySelectorAll('button[data-download]')) {
     button.addEventListener('click', () => {
       const which = button.getAttribute('data-download') || '';
-      const name = which === 'overview' ? 'overview' : which + '-' + (which === 'spectrum' ? state.spectrum : state.density);
+      const isWhole = which === 'overview' || which.startsWith('embedding-');
+      const name = isWhole ? which : which + '-' + (which === 'spectrum' ? state.spectrum : state.density);
       const plot = document.querySelector('[data-plot="' + name + '"]');
-      const layer = which === 'overview' ? DATA.metrics[state.metric]?.key : DATA.layers[state.layer]?.key;
+      const layer = which === 'overview' ? DATA.metrics[state.metric]?.key : isWhole ? DATA.embeddings?.metrics[embeddingMetric[which.slice(10)] ?? -1]?.key : DATA.layers[state.layer]?.key;
       if (plot instanceof SVGElement) download(plot, [DATA.file, layer, name].join('-'));
     });
   }
@@ -111,6 +114,7 @@ function start() {
     width = byId('overview').clientWidth;
     drawOverview();
     drawDetail();
+    drawEmbeddings();
   });
   new ResizeObserver(redraw).observe(byId('overview'));
   drawOverview();

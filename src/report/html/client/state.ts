@@ -7,8 +7,12 @@ export const STATE = String.raw`
  *   pl?: Fit, mpNone?: string, plNone?: string}} Row */
 /** @typedef {{label: string, subtitle: string, key: string, rows: (Row|null)[]}} Layer */
 /** @typedef {{key: string, header: string, format: string, definition: string}} Metric */
+/** @typedef {{v: (number|null)[], t: string[]}} EmbeddingRow */
+/** @typedef {{metrics: {key: string, header: string, format: string, plot: string}[],
+ *   values: {label: string, about: string, rows: (EmbeddingRow|null)[]}[]}} Embeddings */
 /** @typedef {{models: {name: string, ratio: number}[], metrics: Metric[], layers: Layer[],
- *   blocks: {label: string, short: string, from: number, count: number}[], density: string, file: string}} PageData */
+ *   blocks: {label: string, short: string, from: number, count: number}[], density: string, file: string,
+ *   embeddings?: Embeddings}} PageData */
 
 /** @type {PageData} */
 const DATA = JSON.parse(byId('data').textContent || '');

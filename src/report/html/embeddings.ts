@@ -1,0 +1,168 @@
+import { EMBEDDING_METRICS } from '../../analysis/embedding-metrics.js';
+import type { EmbeddingReport, EmbeddingRow } from '../../analysis/embeddings.js';
+import type { NumberFormat } from '../../analysis/metrics.js';
+import { embeddingName, embeddingTitle, rankDistanceHeader, weightDistance } from '../embeddings.js';
+import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
+import { rounded } from './density.js';
+import { html, type Markup } from './markup.js';
+import type { HtmlReportModel } from './page-data.js';
+
+/** A figure that is drawn over the depth of the network. */
+interface DrawnMetric {
+  readonly key: string;
+  readonly header: string;
+  readonly format: NumberFormat;
+  readonly definition: string;
+  readonly source: string;
+  readonly unit: string;
+  /** In which of the two plots. */
+  readonly plot: 'rank' | 'collapse';
+}
+
+/** One value in each of the models. */
+interface DrawnValue {
+  readonly label: string;
+  readonly about: string;
+  readonly rows: readonly ({
+    readonly v: readonly (number | null)[];
+    readonly t: readonly string[];
+  } | null)[];
+}
+
+/** The embeddings of all models of a page. */
+export interface EmbeddingsPage {
+  readonly titles: readonly string[];
+  readonly metrics: readonly DrawnMetric[];
+  readonly values: readonly DrawnValue[];
+}
+
+/** Those that are drawn, in the order of their choices; the table has all. */
+const IN_PLOTS: Readonly<Record<string, 'rank' | 'collapse'>> = {
+  gramEffectiveRank: 'rank',
+  gramEntropy: 'rank',
+  centredEffectiveRank: 'rank',
+  centredParticipationRatio: 'rank',
+  nc1: 'collapse',
+  clusterVariationRatio: 'collapse',
+  weightRankDistance: 'collapse',
+  clusterVariation: 'collapse',
+  totalVariation: 'rank',
+  gramEffectiveRankRatio: 'rank',
+};
+
+/** Undefined where no model of the page was run on data. */
+export function embeddingsPage(models: readonly HtmlReportModel[]): EmbeddingsPage | undefined {
+  const reports = models.map(({ report }) => report.embeddings);
+  const known = reports.filter((report) => report !== undefined);
+  if (known.length === 0) return undefined;
+  const hasClasses = known.some(({ classes }) => classes !== undefined);
+  const metrics = EMBEDDING_METRICS.filter(({ ofClasses }) => hasClasses || !ofClasses).map(
+    ({ key, header, format, definition, source, unit }): DrawnMetric => {
+      return { key, header, format, definition, source, unit, plot: IN_PLOTS[key] ?? 'rank' };
+    },
+  );
+  const ranks = new Set(models.flatMap(({ report }) => report.rank ?? []));
+  const [rank] = ranks;
+  if (hasClasses && ranks.size === 1 && rank !== undefined) {
+    const { header, definition, source } = rankDistanceHeader(rank);
+    metrics.push({
+      key: 'weightRankDistance',
+      header,
+      format: 'percent',
+      definition,
+      source,
+      unit: '',
+      plot: 'collapse',
+    });
+  }
+  const byWeight = models.map(({ report }) => new Map(report.rows.map((row) => [row.weight, row])));
+  const figuresOf = (row: EmbeddingRow, model: number): NonNullable<DrawnValue['rows'][number]> => {
+    const values = metrics.map(({ key }) => {
+      if (key === 'weightRankDistance') return weightDistance(row, byWeight[model] ?? new Map());
+      return row.metrics?.[key as keyof typeof row.metrics];
+    });
+    return {
+      v: values.map((value) => (value === undefined || !Number.isFinite(value) ? null : rounded(value, 6))),
+      t: values.map((value, at) => formatNumber(value, metrics[at]?.format ?? 'fixed2')),
+    };
+  };
+  return {
+    titles: reports.map((report) => (report === undefined ? '' : embeddingTitle(report))),
+    metrics,
+    values: matched(reports).map(({ row, rows }) => ({
+      label: printable(embeddingName(row)),
+      about: printable(
+        [row.ops.join(', '), row.shape.join(' × '), `${formatCount(row.features)} features`, row.problem]
+          .filter(Boolean)
+          .join(' · '),
+      ),
+      rows: rows.map((one, model) => (one === undefined ? null : figuresOf(one, model))),
+    })),
+  };
+}
+
+/** Values of one name in all models, in the order of the first that has them. */
+function matched(
+  reports: readonly (EmbeddingReport | undefined)[],
+): { row: EmbeddingRow; rows: (EmbeddingRow | undefined)[] }[] {
+  const nameOf = (row: EmbeddingRow): string =>
+    JSON.stringify([row.nodes[0] ?? '', row.nodes.length === 0 && row.value]);
+  const all = new Map<string, { row: EmbeddingRow; rows: (EmbeddingRow | undefined)[] }>();
+  for (const [model, report] of reports.entries()) {
+    for (const row of report?.rows ?? []) {
+      const known = all.get(nameOf(row));
+      const entry = known ?? {
+        row,
+        rows: new Array<EmbeddingRow | undefined>(reports.length).fill(undefined),
+      };
+      entry.rows[model] ??= row;
+      if (known === undefined) all.set(nameOf(row), entry);
+    }
+  }
+  return [...all.values()];
+}
+
+const NAME_WIDTH = 34;
+
+/** The section of the page; the plots are drawn by its script. */
+export function embeddingsSection(page: EmbeddingsPage | undefined): Markup {
+  if (page === undefined) return html``;
+  const { metrics, values, titles } = page;
+  const place = bestPlace(
+    values.map(({ label }) => label),
+    NAME_WIDTH,
+  ).place;
+  const order = Object.keys(IN_PLOTS);
+  const figure = (plot: 'rank' | 'collapse', title: string): Markup => {
+    const choices = metrics
+      .map(({ key, plot: own, header }, at) => ({ key, own, value: String(at), text: header }))
+      .filter(({ own }) => own === plot)
+      .sort((a, b) => order.indexOf(a.key) - order.indexOf(b.key));
+    if (choices.length === 0) return html``;
+    return html`<figure><figcaption class="bar"><h3>${title}</h3><div class="controls screen"><label class="field"><span class="hidden-text">Figure</span><select data-embedding="${plot}">${choices.map(
+      ({ value, text }) => html`<option value="${value}">${text}</option>`,
+    )}</select></label><button type="button" class="quiet" data-download="embedding-${plot}">SVG<span class="hidden-text"> of ${title}: download</span></button></div></figcaption>
+<div class="plots"><div id="embedding-${plot}"></div></div></figure>`;
+  };
+  const isOneOfMany = titles.length > 1;
+  return html`<section id="embeddings" aria-labelledby="embeddings-title">
+<h2 id="embeddings-title">What the network makes of data</h2>
+<p class="lead">${titles.find((title) => title !== '')}. Each value of a sample is one vector of d features; N samples give the N × N Gram matrix.</p>
+<div class="pair">${figure('rank', 'Rank of the embeddings over depth')}${figure('collapse', 'Collapse of the classes over depth')}</div>
+<details><summary>${counted(values.length, 'embedding')}: all figures</summary><div class="frame-table" tabindex="0" role="region" aria-labelledby="embeddings-title"><table>
+<thead><tr><th scope="col" class="plain left">value of</th>${metrics.map(
+    ({ header, definition }) =>
+      html`<th scope="col" class="plain" data-tip-title="${header}" data-tip="${definition}">${header}</th>`,
+  )}</tr></thead><tbody>
+${values.map(
+  ({ label, about, rows }) =>
+    html`<tr><th scope="row" title="${label} ${about}">${shorten(label, NAME_WIDTH, place)}</th>${metrics.map(
+      (_, at) => {
+        const cells = rows.map((row) => row?.t[at] ?? '');
+        return html`<td>${isOneOfMany ? cells.map((cell) => html`<div class="each">${cell}</div>`) : cells}</td>`;
+      },
+    )}</tr>
+`,
+)}</tbody></table></div></details>
+</section>`;
+}
