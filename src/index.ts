@@ -29,6 +29,20 @@ export {
   checkAssertion,
   type FailedComparison,
 } from './analysis/assertion-check.js';
+// What a model makes of data: ranks of embeddings, collapse of classes.
+export {
+  EMBEDDING_METRICS,
+  type EmbeddingDescriptor,
+  type EmbeddingKey,
+  type EmbeddingMetrics,
+} from './analysis/embedding-metrics.js';
+export type { RandomSource, SampleSource } from './analysis/embedding-source.js';
+export {
+  type EmbeddingOptions,
+  type EmbeddingReport,
+  type EmbeddingRow,
+  embeddingReport,
+} from './analysis/embeddings.js';
 export {
   ALL_METRICS,
   type FurtherKey,

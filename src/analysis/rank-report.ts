@@ -79,6 +79,16 @@ export interface RankReport {
   readonly embeddings?: EmbeddingReport;
 }
 
+export interface RankProgress {
+  /** Weights. */
+  readonly done: number;
+  readonly total: number;
+  /** The weight that is being looked at, of several the one begun last. */
+  readonly what: string;
+  /** The share of the work that is done, a weight of m x n counting m n min(m, n). */
+  readonly share: number;
+}
+
 export interface RankReportOptions extends SpectrumOptions {
   /** Keep all singular values in the rows. Default false. */
   readonly spectra?: boolean | undefined;
@@ -101,8 +111,8 @@ export interface RankReportOptions extends SpectrumOptions {
   readonly concurrency?: number | undefined;
   /** Threads to work on, which stay open; default: some of its own. */
   readonly pool?: KernelPool | undefined;
-  /** Called before the first weight and after each. */
-  readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
+  /** Called as a weight is begun and when it is done. */
+  readonly onProgress?: ((progress: RankProgress) => void) | undefined;
 }
 
 /**
@@ -127,7 +137,6 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   const found = findWeights(model, options);
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
-  onProgress?.({ done: 0, total: weights.length, what: '' });
   if (weights.length > 0) {
     const { KernelPool } = await import('../kernels/index.js');
     await using own =
@@ -135,12 +144,21 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
         ? new KernelPool({ size: options.concurrency ?? (await defaultConcurrency()) })
         : undefined;
     const pool = (options.pool ?? own) as KernelPool;
-    let done = 0;
     const load = ({ rows: m, columns: n }: WeightMatrix) => loadOf(m, n);
+    const all = weights.reduce((sum, weight) => sum + load(weight).cost, 0) || 1;
+    const running = new Set<string>();
+    let [done, cost] = [0, 0];
+    const tell = (): void => {
+      onProgress?.({ done, total: weights.length, what: [...running].at(-1) ?? '', share: cost / all });
+    };
     await largestFirst(weights, load, pool.size, async (weight, index) => {
+      running.add(weight.name);
+      tell();
       rows[index] = await lookAt(weight, pool, options);
+      running.delete(weight.name);
       done += 1;
-      onProgress?.({ done, total: weights.length, what: weight.name });
+      cost += load(weight).cost;
+      tell();
     });
   }
   const complete = rows.filter((row) => row !== undefined);

@@ -1,15 +1,23 @@
 import type { Argv } from 'yargs';
 import type { EmbeddingReport } from '../analysis/embeddings.js';
 import type { Model } from '../graph/index.js';
+import type { Dataset } from '../training/types.js';
 import { UsageError } from './errors.js';
 import { dimensions, number, once } from './options.js';
 import { type EpChoice, type ProviderArguments, preference, providersOf } from './provider-options.js';
 import type { ListArgument } from './rank-options.js';
 
 const EMBEDDINGS = ['outputs', 'inputs'] as const;
+/** As SPLITS and NORMALIZATIONS, without loading what reads data for a line of help; a test holds them together. */
+export const SPLIT_CHOICES = ['train', 'validation', 'test'] as const;
+export const NORMALIZE_CHOICES = ['imagenet', 'cifar10', 'cifar100', 'mnist'] as const;
 
 /** What rank-report takes to run the model and look at what comes out. */
 export interface EmbeddingArguments extends ProviderArguments {
+  readonly data: string | undefined;
+  readonly split: (typeof SPLIT_CHOICES)[number] | undefined;
+  readonly target: string | undefined;
+  readonly normalize: (typeof NORMALIZE_CHOICES)[number] | undefined;
   readonly randomData: boolean | undefined;
   readonly samples: number | undefined;
   readonly at: ListArgument;
@@ -21,10 +29,30 @@ export interface EmbeddingArguments extends ProviderArguments {
 
 export function embeddingOptions<T>(parser: Argv<T>): Argv<T & EmbeddingArguments> {
   return parser
+    .option('data', {
+      type: 'string',
+      requiresArg: true,
+      describe:
+        'run the model on samples and report the rank of what its layers make of them and, with labels, how far the classes have collapsed: IDX (MNIST), CIFAR binary, .npy, .npz, CSV, a folder of images a class',
+    })
+    .option('split', {
+      choices: SPLIT_CHOICES,
+      requiresArg: true,
+      describe: 'of data in several parts (default: train)',
+    })
+    .option('target', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'where the labels are: a column of a CSV file, an array of an .npz file',
+    })
+    .option('normalize', {
+      choices: NORMALIZE_CHOICES,
+      requiresArg: true,
+      describe: 'mean and deviation of pixels (default: none, values from 0 to 1)',
+    })
     .option('random-data', {
       type: 'boolean',
-      describe:
-        'run the model on random inputs and report the effective rank of what its layers make of them',
+      describe: 'the same on random inputs',
     })
     .option('samples', {
       type: 'number',
@@ -66,11 +94,14 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
   const of = once(args.embeddings, '--embeddings');
   const { list, device } = providersOf(args);
   const providers = list && preference(list);
-  if (args.randomData !== true) {
-    const given = (['samples', 'at', 'embeddings', 'dim'] as const).find((name) => args[name] !== undefined);
-    if (given !== undefined) throw new UsageError(`--${given} goes with --random-data`);
-    return undefined;
-  }
+  const path = once(args.data, '--data');
+  const isRandom = args.randomData === true;
+  if (path !== undefined && isRandom) throw new UsageError('--data or --random-data, not both');
+  const isAsked = path !== undefined || isRandom;
+  refuse(args, isAsked ? [] : ['samples', 'at', 'embeddings'], '--data or --random-data');
+  refuse(args, isRandom ? [] : ['dim'], '--random-data');
+  refuse(args, path !== undefined ? [] : ['split', 'target', 'normalize'], '--data');
+  if (!isAsked) return undefined;
   if (at.length > 0 && of !== undefined) throw new UsageError('--at or --embeddings, not both');
   return {
     providers,
@@ -78,7 +109,36 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
       const { embeddingReport } = await import('../analysis/embeddings.js');
       const only = [args.only ?? []].flat();
       const options = { samples, seed, at, of, only, providers, device, onProgress };
-      return embeddingReport(model, { seed, dims }, options);
+      if (path === undefined) return embeddingReport(model, { seed, dims }, options);
+      const dataset = await openSamples(path, model, args);
+      try {
+        return await embeddingReport(model, dataset, options);
+      } finally {
+        await dataset[Symbol.asyncDispose]();
+      }
     },
   };
+}
+
+async function openSamples(path: string, model: Model, args: EmbeddingArguments): Promise<Dataset> {
+  const { datasetSplits, openDataset } = await import('../training/data/index.js');
+  const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
+  const { dataInputs } = await import('./data-inputs.js');
+  const normalize = once(args.normalize, '--normalize');
+  const split = once(args.split, '--split');
+  return openDataset(path, {
+    inputs: await dataInputs(model),
+    target: once(args.target, '--target'),
+    ...((split !== undefined || datasetSplits(path).length > 0) && { split: split ?? 'train' }),
+    ...(normalize !== undefined && NORMALIZATIONS[normalize]),
+  });
+}
+
+function refuse(
+  args: EmbeddingArguments,
+  names: readonly (keyof EmbeddingArguments)[],
+  needed: string,
+): void {
+  const given = names.find((name) => args[name] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} goes with ${needed}`);
 }

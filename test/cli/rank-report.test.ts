@@ -4,10 +4,15 @@ import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { ALL_METRICS } from '../../src/analysis/figures.js';
+import { NORMALIZE_CHOICES, SPLIT_CHOICES } from '../../src/cli/embedding-options.js';
 import { run } from '../../src/cli/run.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand.js';
 import { widthOf } from '../../src/report/text.js';
+import { writeTensorFile } from '../../src/runtime/io/files.js';
+import { NORMALIZATIONS } from '../../src/runtime/io/pixels.js';
+import { Random } from '../../src/runtime/random.js';
+import { SPLITS } from '../../src/training/data/index.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
 
@@ -238,14 +243,56 @@ describe('embeddings', () => {
   });
 
   test.each([
-    [['--samples', '8'], '--samples goes with --random-data'],
-    [['--at', 'x'], '--at goes with --random-data'],
+    [['--samples', '8'], '--samples goes with --data or --random-data'],
+    [['--at', 'x'], '--at goes with --data or --random-data'],
+    [['--split', 'test', '--random-data'], '--split goes with --data'],
+    [['--dim', 'n=2', '--data', 'x'], '--dim goes with --random-data'],
+    [['--data', 'x', '--random-data'], '--data or --random-data, not both'],
     [['--random-data', '--at', 'x', '--embeddings', 'inputs'], '--at or --embeddings, not both'],
     [['--random-data', '--samples', '1'], '--samples must be a whole number of at least 2'],
   ])('%j', async (args, message) => {
     const { code, stderr } = await cli([SHAPES, ...args]);
     expect(code).toBe(2);
     expect(stderr).toContain(message);
+  });
+
+  test('the help names the parts and normalizations that there are', () => {
+    expect(SPLIT_CHOICES).toEqual(SPLITS);
+    expect(NORMALIZE_CHOICES).toEqual(Object.keys(NORMALIZATIONS));
+  });
+
+  test('of data with labels: the collapse of the classes, beside the distance of weights to their rank', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'rank-report-data-'));
+    try {
+      const path = join(directory, 'data.npz');
+      const x = {
+        type: 'float32',
+        shape: [12, 1, 28, 28],
+        data: new Random(0).fillNormal(new Float32Array(12 * 784)),
+      } as const;
+      const y = {
+        type: 'int64',
+        shape: [12],
+        data: BigInt64Array.from({ length: 12 }, (_, i) => BigInt(i % 3)),
+      } as const;
+      await writeTensorFile(path, { x, y });
+      const { code, stdout, stderr } = await cli([SHAPES, '--data', path, '--format', 'json']);
+      expect(stderr).toBe('');
+      expect(code).toBe(0);
+      const report = JSON.parse(stdout) as {
+        rank: number;
+        embeddings: { classes: number; values: { metrics: { nc1: number } }[] };
+      };
+      expect(report).toMatchObject({
+        rank: 3,
+        embeddings: { classes: 3, samples: 12, fewest: 4, isRandom: false },
+      });
+      expect(report.embeddings.values).toHaveLength(9);
+      for (const { metrics } of report.embeddings.values) expect(metrics.nc1).toBeGreaterThan(0);
+      expect((await cli([SHAPES, '--data', path, '--rank', '2'])).stdout).toContain('‖W-W₂‖/‖W‖');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   test('a value that is not there is an error of the work', async () => {

@@ -276,10 +276,10 @@ ${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => (RANDOMIZED_METRIC
 
 ${table(columns, metricRows(ALL_METRICS.filter(({ key }) => key === 'rankDistance')))}
 
-## with --random-data
+## with --data or --random-data
 
-\`--random-data\` runs the model on N = \`--samples\` inputs (512 unless given) and looks at the value that each node with a weight
-makes of them (\`--embeddings inputs\`: that it reads; \`--at\`: values by name). The value of a sample is flattened to a row of d features,
+\`--data\` runs the model on N = \`--samples\` samples (512 unless given, drawn at random by \`--seed\`; of data in parts, those to train
+on unless \`--split\` says otherwise), \`--random-data\` on random inputs, and looks at the value that each node with a weight makes of them (\`--embeddings inputs\`: that it reads; \`--at\`: values by name). The value of a sample is flattened to a row of d features,
 and all N rows are the matrix H. Everything follows from its N x N Gram matrix G = H Hᵀ, in float64, of eigenvalues l1 >= l2 >= ...
 The effective rank of embeddings in the paper is the Gram entropy.
 
