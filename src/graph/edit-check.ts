@@ -129,7 +129,7 @@ export function checkEdit(graph: Graph, change: GraphEdit): number {
   return position;
 }
 
-/** True for a value of a node that stands at `position` of graph graph or later, or beside or behind its owner. */
+/** True for a value of a node that stands at `position` of the graph or later, or beside or behind its owner. */
 function isMadeBehind(graph: Graph, origin: Origin, position: number): boolean {
   if (origin.kind !== 'node') return false;
   if (origin.graph === graph) return positionOf(graph, origin.node) >= position;
@@ -199,7 +199,7 @@ export function checkOrder(graph: Graph, value: string, uses: readonly Use[]): v
   }
 }
 
-/** The node of graph graph that is `node`, or holds it in a subgraph. */
+/** The node of the graph that is `node`, or holds it in a subgraph. */
 function ownNode(graph: Graph, node: Node): Node {
   let own = node;
   while (own.graph !== graph) {

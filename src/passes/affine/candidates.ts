@@ -3,11 +3,13 @@ import type { ValueKeys } from '../naming.js';
 import { costBefore, targetOf } from './cost.js';
 import { Facts } from './facts.js';
 import type { Axis } from './geometry.js';
+import { channelAxis, type Layout, rearrangements, sourceLayout } from './layout.js';
 import { isWeighted } from './operators.js';
 import { chain, keyOf, type Measure, type Planned, planSegment, type Segment, sizeRead } from './plan.js';
 import { isRefusal, type Refusal, refuse } from './refusal.js';
 import type { Region } from './region.js';
 import type { AffineGraph } from './segments.js';
+import { Shapes } from './shapes.js';
 import type { Frame } from './step-geometry.js';
 
 /** Longer groups are not tried: their number is quadratic. */
@@ -22,29 +24,58 @@ export class Candidates {
   readonly #force: boolean;
   readonly #keys: ValueKeys;
   readonly #facts: Facts;
+  readonly #shapes: Shapes;
 
   constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
     this.affine = affine;
     this.#force = force;
     this.#keys = keys;
     this.#facts = new Facts(affine.graph);
+    this.#shapes = new Shapes(affine.graph);
   }
 
   /** The groups that begin with a segment, as regions or with the reason why they are none. */
-  *groups(segments: readonly Segment[], start: number): Generator<[end: number, Region | Refusal]> {
-    const { operators } = this.affine;
+  groups(segments: readonly Segment[], start: number): [end: number, Region | Refusal][] {
     const ahead = segments.slice(start, start + GROUP_LIMIT);
     const [first] = ahead;
+    if (first === undefined) return [];
+    let failed: [end: number, Region | Refusal][] = [];
+    // The first way to look at the source that leads to a region.
+    for (const frame of this.#framesOf(
+      first.source,
+      ahead.flatMap((segment) => segment.nodes),
+    )) {
+      const groups = [...this.#groupsIn(frame, ahead, start)];
+      if (groups.some(([, group]) => !isRefusal(group))) return groups;
+      if (failed.length === 0) failed = groups;
+    }
+    return failed;
+  }
+
+  *#groupsIn(
+    frame: Frame,
+    ahead: readonly Segment[],
+    start: number,
+  ): Generator<[end: number, Region | Refusal]> {
+    const { operators } = this.affine;
+    const [first] = ahead;
+    if (first === undefined) return;
     const aheadNodes = ahead.flatMap((segment) => segment.nodes);
-    const frame = this.#frameOf(aheadNodes);
-    if (frame === undefined || first === undefined) return;
+    const layout = this.#layoutOf(first.source, frame);
     const size = sizeRead(first.source, aheadNodes, operators) ?? this.#facts.size(first.source, frame.axis);
     const parts: Planned[] = [];
     const nodes: Node[] = [];
     let planned: Planned | Refusal | undefined;
     let failures = 0;
     for (const [i, segment] of ahead.entries()) {
-      const part = planSegment(segment, operators, frame, parts.at(-1)?.plan.geometry.outputs ?? size);
+      const before = parts.at(-1);
+      const part = planSegment(
+        segment,
+        operators,
+        frame,
+        before ? before.layout : layout,
+        before?.plan.geometry.outputs ?? size,
+      );
       if (isRefusal(part)) {
         yield [start + i + 1, part];
         return;
@@ -80,10 +111,18 @@ export class Candidates {
     planned: Planned,
   ): Region | Refusal | undefined {
     const { operators, graph } = this.affine;
-    const { plan } = planned;
+    const { plan, layout } = planned;
+    const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
+    if (isRefusal(tail)) return tail;
+    // A node that relabels alone belongs to a region only where it comes to nothing in it.
+    const isEdge = [nodes[0], nodes.at(-1)].some((node) => node && operators.get(node)?.kind === 'relabel');
+    if (isEdge && tail.length > 0) return undefined;
+    const makesConv = frame.axis === 'channel' && !nodes.some((node) => node.is('Conv', 'ConvTranspose'));
+    if (makesConv && frame.type !== 'float32' && frame.type !== 'float16')
+      return refuse('unsupported', `runtimes have products of matrices in ${frame.type}, but no Conv`);
     const carrier = carrierOf(nodes, this.affine);
     const before = costBefore(planned, operators);
-    const target = targetOf(plan.geometry, frame, carrier.is('Gemm'));
+    const target = targetOf(plan.geometry, frame, carrier.is('Gemm'), tail);
     const after = target.cost;
     // MatMul and Add are what MatMul and Add become.
     if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
@@ -109,7 +148,9 @@ export class Candidates {
       nodes,
       carrier,
       frame,
+      shape: this.#shapes.of(source),
       plan,
+      tail,
       target,
       before,
       usesRunningStatistics,
@@ -117,30 +158,46 @@ export class Candidates {
     };
   }
 
-  /** What the first node with a weight says of the values around it. */
-  #frameOf(nodes: readonly Node[]): Frame | undefined {
+  /** How a source may be mixed: as the first node with a weight says; behind a relabelling there are more ways. */
+  #framesOf(source: string, nodes: readonly Node[]): Frame[] {
+    const { operators } = this.affine;
+    /** Values whose axes are the source's. */
+    const alike = new Set([source]);
     for (const node of nodes) {
-      const operator = this.affine.operators.get(node);
-      if (operator === undefined || !isWeighted(operator)) continue;
+      const operator = operators.get(node);
+      if (operator === undefined) continue;
+      const isAlike = operator.data.every((value) => alike.has(value));
+      if (isAlike && operator.kind !== 'relabel')
+        for (const output of node.outputs.slice(0, 1)) alike.add(output);
+      if (!isWeighted(operator)) continue;
       const { weight } = operator;
+      const type = weight.dataType as FloatType;
       const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
-      const rank = ((): number | undefined => {
-        if (axis === 'channel') return weight.shape.length;
-        if (node.is('Gemm')) return 2;
-        // No affine node of such a region changes it.
-        const values = nodes.flatMap((other) => [
-          ...(this.affine.operators.get(other)?.data ?? []),
-          ...other.outputs.slice(0, 1),
-        ]);
-        for (const value of new Set(values)) {
-          const known = this.#facts.rank(value);
-          if (known !== undefined) return known;
-        }
-        return undefined;
-      })();
-      return { axis, rank, type: weight.dataType as FloatType };
+      if (isAlike) {
+        if (axis === 'channel') return [{ axis, rank: weight.shape.length, type }];
+        return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
+      }
+      const rank = this.#shapes.of(source)?.length;
+      if (rank === undefined) return [];
+      const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
+      return axes.map((way) => ({ axis: way, rank, type }));
+    }
+    return [];
+  }
+
+  #rankOf(values: Iterable<string>): number | undefined {
+    for (const value of values) {
+      const rank = this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
+      if (rank !== undefined) return rank;
     }
     return undefined;
+  }
+
+  #layoutOf(source: string, { axis, rank }: Frame): Layout | undefined {
+    if (rank === undefined) return undefined;
+    const known = this.#shapes.of(source);
+    const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
+    return sourceLayout(shape, channelAxis(axis, rank));
   }
 
   #isWeighted(node: Node): boolean {
@@ -154,7 +211,7 @@ function follow(first: Planned, second: Planned): Planned | Refusal {
   if (isRefusal(plan)) return plan;
   const volume = first.plan.geometry.stride.reduce((product, step) => product * step, 1);
   const later = second.measures.map((measure): Measure => ({ ...measure, volume: measure.volume * volume }));
-  return { plan, measures: [...first.measures, ...later] };
+  return { plan, measures: [...first.measures, ...later], layout: second.layout };
 }
 
 /** The same from the last part to the first. */

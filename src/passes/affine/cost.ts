@@ -1,4 +1,5 @@
 import { type Geometry, gridOf, strideVolume } from './geometry.js';
+import type { Rearrangement } from './layout.js';
 import { constantsOf, isWeighted } from './operators.js';
 import type { Operators, Planned } from './plan.js';
 import type { Frame } from './step-geometry.js';
@@ -39,12 +40,30 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
 /** What stands in for the nodes of a plan. */
 export interface Target {
   /** Operators in the order of application. */
-  readonly operators: readonly ('Conv' | 'Gemm' | 'MatMul' | 'Add')[];
+  readonly operators: readonly ('Conv' | 'Gemm' | 'MatMul' | 'Add' | 'Transpose' | 'Flatten' | 'Reshape')[];
   readonly cost: Cost;
 }
 
-/** The one node (two, for a matrix with a bias whose input is no matrix) that a map becomes. */
-export function targetOf(geometry: Geometry, frame: Frame, prefersGemm: boolean): Target {
+const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Reshape' } as const;
+
+/**
+ * The one node (two, for a matrix with a bias whose input is no matrix) that a map becomes, and what brings its output's
+ * axes into their order.
+ */
+export function targetOf(
+  geometry: Geometry,
+  frame: Frame,
+  prefersGemm: boolean,
+  tail: readonly Rearrangement[],
+): Target {
+  const { operators, cost } = mapTarget(geometry, frame, prefersGemm);
+  return {
+    operators: [...operators, ...tail.map(({ kind }) => REARRANGING[kind])],
+    cost: { ...cost, nodes: cost.nodes + tail.length },
+  };
+}
+
+function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Target {
   const { inputs, outputs, groups, hasBias, isTransposed } = geometry;
   const bias = hasBias ? outputs : 0;
   if (frame.axis === 'channel') {

@@ -42,6 +42,8 @@ class Evaluation {
     switch (plan.kind) {
       case 'identity':
         return diagonal(plan.geometry, new Float64Array(plan.geometry.inputs).fill(1));
+      case 'permute':
+        return permutation(plan.order, plan.geometry);
       case 'step':
         return stepValues(plan.operator, plan.geometry);
       case 'chain': {
@@ -142,7 +144,16 @@ async function stepValues(operator: AffineOperator, geometry: Geometry): Promise
       };
     case 'pad':
       return diagonal(geometry, new Float64Array(outputs).fill(1));
+    case 'relabel':
+      throw new Error(`'${operator.node.label}' is no map of channels`);
   }
+}
+
+/** The matrix whose row m has its 1 in column order[m]. */
+function permutation(order: readonly number[], geometry: Geometry): AffineValues {
+  const kernel = new Float64Array(order.length ** 2);
+  for (const [to, from] of order.entries()) kernel[to * order.length + from] = 1;
+  return { geometry, kernel, layout: 'out-in', bias: undefined };
 }
 
 /** The weight of a ConvTranspose, [inputs][outputs / groups][taps], as [outputs][inputs / groups][taps]. */

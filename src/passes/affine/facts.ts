@@ -3,7 +3,7 @@ import type { Axis } from './geometry.js';
 import { operandOf } from './operand.js';
 
 /** Operators whose output has the shape of their first input. */
-const SAME_SHAPE = new Set([
+export const SAME_SHAPE = new Set([
   ...[
     'Identity',
     'Dropout',
@@ -46,7 +46,7 @@ const SAME_SHAPE = new Set([
 const SAME_CHANNELS = new Set(['MaxPool', 'AveragePool', 'LpPool', 'GlobalAveragePool', 'GlobalMaxPool']);
 
 /** Operators whose output has the shape of all of their inputs broadcast together. */
-const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
+export const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
 
 /** How far evidence is looked for along a graph. */
 const REACH = 24;

@@ -1,15 +1,16 @@
 import { foldedMetadata } from '../../analysis/chain-note.js';
-import type { AttributeValue, NodeProto, NodeSpec, Tensor } from '../../graph/index.js';
+import { type AttributeValue, type NodeProto, type NodeSpec, Tensor } from '../../graph/index.js';
 import { collapsedName } from '../fold.js';
 import { stemOf } from '../naming.js';
 import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
 import { evaluatePlan } from './evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './geometry.js';
+import type { Rearrangement } from './layout.js';
 import { windowOf } from './operators.js';
 import { constantsOfPlan } from './plan.js';
 import type { Region } from './region.js';
-import { type AffineValues, type Floats, transposed } from './values.js';
+import { type AffineValues, type Floats, inOneGroup, outIn, transposed } from './values.js';
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
 export interface FoldedValues {
@@ -25,11 +26,14 @@ export interface FoldedValues {
 export async function foldedValues(region: Region): Promise<FoldedValues> {
   const { plan, frame, carrier } = region;
   const { geometry } = plan;
+  const isMatrix = frame.axis !== 'channel';
   const wanted = frame.axis !== 'last' || carrier.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
   const out = frame.type === 'float32' ? 'float32' : 'float64';
-  const values = await evaluatePlan(plan, { layout: wanted, out });
+  const evaluated = await evaluatePlan(plan, { layout: wanted, out });
+  // A matrix has no groups, though a grouped convolution may be part of it.
+  const values = isMatrix && geometry.groups > 1 ? inOneGroup(evaluated) : evaluated;
   const bias = geometry.hasBias ? (values.bias ?? new Float64Array(geometry.outputs)) : undefined;
-  if (frame.axis !== 'channel') {
+  if (isMatrix) {
     const { inputs, outputs } = geometry;
     // Only a Gemm takes either.
     const isGemm = region.target.operators[0] === 'Gemm';
@@ -40,7 +44,7 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
   }
   const grid = gridOf(geometry);
   const shape = [geometry.outputs, geometry.inputs / geometry.groups, ...grid.extents];
-  return { shape, weight: onGrid(values, grid), layout: 'out-in', bias };
+  return { shape, weight: onGrid(outIn(values), grid), layout: 'out-in', bias };
 }
 
 /** The kernel over the whole window, with zeros where no tap is. */
@@ -58,12 +62,12 @@ function onGrid({ geometry, kernel }: AffineValues, grid: Grid): Floats {
   return result;
 }
 
-/** The names of the constants that a folded region reads. */
+/** The names that the nodes of a folded region need. */
 interface FoldedNames {
   readonly weight: string;
   readonly bias: string | undefined;
-  /** Between a MatMul and its Add. */
-  readonly between: string;
+  /** A name for a value between two of them. */
+  readonly fresh: (base: string) => string;
 }
 
 /** The nodes that a region becomes, reading constants of the given names. */
@@ -73,7 +77,56 @@ export function foldedNodes(
   names: FoldedNames,
   label: string,
 ): NodeSpec[] {
-  const { source, output, carrier, target } = region;
+  const { output, tail } = region;
+  const rearranging: NodeSpec[] = [];
+  let input = output;
+  // From the last to the first, so that each knows the value that it makes.
+  for (const [i, step] of [...tail.entries()].reverse()) {
+    const made = input;
+    input = names.fresh(`${output}/${i === 0 ? 'folded' : 'turned'}`);
+    const common = { name: label === '' ? '' : `${label}/${step.kind}`, outputs: [made] };
+    rearranging.unshift(...rearrangingNodes(region, step, input, names.fresh, common));
+  }
+  return [...mapNodes(region, values, names, label, input), ...rearranging];
+}
+
+function rearrangingNodes(
+  { graph }: Region,
+  step: Rearrangement,
+  input: string,
+  fresh: FoldedNames['fresh'],
+  common: Pick<NodeSpec, 'name' | 'outputs'>,
+): NodeSpec[] {
+  switch (step.kind) {
+    case 'transpose': {
+      const attributes = { perm: { ints: step.permutation } };
+      return [{ ...common, opType: 'Transpose', inputs: [input], attributes }];
+    }
+    case 'flatten':
+      return [{ ...common, opType: 'Flatten', inputs: [input], attributes: { axis: { int: 1 } } }];
+    case 'reshape': {
+      if (opsetOf(graph) < 5)
+        return [
+          { ...common, opType: 'Reshape', inputs: [input], attributes: { shape: { ints: step.target } } },
+        ];
+      const shape = fresh(`${common.outputs[0]}/shape`);
+      const tensor = Tensor.of('', 'int64', [step.target.length], BigInt64Array.from(step.target, BigInt));
+      return [
+        { opType: 'Constant', inputs: [], outputs: [shape], attributes: { value: { tensor } } },
+        { ...common, opType: 'Reshape', inputs: [input, shape] },
+      ];
+    }
+  }
+}
+
+function mapNodes(
+  region: Region,
+  values: FoldedValues,
+  names: FoldedNames,
+  label: string,
+  output: string,
+): NodeSpec[] {
+  const { source, carrier, target } = region;
   const metadata = foldedMetadata(carrier);
   const common = { template: carrier.proto, name: label, outputs: [output], metadata };
   const bias = names.bias === undefined ? [] : [names.bias];
@@ -85,12 +138,13 @@ export function foldedNodes(
   const factors = region.frame.axis === 'left' ? [names.weight, source] : [source, names.weight];
   const product = { ...common, opType: 'MatMul', inputs: factors };
   if (names.bias === undefined) return [product];
+  const between = names.fresh(`${region.output}/product`);
   return [
-    { ...product, outputs: [names.between] },
+    { ...product, outputs: [between] },
     {
       opType: 'Add',
       name: label === '' ? '' : `${label}/bias`,
-      inputs: [names.between, names.bias],
+      inputs: [between, names.bias],
       outputs: [output],
       // Before operator set 7 nothing was broadcast unless said.
       ...(opsetOf(region.graph) < 7 && { attributes: { broadcast: { int: 1 } } }),
@@ -164,7 +218,7 @@ export type FoldedWeights = Map<string, string>;
  * @returns the names of the new nodes
  */
 export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<string[]> {
-  const { graph, carrier, frame, plan, output } = region;
+  const { graph, carrier, frame, plan } = region;
   const { model } = graph;
   const constants = constantsOfPlan(plan);
   const home = constants.find(({ isWeight }) => isWeight)?.constant.graph ?? graph;
@@ -180,10 +234,8 @@ export async function foldRegion(region: Region, weights: FoldedWeights = new Ma
   if (bias !== undefined) {
     tensors.push(await scratchTensor(model, bias.name, frame.type, bias.shape, bias.values));
   }
-  const names = { weight: weightName, bias: bias?.name, between: '' };
-  const hasAdd = region.target.operators.length > 1;
-  const between = hasAdd ? model.freshName(`${output}/product`) : '';
-  const nodes = foldedNodes(region, values, { ...names, between }, label);
+  const fresh = (base: string): string => model.freshName(base);
+  const nodes = foldedNodes(region, values, { weight: weightName, bias: bias?.name, fresh }, label);
   const inserted = editWith(asConstants(home, tensors), home, region.nodes.at(-1) ?? carrier, {
     removeNodes: region.nodes,
     insertNodes: nodes,

@@ -2,6 +2,7 @@ import { type ConstantValue, isFloatType, type Node } from '../../graph/index.js
 import { opsetOf } from '../placement.js';
 import { operandOf } from './operand.js';
 import { type Refusal, refuse } from './refusal.js';
+import { integerOperand, RELABELLING, type Relabelling, relabellingOf } from './relabel.js';
 
 /** A window of a convolution or pooling; pads before each axis, then behind each. */
 export interface Window {
@@ -79,6 +80,12 @@ export interface PadOperator extends Operator {
   readonly axes: readonly number[] | undefined;
 }
 
+/** Flatten, Reshape, Squeeze, Transpose, Unsqueeze: other axes for the same elements. */
+export interface RelabelOperator extends Operator {
+  readonly kind: 'relabel';
+  readonly how: Relabelling;
+}
+
 export type AffineOperator =
   | ConvOperator
   | MatrixOperator
@@ -86,7 +93,8 @@ export type AffineOperator =
   | ScaleOperator
   | SumOperator
   | PoolOperator
-  | PadOperator;
+  | PadOperator
+  | RelabelOperator;
 
 /** True for what carries a weight that mixes channels: every region has one of these. */
 export function isWeighted(operator: AffineOperator): operator is ConvOperator | MatrixOperator {
@@ -108,6 +116,7 @@ export function constantsOf(operator: AffineOperator): ConstantValue[] {
       return operator.constants.map(({ value }) => value);
     case 'pool':
     case 'pad':
+    case 'relabel':
       return [];
   }
 }
@@ -147,6 +156,7 @@ const CLASSIFIERS: Readonly<Record<string, (node: Node) => AffineOperator | Refu
   Div: multiplication,
   AveragePool: pooling,
   Pad: padding,
+  ...Object.fromEntries(RELABELLING.map((op) => [op, relabelling])),
 };
 
 function unary(node: Node, sign: 1 | -1): SumOperator {
@@ -381,14 +391,16 @@ function padding(node: Node): PadOperator | Refusal {
     return Number(found.root.array()[0]);
   })();
   if (value !== 0) return unsupported('pads with something else than zeros');
-  const integersAt = (index: number): number[] | undefined => {
-    const found = operandOf(node.graph, node.inputs[index] ?? '');
-    const isInteger = !('reason' in found) && (found.dataType === 'int64' || found.dataType === 'int32');
-    return isInteger ? found.root?.integers() : undefined;
-  };
-  const pads = attributes.ints('pads') ?? attributes.ints('paddings') ?? integersAt(1);
+  const pads = attributes.ints('pads') ?? attributes.ints('paddings') ?? integerOperand(node, 1);
   if (pads === undefined) return unsupported('has pads that are no constants');
-  const axes = node.inputs[3] ? integersAt(3) : undefined;
+  const axes = node.inputs[3] ? integerOperand(node, 3) : undefined;
   if (node.inputs[3] && axes === undefined) return unsupported('has axes that are no constants');
   return { kind: 'pad', node, data: [node.inputs[0] ?? ''], pads, axes };
+}
+
+function relabelling(node: Node): RelabelOperator | Refusal {
+  const how = relabellingOf(node);
+  return how === undefined
+    ? refuse('operand', `the shape that '${node.label}' (${node.opType}) makes is computed`)
+    : { kind: 'relabel', node, data: [node.inputs[0] ?? ''], how };
 }

@@ -5,6 +5,7 @@ import { isWeighted } from './operators.js';
 import type { Segment } from './plan.js';
 import { isRefusal, type Refusal } from './refusal.js';
 import type { RefusedRegion, Region } from './region.js';
+import { RELABELLING } from './relabel.js';
 import { type AffineGraph, isReadOnlyBy, segmentOf } from './segments.js';
 
 /** A partition of nodes into regions and nodes left alone, and what it leaves. */
@@ -53,7 +54,10 @@ export class Partition {
         }
         const next = segments[0];
         if (next !== undefined && !isReadOnlyBy(graph, value, new Set(next.nodes))) {
-          if (next.nodes.some((reader) => this.#isWeighted(reader)) || this.#isWeighted(node)) {
+          const isPlain = [...next.nodes.slice(0, 1), node].every(
+            (part) => part.is(...RELABELLING) === false,
+          );
+          if (isPlain && [...next.nodes, node].some((part) => this.#isWeighted(part))) {
             refused.push(this.#shared(value, [...segment.nodes, ...next.nodes]));
           }
           break;
@@ -80,6 +84,10 @@ export class Partition {
         .flatMap((output) => graph.uses(output).map((use) => use.node))
         .filter(isAffine);
       if (before.length + behind.length === 0) continue;
+      const isBetween = before.length > 0 && behind.length > 0;
+      const isWeighted = (other: Node | undefined): boolean => other !== undefined && this.#isWeighted(other);
+      // Shapes are computed everywhere; it matters where something could have been folded.
+      if (node.is(...RELABELLING) && !(isBetween && [...before, ...behind].some(isWeighted))) continue;
       found.push({ kind, reason, nodes: [...before.filter((other) => other !== undefined), node] });
     }
     return found;
@@ -128,16 +136,25 @@ export class Partition {
     failures: ReadonlyMap<string, Refusal>,
   ): RefusedRegion[] {
     const found: RefusedRegion[] = [];
+    const nodesOf = (start: number, end: number): Node[] =>
+      segments.slice(start, end).flatMap((segment) => segment.nodes);
+    const isRelabelling = (node: Node): boolean => node.is(...RELABELLING);
     let end = segments.length;
     let start = best[end]?.start ?? 0;
     while (start > 0) {
       const earlier = best[start]?.start ?? 0;
-      const nodes = segments.slice(earlier, end).flatMap((segment) => segment.nodes);
+      // What only relabels does not stand between two groups, but in front of the later.
+      if (nodesOf(earlier, start).every(isRelabelling)) {
+        start = earlier;
+        continue;
+      }
+      const nodes = nodesOf(earlier, end);
       // The refusal may have come before the end was reached.
       let failure: Refusal | undefined;
       for (let at = end; at > start && failure === undefined; at -= 1)
         failure = failures.get(`${earlier} ${at}`);
-      if (failure !== undefined && nodes.some((node) => this.#isWeighted(node)))
+      const counted = nodes.filter((node) => !isRelabelling(node));
+      if (failure !== undefined && counted.length > 1 && nodes.some((node) => this.#isWeighted(node)))
         found.unshift({ ...failure, nodes });
       [start, end] = [earlier, start];
     }

@@ -9,14 +9,17 @@ import {
   sumGeometry,
   whyNotComposable,
 } from './geometry.js';
+import { channelOrder, isSameLayout, type Layout, relabelled, withChannels, withWindows } from './layout.js';
 import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from './operators.js';
 import { isRefusal, type Refusal } from './refusal.js';
-import { type Frame, stepGeometry, windowRankOf } from './step-geometry.js';
+import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
 
 /** How the numbers of a map are to be computed, and its geometry. Plans may share parts. */
 export type Plan = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
   | { readonly kind: 'identity' }
   | { readonly kind: 'step'; readonly operator: AffineOperator; readonly frame: Frame }
+  /** Which channel each becomes. */
+  | { readonly kind: 'permute'; readonly order: readonly number[] }
   /** In the order of application. */
   | { readonly kind: 'chain'; readonly parts: readonly Plan[] }
   | {
@@ -39,6 +42,8 @@ export interface Measure {
 export interface Planned {
   readonly plan: Plan;
   readonly measures: readonly Measure[];
+  /** How the output lies, by the source's axes; undefined where the rank of both is not known. */
+  readonly layout: Layout | undefined;
 }
 
 /** A piece of a graph with one source and one output, and no other way in or out. */
@@ -51,41 +56,100 @@ export interface Segment {
 
 export type Operators = ReadonlyMap<Node, AffineOperator>;
 
+/** A value within a region: how it is made of the region's source, and how it lies. */
+interface Laid {
+  readonly plan: Plan;
+  readonly layout: Layout | undefined;
+}
+
 /**
  * The plan of a segment as a map of its source, or why it is none.
  *
+ * @param layout of the source; undefined where its rank is not known
  * @param channels of the source; undefined where the graph does not tell, which is no matter where a weight does
  */
 export function planSegment(
   { source, nodes }: Segment,
   operators: Operators,
   frame: Frame,
+  layout: Layout | undefined,
   channels: number | undefined,
 ): Planned | Refusal {
   const size = sizeRead(source, nodes, operators) ?? channels ?? 0;
-  const plans = new Map<string, Plan>([
-    [source, { kind: 'identity', label: source, geometry: identityGeometry(size, windowRankOf(frame)) }],
-  ]);
+  const identity: Plan = {
+    kind: 'identity',
+    label: source,
+    geometry: identityGeometry(size, windowRankOf(frame)),
+  };
+  const values = new Map<string, Laid>([[source, { plan: identity, layout }]]);
   const measures: Measure[] = [];
-  let plan: Plan | undefined;
+  let last: Laid | undefined;
   for (const node of nodes) {
     const operator = operators.get(node);
     if (operator === undefined) throw new Error(`'${node.label}' is in a segment, but not affine`);
-    const terms = operator.data.map((value) => plans.get(value)).filter((term) => term !== undefined);
-    const [term] = terms;
-    if (term === undefined || terms.length !== operator.data.length)
+    const terms = operator.data.map((value) => values.get(value)).filter((term) => term !== undefined);
+    if (terms.length === 0 || terms.length !== operator.data.length)
       throw new Error(`'${node.label}' reads from outside`);
-    const made =
-      operator.kind === 'sum' && terms.length > 1
-        ? planSum(operator, terms, frame)
-        : planStep(operator, term, frame);
+    const made = planNode(operator, terms, frame);
     if (isRefusal(made)) return made;
-    plan = made.plan;
-    measures.push({ node, work: made.work, volume: strideVolume(plan.geometry) });
-    plans.set(node.outputs[0] ?? '', plan);
+    last = made;
+    measures.push({ node, work: made.work, volume: strideVolume(made.plan.geometry) });
+    values.set(node.outputs[0] ?? '', made);
   }
-  if (plan === undefined) throw new Error('a segment without nodes');
-  return { plan, measures };
+  if (last === undefined) throw new Error('a segment without nodes');
+  return { ...last, measures };
+}
+
+interface Made extends Laid {
+  readonly work: number;
+}
+
+function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame): Made | Refusal {
+  const { label } = operator.node;
+  const [first] = terms;
+  if (first === undefined) throw new Error(`'${label}' reads nothing`);
+  if (operator.kind === 'relabel') {
+    if (first.layout === undefined)
+      return { kind: 'unsupported', reason: `the rank of what '${label}' reads is not known` };
+    const layout = relabelled(first.layout, operator.how, label);
+    return isRefusal(layout) ? layout : { plan: first.plan, layout, work: 0 };
+  }
+  const plans: Plan[] = [];
+  let layout: Layout | undefined;
+  let isAlike = true;
+  for (const [i, term] of terms.entries()) {
+    const settled = inOrder(term);
+    if (isRefusal(settled)) return settled;
+    plans.push(settled.plan);
+    if (i === 0) layout = settled.layout;
+    else if (layout && settled.layout && !isSameLayout(layout, settled.layout)) isAlike = false;
+  }
+  const [plan] = plans;
+  if (plan === undefined) throw new Error(`'${label}' reads nothing`);
+  const made =
+    operator.kind === 'sum' && plans.length > 1
+      ? planSum(operator, plans, frame, layout)
+      : planStep(operator, plan, frame, layout);
+  if (isRefusal(made)) return made;
+  if (!isAlike)
+    return {
+      kind: 'inexact',
+      reason: `the branches that '${label}' adds have their axes in different order`,
+    };
+  if (layout === undefined) return { ...made, layout };
+  const { stride, slack, auto, outputs } = made.step;
+  const moved = withWindows(layout, stride, slack, auto !== undefined);
+  const isPlaced = placeOf(frame, layout).back !== undefined;
+  return { ...made, layout: isPlaced && outputs > 0 ? withChannels(moved, outputs) : moved };
+}
+
+/** A value with its channels in the order of the source's. */
+function inOrder({ plan, layout }: Laid): Laid | Refusal {
+  const order = layout && channelOrder(layout);
+  if (layout === undefined || order === undefined) return { plan, layout };
+  const geometry = { ...identityGeometry(order.length, plan.geometry.stride.length), groups: 1 };
+  const permuted = chain(plan, { kind: 'permute', label: plan.label, order, geometry });
+  return isRefusal(permuted) ? permuted : { plan: permuted, layout: withChannels(layout, order.length) };
 }
 
 /** The channels of a value, as the first weight tells that reads it or a value of as many channels. */
@@ -98,6 +162,9 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
     if (operator.kind === 'matrix') return operator.weight.shape[operator.layout === 'out-in' ? 1 : 0];
     if (operator.kind === 'convTranspose') return operator.weight.shape[0];
     if (operator.kind === 'conv') return (operator.weight.shape[1] ?? 0) * operator.groups;
+    // Behind these a weight may read what was two axes, or a part of one.
+    if (operator.kind === 'relabel' && (operator.how.kind === 'reshape' || operator.how.kind === 'flatten'))
+      continue;
     // A constant vector could widen a single channel.
     const isNumber = constantsOf(operator).every(({ shape }) => shape.every((dim) => dim === 1));
     if (isNumber) alike.add(node.outputs[0] ?? '');
@@ -105,24 +172,36 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
   return undefined;
 }
 
-interface Made {
+interface Step {
   readonly plan: Plan;
   readonly work: number;
+  /** Of the node alone. */
+  readonly step: Geometry;
 }
 
-function planStep(operator: AffineOperator, before: Plan, frame: Frame): Made | Refusal {
+function planStep(
+  operator: AffineOperator,
+  before: Plan,
+  frame: Frame,
+  layout: Layout | undefined,
+): Step | Refusal {
   const { label } = operator.node;
   const channels = before.geometry.outputs;
-  const geometry = stepGeometry(operator, channels, frame);
+  const geometry = stepGeometry(operator, channels, placeOf(frame, layout));
   if (isRefusal(geometry)) return geometry;
   if (channels === 0 && geometry.inputs === 0) {
     return { kind: 'operand', reason: `the number of channels of '${before.label}' is not known` };
   }
   const plan = chain(before, { kind: 'step', label, operator, frame, geometry });
-  return isRefusal(plan) ? plan : { plan, work: workOf(operator, geometry) };
+  return isRefusal(plan) ? plan : { plan, work: workOf(operator, geometry), step: geometry };
 }
 
-function planSum(operator: SumOperator, terms: readonly Plan[], frame: Frame): Made | Refusal {
+function planSum(
+  operator: SumOperator,
+  terms: readonly Plan[],
+  frame: Frame,
+  layout: Layout | undefined,
+): Step | Refusal {
   const { label } = operator.node;
   const geometry = sumGeometry(
     terms.map((term) => term.geometry),
@@ -131,7 +210,7 @@ function planSum(operator: SumOperator, terms: readonly Plan[], frame: Frame): M
   if (isRefusal(geometry)) return geometry;
   if (geometry.outputs === 0)
     return { kind: 'operand', reason: `the number of channels that '${label}' adds is not known` };
-  const own = stepGeometry(operator, geometry.outputs, frame);
+  const own = stepGeometry(operator, geometry.outputs, placeOf(frame, layout));
   if (isRefusal(own)) return own;
   const work = geometry.outputs * (terms.length + operator.constants.length - 1);
   const hasBias = geometry.hasBias || own.hasBias;
@@ -139,6 +218,7 @@ function planSum(operator: SumOperator, terms: readonly Plan[], frame: Frame): M
   return {
     plan: { kind: 'sum', label, operator, terms, frame, geometry: { ...geometry, hasBias, isShifted } },
     work,
+    step: own,
   };
 }
 
@@ -167,6 +247,7 @@ function workOf(operator: AffineOperator, geometry: Geometry): number {
     case 'pool':
       return kernelSize(geometry);
     case 'pad':
+    case 'relabel':
       return 0;
   }
 }
@@ -188,6 +269,7 @@ export function constantsOfPlan(plan: Plan): PlanConstant[] {
     }));
   switch (plan.kind) {
     case 'identity':
+    case 'permute':
       return [];
     case 'chain':
       return plan.parts.flatMap(constantsOfPlan);
@@ -204,6 +286,8 @@ export function keyOf(plan: Plan, keys: ValueKeys): string {
   switch (plan.kind) {
     case 'identity':
       return 'x';
+    case 'permute':
+      return `[${plan.order.join(' ')}]`;
     case 'chain':
       return `(${plan.parts.map(of).join(' > ')})`;
     case 'sum':

@@ -16,6 +16,7 @@ import { opsetsOf } from '../placement.js';
 import { foldedNodes, foldedValues } from './fold.js';
 import { gridOf } from './geometry.js';
 import type { Region } from './region.js';
+import { RELABELLING } from './relabel.js';
 
 /** How a region's nodes and what they become compare on one random input. */
 export interface Probe {
@@ -60,7 +61,8 @@ export async function probeRegion(region: Region, seed = 0): Promise<Probe> {
   const folded = await foldedValues(region);
   const tensor = (name: string, dims: readonly number[], data: Float32Array | Float64Array): Tensor =>
     Tensor.of(name, frame.type, dims, narrow(frame.type, data));
-  const names = { weight: 'probe/weight', bias: folded.bias && 'probe/bias', between: 'probe/product' };
+  const fresh = (base: string): string => `probe/${base}`;
+  const names = { weight: 'probe/weight', bias: folded.bias && 'probe/bias', fresh };
   const { outputs } = region.plan.geometry;
   const rewritten = buildModel({
     nodes: foldedNodes(region, folded, names, 'probe'),
@@ -100,7 +102,18 @@ function forInference(node: Node): Node['proto'] {
   return { ...node.proto, attribute, output: node.outputs.slice(0, 1) };
 }
 
-function inputShape({ frame, plan }: Region): number[] {
+/** Where axes are relabelled sizes may have to be what they are. */
+function inputShape(region: Region): number[] {
+  const { shape, nodes } = region;
+  const chosen = freeShape(region);
+  if (!nodes.some((node) => node.is(...RELABELLING))) return chosen;
+  return chosen.map((size, axis) => {
+    const known = shape?.[axis];
+    return typeof known === 'number' ? known : size;
+  });
+}
+
+function freeShape({ frame, plan }: Region): number[] {
   const { inputs, isTransposed, stride } = plan.geometry;
   if (frame.axis === 'channel') {
     const { extents, dilations } = gridOf(plan.geometry);

@@ -1,5 +1,6 @@
-import type { Graph, Node } from '../../graph/index.js';
+import type { Dimension, Graph, Node } from '../../graph/index.js';
 import type { Cost, Target } from './cost.js';
+import type { Rearrangement } from './layout.js';
 import type { Plan } from './plan.js';
 import type { RefusalKind } from './refusal.js';
 import type { Frame } from './step-geometry.js';
@@ -15,7 +16,11 @@ export interface Region {
   /** The node with the largest weight: name, operator and attributes are taken from it as far as they fit. */
   readonly carrier: Node;
   readonly frame: Frame;
+  /** The source's shape, as far as the graph tells. */
+  readonly shape: readonly Dimension[] | undefined;
   readonly plan: Plan;
+  /** What brings the axes of the result into the order in which the nodes leave them. */
+  readonly tail: readonly Rearrangement[];
   readonly target: Target;
   readonly before: Cost;
   /** True where a BatchNormalization in training mode is folded, with its running statistics. */

@@ -1,5 +1,6 @@
 import type { ConstantValue, FloatType, Node } from '../../graph/index.js';
 import { type Axis, type Geometry, identityGeometry, tapsOfWindow } from './geometry.js';
+import { axisOf, channelPlace, type Layout } from './layout.js';
 import {
   type AffineOperator,
   constantsOf,
@@ -7,12 +8,12 @@ import {
   type PadOperator,
   type Window,
 } from './operators.js';
-import { type Refusal, refuse } from './refusal.js';
+import { isRefusal, type Refusal, refuse } from './refusal.js';
 
-/** What all nodes of a region have in common. */
+/** How the source of a region is mixed by its nodes. */
 export interface Frame {
   readonly axis: Axis;
-  /** The rank of its values; undefined where the graph does not say (of 'channel' it always does). */
+  /** The rank of the source; undefined where the graph does not say (of 'channel' it always does). */
   readonly rank: number | undefined;
   readonly type: FloatType;
 }
@@ -21,13 +22,45 @@ export function windowRankOf({ axis, rank }: Frame): number {
   return axis === 'channel' ? (rank ?? 2) - 2 : 0;
 }
 
+/** Where a value within a region has what its source has. */
+export interface Place {
+  readonly frame: Frame;
+  readonly rank: number | undefined;
+  /** The axis of the channels, counted from the last (-1); undefined where no axis holds just them. */
+  readonly back: number | undefined;
+  /** What maps of its channels can be. */
+  readonly axes: ReadonlySet<Axis>;
+  /** For each axis behind the second the source's window that it is; undefined for axes that hold something else. */
+  readonly windows: readonly (number | undefined)[];
+}
+
+/** @param layout undefined for a source whose rank is not known, and values like it */
+export function placeOf(frame: Frame, layout: Layout | undefined): Place {
+  if (layout === undefined) {
+    const back = frame.axis === 'channel' ? 1 - (frame.rank ?? 2) : frame.axis === 'last' ? -1 : -2;
+    return { frame, rank: frame.rank, back, axes: new Set([frame.axis]), windows: [] };
+  }
+  const rank = layout.axes.length;
+  const at = channelPlace(layout);
+  const axes = new Set<Axis>();
+  if (at === 1 && rank >= 2) axes.add('channel');
+  if (at === rank - 1) axes.add('last');
+  if (at === rank - 2) axes.add('left');
+  const windows = Array.from({ length: Math.max(0, rank - 2) }, (_, i) => {
+    const axis = axisOf(layout, i + 2);
+    return frame.axis !== 'channel' || axis === undefined || axis < 2 ? undefined : axis - 2;
+  });
+  return { frame, rank, back: at === undefined ? undefined : at - rank, axes, windows };
+}
+
 /**
  * The geometry of one node as a map of its input (of a sum, of one of its terms).
  *
  * @param channels how many channels it reads
  */
-export function stepGeometry(operator: AffineOperator, channels: number, frame: Frame): Geometry | Refusal {
+export function stepGeometry(operator: AffineOperator, channels: number, place: Place): Geometry | Refusal {
   const { node } = operator;
+  const { frame, axes, rank } = place;
   if (operator.kind !== 'norm') {
     const other = constantsOf(operator).find(({ dataType }) => dataType !== frame.type);
     if (other !== undefined) {
@@ -44,17 +77,18 @@ export function stepGeometry(operator: AffineOperator, channels: number, frame: 
     case 'conv':
     case 'convTranspose': {
       const { weight, bias, groups, window } = operator;
-      if (frame.axis !== 'channel' || weight.shape.length !== frame.rank) return wrongAxis();
+      if (!axes.has('channel') || weight.shape.length !== rank) return wrongAxis();
       const [rows = 0, perGroup = 0] = weight.shape;
       const isForward = operator.kind === 'conv';
       const [outputs, inputs] = isForward ? [rows, perGroup * groups] : [perGroup * groups, rows];
-      const place = isForward ? forwardWindow(window) : backwardWindow(window);
+      const windowed = inSource(isForward ? forwardWindow(window) : backwardWindow(window), place, node);
+      if (isRefusal(windowed)) return windowed;
       const isShifted = bias !== undefined && !isZero(bias);
-      return { ...identity, ...place, inputs, outputs, groups, hasBias: bias !== undefined, isShifted };
+      return { ...identity, ...windowed, inputs, outputs, groups, hasBias: bias !== undefined, isShifted };
     }
     case 'matrix': {
       const { axis, weight, bias, layout, isInputTransposed } = operator;
-      if (axis !== frame.axis) return wrongAxis();
+      if (!axes.has(axis) || (node.is('Gemm') && rank !== undefined && rank !== 2)) return wrongAxis();
       const [rows = 0, columns = 0] = weight.shape;
       const [outputs, inputs] = layout === 'out-in' ? [rows, columns] : [columns, rows];
       const isRow = bias === undefined || isRowVector(bias.shape, outputs);
@@ -73,7 +107,7 @@ export function stepGeometry(operator: AffineOperator, channels: number, frame: 
       };
     }
     case 'norm': {
-      if (frame.axis === 'left' || (frame.axis === 'last' && frame.rank !== 2)) return wrongAxis();
+      if (!axes.has('channel')) return wrongAxis();
       const size = operator.scale.shape[0] ?? 0;
       return {
         ...identityGeometry(size, windowRankOf(frame)),
@@ -82,12 +116,12 @@ export function stepGeometry(operator: AffineOperator, channels: number, frame: 
       };
     }
     case 'scale': {
-      const problem = whyNoVector(operator.factor, node, channels, frame);
+      const problem = whyNoVector(operator.factor, node, channels, place);
       return problem ?? identity;
     }
     case 'sum': {
       for (const { value } of operator.constants) {
-        const problem = whyNoVector(value, node, channels, frame);
+        const problem = whyNoVector(value, node, channels, place);
         if (problem !== undefined) return problem;
       }
       const isShifted = operator.constants.some(({ value }) => !isZero(value));
@@ -95,22 +129,30 @@ export function stepGeometry(operator: AffineOperator, channels: number, frame: 
     }
     case 'pool': {
       const { window } = operator;
-      if (frame.axis !== 'channel' || window.extents.length !== windowRankOf(frame)) return wrongAxis();
-      return { ...identity, ...forwardWindow(window) };
+      if (!axes.has('channel') || window.extents.length + 2 !== rank) return wrongAxis();
+      const windowed = inSource(forwardWindow(window), place, node);
+      return isRefusal(windowed) ? windowed : { ...identity, ...windowed };
     }
     case 'pad': {
-      const pads = padsOfAxes(operator, frame.rank ?? 0);
-      if (frame.axis !== 'channel' || pads === undefined) return wrongAxis();
+      const pads = padsOfAxes(operator, rank ?? 0);
+      if (!axes.has('channel') || pads === undefined) return wrongAxis();
       const before = pads.slice(2).map(([pad]) => pad);
       const behind = pads.slice(2).map(([, pad]) => pad);
       const padsOthers = pads.slice(0, 2).some(([low, high]) => low !== 0 || high !== 0);
       if (padsOthers) return refuse('unsupported', `'${node.label}' (Pad) pads the batch or the channels`);
-      return {
-        ...identity,
-        taps: [before.map((pad) => 0 - pad)],
-        slack: before.map((pad, axis) => pad + (behind[axis] ?? 0)),
-      };
+      const windowed = inSource(
+        {
+          taps: [before.map((pad) => 0 - pad)],
+          stride: before.map(() => 1),
+          slack: before.map((pad, axis) => pad + (behind[axis] ?? 0)),
+        },
+        place,
+        node,
+      );
+      return isRefusal(windowed) ? windowed : { ...identity, ...windowed };
     }
+    case 'relabel':
+      throw new Error(`'${node.label}' is no map of channels`);
   }
 }
 
@@ -127,9 +169,30 @@ function padsOfAxes({ pads, axes }: PadOperator, rank: number): [number, number]
   return all;
 }
 
-type Place = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto'>>;
+type Windowed = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto'>>;
 
-function forwardWindow({ extents, strides, dilations, pads, auto }: Window): Place {
+/** A window over a value's axes as one over the source's: the same axes, perhaps in another order, or with others besides. */
+function inSource(windowed: Windowed, { frame, windows }: Place, node: Node): Windowed | Refusal {
+  const rank = windowRankOf(frame);
+  const { taps, stride, slack, auto } = windowed;
+  if (stride.length === rank && windows.every((window, axis) => window === axis)) return windowed;
+  if (auto !== undefined)
+    return refuse('unsupported', `'${node.label}' pads by auto_pad behind axes that were rearranged`);
+  const at = (axis: number): number => windows.indexOf(axis);
+  for (const [axis, step] of stride.entries()) {
+    const isTrivial = step === 1 && slack[axis] === 0 && taps.every((tap) => tap[axis] === 0);
+    if (windows[axis] === undefined && !isTrivial)
+      return refuse(
+        'unsupported',
+        `'${node.label}' has a window over an axis that is none of its region's source`,
+      );
+  }
+  const over = (own: readonly number[], missing: number): number[] =>
+    Array.from({ length: rank }, (_, axis) => own[at(axis)] ?? missing);
+  return { taps: taps.map((tap) => over(tap, 0)), stride: over(stride, 1), slack: over(slack, 0) };
+}
+
+function forwardWindow({ extents, strides, dilations, pads, auto }: Window): Windowed {
   const span = extents.map((extent, axis) => (extent - 1) * (dilations[axis] ?? 1));
   // A window of one element is not padded.
   const isAuto = auto !== undefined && span.some((length) => length > 0);
@@ -144,7 +207,7 @@ function forwardWindow({ extents, strides, dilations, pads, auto }: Window): Pla
 }
 
 /** Of a ConvTranspose of stride 1, which is a Conv with its kernel reversed. */
-function backwardWindow({ extents, strides, dilations, pads }: Window): Place {
+function backwardWindow({ extents, strides, dilations, pads }: Window): Windowed {
   const start = extents.map((_, axis) => pads[axis] ?? 0);
   const steps = dilations.map((dilation) => -dilation);
   const span = extents.map((extent, axis) => (extent - 1) * (dilations[axis] ?? 1));
@@ -165,9 +228,8 @@ function whyNoVector(
   constant: ConstantValue,
   node: Node,
   channels: number,
-  frame: Frame,
+  { rank, back }: Place,
 ): Refusal | undefined {
-  const { rank } = frame;
   let { shape } = constant;
   const no = (why: string): Refusal =>
     refuse(
@@ -182,14 +244,13 @@ function whyNoVector(
     shape = [...shape, ...new Array<number>(Math.max(0, rank - at - shape.length)).fill(1)];
   }
   // Without a known rank only what a single axis takes, or two of a matrix, is safe.
-  const known = rank ?? (frame.axis === 'left' ? 0 : 1);
+  const known = rank ?? (back === -2 ? 0 : 1);
   if (shape.length > known)
     return no(rank === undefined ? 'may add axes to the value' : 'adds axes to the value');
-  const at = frame.axis === 'channel' ? 1 - known : frame.axis === 'last' ? -1 : -2;
-  for (let back = -1; back >= -shape.length; back -= 1) {
-    const dim = shape.at(back);
-    if (dim === 1 || (back === at && dim === channels)) continue;
-    return no(back === at ? `does not fit ${channels} channels` : 'is not one number a channel');
+  for (let axis = -1; axis >= -shape.length; axis -= 1) {
+    const dim = shape.at(axis);
+    if (dim === 1 || (axis === back && dim === channels)) continue;
+    return no(axis === back ? `does not fit ${channels} channels` : 'is not one number a channel');
   }
   return undefined;
 }

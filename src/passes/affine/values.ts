@@ -279,6 +279,11 @@ export function coarsened(map: AffineValues, groups: number): Floats {
   return sumValues([{ sign: 1, values }], { ...geometry, groups }).kernel;
 }
 
+/** The same map as one group, with zeros. */
+export function inOneGroup(map: AffineValues): AffineValues {
+  return { ...map, layout: 'out-in', kernel: coarsened(map, 1), geometry: { ...map.geometry, groups: 1 } };
+}
+
 /** The map with its kernel as [outputs][inputs / groups][taps]. */
 export function outIn(values: AffineValues): AffineValues {
   if (values.layout === 'out-in') return values;

@@ -1,0 +1,172 @@
+import type { Dimension, Graph, Node } from '../../graph/index.js';
+import { BROADCASTING, SAME_SHAPE } from './facts.js';
+import { operandOf } from './operand.js';
+import { windowOf } from './operators.js';
+import { integerOperand, relabellingOf } from './relabel.js';
+
+type Shape = readonly Dimension[];
+
+/** Shapes of a graph's values, as it notes them or its operators make them; computed at the first question. */
+export class Shapes {
+  readonly #graph: Graph;
+  #shapes: Map<string, Shape> | undefined;
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+  }
+
+  of(value: string): Shape | undefined {
+    this.#shapes ??= this.#infer();
+    return this.#shapes.get(value);
+  }
+
+  #infer(): Map<string, Shape> {
+    const shapes = new Map<string, Shape>();
+    for (let around: Graph | undefined = this.#graph; around !== undefined; around = around.parent) {
+      for (const { name, shape } of [...around.valueInfo, ...around.inputs, ...around.outputs]) {
+        if (shape !== undefined && !shapes.has(name)) shapes.set(name, shape);
+      }
+    }
+    for (const node of this.#graph.nodes) {
+      const [output] = node.outputs;
+      if (!output || node.domain !== '') continue;
+      const inputs = node.inputs.map((input) => shapes.get(input));
+      const made = shapeMade(node, inputs);
+      const noted = shapes.get(output);
+      // What is noted may leave open what is known from the inputs.
+      if (made !== undefined && (noted === undefined || noted.length === made.length))
+        shapes.set(
+          output,
+          made.map((dim, axis) => (typeof noted?.[axis] === 'number' ? noted[axis] : (dim ?? noted?.[axis]))),
+        );
+    }
+    return shapes;
+  }
+}
+
+const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
+
+function constantShape(node: Node, index: number): readonly number[] | undefined {
+  const found = operandOf(node.graph, node.inputs[index] ?? '');
+  return 'reason' in found ? undefined : found.shape;
+}
+
+/** The shape of a node's first output, where its inputs' and its own constants tell. */
+function shapeMade(node: Node, [first, second]: readonly (Shape | undefined)[]): Shape | undefined {
+  const { attributes } = node;
+  if (SAME_SHAPE.has(node.opType)) return first;
+  if (node.is(...BROADCASTING)) return broadcast(node, [first, second]);
+  switch (node.opType) {
+    case 'Conv': {
+      const weight = constantShape(node, 1);
+      return weight && [first?.[0], weight[0], ...windowed(node, first, weight.slice(2))];
+    }
+    case 'ConvTranspose': {
+      const weight = constantShape(node, 1);
+      const channels = weight?.[1] && weight[1] * attributes.int('group', 1);
+      return weight && [first?.[0], channels, ...weight.slice(2).map(() => undefined)];
+    }
+    case 'MaxPool':
+    case 'AveragePool':
+    case 'LpPool': {
+      const extents = attributes.ints('kernel_shape') ?? [];
+      return [...(first?.slice(0, 2) ?? [undefined, undefined]), ...windowed(node, first, extents)];
+    }
+    case 'GlobalAveragePool':
+    case 'GlobalMaxPool':
+      return first && [...first.slice(0, 2), ...first.slice(2).map(() => 1)];
+    case 'ReduceMean': {
+      const axes = attributes.ints('axes') ?? integerOperand(node, 1);
+      if (first === undefined || axes === undefined || attributes.int('keepdims', 1) === 0) return undefined;
+      const reduced = new Set(axes.map((axis) => at(axis, first.length)));
+      return first.map((dim, axis) => (reduced.has(axis) ? 1 : dim));
+    }
+    case 'Gemm': {
+      const weight = constantShape(node, 1);
+      return [
+        first?.[attributes.int('transA', 0) === 1 ? 1 : 0],
+        weight?.[attributes.int('transB', 0) === 1 ? 0 : 1],
+      ];
+    }
+    case 'MatMul': {
+      const [left, right] = [constantShape(node, 0), constantShape(node, 1)];
+      if (right?.length === 2 && first && first.length >= 2) return [...first.slice(0, -1), right[1]];
+      if (left?.length === 2 && second && second.length >= 2)
+        return [...second.slice(0, -2), left[0], second.at(-1)];
+      return undefined;
+    }
+    default:
+      return relabelledShape(node, first);
+  }
+}
+
+function windowed(node: Node, input: Shape | undefined, extents: readonly number[]): Shape {
+  const { strides, dilations, pads, auto } = windowOf(node, extents);
+  const isCeil = node.attributes.int('ceil_mode', 0) === 1;
+  return extents.map((extent, axis) => {
+    const size = input?.[axis + 2];
+    const step = strides[axis] ?? 1;
+    if (typeof size !== 'number' || isCeil) return undefined;
+    if (auto !== undefined) return Math.ceil(size / step);
+    const padded = size + (pads[axis] ?? 0) + (pads[axis + extents.length] ?? 0);
+    return Math.floor((padded - (dilations[axis] ?? 1) * (extent - 1) - 1) / step) + 1;
+  });
+}
+
+function broadcast(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
+  const shapes = node.inputs.map((_, index) => constantShape(node, index) ?? inputs[index]);
+  if (node.attributes.has('axis') || shapes.some((shape) => shape === undefined)) return undefined;
+  const known = shapes.filter((shape) => shape !== undefined);
+  const rank = Math.max(...known.map((shape) => shape.length));
+  return Array.from({ length: rank }, (_, axis) => {
+    const dims = known.map((shape) => (axis < rank - shape.length ? 1 : shape[axis - rank + shape.length]));
+    const large = dims.find((dim) => typeof dim === 'number' && dim > 1);
+    if (large !== undefined) return large;
+    return dims.every((dim) => dim === dims[0]) ? dims[0] : undefined;
+  });
+}
+
+function relabelledShape(node: Node, input: Shape | undefined): Shape | undefined {
+  const how = relabellingOf(node);
+  if (how === undefined) return undefined;
+  const product = (dims: Shape): Dimension =>
+    dims.reduce<Dimension>(
+      (size, dim) => (typeof size === 'number' && typeof dim === 'number' ? size * dim : undefined),
+      1,
+    );
+  if (how.kind === 'reshape') {
+    const known = how.target.map((dim, axis): Dimension => {
+      if (dim === -1) return undefined;
+      return dim === 0 && !how.allowsZero ? input?.[axis] : dim;
+    });
+    const [all, rest] = [
+      input && product(input),
+      product(known.filter((_, axis) => how.target[axis] !== -1)),
+    ];
+    const missing = typeof all === 'number' && typeof rest === 'number' && rest > 0 ? all / rest : undefined;
+    return known.map((dim, axis) => (how.target[axis] === -1 ? missing : dim));
+  }
+  if (input === undefined) return how.kind === 'flatten' ? [undefined, undefined] : undefined;
+  const rank = input.length;
+  switch (how.kind) {
+    case 'transpose':
+      return (how.permutation ?? input.map((_, axis) => rank - 1 - axis)).map((axis) => input[axis]);
+    case 'flatten': {
+      const split = at(how.axis, rank);
+      return [product(input.slice(0, split)), product(input.slice(split))];
+    }
+    case 'squeeze': {
+      if (how.axes === undefined) {
+        return input.every((dim) => typeof dim === 'number') ? input.filter((dim) => dim !== 1) : undefined;
+      }
+      const gone = new Set(how.axes.map((axis) => at(axis, rank)));
+      return input.filter((_, axis) => !gone.has(axis));
+    }
+    case 'unsqueeze': {
+      const all = rank + how.axes.length;
+      const added = new Set(how.axes.map((axis) => at(axis, all)));
+      const rest = [...input];
+      return Array.from({ length: all }, (_, axis) => (added.has(axis) ? 1 : rest.shift()));
+    }
+  }
+}
