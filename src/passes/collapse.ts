@@ -58,6 +58,8 @@ export interface CollapsedChain {
   readonly op: string;
   /** Names of the nodes that it was. */
   readonly from: readonly string[];
+  /** Their operators. */
+  readonly fromOps: readonly string[];
   /** Whether the nodes said that they are a chain, or were found to be one, or to be an affine region. */
   readonly by: 'metadata' | 'structure' | 'region';
   /** Elements of the factors (of regions: of all constants), without those that a chain before shares. */
@@ -67,6 +69,8 @@ export interface CollapsedChain {
   /** Multiply-adds for each output position; of regions. */
   readonly multiplyAddsBefore?: number;
   readonly multiplyAddsAfter?: number;
+  /** True where a BatchNormalization in training mode was folded, with its running statistics. */
+  readonly usesRunningStatistics?: boolean;
   /** Largest relative difference of a probe in onnxruntime; of regions, with `explain`. */
   readonly probe?: number;
 }
@@ -144,7 +148,7 @@ class Folding {
     const weights: FoldedWeights = new Map();
     const rewritten: CollapsedChain[] = [];
     for (const [done, region] of regions.entries()) {
-      const { node, nodes, becomes, before, after } = describeRegion(region);
+      const { node, nodes, becomes, before, after, usesRunningStatistics } = describeRegion(region);
       onProgress?.({ done, total: regions.length, what: node });
       const probe = explain ? (await probeRegion(region)).relativeDifference : undefined;
       if (!dryRun) await foldRegion(region, weights);
@@ -152,11 +156,13 @@ class Folding {
         node,
         op: becomes.join(' + '),
         from: nodes.map((part) => part.node),
+        fromOps: nodes.map((part) => part.op),
         by: 'region',
         parametersBefore: before.parameters,
         parametersAfter: after.parameters,
         multiplyAddsBefore: before.multiplyAdds,
         multiplyAddsAfter: after.multiplyAdds,
+        ...(usesRunningStatistics && { usesRunningStatistics }),
         ...(probe !== undefined && { probe }),
       });
     }
@@ -179,6 +185,7 @@ class Folding {
       node: names.node || last.node.outputs[0] || '',
       op: opOf(links),
       from: links.map((link) => link.node.label),
+      fromOps: links.map((link) => link.node.opType),
       by: chain.by,
       parametersBefore: links.reduce((sum, link) => sum + this.#count(link), 0),
       parametersAfter: isKnown ? 0 : foldedShape(links).reduce((product, dim) => product * dim, 1),

@@ -162,13 +162,16 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
   {
     key: 'multiplyAddsBefore',
     header: 'multiply-adds before',
-    only: 'data',
+    align: 'right',
+    priority: 4,
+    definition: 'multiply-adds for one position of the output (for one row, of matrices)',
     value: (row) => row.multiplyAddsBefore,
   },
   {
     key: 'multiplyAddsAfter',
-    header: 'multiply-adds after',
-    only: 'data',
+    header: 'after',
+    align: 'right',
+    priority: 4,
     value: (row) => row.multiplyAddsAfter,
   },
   {
@@ -191,7 +194,12 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
     rewritten.length === 0
       ? 'Nothing to collapse.'
       : `${counted(layers, 'layer')} ${what} ${formatCount(rewritten.length)}; their weights ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
-  const columns = shown(COLLAPSE_COLUMNS, { probe: rewritten.some((row) => row.probe !== undefined) });
+  const isExplained = rewritten.some((row) => row.probe !== undefined);
+  const columns = shown(COLLAPSE_COLUMNS, {
+    probe: isExplained,
+    multiplyAddsBefore: isExplained,
+    multiplyAddsAfter: isExplained,
+  });
   return {
     kind: 'collapse',
     title: 'Collapsed layers',
@@ -202,10 +210,25 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
     },
     grids: [grid(columns, rewritten)],
     notes: [
+      ...(isExplained ? rewritten.map(explained) : []),
+      ...trainingNotes(rewritten),
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
       ...closing(conclusion, options),
     ],
   };
+}
+
+/** What a node was made of, by operator and name. */
+function explained({ node, op, from, fromOps }: CollapsedChain): Note {
+  const parts = from.map((name, i) => `${fromOps[i] ?? ''} ${name}`);
+  return { text: `${node}: ${parts.join(', ')} → ${op}` };
+}
+
+function trainingNotes(rewritten: readonly CollapsedChain[]): Note[] {
+  const count = rewritten.filter((row) => row.usesRunningStatistics).length;
+  if (count === 0) return [];
+  const text = `In ${counted(count, 'region')} a BatchNormalization in training mode became a constant, by its running statistics.`;
+  return [{ text, tone: 'warning' }];
 }
 
 /** Columns that no text shows, where they are false by their key. */

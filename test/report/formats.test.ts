@@ -209,6 +209,7 @@ test('expand and collapse', () => {
     node: 'fc1',
     op: 'Gemm',
     from: SITE.nodes,
+    fromOps: ['Gemm', 'Gemm', 'Gemm'],
     by: 'metadata',
     parametersBefore: 73728,
     parametersAfter: 55296,

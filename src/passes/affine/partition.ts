@@ -84,10 +84,9 @@ export class Partition {
         .flatMap((output) => graph.uses(output).map((use) => use.node))
         .filter(isAffine);
       if (before.length + behind.length === 0) continue;
-      const isBetween = before.length > 0 && behind.length > 0;
-      const isWeighted = (other: Node | undefined): boolean => other !== undefined && this.#isWeighted(other);
       // Shapes are computed everywhere; it matters where something could have been folded.
-      if (node.is(...RELABELLING) && !(isBetween && [...before, ...behind].some(isWeighted))) continue;
+      const computes = (other: Node | undefined): boolean => other?.is(...RELABELLING) === false;
+      if (node.is(...RELABELLING) && !(before.some(computes) && behind.some(computes))) continue;
       found.push({ kind, reason, nodes: [...before.filter((other) => other !== undefined), node] });
     }
     return found;

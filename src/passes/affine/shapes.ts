@@ -52,10 +52,11 @@ function constantShape(node: Node, index: number): readonly number[] | undefined
 }
 
 /** The shape of a node's first output, where its inputs' and its own constants tell. */
-function shapeMade(node: Node, [first, second]: readonly (Shape | undefined)[]): Shape | undefined {
+function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
   const { attributes } = node;
+  const [first, second] = inputs;
   if (SAME_SHAPE.has(node.opType)) return first;
-  if (node.is(...BROADCASTING)) return broadcast(node, [first, second]);
+  if (node.is(...BROADCASTING)) return broadcast(node, inputs);
   switch (node.opType) {
     case 'Conv': {
       const weight = constantShape(node, 1);
@@ -64,8 +65,12 @@ function shapeMade(node: Node, [first, second]: readonly (Shape | undefined)[]):
     case 'ConvTranspose': {
       const weight = constantShape(node, 1);
       const channels = weight?.[1] && weight[1] * attributes.int('group', 1);
-      return weight && [first?.[0], channels, ...weight.slice(2).map(() => undefined)];
+      return weight && [first?.[0], channels, ...grown(node, first, weight.slice(2))];
     }
+    case 'Pad':
+      return padded(node, first);
+    case 'Concat':
+      return concatenated(node, inputs);
     case 'MaxPool':
     case 'AveragePool':
     case 'LpPool': {
@@ -110,6 +115,46 @@ function windowed(node: Node, input: Shape | undefined, extents: readonly number
     if (auto !== undefined) return Math.ceil(size / step);
     const padded = size + (pads[axis] ?? 0) + (pads[axis + extents.length] ?? 0);
     return Math.floor((padded - (dilations[axis] ?? 1) * (extent - 1) - 1) / step) + 1;
+  });
+}
+
+/** Sizes behind a ConvTranspose that says its own by pads alone. */
+function grown(node: Node, input: Shape | undefined, extents: readonly number[]): Shape {
+  const { strides, dilations, pads } = windowOf(node, extents);
+  const { attributes } = node;
+  const mode = attributes.string('auto_pad', 'NOTSET');
+  const isPlain = (mode === 'NOTSET' || mode === 'VALID') && !attributes.has('output_shape');
+  const extra = attributes.ints('output_padding') ?? [];
+  return extents.map((extent, axis) => {
+    const size = input?.[axis + 2];
+    if (typeof size !== 'number' || !isPlain) return undefined;
+    const span = (dilations[axis] ?? 1) * (extent - 1) + 1 + (extra[axis] ?? 0);
+    return (size - 1) * (strides[axis] ?? 1) + span - (pads[axis] ?? 0) - (pads[axis + extents.length] ?? 0);
+  });
+}
+
+function padded(node: Node, input: Shape | undefined): Shape | undefined {
+  const pads = node.attributes.ints('pads') ?? node.attributes.ints('paddings') ?? integerOperand(node, 1);
+  if (input === undefined || pads?.length !== 2 * input.length || node.inputs[3])
+    return input?.map(() => undefined);
+  return input.map((dim, axis) => {
+    const extra = (pads[axis] ?? 0) + (pads[axis + input.length] ?? 0);
+    return extra === 0 ? dim : typeof dim === 'number' ? dim + extra : undefined;
+  });
+}
+
+function concatenated(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
+  const shapes = node.inputs.map((_, index) => inputs[index] ?? constantShape(node, index));
+  const [first] = shapes;
+  if (first === undefined || shapes.some((shape) => shape?.length !== first.length)) return undefined;
+  const joint = at(node.attributes.int('axis', 1), first.length);
+  return first.map((dim, axis) => {
+    if (axis !== joint)
+      return shapes.map((shape) => shape?.[axis]).find((size) => typeof size === 'number') ?? dim;
+    return shapes.reduce<Dimension>((sum, shape) => {
+      const size = shape?.[axis];
+      return typeof sum === 'number' && typeof size === 'number' ? sum + size : undefined;
+    }, 0);
   });
 }
 

@@ -138,6 +138,14 @@ export class Net {
     return this.node('BatchNormalization', inputs, { epsilon: { float: 1e-3 } });
   }
 
+  transpose(x: string, order: readonly number[]): string {
+    return this.node('Transpose', [x], { perm: { ints: order } });
+  }
+
+  reshape(x: string, shape: readonly number[]): string {
+    return this.node('Reshape', [x, this.integers('shape', shape)]);
+  }
+
   add(...values: readonly string[]): string {
     return values.slice(1).reduce((sum, value) => this.node('Add', [sum, value]), values[0] ?? '');
   }

@@ -56,6 +56,10 @@ export class RandomConvolutions {
       'pool',
       'pad',
       'nothing',
+      'turned',
+      'merged',
+      'shuffled',
+      'unit',
     ] as const;
     const kind = this.#pick(...kinds);
     const { net } = this;
@@ -115,6 +119,26 @@ export class RandomConvolutions {
             net.convTranspose(value.name, outputs, { kernel, dilation, pads, groups, bias: this.#chance(4) }),
         );
       }
+      case 'turned':
+        return same(this.#turned(value.name));
+      case 'merged': {
+        const all = value.sizes.reduce((product, size) => product * size, 1);
+        const merged = net.reshape(value.name, [0, c, this.#pick(-1, all)]);
+        const made = this.#chance(2)
+          ? net.node('MatMul', [net.weight('a', [outputs, c], c), merged], {}, outputs)
+          : net.node('Conv', [merged, net.weight('k', [outputs, c, 1], c)], {}, outputs);
+        return same(net.reshape(made, [this.#pick(0, -1, 2), this.#pick(outputs, 0), ...value.sizes]));
+      }
+      case 'shuffled': {
+        const groups = this.#pick(2, 4);
+        const cut = net.reshape(value.name, [2, groups, c / groups, ...value.sizes]);
+        const turned = net.transpose(cut, [0, 2, 1, ...value.sizes.map((_, axis) => axis + 3)]);
+        return same(net.reshape(turned, [2, c, ...value.sizes]));
+      }
+      case 'unit': {
+        const axes = net.integers('axes', [this.#pick(2, 2 + net.windowRank)]);
+        return same(net.node('Squeeze', [net.node('Unsqueeze', [value.name, axes]), axes]));
+      }
       case 'conv': {
         const kernel = Array.from({ length: net.windowRank }, () => this.#pick(1, 2, 3));
         const [stride, dilation] = [this.#pick(1, 1, 1, 2), this.#pick(1, 1, 2)];
@@ -141,6 +165,22 @@ export class RandomConvolutions {
         );
       }
     }
+  }
+
+  /** A few maps of the last axis, to which the channels are brought, and back. */
+  #turned(value: string): string {
+    const { net } = this;
+    const windows = Array.from({ length: net.windowRank }, (_, axis) => axis + 2);
+    let inner = net.transpose(value, [0, ...windows, 1]);
+    for (let i = net.random.integer(3); i >= 0; i -= 1) {
+      const width = net.channels(inner);
+      const kind = this.#pick('product', 'bias', 'scale');
+      const made = this.#pick(4, 8);
+      if (kind === 'product')
+        inner = net.node('MatMul', [inner, net.weight('w', [width, made], width)], {}, made);
+      else inner = net.node(kind === 'bias' ? 'Add' : 'Mul', [inner, net.weight(kind, [width], 1)]);
+    }
+    return net.transpose(inner, [0, net.windowRank + 1, ...windows.map((axis) => axis - 1)]);
   }
 
   /** The step if something is left of every axis, else nothing. */
@@ -239,16 +279,46 @@ export class RandomMatrices {
     return this.net.constant('v', this.#pick(...shapes), () => 0.5 + this.net.random.uniform());
   }
 
+  /** A product of rows in one axis, or from the other side of swapped axes. */
+  #relabelled(value: string): string {
+    const { net } = this;
+    const [inputs, width] = [this.#width, this.#pick(4, 6)];
+    this.#width = width;
+    const isLast = this.side === 'last';
+    const outer = net.shape.slice(0, isLast ? -1 : -2);
+    if (isLast && this.#pick(true, false)) {
+      const rows = net.reshape(value, [-1, inputs]);
+      const product = net.node('MatMul', [rows, net.weight('w', [inputs, width], inputs)]);
+      return net.reshape(product, [...outer.slice(0, -1), this.#pick(-1, outer.at(-1) ?? 1), width]);
+    }
+    const order = [...outer.slice(isLast ? 1 : 0).map((_, axis) => axis), this.rank - 1, this.rank - 2];
+    const swapped = net.transpose(value, order);
+    const product = isLast
+      ? net.node('MatMul', [net.weight('a', [width, inputs], inputs), swapped])
+      : net.node('MatMul', [swapped, net.weight('w', [inputs, width], inputs)]);
+    return net.transpose(product, order);
+  }
+
   steps(count: number): string {
     const { net } = this;
     let value = 'x';
     for (let i = 0; i < count; i += 1) {
-      const kind = this.#pick('product', 'product', 'residual', 'scale', 'shift', 'norm', 'nothing');
+      const kind = this.#pick(
+        'product',
+        'product',
+        'residual',
+        'scale',
+        'shift',
+        'norm',
+        'nothing',
+        'relabelled',
+      );
       if (kind === 'product') {
         const width = this.#pick(4, 6, 8);
         value = this.#product(value, width);
         this.#width = width;
-      } else if (kind === 'residual') {
+      } else if (kind === 'relabelled') value = this.#relabelled(value);
+      else if (kind === 'residual') {
         const ways = [
           this.#product(value, this.#width),
           this.#pick(value, this.#product(value, this.#width)),

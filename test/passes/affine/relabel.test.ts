@@ -5,8 +5,6 @@ import { expectFolds } from './support.js';
 
 const IMAGE = [2, 8, 6, 5];
 
-const transpose = (net: Net, x: string, perm: readonly number[]): string =>
-  net.node('Transpose', [x], { perm: { ints: perm } });
 const matmul = (net: Net, x: string, inputs: number, outputs: number): string =>
   net.node('MatMul', [x, net.weight('w', [inputs, outputs], inputs)], {}, outputs);
 const gemm = (net: Net, x: string, inputs: number, outputs: number): string =>
@@ -16,12 +14,10 @@ const gemm = (net: Net, x: string, inputs: number, outputs: number): string =>
     { transB: { int: 1 } },
     outputs,
   );
-const reshape = (net: Net, x: string, shape: readonly number[]): string =>
-  net.node('Reshape', [x, net.integers('shape', shape)]);
 const shuffle = (net: Net, x: string, groups: number): string => {
   const [n, c, h, w] = net.shape as [number, number, number, number];
-  const cut = reshape(net, x, [n, groups, c / groups, h, w]);
-  return reshape(net, transpose(net, cut, [0, 2, 1, 3, 4]), [n, -1, h, w]);
+  const cut = net.reshape(x, [n, groups, c / groups, h, w]);
+  return net.reshape(net.transpose(cut, [0, 2, 1, 3, 4]), [n, -1, h, w]);
 };
 
 interface Case {
@@ -34,24 +30,24 @@ interface Case {
 
 const cases: Readonly<Record<string, Case>> = {
   'Transpose, MatMul, Transpose around channels: a 1x1 Conv': {
-    build: (net) => transpose(net, matmul(net, transpose(net, 'x', [0, 2, 3, 1]), 8, 12), [0, 3, 1, 2]),
+    build: (net) => net.transpose(matmul(net, net.transpose('x', [0, 2, 3, 1]), 8, 12), [0, 3, 1, 2]),
     ops: ['Conv'],
   },
   'a 1x1 Conv between Transposes, as converters from channels-last write it: a MatMul': {
     shape: [2, 6, 5, 8],
     build: (net) => {
-      const x = transpose(net, 'x', [0, 3, 1, 2]);
+      const x = net.transpose('x', [0, 3, 1, 2]);
       const weight = net.weight('k', [12, 8, 1, 1], 8);
-      return transpose(net, net.node('Conv', [x, weight]), [0, 2, 3, 1]);
+      return net.transpose(net.node('Conv', [x, weight]), [0, 2, 3, 1]);
     },
     ops: ['MatMul'],
   },
   'a bias and a scale behind the Transpose of a Conv': {
     build: (net) => {
-      const y = transpose(net, net.conv('x', 12, { kernel: 3, pads: 1 }), [0, 2, 3, 1]);
+      const y = net.transpose(net.conv('x', 12, { kernel: 3, pads: 1 }), [0, 2, 3, 1]);
       const added = net.node('Add', [y, net.weight('b', [12], 1)], {}, 12);
       const scaled = net.node('Mul', [added, net.weight('s', [12], 1)], {}, 12);
-      return net.conv(transpose(net, scaled, [0, 3, 1, 2]), 8);
+      return net.conv(net.transpose(scaled, [0, 3, 1, 2]), 8);
     },
     ops: ['Conv'],
   },
@@ -59,7 +55,7 @@ const cases: Readonly<Record<string, Case>> = {
     shape: [2, 6, 5, 8],
     build: (net) => {
       const y = net.node('Add', [net.weight('b', [4], 1), matmul(net, 'x', 8, 4)], {}, 4);
-      return net.node('Mul', [net.weight('gamma', [4, 1, 1], 1), transpose(net, y, [0, 3, 1, 2])]);
+      return net.node('Mul', [net.weight('gamma', [4, 1, 1], 1), net.transpose(y, [0, 3, 1, 2])]);
     },
     ops: ['MatMul', 'Add', 'Transpose'],
   },
@@ -72,7 +68,7 @@ const cases: Readonly<Record<string, Case>> = {
     ops: ['GlobalAveragePool', 'Conv', 'Flatten'],
   },
   'a Gemm behind Reshape of one place': {
-    build: (net) => gemm(net, reshape(net, net.conv('x', 7, { kernel: [6, 5] }), [-1, 7]), 7, 5),
+    build: (net) => gemm(net, net.reshape(net.conv('x', 7, { kernel: [6, 5] }), [-1, 7]), 7, 5),
     ops: ['Conv', 'Flatten'],
   },
   'a Gemm behind Squeeze of one place': {
@@ -100,22 +96,22 @@ const cases: Readonly<Record<string, Case>> = {
   'rows in one axis for a MatMul, and back': {
     shape: [2, 5, 8],
     build: (net) => {
-      const y = matmul(net, reshape(net, 'x', [-1, 8]), 8, 6);
-      return net.node('Add', [reshape(net, y, [2, -1, 6]), net.weight('b', [6], 1)]);
+      const y = matmul(net, net.reshape('x', [-1, 8]), 8, 6);
+      return net.node('Add', [net.reshape(y, [2, -1, 6]), net.weight('b', [6], 1)]);
     },
     ops: ['MatMul', 'Add'],
   },
   'places in one axis for a product from the left, and back': {
     build: (net) => {
-      const y = net.node('MatMul', [net.weight('a', [8, 8], 8), reshape(net, 'x', [0, 8, -1])], {}, 8);
-      return net.node('Add', [reshape(net, y, [0, 8, 6, 5]), net.weight('b', [8, 1, 1], 1)]);
+      const y = net.node('MatMul', [net.weight('a', [8, 8], 8), net.reshape('x', [0, 8, -1])], {}, 8);
+      return net.node('Add', [net.reshape(y, [0, 8, 6, 5]), net.weight('b', [8, 1, 1], 1)]);
     },
     ops: ['Conv'],
   },
   'a patch embedding: Conv, places in one axis, Transpose, bias': {
     build: (net) => {
-      const y = reshape(net, net.conv('x', 12, { kernel: 2, stride: 2 }), [0, 12, -1]);
-      return net.node('Add', [transpose(net, y, [0, 2, 1]), net.weight('b', [12], 1)]);
+      const y = net.reshape(net.conv('x', 12, { kernel: 2, stride: 2 }), [0, 12, -1]);
+      return net.node('Add', [net.transpose(y, [0, 2, 1]), net.weight('b', [12], 1)]);
     },
     ops: ['Conv', 'Transpose', 'Constant', 'Reshape'],
   },
@@ -131,18 +127,18 @@ const cases: Readonly<Record<string, Case>> = {
     build: (net) => {
       const y = net.node(
         'Conv',
-        [transpose(net, 'x', [0, 1, 3, 2]), net.weight('k', [4, 8, 3, 2], 48)],
+        [net.transpose('x', [0, 1, 3, 2]), net.weight('k', [4, 8, 3, 2], 48)],
         { kernel_shape: { ints: [3, 2] }, strides: { ints: [2, 1] }, pads: { ints: [1, 0, 1, 1] } },
         4,
       );
-      return transpose(net, y, [0, 1, 3, 2]);
+      return net.transpose(y, [0, 1, 3, 2]);
     },
     ops: ['Conv'],
   },
   'a residual branch in another layout': {
     build: (net) => {
-      const inner = matmul(net, transpose(net, 'x', [0, 2, 3, 1]), 8, 8);
-      return net.node('Add', ['x', transpose(net, inner, [0, 3, 1, 2])]);
+      const inner = matmul(net, net.transpose('x', [0, 2, 3, 1]), 8, 8);
+      return net.node('Add', ['x', net.transpose(inner, [0, 3, 1, 2])]);
     },
     ops: ['Conv'],
   },
@@ -163,13 +159,13 @@ describe('nodes that only relabel are folded with what is around them', () => {
   it('in float16, and in float64 where no Conv is made, which runtimes do not have', async () => {
     const build = (type: 'float16' | 'float64'): Net => new Net(IMAGE, 'types', type);
     const around = (net: Net): string =>
-      transpose(net, matmul(net, transpose(net, 'x', [0, 2, 3, 1]), 8, 12), [0, 3, 1, 2]);
+      net.transpose(matmul(net, net.transpose('x', [0, 2, 3, 1]), 8, 12), [0, 3, 1, 2]);
     const half = build('float16');
     await expectFolds(half.model(around(half)), ['Conv'], {}, 5e-3);
     const double = build('float64');
     await expectFolds(double.model(around(double)), ['Transpose', 'MatMul', 'Transpose']);
     const rows = new Net([2, 5, 8], 'types', 'float64');
-    const y = reshape(rows, matmul(rows, reshape(rows, 'x', [-1, 8]), 8, 6), [2, -1, 6]);
+    const y = rows.reshape(matmul(rows, rows.reshape('x', [-1, 8]), 8, 6), [2, -1, 6]);
     await expectFolds(rows.model(matmul(rows, y, 6, 4)), ['MatMul'], {}, 1e-13);
   });
 });
@@ -192,14 +188,14 @@ describe('what relabels is not folded', () => {
 
   it('where a batch of a fixed size is asked of an input of any', () => {
     const net = new Net([2, 5, 8]);
-    const y = reshape(net, matmul(net, reshape(net, 'x', [10, 8]), 8, 6), [2, 5, 6]);
+    const y = net.reshape(matmul(net, net.reshape('x', [10, 8]), 8, 6), [2, 5, 6]);
     expect(findRegions(net.model(y)).regions).toHaveLength(1);
     expect(findRegions(net.model(y, { symbolic: true })).regions).toEqual([]);
   });
 
   it('where branches lie differently', async () => {
     const net = new Net([2, 8, 5, 5]);
-    const y = net.node('Add', [net.conv('x', 8), transpose(net, net.conv('x', 8), [0, 1, 3, 2])]);
+    const y = net.node('Add', [net.conv('x', 8), net.transpose(net.conv('x', 8), [0, 1, 3, 2])]);
     const { refused } = await expectFolds(net.model(y), ['Conv', 'Conv', 'Transpose', 'Add'], {
       force: true,
     });
@@ -216,7 +212,7 @@ describe('what relabels is not folded', () => {
 
   it('where what it makes is read elsewhere', async () => {
     const net = new Net(IMAGE);
-    const turned = transpose(net, net.conv('x', 8), [0, 2, 3, 1]);
+    const turned = net.transpose(net.conv('x', 8), [0, 2, 3, 1]);
     const y = net.node('Add', [matmul(net, turned, 8, 8), net.node('Relu', [turned])]);
     await expectFolds(net.model(y), ['Conv', 'Transpose', 'MatMul', 'Relu', 'Add'], { force: true });
   });
