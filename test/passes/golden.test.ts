@@ -101,6 +101,11 @@ test('the collapsed model, printed', async () => {
             "conv1/overparam/1",
             "conv1/overparam/2",
           ],
+          "fromOps": [
+            "Conv",
+            "Conv",
+            "Conv",
+          ],
           "node": "conv1",
           "op": "Conv",
           "parametersAfter": 108,
@@ -112,6 +117,11 @@ test('the collapsed model, printed', async () => {
             "fc/overparam/0",
             "fc/overparam/1",
             "fc/overparam/2",
+          ],
+          "fromOps": [
+            "Gemm",
+            "Gemm",
+            "Gemm",
           ],
           "node": "fc",
           "op": "Gemm",
