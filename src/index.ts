@@ -259,7 +259,6 @@ export {
   SPLITS,
   type Split,
   shuffledBatches,
-  shuffledIndices,
   splitDataset,
   tensorDataset,
 } from './training/data/index.js';
@@ -296,6 +295,7 @@ export {
   optimizer,
 } from './training/optimizers/index.js';
 export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from './training/options.js';
+export { shuffledOrder } from './training/order.js';
 export { planTraining } from './training/plan.js';
 export {
   learningRates,

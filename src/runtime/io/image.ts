@@ -1,5 +1,6 @@
 import type { FitEnum, Sharp } from 'sharp';
 import { ModelError, messageOf } from '../../graph/index.js';
+import { type Bytes, enlarge } from './enlarge.js';
 
 /** How an image of other proportions comes to a size: cut at the centre, padded with black, or distorted. */
 export const IMAGE_FITS = ['cover', 'contain', 'fill'] as const satisfies readonly (keyof FitEnum)[];
@@ -48,15 +49,14 @@ export interface ReadImageOptions {
  * const { data } = await readImage('cat.jpg', { width: 224, height: 224, channels: 3 });
  */
 export async function readImage(source: string | Uint8Array, options: ReadImageOptions = {}): Promise<Image> {
-  const { width, height, fit = 'cover', channels } = options;
   try {
     const sharp = await library();
     // Damaged data would otherwise become grey areas.
-    let image = sharp(source, { failOn: 'error' }).autoOrient().removeAlpha().toColourspace('srgb');
-    if (width !== undefined && height !== undefined) image = resized(image, width, height, fit);
-    const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    const decoded = { width: info.width, height: info.height, channels: info.channels, data };
-    return withChannels(decoded, channels ?? (info.channels === 1 ? 1 : 3));
+    const open = (): Sharp => sharp(source, { failOn: 'error' });
+    const { autoOrient: natural, space } = await open().metadata();
+    const image = open().autoOrient().removeAlpha().toColourspace('srgb');
+    const channels = options.channels ?? (space === 'b-w' || space === 'grey16' ? 1 : 3);
+    return withChannels(await decoded(image, natural, options), channels);
   } catch (error) {
     if (error instanceof ModelError) throw error;
     const where = { file: typeof source === 'string' ? source : undefined };
@@ -67,46 +67,90 @@ export async function readImage(source: string | Uint8Array, options: ReadImageO
 /**
  * Resizes pixels that are in memory, as readImage does.
  *
- * @param channels how many values a pixel has, side by side
+ * @param pixels of 1 or 3 channels, side by side
  */
 export async function resizePixels(
-  data: Uint8Array,
-  from: { readonly width: number; readonly height: number; readonly channels: 1 | 2 | 3 | 4 },
+  pixels: Image,
   to: { readonly width: number; readonly height: number; readonly fit?: ImageFit | undefined },
-): Promise<Uint8Array> {
-  const sharp = await library();
-  const image = sharp(data, { raw: { ...from } });
-  const result = await resized(image, to.width, to.height, to.fit ?? 'cover')
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  if (result.info.channels !== from.channels) {
-    throw new ModelError(`resizing made ${result.info.channels} channels of ${from.channels}`);
+): Promise<Image> {
+  const { width, height, channels, data } = pixels;
+  if (to.width >= width && to.height >= height && isSameShape(pixels, to)) {
+    return withChannels(enlarge(pixels, to.width, to.height), channels);
   }
-  return result.data;
+  const sharp = await library();
+  return withChannels(await decoded(sharp(data, { raw: { width, height, channels } }), pixels, to), channels);
 }
 
-function resized(image: Sharp, width: number, height: number, fit: ImageFit): Sharp {
-  return image.resize(width, height, { fit, kernel: 'linear', background: '#000' });
+interface Size {
+  readonly width: number;
+  readonly height: number;
 }
 
-function withChannels(
-  { width, height, channels: has, data }: Omit<Image, 'channels'> & { readonly channels: number },
-  channels: 1 | 3,
-): Image {
+/** The pixels of an image in a size, as the library has them: its own where none is named. */
+async function decoded(image: Sharp, natural: Size, options: ReadImageOptions): Promise<Bytes> {
+  const { width, height, fit = 'cover' } = options;
+  if (width === undefined || height === undefined) return await pixelsOf(image);
+  const size = { width, height };
+  // What is cut out of the image, and the size that it gets.
+  const cut = fit === 'cover' ? within(natural, size) : natural;
+  const inner = fit === 'contain' ? within(size, natural) : size;
+  if (inner.width <= cut.width && inner.height <= cut.height) {
+    return await pixelsOf(image.resize(width, height, { fit, kernel: 'linear', background: '#000' }));
+  }
+  const reduced = { width: Math.min(cut.width, inner.width), height: Math.min(cut.height, inner.height) };
+  const [left, top] = [(natural.width - cut.width) >> 1, (natural.height - cut.height) >> 1];
+  const part = await pixelsOf(
+    image.extract({ left, top, ...cut }).resize({ ...reduced, fit: 'fill', kernel: 'linear' }),
+  );
+  return padded(enlarge(part, inner.width, inner.height), size);
+}
+
+/** The largest size of the proportions of `shape` within `size`. */
+function within(size: Size, shape: Size): Size {
+  const scale = Math.min(size.width / shape.width, size.height / shape.height);
+  const fitted = (length: number, most: number): number =>
+    Math.min(most, Math.max(1, Math.round(length * scale)));
+  return { width: fitted(shape.width, size.width), height: fitted(shape.height, size.height) };
+}
+
+function isSameShape(a: Size, b: Size): boolean {
+  return a.width * b.height === b.width * a.height;
+}
+
+async function pixelsOf(image: Sharp): Promise<Bytes> {
+  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  return { width: info.width, height: info.height, channels: info.channels, data };
+}
+
+/** An image in the middle of black. */
+function padded(image: Bytes, { width, height }: Size): Bytes {
+  if (image.width === width && image.height === height) return image;
+  const { channels } = image;
+  const data = new Uint8Array(width * height * channels);
+  const [left, top] = [(width - image.width) >> 1, (height - image.height) >> 1];
+  const stride = image.width * channels;
+  for (let row = 0; row < image.height; row += 1) {
+    data.set(image.data.subarray(row * stride, (row + 1) * stride), ((row + top) * width + left) * channels);
+  }
+  return { width, height, channels, data };
+}
+
+function withChannels({ width, height, channels: has, data }: Bytes, channels: 1 | 3): Image {
   if (has === channels) return { width, height, channels, data };
   const pixels = width * height;
   const result = new Uint8Array(pixels * channels);
-  if (has === 1) {
-    for (let pixel = 0; pixel < pixels; pixel += 1)
-      result.fill(data[pixel] as number, 3 * pixel, 3 * pixel + 3);
-  } else {
-    for (let pixel = 0; pixel < pixels; pixel += 1) {
-      const at = has * pixel;
-      const [red, green, blue] = [data[at] as number, data[at + 1] as number, data[at + 2] as number];
-      result[pixel] = channels === 1 ? Math.round(0.299 * red + 0.587 * green + 0.114 * blue) : red;
-    }
+  for (let pixel = 0; pixel < pixels; pixel += 1) {
+    const at = has * pixel;
+    const red = data[at] as number;
+    if (has < 3) result.fill(red, channels * pixel, channels * (pixel + 1));
+    else result[pixel] = luma(red, data[at + 1] as number, data[at + 2] as number);
   }
   return { width, height, channels, data: result };
+}
+
+/** Brightness (ITU-R BT.601), which of grey is the grey itself. */
+function luma(red: number, green: number, blue: number): number {
+  return Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
 }
 
 /** The image library, loaded when the first image is read. */

@@ -1,5 +1,5 @@
 import { ModelError } from '../../graph/index.js';
-import { Random } from '../../runtime/index.js';
+import { shuffledOrder } from '../order.js';
 import type { Batch, BatchOptions, Dataset } from '../types.js';
 
 export interface BatchesOptions extends BatchOptions {
@@ -14,23 +14,6 @@ export interface BatchesOptions extends BatchOptions {
 }
 
 /**
- * All samples in the order of an epoch: a permutation that depends on the seed and the epoch alone (Fisher and Yates).
- *
- * @param size number of samples
- */
-export function shuffledIndices(size: number, seed: number, epoch = 0): Uint32Array {
-  const order = Uint32Array.from({ length: size }, (_, index) => index);
-  const random = new Random(seed, `shuffle/${epoch}`);
-  for (let last = size - 1; last > 0; last -= 1) {
-    const other = random.integer(last + 1);
-    const held = order[last] as number;
-    order[last] = order[other] as number;
-    order[other] = held;
-  }
-  return order;
-}
-
-/**
  * An epoch of batches, in an order that depends on `seed` and `epoch` alone.
  *
  * @throws ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
@@ -41,7 +24,7 @@ export function shuffledBatches(
   dataset: Dataset,
   options: BatchesOptions,
 ): AsyncGenerator<Batch, void, void> {
-  return batches(dataset, shuffledIndices(dataset.size, options.seed ?? 0, options.epoch), options);
+  return batches(dataset, shuffledOrder(dataset.size, options.seed ?? 0, options.epoch ?? 0), options);
 }
 
 /** All samples in batches, as the dataset has them: for validation. */
@@ -104,7 +87,7 @@ export function splitDataset(dataset: Dataset, fraction: number, seed = 0): read
     throw new ModelError(`the part to split off must be between 0 and 1, not ${fraction}`);
   }
   if (dataset.size < 2) throw new ModelError('one sample can not be split');
-  const order = shuffledIndices(dataset.size, seed, -1);
+  const order = shuffledOrder(dataset.size, seed, -1);
   const second = Math.min(dataset.size - 1, Math.max(1, Math.round(dataset.size * fraction)));
   // In the order of the files, which reads them from front to back.
   return [part(dataset, order.slice(second).sort()), part(dataset, order.slice(0, second).sort())];

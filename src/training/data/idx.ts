@@ -1,6 +1,6 @@
 import { type ByteSource, byteLengthOf, type DataType, ModelError, type Scratch } from '../../graph/index.js';
 import { openContent } from './inflate.js';
-import { readRows } from './rows.js';
+import { elementsOf, readRows } from './rows.js';
 import type { Column, Source } from './source.js';
 
 /** Element types by the third byte of the magic number. */
@@ -82,10 +82,6 @@ async function openColumn(
     size,
     read: (indices) => readRows(rows, indices),
   };
-}
-
-function elementsOf(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
 }
 
 /**

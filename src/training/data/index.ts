@@ -2,7 +2,6 @@ export {
   type BatchesOptions,
   orderedBatches,
   shuffledBatches,
-  shuffledIndices,
   splitDataset,
 } from './batches.js';
 export { tensorDataset } from './dataset.js';

@@ -20,7 +20,7 @@ import {
 } from '../../runtime/index.js';
 import { at, headOf } from './inflate.js';
 import { type InputSpec, SPLITS, type Split } from './options.js';
-import { held, readRows } from './rows.js';
+import { elementsOf, held, readRows } from './rows.js';
 import type { Column, Source } from './source.js';
 
 /** An array whose first dimension counts the samples. */
@@ -53,7 +53,7 @@ function arrayOf(source: ByteSource, name: string, options: NumpyOptions): Sampl
   const head = readNpyHead(headOf(source, HEAD));
   const [size, ...shape] = head.shape;
   if (size === undefined) throw new ModelError('holds a single number, not one value a sample');
-  const elements = product(shape);
+  const elements = elementsOf(shape);
   if (head.type === 'string') return textArray(source, name, head, options);
   const length = byteLengthOf(head.type, size * elements);
   if (source.length < head.start + length) {
@@ -97,7 +97,7 @@ function textArray(
   const labels = labelsOf(texts, classes);
   const [size = 0, ...rest] = shape;
   const bytes = new MemorySource(new Uint8Array(labels.buffer));
-  const rows = { source: bytes, type: 'int64' as const, elements: product(rest) };
+  const rows = { source: bytes, type: 'int64' as const, elements: elementsOf(rest) };
   return { name, type: 'int64', shape: rest, size, classes, read: (indices) => readRows(rows, indices) };
 }
 
@@ -277,7 +277,7 @@ export function arrayInMemory(
   layout: PixelLayout | undefined,
 ): SampleArray {
   const source = new MemorySource(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  const rows = { source, type, elements: product(shape) };
+  const rows = { source, type, elements: elementsOf(shape) };
   return {
     name,
     type,
@@ -286,8 +286,4 @@ export function arrayInMemory(
     pixels: pixelsOf(type, shape, layout),
     read: (indices) => readRows(rows, indices),
   };
-}
-
-function product(shape: readonly number[]): number {
-  return shape.reduce((total, dim) => total * dim, 1);
 }

@@ -24,6 +24,7 @@ import {
 } from '../../runtime/index.js';
 import type { Field } from '../types.js';
 import type { DatasetOptions, InputSpec } from './options.js';
+import { elementsOf } from './rows.js';
 import type { Column } from './source.js';
 
 /** A column as a model takes it. */
@@ -87,7 +88,7 @@ function targetPixels(
     const size = geometry.channels * natural.height * natural.width;
     if (channels !== undefined) return { geometry, shape: [a ?? size] };
   }
-  if (product(column.shape) === product(shape.map((dim) => dim ?? 0)) && column.resize === undefined)
+  if (elementsOf(column.shape) === elementsOf(shape.map((dim) => dim ?? 0)) && column.resize === undefined)
     return undefined;
   throw new ModelError(
     `the images are ${natural.width} x ${natural.height} pixels of ${possible.join(' or ')} channel${possible.at(-1) === 1 ? '' : 's'}, which do not become [${text(shape)}]`,
@@ -114,7 +115,7 @@ function prepareImages(
     ? channelScaling({}, geometry.channels, 1)
     : channelScaling(options, geometry.channels, column.type === 'uint8' ? 1 / 255 : 1);
   const workType = isRaw ? column.type : type === 'float64' ? 'float64' : 'float32';
-  const elements = product(shape);
+  const elements = elementsOf(shape);
   return {
     field: { name: spec?.name ?? column.name, type, shape },
     isImage: true,
@@ -158,13 +159,11 @@ function resized(column: Column, to: PixelGeometry, { fit }: DatasetOptions): Co
     read: async (indices) => {
       const data = (await column.read(indices)) as Uint8Array;
       const result = new Uint8Array(indices.length * planes * after);
+      const size = { width: to.width, height: to.height, fit };
       const one = async (_: unknown, plane: number): Promise<void> => {
         const part = data.subarray(plane * before, (plane + 1) * before);
-        const size = { width: to.width, height: to.height, fit };
-        result.set(
-          await resizePixels(part, { width: from.width, height: from.height, channels }, size),
-          plane * after,
-        );
+        const image = { width: from.width, height: from.height, channels, data: part };
+        result.set((await resizePixels(image, size)).data, plane * after);
       };
       await Promise.all(Array.from({ length: indices.length * planes }, one));
       return result;
@@ -176,7 +175,7 @@ function resized(column: Column, to: PixelGeometry, { fit }: DatasetOptions): Co
 function prepareValues(column: Column, spec: InputSpec | undefined, options: DatasetOptions): Prepared {
   const type = typeOf(column, spec);
   const shape = fittedShape(column, spec);
-  const elements = product(shape);
+  const elements = elementsOf(shape);
   const isScaled =
     options.scale !== undefined ||
     options.mean !== undefined ||
@@ -235,8 +234,8 @@ function fittedShape({ name, shape }: Column, spec: InputSpec | undefined): read
   if (wanted.length === shape.length && wanted.every((dim, axis) => dim === undefined || dim === shape[axis]))
     return shape;
   const open = wanted.filter((dim) => dim === undefined).length;
-  const known = product(wanted.map((dim) => dim ?? 1));
-  const total = product(shape);
+  const known = elementsOf(wanted.map((dim) => dim ?? 1));
+  const total = elementsOf(shape);
   if (open === 0 && known === total) return wanted as readonly number[];
   if (open === 1 && known > 0 && total % known === 0) return wanted.map((dim) => dim ?? total / known);
   throw new ModelError(
@@ -258,7 +257,7 @@ export function prepareTarget(column: Column, options: DatasetOptions): Prepared
   const isWhole = !isFloatType(column.type);
   const isLabel = options.targetType === undefined ? isWhole : options.targetType === 'label';
   // A label in a list of one, as Keras has them.
-  const shape = isLabel && product(column.shape) === 1 ? [] : column.shape;
+  const shape = isLabel && elementsOf(column.shape) === 1 ? [] : column.shape;
   const type = isLabel ? 'int64' : 'float32';
   const { classes } = options;
   return {
@@ -290,15 +289,11 @@ function checkLabels(
   shape: readonly number[],
   classes: number,
 ): void {
-  const each = product(shape);
+  const each = elementsOf(shape);
   for (const [at, label] of labels.entries()) {
     if (label >= 0n && label < BigInt(classes)) continue;
     throw new ModelError(
       `sample ${indices[Math.floor(at / each)]} has the label ${label}, but the model tells ${classes} classes apart, 0 to ${classes - 1}`,
     );
   }
-}
-
-function product(shape: readonly number[]): number {
-  return shape.reduce((total, dim) => total * dim, 1);
 }

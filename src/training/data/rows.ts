@@ -43,3 +43,8 @@ export function readRows(rows: Rows, indices: ArrayLike<number>): NativeArray {
 export function held(source: ByteSource, memory: number): ByteSource {
   return source.length <= memory ? new MemorySource(source.read(0, source.length)) : source;
 }
+
+/** How many elements a tensor of this shape has. */
+export function elementsOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}

@@ -471,6 +471,36 @@ describe('folders of images', () => {
     for (const [at, value] of red.entries()) expect(value).toBeCloseTo(at < 64 ? 1 : -1, 1);
   });
 
+  test.each([
+    ['planes', [3, 4, 5], 'chw'],
+    ['pixels', [4, 5, 3], 'hwc'],
+  ] as const)('arrays of %s are resized too', async (_, shape, layout) => {
+    const colours = [10, 100, 200];
+    const at = (index: number): number => (layout === 'chw' ? Math.floor(index / 20) % 3 : index % 3);
+    const data = Uint8Array.from({ length: 2 * 60 }, (_, index) => colours[at(index)] as number);
+    const file = write(
+      join(folder(), 'x.npz'),
+      writeNpz({ x: { type: 'uint8', shape: [2, ...shape], data } }),
+    );
+    for (const size of [
+      [8, 10],
+      [2, 3],
+      [9, 3],
+    ] as const) {
+      await using dataset = await openDataset(file, {
+        layout,
+        inputs: [{ name: 'x', shape: [3, ...size] }],
+        scale: 1,
+      });
+      const { x } = (await dataset.batch([1, 0])).inputs;
+      expect(x?.shape).toEqual([2, 3, ...size]);
+      const area = size[0] * size[1];
+      expect(numbers(x?.data)).toEqual(
+        Array.from({ length: 6 * area }, (_, i) => colours[Math.floor(i / area) % 3]),
+      );
+    }
+  });
+
   test('images without classes have no target', async () => {
     const path = folder();
     writeFileSync(join(path, 'a.png'), await png(0));
