@@ -218,6 +218,8 @@ export {
   evaluateConstant,
   type Image,
   type ImageFit,
+  type ImageInputOptions,
+  imageTensor,
   installCuda,
   type ModelRun,
   NORMALIZATIONS,

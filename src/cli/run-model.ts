@@ -14,8 +14,9 @@ import {
   providerOptions,
   providersOf,
 } from './provider-options.js';
+import { type ImageArguments, imageOptions, imageOptionsOf, readInputs } from './run-inputs.js';
 
-interface Arguments extends CommonArguments, ProviderArguments {
+interface Arguments extends CommonArguments, ProviderArguments, ImageArguments {
   readonly model: readonly string[];
   readonly input: string | readonly string[] | undefined;
   readonly random: boolean | undefined;
@@ -39,18 +40,20 @@ export const runModelCommand: Command<Arguments> = {
   builder: (parser) =>
     commonOptions(
       providerOptions(
-        parser
-          .positional('model', {
-            type: 'string',
-            demandOption: true,
-            describe: 'ONNX file, - for standard input',
-          })
-          .option('input', {
-            alias: 'i',
-            type: 'string',
-            requiresArg: true,
-            describe: 'inputs: file.npz, file.json, name=file.npy; may repeat',
-          })
+        imageOptions(
+          parser
+            .positional('model', {
+              type: 'string',
+              demandOption: true,
+              describe: 'ONNX file, - for standard input',
+            })
+            .option('input', {
+              alias: 'i',
+              type: 'string',
+              requiresArg: true,
+              describe: 'inputs: file.npz, file.json, name=file.npy, name=image.jpg; may repeat',
+            }),
+        )
           .option('random', { type: 'boolean', describe: 'random inputs instead' })
           .option('seed', { type: 'number', requiresArg: true, describe: 'of random inputs (default: 0)' })
           .option('dim', {
@@ -104,7 +107,10 @@ export const runModelCommand: Command<Arguments> = {
     )
       .example('$0 run model.onnx --random --ep auto', 'does it run, and on what')
       .example('$0 run model.onnx -i x.npy -o y.npz --ep cuda', 'inference on the GPU')
-      .example('$0 run model.onnx -i x.npy --labels names.txt', 'the five likeliest classes')
+      .example(
+        '$0 run resnet.onnx -i cat.jpg --normalize imagenet --labels names.txt',
+        'what is in the picture',
+      )
       .example(
         '$0 run expanded.onnx collapsed.onnx --bench --batch 1,8',
         'how much faster is the collapsed one',
@@ -123,6 +129,8 @@ export const runModelCommand: Command<Arguments> = {
     return args.bench === true ? await bench(args, shared, io) : await runOnce(args, shared, io);
   },
 };
+
+const IMAGE_OPTIONS = ['normalize', 'mean', 'std', 'scale', 'layout', 'fit'] as const;
 
 interface Shared {
   readonly seed: number | undefined;
@@ -167,6 +175,10 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
     throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
   }
   const inputs = [args.input ?? []].flat();
+  const images = imageOptionsOf(args);
+  if (images !== undefined && inputs.length === 0) {
+    throw new UsageError('--normalize, --mean, --std, --scale, --layout and --fit go with --input <image>');
+  }
   if (args.random && inputs.length > 0) throw new UsageError('--input or --random, not both');
   if (!args.random && inputs.length > 0) refuse(args, ['seed', 'dim', 'batch'], 'goes with --random');
   const labelFile = once(args.labels, '--labels');
@@ -188,8 +200,9 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
     const wanted = fedInputs(model.graph).map((input) => `${input.name}: ${input.toString()}`);
     throw new UsageError(`no inputs: pass --input or --random; the model takes ${wanted.join('; ')}`);
   }
-  const given = await Promise.all(inputs.map(readInput));
-  const notes: string[] = [];
+  const taken = fedInputs(model.graph).map(({ name, dataType: type, shape = [] }) => ({ name, type, shape }));
+  const { given, notes: read } = await readInputs(inputs, taken, images);
+  const notes = [...read];
   const run = await onModel(nameOf(path), () =>
     runModel(
       model,
@@ -226,21 +239,6 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   return 0;
 }
 
-async function readInput(text: string) {
-  const { readTensorFile } = await import('../runtime/io/files.js');
-  const { stat } = await import('node:fs/promises');
-  // A file may have '=' in its name, an input too.
-  for (let at = text.indexOf('='); at > 0; at = text.indexOf('=', at + 1)) {
-    const file = text.slice(at + 1);
-    if (await stat(file).catch(() => undefined)) {
-      return { name: text.slice(0, at), file, content: await readTensorFile(file) };
-    }
-  }
-  const isPair = text.includes('=') && !(await stat(text).catch(() => undefined));
-  const file = isPair ? text.slice(text.indexOf('=') + 1) : text;
-  return { file, content: await readTensorFile(file) };
-}
-
 async function readLabels(file: string): Promise<string[]> {
   const { ModelError } = await import('../graph/index.js');
   let text: string;
@@ -259,7 +257,11 @@ async function readLabels(file: string): Promise<string[]> {
 }
 
 async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
-  refuse(args, ['input', 'top', 'labels'], 'does not go with --bench, which makes its own inputs');
+  refuse(
+    args,
+    ['input', ...IMAGE_OPTIONS, 'top', 'labels'],
+    'does not go with --bench, which makes its own inputs',
+  );
   const { seed, dims, batches, threads, output } = shared;
   const runs = number(args.runs, '--runs', { min: 1, whole: true });
   const warmup = number(args.warmup, '--warmup', { min: 0, whole: true });

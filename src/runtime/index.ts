@@ -19,12 +19,15 @@ export {
   readImage,
   resizePixels,
 } from './io/image.js';
+export { type ImageInput, type ImageInputOptions, imageTensor } from './io/image-input.js';
 export { readJsonTensors, writeJsonTensors } from './io/json.js';
 export { isNpy, type NpyHead, readNpy, readNpyHead, swapBytes, writeNpy } from './io/npy.js';
 export { readNpz, writeNpz } from './io/npz.js';
 export {
   type ChannelScaling,
   channelScaling,
+  type FittedPixels,
+  fitPixels,
   NORMALIZATIONS,
   type Normalization,
   type NormalizationName,
@@ -34,7 +37,6 @@ export {
   type PixelLayout,
   type PixelWindow,
   placePixels,
-  shapeOf,
 } from './io/pixels.js';
 export { readSafetensors, type Safetensors, safetensors } from './io/safetensors.js';
 export { convert } from './io/values.js';

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { saveModel, Tensor } from '../../src/graph/index.js';
 import { readTensorFile } from '../../src/runtime/io/files.js';
@@ -85,6 +86,39 @@ describe('run', () => {
     expect([other.code, other.stderr]).toEqual([1, expect.stringContaining('has 3 labels, but no output')]);
   });
 
+  test('takes images, resized and normalized, several as a batch', async () => {
+    const grey = (level: number): Promise<Buffer> =>
+      sharp({ create: { width: 40, height: 30, channels: 3, background: { r: level, g: level, b: level } } })
+        .png()
+        .toBuffer();
+    writeFileSync(path('dark.png'), await grey(0));
+    writeFileSync(path('light.png'), await grey(255));
+    const one = await cli([
+      'run',
+      SHAPES,
+      '-i',
+      'light.png',
+      '-o',
+      'one.npy',
+      '--mean',
+      '0.25',
+      '--std',
+      '0.5',
+    ]);
+    expect(one).toMatchObject({ code: 0, stderr: '' });
+    expect(one.stdout.replaceAll(/\s+/g, ' ')).toContain(
+      "input 'image': light.png as float32[1, 1, 28, 28], normalized by mean 0.25 and deviation 0.5",
+    );
+    // The same numbers as a tensor.
+    const same = { type: 'float32', shape: [1, 1, 28, 28], data: new Float32Array(784).fill(1.5) } as const;
+    writeFileSync(path('same.npy'), writeNpy(same));
+    await cli(['run', SHAPES, '-i', 'same.npy', '-o', 'two.npy']);
+    expect(readFileSync(path('one.npy'))).toEqual(readFileSync(path('two.npy')));
+    const args = ['run', SHAPES, '-i', 'image=dark.png', '-i', 'image=light.png', '--format', 'json'];
+    const batch = JSON.parse((await cli(args)).stdout) as unknown;
+    expect(batch).toMatchObject({ outputs: [{ name: 'logits', shape: [2, 10] }] });
+  });
+
   test('outputs to standard output, the account to stderr', async () => {
     const { code, stdout, stderr } = await cli(['run', 'pick.onnx', '-i', 'x.json', '-o', '-']);
     expect(code).toBe(0);
@@ -114,6 +148,23 @@ describe('run', () => {
     [['run', SHAPES, '--random', '--strict-ep'], '--strict-ep goes with a provider other than the CPU'],
     [['run', SHAPES, '--random', '-i', 'x.npy'], '--input or --random, not both'],
     [['run', SHAPES, '-i', 'x.npy', '--seed', '1'], '--seed goes with --random'],
+    [
+      ['run', SHAPES, '--random', '--mean', '0'],
+      '--normalize, --mean, --std, --scale, --layout and --fit go with',
+    ],
+    [
+      ['run', SHAPES, '-i', 'x.npy', '--fit', 'fill'],
+      '--normalize, --mean, --std, --scale, --layout and --fit are for',
+    ],
+    [
+      ['run', SHAPES, '-i', 'x.png', '--mean', '1,,2'],
+      "--mean must be numbers (0.485,0.456,0.406), not '1,,2'",
+    ],
+    [
+      ['run', SHAPES, '-i', 'x.png', '--mean', '1', '--normalize', 'mnist'],
+      '--normalize or --mean and --std, not both',
+    ],
+    [['run', SHAPES, '--bench', '--fit', 'fill'], '--fit does not go with --bench'],
     [['run', SHAPES, '--random', '-o', 'y.txt'], '--output must end in .npz, .npy or .json'],
     [['run', SHAPES, '--random', '--batch', '1,2'], 'several --batch sizes go with --bench'],
     [['run', SHAPES, '--random', '--batch', 'all'], '--batch must be whole numbers'],

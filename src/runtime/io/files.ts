@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { atomicWrite, MemorySource, ModelError, messageOf } from '../../graph/index.js';
 import type { RuntimeTensor, SessionValue } from '../session.js';
+import { isImage } from './image.js';
 import { readJsonTensors, writeJsonTensors } from './json.js';
 import { isNpy, readNpy, writeNpy } from './npy.js';
 import { readNpz, writeNpz } from './npz.js';
@@ -28,17 +29,13 @@ export async function readTensorFile(path: string): Promise<TensorFile> {
   try {
     if (isNpy(bytes)) return { single: readNpy(bytes) };
     if (bytes[0] === 0x50 && bytes[1] === 0x4b) return { named: readNpz(bytes) };
-    if (bytes[0] === 0xff && bytes[1] === 0xd8) throw new ModelError(IMAGE);
-    if (bytes[0] === 0x89 && bytes[1] === 0x50) throw new ModelError(IMAGE);
+    if (isImage(bytes)) throw new ModelError('is an image; imageTensor makes a tensor of it');
     return { named: readJsonTensors(new TextDecoder().decode(bytes)) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(error.message, { file: path }, { cause: error });
   }
 }
-
-const IMAGE =
-  'is an image, which is not read: how a model wants its pixels ordered and scaled is not in the model; save them as .npy';
 
 /** The formats that writeTensorFile knows by the ending of the name. */
 export const TENSOR_FORMATS = ['npz', 'npy', 'json'] as const;

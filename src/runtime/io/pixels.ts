@@ -22,6 +22,57 @@ export function shapeOf({
   return layout === 'chw' ? [channels, height, width] : [height, width, channels];
 }
 
+/** The size and order in which a model takes images. */
+export interface FittedPixels {
+  readonly geometry: PixelGeometry;
+  /** The geometry as a shape, [H, W] and [C H W] among them. */
+  readonly shape: readonly number[];
+}
+
+/**
+ * The geometry that a model's shape of one image asks for: [C, H, W], [H, W, C], [H, W], or all values in one row.
+ *
+ * @param natural of the images; taken where the shape leaves a dimension open
+ * @param channels how many the images can have
+ * @param shape undefined: as the images are, by channel, row and column
+ * @param layout of three dimensions; default as the channels tell, first in doubt
+ * @returns undefined for a shape of no image
+ */
+export function fitPixels(
+  natural: Omit<PixelGeometry, 'layout'>,
+  channels: readonly number[],
+  shape: readonly (number | undefined)[] | undefined,
+  layout?: PixelLayout,
+): FittedPixels | undefined {
+  const as = (order: PixelLayout, count?: number, height?: number, width?: number): FittedPixels => {
+    const geometry = {
+      channels: count ?? natural.channels,
+      height: height ?? natural.height,
+      width: width ?? natural.width,
+      layout: order,
+    };
+    return { geometry, shape: shapeOf(geometry) };
+  };
+  if (shape === undefined) return as('chw');
+  const isCount = (dim: number | undefined): boolean => dim === undefined || channels.includes(dim);
+  const [a, b, c] = shape;
+  if (shape.length === 3) {
+    const isLast = layout === 'hwc' || (a === undefined && c !== undefined && isCount(c));
+    if (isCount(a) && (layout === 'chw' || !isLast)) return as('chw', a, b, c);
+    if (isCount(c) && layout !== 'chw') return as('hwc', c, a, b);
+  }
+  if (shape.length === 2 && channels.includes(1)) {
+    const { geometry } = as('chw', 1, a, b);
+    return { geometry, shape: [geometry.height, geometry.width] };
+  }
+  if (shape.length === 1) {
+    const count = channels.find((own) => a === undefined || own * natural.height * natural.width === a);
+    if (count === undefined) return undefined;
+    return { ...as('chw', count), shape: [a ?? count * natural.height * natural.width] };
+  }
+  return undefined;
+}
+
 /** How the values of pixels become what a model takes: (value * scale - mean) / std. */
 export interface Normalization {
   /** Default 1/255 for bytes, 1 for everything else. */

@@ -13,14 +13,14 @@ import {
   type ChannelScaling,
   channelScaling,
   convert,
+  type FittedPixels,
+  fitPixels,
   type PixelArray,
   type PixelGeometry,
-  type PixelLayout,
   type PixelWindow,
   placePixels,
   type RuntimeTensor,
   resizePixels,
-  shapeOf,
 } from '../../runtime/index.js';
 import type { Field } from '../types.js';
 import type { DatasetOptions, InputSpec } from './options.js';
@@ -42,62 +42,33 @@ export interface Prepared {
  * @throws ModelError where it can not be brought to it
  */
 export function prepareInput(column: Column, spec: InputSpec | undefined, options: DatasetOptions): Prepared {
-  const pixels = column.pixels && targetPixels(column, column.pixels, spec?.shape);
-  return pixels === undefined
-    ? prepareValues(column, spec, options)
-    : prepareImages(column, pixels, spec, options);
-}
-
-interface TargetPixels {
-  readonly geometry: PixelGeometry;
-  readonly shape: readonly number[];
-}
-
-/** The size and order in which a model takes images; undefined where its shape is that of no image. */
-function targetPixels(
-  column: Column,
-  natural: PixelGeometry,
-  shape: InputSpec['shape'],
-): TargetPixels | undefined {
-  const possible = column.resize === undefined ? [natural.channels] : [1, 3];
-  const as = (layout: PixelLayout, channels?: number, height?: number, width?: number): TargetPixels => {
-    const geometry = {
-      channels: channels ?? natural.channels,
-      height: height ?? natural.height,
-      width: width ?? natural.width,
-      layout,
-    };
-    return { geometry, shape: shapeOf(geometry) };
-  };
-  if (shape === undefined) return as('chw');
-  const isPossible = (dim: number | undefined): boolean => dim === undefined || possible.includes(dim);
-  const [a, b, c] = shape;
-  if (shape.length === 3) {
-    if (isPossible(a) && !(a === undefined && c !== undefined && isPossible(c))) return as('chw', a, b, c);
-    if (isPossible(c)) return as('hwc', c, a, b);
-  }
-  if (shape.length === 2 && possible.includes(1)) {
-    const { geometry } = as('chw', 1, a, b);
-    return { geometry, shape: [geometry.height, geometry.width] };
-  }
-  if (shape.length === 1) {
-    const channels = possible.find(
-      (count) => a === undefined || count * natural.height * natural.width === a,
+  const natural = column.pixels;
+  const fitted = natural && fitPixels(natural, channelsOf(column, natural), spec?.shape);
+  const isReshaped = natural !== undefined && fitted === undefined;
+  if (isReshaped && (column.resize !== undefined || !hasElements(spec?.shape, column.shape))) {
+    throw new ModelError(
+      `the images are ${natural.width} x ${natural.height} pixels of ${channelsOf(column, natural).join(' or ')} channels, which do not become [${text(spec?.shape ?? [])}]`,
     );
-    const { geometry } = as('chw', channels);
-    const size = geometry.channels * natural.height * natural.width;
-    if (channels !== undefined) return { geometry, shape: [a ?? size] };
   }
-  if (elementsOf(column.shape) === elementsOf(shape.map((dim) => dim ?? 0)) && column.resize === undefined)
-    return undefined;
-  throw new ModelError(
-    `the images are ${natural.width} x ${natural.height} pixels of ${possible.join(' or ')} channel${possible.at(-1) === 1 ? '' : 's'}, which do not become [${text(shape)}]`,
+  return fitted === undefined
+    ? prepareValues(column, spec, options)
+    : prepareImages(column, fitted, spec, options);
+}
+
+/** How many channels images can have: those of files can be made grey, or colours of grey. */
+function channelsOf(column: Column, natural: PixelGeometry): readonly number[] {
+  return column.resize === undefined ? [natural.channels] : [1, 3];
+}
+
+function hasElements(shape: InputSpec['shape'], of: readonly number[]): boolean {
+  return (
+    shape?.every((dim) => dim !== undefined) === true && elementsOf(shape as number[]) === elementsOf(of)
   );
 }
 
 function prepareImages(
   column: Column,
-  { geometry, shape }: TargetPixels,
+  { geometry, shape }: FittedPixels,
   spec: InputSpec | undefined,
   options: DatasetOptions,
 ): Prepared {

@@ -1,0 +1,201 @@
+import { open, stat } from 'node:fs/promises';
+import type { Argv } from 'yargs';
+import type { TensorFile } from '../runtime/io/files.js';
+import type { ImageFit } from '../runtime/io/image.js';
+import type { ImageInput, ImageInputOptions } from '../runtime/io/image-input.js';
+import type { NormalizationName, PixelLayout } from '../runtime/io/pixels.js';
+import { UsageError } from './errors.js';
+import { number, once } from './options.js';
+
+/** As NORMALIZATIONS, PIXEL_LAYOUTS and IMAGE_FITS, without loading the runtime for a line of help; a test holds them together. */
+export const NORMALIZE_CHOICES = [
+  'imagenet',
+  'cifar10',
+  'cifar100',
+  'mnist',
+] as const satisfies readonly NormalizationName[];
+export const LAYOUT_CHOICES = ['chw', 'hwc'] as const satisfies readonly PixelLayout[];
+export const FIT_CHOICES = ['cover', 'contain', 'fill'] as const satisfies readonly ImageFit[];
+
+/** How images become tensors. */
+export interface ImageArguments {
+  readonly normalize: NormalizationName | undefined;
+  readonly mean: string | undefined;
+  readonly std: string | undefined;
+  readonly scale: number | undefined;
+  readonly layout: PixelLayout | undefined;
+  readonly fit: ImageFit | undefined;
+}
+
+export function imageOptions<T>(parser: Argv<T>): Argv<T & ImageArguments> {
+  return parser
+    .option('normalize', {
+      choices: NORMALIZE_CHOICES,
+      requiresArg: true,
+      describe: 'images: the mean and deviation of a well-known data set',
+    })
+    .option('mean', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'images: subtracted from values of 0 to 1, one or one a channel: 0.485,0.456,0.406',
+    })
+    .option('std', { type: 'string', requiresArg: true, describe: 'images: what they are divided by then' })
+    .option('scale', {
+      type: 'number',
+      requiresArg: true,
+      describe: 'images: factor of the bytes before that (default: 1/255)',
+    })
+    .option('layout', {
+      choices: LAYOUT_CHOICES,
+      requiresArg: true,
+      describe: "images: order of the values (default: as the input's shape tells)",
+    })
+    .option('fit', {
+      choices: FIT_CHOICES,
+      requiresArg: true,
+      describe: 'images of other proportions: cut, pad or distort (default: cover)',
+    }) as unknown as Argv<T & ImageArguments>;
+}
+
+/** How images become tensors, the normalization by its name. */
+type ImageChoice = ImageInputOptions & { readonly normalize?: NormalizationName | undefined };
+
+/** What the options for images ask for, or undefined where none is given. */
+export function imageOptionsOf(args: ImageArguments): ImageChoice | undefined {
+  const given = {
+    normalize: once(args.normalize, '--normalize'),
+    mean: numbers(args.mean, '--mean'),
+    std: numbers(args.std, '--std'),
+    scale: number(args.scale, '--scale', { min: 0, above: true }),
+    layout: once(args.layout, '--layout'),
+    fit: once(args.fit, '--fit'),
+  };
+  if (Object.values(given).every((value) => value === undefined)) return undefined;
+  if (given.normalize !== undefined && (given.mean !== undefined || given.std !== undefined)) {
+    throw new UsageError('--normalize or --mean and --std, not both');
+  }
+  return given;
+}
+
+function numbers(value: string | readonly string[] | undefined, name: string): readonly number[] | undefined {
+  const text = once(value, name);
+  if (text === undefined) return undefined;
+  const list = text.split(',').map((item) => (item.trim() === '' ? Number.NaN : Number(item)));
+  if (list.every(Number.isFinite)) return list;
+  throw new UsageError(`${name} must be numbers (0.485,0.456,0.406), not '${text}'`);
+}
+
+/** An input as the command line names it: a file, and for which input. */
+interface NamedFile {
+  readonly name: string | undefined;
+  readonly file: string;
+}
+
+/** What readInputs found: tensors, and what was done to make them. */
+export interface GivenInputs {
+  readonly given: readonly (NamedFile & { readonly content: TensorFile })[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Reads the files of `--input`. Several images of one input are a batch.
+ *
+ * @param inputs those of the model
+ */
+export async function readInputs(
+  texts: readonly string[],
+  inputs: readonly ImageInput[],
+  choice: ImageChoice | undefined,
+): Promise<GivenInputs> {
+  const { readTensorFile } = await import('../runtime/io/files.js');
+  const files = await Promise.all(texts.map(namedFile));
+  const areImages = await Promise.all(files.map(({ file }) => isImageFile(file)));
+  if (choice !== undefined && !areImages.includes(true)) {
+    throw new UsageError(
+      '--normalize, --mean, --std, --scale, --layout and --fit are for images, and none is given',
+    );
+  }
+  const given: (NamedFile & { readonly content: TensorFile })[] = [];
+  const images = new Map<string | undefined, string[]>();
+  for (const [index, { name, file }] of files.entries()) {
+    if (areImages[index]) images.set(name, [...(images.get(name) ?? []), file]);
+    else given.push({ name, file, content: await readTensorFile(file) });
+  }
+  const notes: string[] = [];
+  for (const [name, group] of images) {
+    const { input, tensor, note } = await readImages(group, name, inputs, choice ?? {});
+    given.push({ name: input, file: group[0] ?? '', content: { single: tensor } });
+    notes.push(note);
+  }
+  return { given, notes };
+}
+
+async function namedFile(text: string): Promise<NamedFile> {
+  const isThere = async (file: string): Promise<boolean> =>
+    (await stat(file).catch(() => undefined)) !== undefined;
+  // A file may have '=' in its name, an input too.
+  for (let at = text.indexOf('='); at > 0; at = text.indexOf('=', at + 1)) {
+    const file = text.slice(at + 1);
+    if (await isThere(file)) return { name: text.slice(0, at), file };
+  }
+  const at = (await isThere(text)) ? -1 : text.indexOf('=');
+  return { name: at > 0 ? text.slice(0, at) : undefined, file: text.slice(at + 1) };
+}
+
+async function isImageFile(file: string): Promise<boolean> {
+  const { isImage } = await import('../runtime/io/image.js');
+  try {
+    await using handle = await open(file);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(16), 0, 16, 0);
+    return isImage(buffer.subarray(0, bytesRead));
+  } catch {
+    // Whoever reads it says what is wrong.
+    return false;
+  }
+}
+
+async function readImages(
+  files: readonly string[],
+  name: string | undefined,
+  inputs: readonly ImageInput[],
+  { normalize, ...options }: ImageChoice,
+) {
+  const { ModelError } = await import('../graph/index.js');
+  const { imageTensor } = await import('../runtime/io/image-input.js');
+  const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
+  const names = inputs.map((input) => `'${input.name}'`).join(', ') || '(none)';
+  const input =
+    name === undefined && inputs.length === 1 ? inputs[0] : inputs.find((own) => own.name === name);
+  if (input === undefined) {
+    const what =
+      name === undefined
+        ? `which input is it for? Pass --input <name>=${files[0]}; there are ${names}`
+        : `the model has no input '${name}'; it has ${names}`;
+    throw new ModelError(what, { file: files[0] });
+  }
+  const normalization = normalize === undefined ? {} : NORMALIZATIONS[normalize];
+  const tensor = await imageTensor(files, input, { ...options, ...normalization });
+  const shown = files.length === 1 ? files[0] : `${files.length} images`;
+  return {
+    input: input.name,
+    tensor,
+    note: `input '${input.name}': ${shown} as ${tensor.type}[${tensor.shape.join(', ')}], ${valuesText(tensor.type, normalize, options)}`,
+  };
+}
+
+function valuesText(
+  type: string,
+  normalize: NormalizationName | undefined,
+  options: ImageInputOptions,
+): string {
+  if (!type.includes('float')) return 'bytes as they are';
+  const { scale, mean, std } = options;
+  if (normalize !== undefined) return `normalized as for ${normalize}`;
+  if (mean !== undefined || std !== undefined) {
+    const list = (value: number | readonly number[] | undefined, none: string): string =>
+      value === undefined ? none : [value].flat().join(', ');
+    return `normalized by mean ${list(mean, '0')} and deviation ${list(std, '1')}`;
+  }
+  if (scale !== undefined) return `bytes times ${scale}`;
+  return 'values of 0 to 1; see --normalize, --mean and --std';
+}
