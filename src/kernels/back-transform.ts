@@ -73,11 +73,9 @@ export function* backTransformOutside(
       const a = new Float64Array(rows * k1);
       for (let l = 0; l < rows; l++) a.set(work.f64(r + (i + l) * t.ld, k1), l * k1);
       const x = yield { a, b: vtt, m: rows, k: k1, n: count };
-      const change = yield { a: x, b: v, m: rows, k: count, n: k1 };
-      for (let l = 0; l < rows; l++) {
-        const row = work.f64(r + (i + l) * t.ld, k1);
-        for (let j = 0, c = l * k1; j < k1; j++, c++) row[j] = (row[j] as number) - (change[c] as number);
-      }
+      const changed = yield { a: x, b: v, c: a, m: rows, k: count, n: k1 };
+      for (let l = 0; l < rows; l++)
+        work.f64(r + (i + l) * t.ld, k1).set(changed.subarray(l * k1, (l + 1) * k1));
     }
   }
 }

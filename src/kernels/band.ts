@@ -1,4 +1,5 @@
 import { GEMM_A_BYTES, GEMM_B_BYTES, leading, pad4, type Workspace } from './module.js';
+import { MOST_THREADS } from './team.js';
 import { reduceToTridiagonal, reductionBytes, type Tridiagonal } from './tridiagonal.js';
 
 /** Width of the band; 48 and 64 gave the same times within noise at 2048, with more chasing. */
@@ -29,7 +30,8 @@ export function reduceForValues(work: Workspace, t: Tridiagonal): void {
 export function bandBytes(n: number): number {
   const ld = leading(n) * 8;
   const vectors = 2 * BAND * ld + BAND * (n + SIDE) * 8 + 4 * pad4(n) * BAND * 8;
-  const small = 4 * (BAND + 4) * (BAND + 4) * 8 + SIDE * SIDE * 8;
+  const parts = (MOST_THREADS - 1) * BAND * ld;
+  const small = 4 * (BAND + 4) * (BAND + 4) * 8 + MOST_THREADS * SIDE * SIDE * 8 + parts;
   return (n + 2) * 2 * BAND * 8 + vectors + small + GEMM_A_BYTES + GEMM_B_BYTES + 4096;
 }
 
@@ -49,7 +51,8 @@ export function reduceByBand(work: Workspace, t: Tridiagonal): void {
   const pv = work.take(b * (n + SIDE) * 8);
   const px = work.take(2 * pad4(n) * b * 8);
   const py = work.take(2 * pad4(n) * b * 8);
-  const block = work.take(SIDE * SIDE * 8);
+  const blocks = work.take(MOST_THREADS * SIDE * SIDE * 8);
+  const parts = work.take((MOST_THREADS - 1) * b * ld);
   const [factor, s, m] = [work.take(b * b * 8), work.take(b * b * 8), work.take(b * b * 8)];
   const wa = work.take(GEMM_A_BYTES);
   const wb = work.take(GEMM_B_BYTES);
@@ -62,7 +65,7 @@ export function reduceByBand(work: Workspace, t: Tridiagonal): void {
     const v = a + k0 * ld;
     kernels.bandPanel(a, ld, k0, k1, tau, band, ldb);
     kernels.reflectorFactor(a, ld, k0, k1, tau, factor, s, wa, wb);
-    kernels.symmetricTimesPanel(a, ld, k0, v, b, y, pv, block);
+    work.together('symmetricTimesPanel', a, ld, k0, v, b, y, pv, blocks, parts);
     work.f64(z, (b * ld) / 8).fill(0);
     work.f64(s, b * b).fill(0);
     work.f64(m, b * b).fill(0);
@@ -70,7 +73,7 @@ export function reduceByBand(work: Workspace, t: Tridiagonal): void {
     kernels.gemm(1, b, b, k0, 1, v, ld, z, ld, s, ldt, wa, wb);
     kernels.gemm(0, b, b, b, 1, factor, ldt, s, ldt, m, ldt, wa, wb);
     kernels.gemm(0, b, k0, b, -0.5, m, ldt, v, ld, z, ld, wa, wb);
-    kernels.tridiagonalUpdate(a, ld, k0, k1, z, px, py);
+    work.together('tridiagonalUpdate', a, ld, k0, k1, z, px, py);
     k1 = k0;
   }
   kernels.bandRest(a, ld, k1, band, ldb);

@@ -1,13 +1,16 @@
+import { availableParallelism } from 'node:os';
 import { backTransform, backTransformBytes, backTransformOutside } from './back-transform.js';
 import { DivideAndConquer, divideBytes } from './divide.js';
 import { type Gemm, type Product, runInside, runWith } from './external.js';
 import { leading, pad4, Workspace } from './module.js';
 import { checkSquare } from './singular.js';
+import { MOST_THREADS } from './team.js';
 import {
   loadLower,
   normalize,
   reduceToTridiagonal,
   reductionBytes,
+  type Tridiagonal,
   takeTridiagonal,
   tridiagonalBytes,
 } from './tridiagonal.js';
@@ -21,15 +24,15 @@ export interface SymmetricEigen {
 }
 
 export interface SymmetricEigenOptions {
-  /** Computes the large products; the function then returns a promise. */
-  readonly gemm?: Gemm | undefined;
-  /** Detach the buffer of the matrix as soon as it is copied, so that its memory is free for the rest. */
-  readonly consume?: boolean | undefined;
+  /** Computes the large products. */
+  readonly gemm: Gemm;
+  /** Threads that share the reduction of a large matrix; the number of available processors, at most 8, unless given. */
+  readonly threads?: number | undefined;
 }
 
 /**
- * Below this order an external gemm gains nothing. Seconds inside / with onnxruntime's MatMul, two busy cores: 0.24 /
- * 0.24 to 0.42 at 768, 0.53 / 0.41 at 1024, 2.4 / 1.8 at 2048, 24 / 13.5 at 4096, of which the reduction takes 8 to 10.
+ * Below this order an external gemm and more threads gain nothing. Seconds inside / with onnxruntime's MatMul, two busy
+ * cores: 0.24 / 0.24 to 0.42 at 768, 0.53 / 0.41 at 1024, 2.4 / 1.8 at 2048.
  */
 const EXTERNAL_ORDER = 1024;
 
@@ -42,58 +45,98 @@ const EXTERNAL_ORDER = 1024;
  * WebAssembly memory besides the input and the result, freed afterwards.
  *
  * @param a n x n row-major; only the lower triangle is read, and nothing is written
- * @param options.gemm a faster float64 product than WebAssembly's: the divide and conquer and the back-transformation
- *   are nothing but products. The function then returns a promise, which rejects where `gemm` does.
  * @throws RangeError where `a` is not n x n, holds NaN or Infinity, or n is past about 14 000 (4 GiB)
  * @example
  * const { values, vectors } = symmetricEigen(new Float64Array([2, 1, 1, 2]), 2);
  * // values [1, 3]; vectors, up to sign, [[0.707, -0.707], [0.707, 0.707]]
  */
-export function symmetricEigen(
-  a: Float64Array,
-  n: number,
-  options?: SymmetricEigenOptions & { readonly gemm?: undefined },
-): SymmetricEigen;
-export function symmetricEigen(
-  a: Float64Array,
-  n: number,
-  options: SymmetricEigenOptions & { readonly gemm: Gemm },
-): Promise<SymmetricEigen>;
-export function symmetricEigen(
-  a: Float64Array,
-  n: number,
-  options: SymmetricEigenOptions = {},
-): SymmetricEigen | Promise<SymmetricEigen> {
-  const { gemm, consume = false } = options;
-  if (gemm === undefined) return runInside(decompose(a, n, false, consume));
-  return runWith(decompose(a, n, n >= EXTERNAL_ORDER, consume), gemm);
+export function symmetricEigen(a: Float64Array, n: number): SymmetricEigen {
+  checkSquare(a, n);
+  const problem = new Problem(n, false);
+  try {
+    loadLower(problem.work, problem.t, a);
+    return runInside(problem.solve());
+  } finally {
+    void problem.work.release();
+  }
 }
 
-function* decompose(
-  a: Float64Array,
-  n: number,
-  external: boolean,
-  consume: boolean,
-): Generator<Product, SymmetricEigen, Float64Array> {
-  checkSquare(a, n);
-  if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) };
-  const scratchBytes = Math.max(reductionBytes(n), divideBytes(n, external), backTransformBytes(n, external));
-  const size = pad4(n) * leading(n) * 8;
-  const work = new Workspace(tridiagonalBytes(n) + size + scratchBytes + 256);
-  try {
-    const t = takeTridiagonal(work, n);
-    const r = work.take(size);
+/**
+ * A symmetric matrix that is filled where the kernels work, so that a large one need not be in memory twice.
+ *
+ * @example
+ * const matrix = new SymmetricMatrix(2);
+ * matrix.lower.set([2], 0);
+ * matrix.lower.set([1, 2], matrix.stride);
+ * const { values } = await matrix.eigen({ gemm }); // [1, 3]
+ */
+export class SymmetricMatrix {
+  readonly n: number;
+  /** Row-major, `stride` values a row, zero at first. What is above the diagonal does not matter. */
+  readonly lower: Float64Array;
+  readonly stride: number;
+  readonly #problem: Problem;
+
+  /** @throws RangeError where n is past about 14 000 (4 GiB) */
+  constructor(n: number) {
+    const problem = new Problem(n, n >= EXTERNAL_ORDER);
+    this.n = n;
+    this.stride = problem.t.ld / 8;
+    this.lower = problem.work.f64(problem.t.a, pad4(n) * this.stride).fill(0);
+    this.#problem = problem;
+  }
+
+  /**
+   * As symmetricEigen, in the place of the matrix, which is gone afterwards.
+   *
+   * @throws RangeError where the matrix holds NaN or Infinity; and whatever `gemm` throws
+   */
+  async eigen({ gemm, threads }: SymmetricEigenOptions): Promise<SymmetricEigen> {
+    const { work } = this.#problem;
+    try {
+      if (this.n >= EXTERNAL_ORDER)
+        await work.recruit(threads ?? Math.min(MOST_THREADS, availableParallelism()));
+      return await runWith(this.#problem.solve(), gemm);
+    } finally {
+      await work.release();
+    }
+  }
+}
+
+/** A matrix in a workspace, and the way from there to its eigenvectors. */
+class Problem {
+  readonly work: Workspace;
+  readonly t: Tridiagonal;
+  readonly #external: boolean;
+  /** Place of the eigenvectors. */
+  readonly #r: number;
+
+  constructor(n: number, external: boolean) {
+    const scratchBytes = Math.max(
+      reductionBytes(n),
+      divideBytes(n, external),
+      backTransformBytes(n, external),
+    );
+    const size = pad4(n) * leading(n) * 8;
+    this.work = new Workspace(tridiagonalBytes(n) + size + scratchBytes + 256);
+    this.t = takeTridiagonal(this.work, n);
+    this.#r = this.work.take(size);
+    this.#external = external;
+  }
+
+  *solve(): Generator<Product, SymmetricEigen, Float64Array> {
+    const { work, t } = this;
+    const { n, ld } = t;
+    const r = this.#r;
+    const external = this.#external;
+    if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) };
     const scratch = work.mark();
-    loadLower(work, t, a);
-    // Transferring is what detaches; nobody takes the copy.
-    if (consume && a.byteLength === a.buffer.byteLength)
-      structuredClone(a.buffer, { transfer: [a.buffer as ArrayBuffer] });
     const exponent = normalize(work, t);
     reduceToTridiagonal(work, t);
 
     work.reset(scratch);
-    work.f64(r, size / 8).fill(0);
-    const order = yield* new DivideAndConquer(work, { n, d: t.d, e: t.e, r, ld: t.ld }, external).run();
+    work.f64(r, (pad4(n) * ld) / 8).fill(0);
+    const order = yield* new DivideAndConquer(work, { n, d: t.d, e: t.e, r, ld }, external).run();
 
     work.reset(scratch);
     if (external) yield* backTransformOutside(work, t, r);
@@ -106,10 +149,8 @@ function* decompose(
     for (let i = 0; i < n; i++) {
       const row = order[i] as number;
       values[i] = (d[row] as number) * half * half;
-      vectors.set(work.f64(r + row * t.ld, n), i * n);
+      vectors.set(work.f64(r + row * ld, n), i * n);
     }
     return { values, vectors };
-  } finally {
-    work.release();
   }
 }

@@ -1,14 +1,8 @@
 /**
- * A float64 matrix product from elsewhere: C = A B for dense row-major A (m x k) and B (k x n), C a new m x n array.
- * It must not keep or change its operands.
+ * A float64 matrix product from elsewhere: A B for dense row-major A (m x k) and B (k x n), or C - A B where C (m x n) is
+ * given; a new m x n array. It must not keep or change its operands.
  */
-export type Gemm = (
-  a: Float64Array,
-  b: Float64Array,
-  m: number,
-  k: number,
-  n: number,
-) => Promise<Float64Array>;
+export type Gemm = (product: Product) => Promise<Float64Array>;
 
 /** A product that an algorithm, written as a generator, asks its driver for. */
 export interface Product {
@@ -17,6 +11,7 @@ export interface Product {
   readonly m: number;
   readonly k: number;
   readonly n: number;
+  readonly c?: Float64Array;
 }
 
 /** Rows of a product at a time: enough for the gemm to run at full speed, few enough for the copies to stay small. */
@@ -35,18 +30,18 @@ export function runInside<T>(steps: Generator<Product, T, Float64Array>): T {
 export async function runWith<T>(steps: Generator<Product, T, Float64Array>, gemm: Gemm): Promise<T> {
   let step = steps.next();
   while (step.done !== true) {
-    const { a, b, m, k, n } = step.value;
-    let c: Float64Array;
+    const { m, n } = step.value;
+    let made: Float64Array;
     try {
-      c = await gemm(a, b, m, k, n);
-      if (c.length !== m * n)
-        throw new RangeError(`the given gemm returned ${c.length} values for a ${m} x ${n} product`);
+      made = await gemm(step.value);
+      if (made.length !== m * n)
+        throw new RangeError(`the given gemm returned ${made.length} values for a ${m} x ${n} product`);
     } catch (error) {
       // Lets the algorithm give its memory back.
       step = steps.throw(error);
       continue;
     }
-    step = steps.next(c);
+    step = steps.next(made);
   }
   return step.value;
 }

@@ -50,6 +50,13 @@ export class GramAccumulator {
     this.#packed = Math.ceil((this.#chunk + chunkBytes) / 64) * 64;
   }
 
+  /** Lets as many threads share the work from now on; they end with eigenvalues(). */
+  async recruit(threads: number): Promise<this> {
+    this.#check();
+    await this.#work.recruit(threads);
+    return this;
+  }
+
   /**
    * G += A^T A for `count` rows of n values each (the natural order for a matrix with more rows than columns).
    *
@@ -119,7 +126,7 @@ export class GramAccumulator {
       reduceForValues(this.#work, this.#t);
       return tridiagonalEigenvalues(this.#work, this.#t, exponent);
     } finally {
-      this.#work.release();
+      void this.#work.release();
     }
   }
 
@@ -135,9 +142,8 @@ export class GramAccumulator {
   }
 
   #update(like: Float32Array | Float64Array, across: 0 | 1, kc: number, scale: number): void {
-    const { kernels } = this.#work;
     const element = like instanceof Float32Array ? 4 : 8;
-    kernels.gramPack(this.#chunk, element, across, this.n, kc, this.#packed, scale);
-    kernels.gramUpdate(this.#t.a, this.#t.ld, this.n, kc, this.#packed);
+    const { a, ld } = this.#t;
+    this.#work.together('gramAdd', this.#chunk, element, across, this.n, kc, this.#packed, scale, a, ld);
   }
 }

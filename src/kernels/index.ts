@@ -2,8 +2,13 @@
  * Symmetric eigenvalues, eigenvectors and singular values in WebAssembly SIMD (src/kernels/assembly, float64 throughout)
  * and a pool of worker threads for many matrices.
  */
-export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './eigen.js';
-export type { Gemm } from './external.js';
+export {
+  type SymmetricEigen,
+  type SymmetricEigenOptions,
+  SymmetricMatrix,
+  symmetricEigen,
+} from './eigen.js';
+export type { Gemm, Product } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
 export { type SmallSvd, smallSvd } from './jacobi.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './pool.js';

@@ -1,13 +1,21 @@
 import { readFileSync } from 'node:fs';
+import { Team } from './team.js';
 
 type Address = number;
+
+/** Of a kernel that several threads run together: see assembly/team.ts. */
+type TeamArguments = readonly [sync: Address, threads: number, thread: number];
+
+/** The kernels that several threads can run together. */
+export type SharedKernel = 'gramAdd' | 'symmetricTimesPanel' | 'tridiagonalPanel' | 'tridiagonalUpdate';
+
+type OwnArguments<T> = T extends [...infer Own, number, number, number] ? Own : never;
 
 /**
  * What src/kernels/assembly/index.ts exports. Addresses and leading dimensions are in bytes, counts in elements; a
  * matrix is row-major and its rows and columns are padded to a multiple of four.
  */
 export interface KernelExports {
-  readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
   heapBase(): Address;
   gemm(
     transposed: 0 | 1,
@@ -24,7 +32,7 @@ export interface KernelExports {
     wa: Address,
     wb: Address,
   ): void;
-  gramPack(
+  gramAdd(
     chunk: Address,
     element: 4 | 8,
     across: 0 | 1,
@@ -32,8 +40,10 @@ export interface KernelExports {
     kc: number,
     packed: Address,
     scale: number,
+    g: Address,
+    ldg: number,
+    ...team: TeamArguments
   ): void;
-  gramUpdate(g: Address, ldg: number, n: number, kc: number, packed: Address): void;
   maxAbsLower(g: Address, ldg: number, n: number): number;
   scaleLower(g: Address, ldg: number, n: number, factor: number): void;
   tridiagonalPanel(
@@ -46,6 +56,8 @@ export interface KernelExports {
     e: Address,
     tau: Address,
     pair: Address,
+    parts: Address,
+    ...team: TeamArguments
   ): void;
   tridiagonalUpdate(
     a: Address,
@@ -55,6 +67,7 @@ export interface KernelExports {
     w: Address,
     px: Address,
     py: Address,
+    ...team: TeamArguments
   ): void;
   tridiagonalValues(d: Address, e: Address, n: number): number;
   tridiagonalVectors(d: Address, e: Address, n: number, q: Address, ld: number): number;
@@ -119,7 +132,9 @@ export interface KernelExports {
     b: number,
     y: Address,
     pv: Address,
-    w: Address,
+    blocks: Address,
+    parts: Address,
+    ...team: TeamArguments
   ): void;
   chaseBand(
     band: Address,
@@ -134,9 +149,16 @@ export interface KernelExports {
   rotate(x: Address, y: Address, c: number, s: number, n: number): void;
 }
 
+/** A memory that several instances share. */
+export interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+  grow(pages: number): number;
+}
+
 interface WebAssemblyApi {
   Module: new (bytes: Uint8Array) => object;
-  Instance: new (module: object) => { readonly exports: object };
+  Instance: new (module: object, imports: object) => { readonly exports: object };
+  Memory: new (sizes: { initial: number; maximum: number; shared: true }) => SharedMemory;
 }
 
 // The compiler's library has WebAssembly only among the DOM types, which a Node program does not load.
@@ -156,43 +178,79 @@ const MAX_PAGES = 65536;
 const KEEP_BYTES = 48 * 2 ** 20;
 
 let compiled: object | undefined;
-const idle: KernelExports[] = [];
 
-function instantiate(): KernelExports {
-  if (compiled === undefined) {
-    const url = new URL('../../dist/kernels/kernels.wasm', import.meta.url);
-    let bytes: Uint8Array;
-    try {
-      bytes = readFileSync(url);
-    } catch (cause) {
-      throw new Error(`cannot read ${url.pathname}: in a checkout, run \`npm run build:wasm\` first`, {
-        cause,
-      });
-    }
-    compiled = new WebAssembly.Module(bytes);
+function compile(): object {
+  if (compiled !== undefined) return compiled;
+  const url = new URL('../../dist/kernels/kernels.wasm', import.meta.url);
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(url);
+  } catch (cause) {
+    throw new Error(`cannot read ${url.pathname}: in a checkout, run \`npm run build:wasm\` first`, {
+      cause,
+    });
   }
-  // All instances share the compiled module, so a fresh one runs code that an earlier one has warmed up.
-  return new WebAssembly.Instance(compiled).exports as unknown as KernelExports;
+  compiled = new WebAssembly.Module(bytes);
+  return compiled;
 }
 
-/** One use of a kernel instance: a bump allocator over its memory. Call release() when done with every address. */
+/** An instance of the module over a memory. All share the compiled code, so a fresh one runs what an earlier one warmed up. */
+export function instantiate(module: object, memory: SharedMemory): KernelExports {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports;
+}
+
+interface Instance {
+  readonly kernels: KernelExports;
+  readonly memory: SharedMemory;
+}
+
+const idle: Instance[] = [];
+
+function makeInstance(): Instance {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+  return { kernels: instantiate(compile(), memory), memory };
+}
+
+/**
+ * One use of a kernel instance: a bump allocator over its memory, and the threads that share it. Call release() when done
+ * with every address.
+ */
 export class Workspace {
   readonly kernels: KernelExports;
+  readonly #memory: SharedMemory;
+  readonly #sync: Address;
   #next: number;
   #end: number;
+  #team: Team | undefined;
   #released = false;
 
   /** @throws RangeError where `bytes` passes what WebAssembly can address (4 GiB). */
   constructor(bytes: number) {
-    this.kernels = idle.pop() ?? instantiate();
-    const { memory } = this.kernels;
-    this.#next = Math.ceil(this.kernels.heapBase() / 64) * 64;
+    const { kernels, memory } = idle.pop() ?? makeInstance();
+    this.kernels = kernels;
+    this.#memory = memory;
+    this.#next = Math.ceil(kernels.heapBase() / 64) * 64;
     const end = this.#next + bytes + 4096;
     const pages = Math.ceil((end - memory.buffer.byteLength) / PAGE);
     if (end > MAX_PAGES * PAGE)
       throw new RangeError(`the matrix is too large: ${Math.ceil(bytes / 2 ** 20)} MiB of 4096 MiB`);
     if (pages > 0) memory.grow(pages);
     this.#end = memory.buffer.byteLength;
+    this.#sync = this.take(64);
+    new Int32Array(memory.buffer, this.#sync, 16).fill(0);
+  }
+
+  /** Starts the other threads of a team; together() runs on as many from then on. */
+  async recruit(threads: number): Promise<void> {
+    if (threads > 1) this.#team = await Team.start(compile(), this.#memory, threads);
+  }
+
+  /** Runs a kernel on all threads of the team. */
+  together<K extends SharedKernel>(kernel: K, ...own: OwnArguments<Parameters<KernelExports[K]>>): void {
+    const threads = this.#team?.threads ?? 1;
+    const args = [...(own as number[]), this.#sync, threads];
+    this.#team?.call(kernel, args);
+    (this.kernels[kernel] as (...args: number[]) => void)(...args, 0);
   }
 
   /** Address of `bytes` bytes aligned to a cache line, of undefined content. */
@@ -213,21 +271,24 @@ export class Workspace {
   }
 
   f64(at: Address, count: number): Float64Array {
-    return new Float64Array(this.kernels.memory.buffer, at, count);
+    return new Float64Array(this.#memory.buffer, at, count);
   }
 
   f32(at: Address, count: number): Float32Array {
-    return new Float32Array(this.kernels.memory.buffer, at, count);
+    return new Float32Array(this.#memory.buffer, at, count);
   }
 
   u32(at: Address, count: number): Uint32Array {
-    return new Uint32Array(this.kernels.memory.buffer, at, count);
+    return new Uint32Array(this.#memory.buffer, at, count);
   }
 
-  release(): void {
+  /** Resolves when the team is gone, which holds the memory as well. */
+  async release(): Promise<void> {
     if (this.#released) return;
     this.#released = true;
-    if (this.kernels.memory.buffer.byteLength <= KEEP_BYTES && idle.length < 2) idle.push(this.kernels);
+    const isSmall = this.#memory.buffer.byteLength <= KEEP_BYTES;
+    if (isSmall && idle.length < 2) idle.push({ kernels: this.kernels, memory: this.#memory });
+    await this.#team?.dismiss();
   }
 }
 

@@ -35,7 +35,7 @@ export function symmetricEigenvalues(a: Float64Array, n: number): Float64Array {
     reduceForValues(work, t);
     return tridiagonalEigenvalues(work, t, exponent);
   } finally {
-    work.release();
+    void work.release();
   }
 }
 

@@ -1,4 +1,5 @@
 import { leading, pad4, type Workspace } from './module.js';
+import { MOST_THREADS } from './team.js';
 
 /** A symmetric matrix being reduced: addresses in a workspace. */
 export interface Tridiagonal {
@@ -26,7 +27,7 @@ export function tridiagonalBytes(n: number): number {
 /** Bytes that reduceToTridiagonal takes from the workspace besides. */
 export function reductionBytes(n: number): number {
   const nb = panelRows(n);
-  return nb * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 1024;
+  return (nb + MOST_THREADS - 1) * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 2048;
 }
 
 export function takeTridiagonal(work: Workspace, n: number): Tridiagonal {
@@ -70,17 +71,17 @@ export function normalize(work: Workspace, t: Tridiagonal): number {
  * What is taken from the workspace here may be given to other uses afterwards.
  */
 export function reduceToTridiagonal(work: Workspace, t: Tridiagonal): void {
-  const { kernels } = work;
   const nb = panelRows(t.n);
   const w = work.take(nb * t.ld);
   const px = work.take(pad4(t.n) * 2 * nb * 8);
   const py = work.take(pad4(t.n) * 2 * nb * 8);
   const pair = work.take(64);
+  const parts = work.take((MOST_THREADS - 1) * t.ld);
   let k1 = t.n;
   while (k1 > 1) {
     const k0 = Math.max(1, k1 - nb);
-    kernels.tridiagonalPanel(t.a, t.ld, k0, k1, w, t.d, t.e, t.tau, pair);
-    kernels.tridiagonalUpdate(t.a, t.ld, k0, k1, w, px, py);
+    work.together('tridiagonalPanel', t.a, t.ld, k0, k1, w, t.d, t.e, t.tau, pair, parts);
+    work.together('tridiagonalUpdate', t.a, t.ld, k0, k1, w, px, py);
     k1 = k0;
   }
   work.f64(t.d, 1).set(work.f64(t.a, 1));

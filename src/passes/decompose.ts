@@ -1,6 +1,7 @@
-import { type Gemm, type SmallSvd, smallSvd, symmetricEigen } from '../kernels/index.js';
-import { countGarbage } from '../runtime/garbage.js';
+import { type SmallSvd, smallSvd } from '../kernels/index.js';
+import { collectGarbage } from '../runtime/garbage.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
+import { gramEigen } from './gram-eigen.js';
 
 export type Floats = Float32Array | Float64Array;
 
@@ -42,19 +43,15 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
   if (rows * columns <= SMALL || Math.min(rows, columns) === 1) return decomposeSmall(source.load(), epsilon);
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
-  const products = await gramOf(source, isWide);
-  let squaredNorm = 0;
-  for (let i = 0; i < n; i += 1) squaredNorm += products[i * n + i] as number;
-  if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
-  countGarbage(8 * rows * columns);
-  const { values: ascending, vectors } = await symmetricEigen(products, n, { gemm, consume: true });
-  countGarbage(32 * n * n);
-
-  // Ascending to descending: the largest eigenvalue's vector comes first.
-  const largest = Math.max(ascending[n - 1] ?? 0, 0);
-  const floor = n * Number.EPSILON * largest;
-  const squares = Float64Array.from(ascending, (value) => Math.max(value, 0)).reverse();
-  const basis = { rows: n, columns: n, data: reverseRows(vectors, n) };
+  const {
+    values: eigenvalues,
+    vectors,
+    squaredNorm,
+  } = await gramEigen(() => source.load(), n, isWide ? 'rows' : 'columns');
+  if (n >= LARGE) collectGarbage();
+  const floor = n * Number.EPSILON * Math.max(eigenvalues[0] ?? 0, 0);
+  const squares = eigenvalues.map((value) => Math.max(value, 0));
+  const basis = { rows: n, columns: n, data: vectors };
 
   const unsure = unsureOf(epsilon);
   const firstUnsure = squares.findIndex((value) => value <= unsure * floor);
@@ -81,47 +78,16 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
 
 const EPSILON_FLOAT32 = 2 ** -23;
 
-/** A function of its own, so that the matrix can be let go before the eigenvectors are computed. */
-function gramOf(source: MatrixSource, isWide: boolean): Promise<Float64Array> {
-  return gram(source.load(), isWide ? 'rows' : 'columns');
-}
+/** From this order on what is let go is worth a collection. */
+const LARGE = 512;
 
-/** Rows of scaled vectors at a time. */
-const PRODUCT_ROWS = 1024;
-
-/** diag(scale) V A (V n wide, A wide) or A V^T diag(scale), in parts, so that V needs no scaled copy. */
-async function scaledProduct(v: Matrix, scale: Float64Array, a: Matrix, isDouble: boolean): Promise<Matrix> {
-  const isWide = a.rows <= a.columns;
-  const [rows, columns] = isWide ? [v.rows, a.columns] : [a.rows, v.rows];
-  const data = emptyFloats(rows * columns, isDouble);
+/** diag(scale) V A (V n wide, A wide) or A V^T diag(scale). */
+function scaledProduct(v: Matrix, scale: Float64Array, a: Matrix, isDouble: boolean): Promise<Matrix> {
   const out = isDouble ? 'float64' : 'float32';
-  for (let start = 0; start < v.rows; start += PRODUCT_ROWS) {
-    const count = Math.min(PRODUCT_ROWS, v.rows - start);
-    const part: Matrix = {
-      rows: count,
-      columns: v.columns,
-      data: v.data.subarray(start * v.columns, (start + count) * v.columns),
-    };
-    const scaled = scaledRows(part, scale.subarray(start, start + count), true);
-    if (isWide) {
-      data.set((await matmul(scaled, a, { out })).data, start * columns);
-    } else {
-      const product = await matmul(a, scaled, { transposeB: true, out });
-      for (let i = 0; i < rows; i += 1) {
-        data.set(product.data.subarray(i * count, (i + 1) * count), i * columns + start);
-      }
-    }
-    countGarbage(4 * count * Math.max(rows, columns));
-  }
-  return { rows, columns, data };
+  return a.rows <= a.columns
+    ? matmul(v, a, { out, scaleRows: scale })
+    : matmul(a, v, { out, transposeB: true, scaleColumns: scale });
 }
-
-/** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */
-export const gemm: Gemm = async (a, b, m, k, n) => {
-  countGarbage(a.byteLength + 16 * m * n);
-  const { data } = await matmul({ rows: m, columns: k, data: a }, { rows: k, columns: n, data: b });
-  return data as Float64Array;
-};
 
 /**
  * Eigenvalues of a Gram matrix below this many times its rounding tell too little of singular vectors. For float32 and
@@ -161,9 +127,12 @@ async function resolveTail(
       return false;
     }
     const product = await matmul(tail, a, { transposeB: !isWide });
-    const { values, vectors } = await symmetricEigen(await gram(product, 'rows'), count, { gemm });
-    squares.set(values.map((value) => Math.max(value, 0)).reverse(), start);
-    const turned = await matmul({ rows: count, columns: count, data: reverseRows(vectors, count) }, tail);
+    const { values, vectors } = await gramEigen(() => product, count, 'rows');
+    squares.set(
+      values.map((value) => Math.max(value, 0)),
+      start,
+    );
+    const turned = await matmul({ rows: count, columns: count, data: vectors }, tail);
     basis.data.set(turned.data, start * n);
     const largest = squares[start] as number;
     const floor = limits.unsure * count * Number.EPSILON * largest;
@@ -260,16 +229,6 @@ function scaledTranspose({ rows, columns, data }: Matrix, scale: Float64Array, i
 
 function emptyFloats(length: number, isDouble: boolean): Floats {
   return isDouble ? new Float64Array(length) : new Float32Array(length);
-}
-
-function reverseRows(data: Float64Array, n: number): Float64Array {
-  const row = new Float64Array(n);
-  for (let top = 0, bottom = n - 1; top < bottom; top += 1, bottom -= 1) {
-    row.set(data.subarray(top * n, (top + 1) * n));
-    data.copyWithin(top * n, bottom * n, (bottom + 1) * n);
-    data.set(row, bottom * n);
-  }
-  return data;
 }
 
 /** Squared norms of the rows of V A (wide) or of the columns of A V^T, a few at a time. */

@@ -1,6 +1,6 @@
-import { type Gemm, symmetricEigen } from '../kernels/index.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
+import { gramEigen } from './gram-eigen.js';
 
 /**
  * A random matrix with orthonormal rows (or columns, where there are fewer of them), uniform among them (Haar): the polar
@@ -22,29 +22,20 @@ export async function semiOrthogonal(
   const apply = (square: Matrix, to: Matrix): Promise<Matrix> =>
     isWide ? matmul(square, to, { out }) : matmul(to, square, { out });
   const side = isWide ? 'rows' : 'columns';
-  const polar = await apply(await inverseRoot(await gram(g, side), n), g);
+  const polar = await apply(await inverseRoot(g, side, n), g);
   // (3 I - Q Q^T) / 2.
   const step = (await gram(polar, side)).map((value, at) => ((at % (n + 1) === 0 ? 3 : 0) - value) / 2);
   return apply({ rows: n, columns: n, data: step }, polar);
 }
 
-/** A^(-1/2) of a positive definite matrix. */
-async function inverseRoot(a: Float64Array, n: number): Promise<Matrix> {
-  if (n === 1) return { rows: 1, columns: 1, data: Float64Array.of(1 / Math.sqrt(a[0] as number)) };
-  const { values, vectors } = await symmetricEigen(a, n, { gemm });
-  const scaled = new Float64Array(n * n);
-  for (let i = 0; i < n; i += 1) {
-    const scale = 1 / Math.sqrt(Math.max(values[i] as number, Number.MIN_VALUE));
-    for (let j = 0; j < n; j += 1) scaled[i * n + j] = scale * (vectors[i * n + j] as number);
-  }
+/** (G G^T)^(-1/2), or (G^T G)^(-1/2). */
+async function inverseRoot(g: Matrix, side: 'rows' | 'columns', n: number): Promise<Matrix> {
+  const { values, vectors } = await gramEigen(() => g, n, side);
+  const scale = values.map((value) => 1 / Math.sqrt(Math.max(value, Number.MIN_VALUE)));
+  const scaled = vectors.map((value, at) => value * (scale[Math.floor(at / n)] as number));
   return matmul(
     { rows: n, columns: n, data: scaled },
     { rows: n, columns: n, data: vectors },
     { transposeA: true },
   );
 }
-
-const gemm: Gemm = async (a, b, m, k, n) => {
-  const { data } = await matmul({ rows: m, columns: k, data: a }, { rows: k, columns: n, data: b });
-  return data as Float64Array;
-};

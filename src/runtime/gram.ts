@@ -1,20 +1,25 @@
-import { countGarbage } from './garbage.js';
 import { BLOCK_BYTES, checkFilled, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
+import type { Session } from './session.js';
 
 export interface GramOptions {
-  /** Bytes that temporaries may take beside the result; default 24 MiB. */
+  /** Bytes that temporaries may take beside the result; default 96 MiB. */
   readonly blockBytes?: number | undefined;
 }
 
 /** Rows and columns of one tile of the result: only tiles on and below the diagonal are computed. */
 const TILE = 512;
+/** Enough for the sums of 12,288 products to be made at once, so that tiles are written and not added up. */
+const GRAM_BYTES = 4 * BLOCK_BYTES;
+
+/** A square matrix, row-major, in rows of `stride` values. */
+export interface Square {
+  readonly data: Float64Array;
+  readonly stride: number;
+}
 
 /**
  * The Gram matrix of a matrix A in float64: A A^T for 'rows' (rows x rows), A^T A for 'columns' (columns x columns),
  * row-major and exactly symmetric.
- *
- * The matrix is widened chunk by chunk along the dimension that is summed over, and only the tiles on and below the
- * diagonal are computed: 56 % of the multiplications at 4096 rows.
  *
  * @throws ModelError when the data does not fill the shape
  * @example
@@ -25,52 +30,49 @@ export async function gram(
   side: 'rows' | 'columns',
   options: GramOptions = {},
 ): Promise<Float64Array> {
+  const n = side === 'rows' ? matrix.rows : matrix.columns;
+  const data = new Float64Array(n * n);
+  await gramInto({ data, stride: n }, matrix, side, options);
+  mirror(data, n);
+  return data;
+}
+
+/**
+ * Writes the lower triangle of a Gram matrix to its place; what is above the diagonal is left undefined.
+ *
+ * Both operands of a tile are widened for it, and only the tiles on and below the diagonal are computed: 56 % of the
+ * multiplications at 4096 rows.
+ *
+ * @param target zero
+ * @throws ModelError when the data does not fill the shape
+ */
+export async function gramInto(
+  target: Square,
+  matrix: Matrix,
+  side: 'rows' | 'columns',
+  options: GramOptions = {},
+): Promise<void> {
   checkFilled('the matrix', matrix, 1);
   const isRows = side === 'rows';
   const [n, k] = isRows ? [matrix.rows, matrix.columns] : [matrix.columns, matrix.rows];
-  const result = new Float64Array(n * n);
-  if (n === 0 || k === 0) return result;
+  if (n === 0 || k === 0) return;
   if (n * n * k <= LOOP_LIMIT && options.blockBytes === undefined) {
-    gramLoop(result, matrix, isRows);
-    return result;
+    gramLoop(target, matrix, isRows);
+    return;
   }
-  const session = await gemmKernel(!isRows, isRows);
-  const blockBytes = options.blockBytes ?? BLOCK_BYTES;
+  const blockBytes = options.blockBytes ?? GRAM_BYTES;
   const tile = Math.max(1, Math.min(TILE, Math.floor(Math.sqrt(blockBytes / 32))));
-  const blocks = Array.from({ length: Math.ceil(n / tile) }, (_, index) => ({
-    start: index * tile,
-    count: Math.min(tile, n - index * tile),
-    widener: new Widener(),
-  }));
-  const chunk = Math.min(k, Math.max(1, Math.floor((blockBytes * 3) / 4 / (8 * n))));
-  const buffer = new Float64Array(Math.min(tile, n) ** 2);
-  for (let from = 0; from < k; from += chunk) {
-    const depth = Math.min(chunk, k - from);
-    const panels = blocks.map(({ start, count, widener }) => ({
-      start,
-      count,
-      tensor: {
-        type: 'float64',
-        shape: isRows ? [count, depth] : [depth, count],
-        data: isRows
-          ? widener.block(matrix, start, count, from, depth)
-          : widener.block(matrix, from, depth, start, count),
-      } as const,
-    }));
-    for (const [index, a] of panels.entries()) {
-      for (const b of panels.slice(0, index + 1)) {
-        const product = buffer.subarray(0, a.count * b.count);
-        await session.run(
-          { a: a.tensor, b: b.tensor },
-          { into: { y: { type: 'float64', shape: [a.count, b.count], data: product } } },
-        );
-        addTile(result, n, product, a, b);
-        countGarbage(product.byteLength);
+  const depth = Math.min(k, Math.max(1, Math.floor(blockBytes / (16 * tile))));
+  const tiles = new Tiles(await gemmKernel(!isRows, isRows), target, matrix, isRows);
+  for (let row = 0; row < n; row += tile) {
+    for (let from = 0; from < k; from += depth) {
+      const to = Math.min(k, from + depth);
+      for (let column = 0; column <= row; column += tile) {
+        const rows = { start: row, count: Math.min(tile, n - row) };
+        await tiles.compute(rows, { start: column, count: Math.min(tile, n - column) }, from, to);
       }
     }
   }
-  mirror(result, n);
-  return result;
 }
 
 interface Span {
@@ -78,13 +80,59 @@ interface Span {
   readonly count: number;
 }
 
-function addTile(result: Float64Array, n: number, product: Float64Array, rows: Span, columns: Span): void {
-  for (let i = 0; i < rows.count; i += 1) {
-    const to = (rows.start + i) * n + columns.start;
-    const from = i * columns.count;
-    for (let j = 0; j < columns.count; j += 1) {
-      result[to + j] = (result[to + j] as number) + (product[from + j] as number);
+/** Computes tiles of a Gram matrix; what is the same from one to the next is not widened again. */
+class Tiles {
+  readonly #session: Session;
+  readonly #target: Square;
+  readonly #matrix: Matrix;
+  readonly #isRows: boolean;
+  readonly #left = new Widener();
+  readonly #right = new Widener();
+  #leftKey = '';
+  #leftPanel: Float64Array = new Float64Array(0);
+  #product = new Float64Array(0);
+
+  constructor(session: Session, target: Square, matrix: Matrix, isRows: boolean) {
+    this.#session = session;
+    this.#target = target;
+    this.#matrix = matrix;
+    this.#isRows = isRows;
+  }
+
+  /** Adds the products of elements [from, to) of the rows and columns. */
+  async compute(rows: Span, columns: Span, from: number, to: number): Promise<void> {
+    const depth = to - from;
+    const key = `${rows.start} ${from}`;
+    if (key !== this.#leftKey) this.#leftPanel = this.#panel(this.#left, rows, from, depth);
+    this.#leftKey = key;
+    const right =
+      rows.start === columns.start ? this.#leftPanel : this.#panel(this.#right, columns, from, depth);
+    const size = rows.count * columns.count;
+    if (this.#product.length < size) this.#product = new Float64Array(size);
+    const product = this.#product.subarray(0, size);
+    await this.#session.run(
+      { a: this.#tensor(this.#leftPanel, rows, depth), b: this.#tensor(right, columns, depth) },
+      { into: { y: { type: 'float64', shape: [rows.count, columns.count], data: product } } },
+    );
+    const { data, stride } = this.#target;
+    for (let i = 0; i < rows.count; i += 1) {
+      const at = (rows.start + i) * stride + columns.start;
+      const row = product.subarray(i * columns.count, (i + 1) * columns.count);
+      if (from === 0) data.set(row, at);
+      else
+        for (let j = 0; j < columns.count; j += 1)
+          data[at + j] = (data[at + j] as number) + (row[j] as number);
     }
+  }
+
+  #panel(widener: Widener, { start, count }: Span, from: number, depth: number): Float64Array {
+    return this.#isRows
+      ? widener.block(this.#matrix, start, count, from, depth)
+      : widener.block(this.#matrix, from, depth, start, count);
+  }
+
+  #tensor(data: Float64Array, { count }: Span, depth: number) {
+    return { type: 'float64', shape: this.#isRows ? [count, depth] : [depth, count], data } as const;
   }
 }
 
@@ -102,7 +150,7 @@ function mirror(result: Float64Array, n: number): void {
   }
 }
 
-function gramLoop(result: Float64Array, { rows, columns, data }: Matrix, isRows: boolean): void {
+function gramLoop({ data: result, stride }: Square, { rows, columns, data }: Matrix, isRows: boolean): void {
   const [n, k] = isRows ? [rows, columns] : [columns, rows];
   const [step, next] = isRows ? [columns, 1] : [1, columns];
   for (let i = 0; i < n; i += 1) {
@@ -111,8 +159,7 @@ function gramLoop(result: Float64Array, { rows, columns, data }: Matrix, isRows:
       for (let l = 0; l < k; l += 1) {
         sum += (data[i * step + l * next] as number) * (data[j * step + l * next] as number);
       }
-      result[i * n + j] = sum;
-      result[j * n + i] = sum;
+      result[i * stride + j] = sum;
     }
   }
 }

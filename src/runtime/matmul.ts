@@ -4,7 +4,7 @@ import { BLOCK_BYTES, checkFilled, gemmKernel, LOOP_LIMIT, type Matrix, Widener 
 import { kernel } from './run-graph.js';
 import type { Session } from './session.js';
 
-export { gram } from './gram.js';
+export { gram, gramInto, type Square } from './gram.js';
 export type { Matrix } from './matrix.js';
 export { disposeKernels, evaluate, runGraph } from './run-graph.js';
 
@@ -23,6 +23,12 @@ export interface MatmulOptions {
   readonly blockBytes?: number | undefined;
 }
 
+export interface ScaledMatmulOptions extends MatmulOptions {
+  /** Factors of the rows of the product, multiplied in before it is rounded. */
+  readonly scaleRows?: Float64Array | undefined;
+  readonly scaleColumns?: Float64Array | undefined;
+}
+
 /**
  * The product of two matrices, computed in float64 by onnxruntime's Gemm.
  *
@@ -35,13 +41,33 @@ export interface MatmulOptions {
  * @example
  * const product = await matmul({ rows: 2, columns: 3, data: a }, { rows: 2, columns: 3, data: b }, { transposeB: true });
  */
-export async function matmul(a: Matrix, b: Matrix, options: MatmulOptions = {}): Promise<Matrix> {
+export async function matmul(a: Matrix, b: Matrix, options: ScaledMatmulOptions = {}): Promise<Matrix> {
   const { m, n } = dimensions(a, b, options);
   checkFilled('a', a, 1);
   checkFilled('b', b, 1);
   const data = newArray(options.out, m * n);
   await multiplyInto(data, a, b, options);
   return { rows: m, columns: n, data };
+}
+
+/**
+ * C - A B in float64, of matrices that are small enough to be taken as a whole.
+ *
+ * @throws ModelError when dimensions differ
+ */
+export async function subtractProduct(
+  c: Float64Array,
+  a: Matrix & { readonly data: Float64Array },
+  b: Matrix & { readonly data: Float64Array },
+): Promise<Float64Array> {
+  const { m, n } = dimensions(a, b, {});
+  const session = await gemmKernel(false, false, true);
+  const tensor = (data: Float64Array, rows: number, columns: number) =>
+    ({ type: 'float64', shape: [rows, columns], data }) as const;
+  const y = tensor(new Float64Array(m * n), m, n);
+  const feeds = { a: tensor(a.data, m, a.columns), b: tensor(b.data, b.rows, n), c: tensor(c, m, n) };
+  await session.run(feeds, { into: { y } });
+  return y.data;
 }
 
 /**
@@ -142,7 +168,7 @@ async function multiplyInto(
   out: Float32Array | Float64Array,
   a: Matrix,
   b: Matrix,
-  options: MatmulOptions,
+  options: ScaledMatmulOptions,
 ): Promise<void> {
   const { m, k, n } = dimensions(a, b, options);
   if (m === 0 || n === 0 || k === 0) return;
@@ -180,6 +206,7 @@ async function multiplyInto(
     await session.run(isAMoving ? { a: movingTensor, b: fixedTensor } : { a: fixedTensor, b: movingTensor }, {
       into: { y: { type: 'float64', shape: [rows, columns], data: block } },
     });
+    scale(block, columns, isAMoving ? [start, 0] : [0, start], options);
     if (block === target) continue;
     if (target !== undefined) target.set(block);
     else {
@@ -196,18 +223,41 @@ function blockThickness(length: number, bytesEach: number, blockBytes: number): 
   return most >= 16 ? most - (most % 16) : most;
 }
 
-function multiplyLoop(out: Float32Array | Float64Array, a: Matrix, b: Matrix, options: MatmulOptions): void {
+/** Multiplies a block of the product by the factors of its rows and columns; `from` is the place of its first element. */
+function scale(
+  block: Float64Array,
+  columns: number,
+  from: readonly [row: number, column: number],
+  { scaleRows, scaleColumns }: ScaledMatmulOptions,
+): void {
+  if (scaleRows === undefined && scaleColumns === undefined) return;
+  for (let at = 0, row = from[0]; at < block.length; row += 1) {
+    const factor = scaleRows === undefined ? 1 : (scaleRows[row] as number);
+    for (const end = at + columns, column = from[1] - at; at < end; at += 1) {
+      const other = scaleColumns === undefined ? 1 : (scaleColumns[column + at] as number);
+      block[at] = (block[at] as number) * factor * other;
+    }
+  }
+}
+
+function multiplyLoop(
+  out: Float32Array | Float64Array,
+  a: Matrix,
+  b: Matrix,
+  options: ScaledMatmulOptions,
+): void {
   const { m, k, n } = dimensions(a, b, options);
   const [rowA, stepA] = options.transposeA ? [1, a.columns] : [a.columns, 1];
   const [stepB, columnB] = options.transposeB ? [1, b.columns] : [b.columns, 1];
   const [dataA, dataB] = [a.data, b.data];
+  const { scaleRows, scaleColumns } = options;
   for (let i = 0; i < m; i += 1) {
     for (let j = 0; j < n; j += 1) {
       let sum = 0;
       for (let l = 0; l < k; l += 1) {
         sum += (dataA[i * rowA + l * stepA] as number) * (dataB[l * stepB + j * columnB] as number);
       }
-      out[i * n + j] = sum;
+      out[i * n + j] = sum * (scaleRows?.[i] ?? 1) * (scaleColumns?.[j] ?? 1);
     }
   }
 }

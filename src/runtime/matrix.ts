@@ -68,19 +68,24 @@ export class Widener {
   }
 }
 
-/** y = op(a) op(b), all float64. */
-export function gemmKernel(transposeA: boolean, transposeB: boolean): Promise<Session> {
-  return kernel(`gemm ${transposeA} ${transposeB}`, () =>
+/** y = op(a) op(b), all float64; or c - op(a) op(b). */
+export function gemmKernel(transposeA: boolean, transposeB: boolean, isMinus = false): Promise<Session> {
+  const inputs = isMinus ? ['a', 'b', 'c'] : ['a', 'b'];
+  return kernel(`gemm ${transposeA} ${transposeB} ${isMinus}`, () =>
     buildModel({
       nodes: [
         {
           opType: 'Gemm',
-          inputs: ['a', 'b'],
+          inputs,
           outputs: ['y'],
-          attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
+          attributes: {
+            alpha: { float: isMinus ? -1 : 1 },
+            transA: { int: Number(transposeA) },
+            transB: { int: Number(transposeB) },
+          },
         },
       ],
-      inputs: ['a', 'b'].map((name) => ValueInfo.tensor(name, 'float64', [undefined, undefined])),
+      inputs: inputs.map((name) => ValueInfo.tensor(name, 'float64', [undefined, undefined])),
       outputs: [ValueInfo.tensor('y', 'float64', [undefined, undefined])],
       opset: 17,
     }),

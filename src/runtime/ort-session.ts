@@ -10,6 +10,7 @@ import {
   readModel,
 } from '../graph/index.js';
 import { type Bridge, fromBridge, toBridge } from './bridge.js';
+import { countGarbage } from './garbage.js';
 import { readable } from './onnxruntime.js';
 import { type Placement, readProfile } from './placement.js';
 import { explainFailure, ProviderError, type ProviderFailure } from './provider-failure.js';
@@ -124,6 +125,8 @@ export class OrtSession implements Session {
       for (const [key, value] of Object.entries(results)) {
         const original = bridged.outputs.get(key);
         const tensor = fromOrt(value as Ort.Tensor);
+        // The tensor is a copy of what was given.
+        if (given[key] !== undefined && ArrayBuffer.isView(tensor.data)) countGarbage(tensor.data.byteLength);
         outputs[original ?? key] = original === undefined ? (given[key] ?? tensor) : fromBridge(tensor);
       }
       return outputs;

@@ -19,7 +19,7 @@ function byBand(a: Float64Array, n: number): Float64Array {
   const exponent = normalize(work, t);
   reduceByBand(work, t);
   const values = tridiagonalEigenvalues(work, t, exponent);
-  work.release();
+  void work.release();
   return values;
 }
 

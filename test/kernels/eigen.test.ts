@@ -1,6 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GramAccumulator, symmetricEigen, symmetricEigenvalues } from '../../src/kernels/index.js';
+import {
+  type Gemm,
+  GramAccumulator,
+  SymmetricMatrix,
+  symmetricEigen,
+  symmetricEigenvalues,
+} from '../../src/kernels/index.js';
 import { GEMM_A_BYTES, GEMM_B_BYTES, Workspace } from '../../src/kernels/module.js';
 import { defects, distance, NASTY, randomMatrix, randomSymmetric } from './matrices.js';
 
@@ -63,7 +69,7 @@ describe('symmetricEigen', () => {
 });
 
 describe('symmetricEigen with an external gemm', () => {
-  const product = async (a: Float64Array, b: Float64Array, m: number, k: number, n: number) => {
+  const product: Gemm = async ({ a, b, c: from, m, k, n }) => {
     const [ma, mb, mc] = [m * k, k * n, (m + 4) * (n + 4)].map((count) => count * 8) as [
       number,
       number,
@@ -74,27 +80,30 @@ describe('symmetricEigen with an external gemm', () => {
     work.f64(pa, m * k).set(a);
     work.f64(pb, k * n).set(b);
     work.f64(pc, mc / 8).fill(0);
-    const [wa, wb] = [work.take(GEMM_A_BYTES), work.take(GEMM_B_BYTES)];
     const ldc = (n + 4) * 8;
-    work.kernels.gemm(0, m, n, k, 1, pa, k * 8, pb, n * 8, pc, ldc, wa, wb);
+    for (let i = 0; from !== undefined && i < m; i++)
+      work.f64(pc + i * ldc, n).set(from.subarray(i * n, (i + 1) * n));
+    const [wa, wb] = [work.take(GEMM_A_BYTES), work.take(GEMM_B_BYTES)];
+    work.kernels.gemm(0, m, n, k, from === undefined ? 1 : -1, pa, k * 8, pb, n * 8, pc, ldc, wa, wb);
     const c = new Float64Array(m * n);
     for (let i = 0; i < m; i++) c.set(work.f64(pc + i * ldc, n), i * n);
-    work.release();
+    await work.release();
     return c;
   };
 
-  it('gives the same decomposition', async () => {
+  it.each([1, 2, 3])('gives the same decomposition on %i threads', async (threads) => {
     // Large enough for the products to be asked for; rank 40 and a diagonal, so that much deflates.
     const n = 1030;
     const u = randomMatrix(n, 40, 5);
     const a = new GramAccumulator(n).addColumns(u, { stride: 40 }).toArray();
     for (let i = 0; i < n; i++) a[i * n + i]! += 1e-3 * Math.sin(i);
     let calls = 0;
-    const { values, vectors } = await symmetricEigen(a, n, {
-      gemm: (...operands) => {
+    const { values, vectors } = await filled(a, n).eigen({
+      gemm: (operands) => {
         calls++;
-        return product(...operands);
+        return product(operands);
       },
+      threads,
     });
     expect(calls).toBeGreaterThan(5);
     const { residual, orthogonality } = defects(a, n, values, vectors);
@@ -105,11 +114,19 @@ describe('symmetricEigen with an external gemm', () => {
 
   it('does small ones inside, and rejects where the gemm fails', async () => {
     const gemm = () => Promise.reject(new Error('no such device'));
-    const small = await symmetricEigen(randomSymmetric(30, 1), 30, { gemm });
+    const small = await filled(randomSymmetric(30, 1), 30).eigen({ gemm });
     expect(small).toEqual(symmetricEigen(randomSymmetric(30, 1), 30));
-    await expect(symmetricEigen(NASTY['second difference']!(1024), 1024, { gemm })).rejects.toThrow(
+    await expect(filled(NASTY['second difference']!(1024), 1024).eigen({ gemm })).rejects.toThrow(
       'no such device',
     );
-    await expect(symmetricEigen(new Float64Array(3), 2, { gemm })).rejects.toThrow(RangeError);
+    await expect(filled(new Float64Array([1, 0, Number.NaN, 1]), 2).eigen({ gemm })).rejects.toThrow(
+      RangeError,
+    );
   });
 });
+
+function filled(a: Float64Array, n: number): SymmetricMatrix {
+  const matrix = new SymmetricMatrix(n);
+  for (let i = 0; i < n; i++) matrix.lower.set(a.subarray(i * n, i * n + i + 1), i * matrix.stride);
+  return matrix;
+}

@@ -1,6 +1,7 @@
 import { multiplyPacked, packAcross, packAlong } from './gemm';
+import { meet, shareOf } from './team';
 import { symmetricTimesVector } from './tridiagonal';
-import { dot, scale, subtractPair, subtractScaled } from './vector';
+import { add, dot, scale, subtractPair, subtractScaled } from './vector';
 
 /**
  * The way to tridiagonal form by way of a band (Bischof, Lang and Sun, ACM TOMS 26, 2000), for eigenvalues without
@@ -71,7 +72,7 @@ export function bandRest(a: usize, ld: usize, k: usize, band: usize, ldb: usize)
 
 /**
  * Y = V A for b rows V and the lower triangle of A (n x n), all at leading dimension ld; b is a multiple of 4.
- * `pv` holds b x (n to 128) doubles, `w` 128 x 128.
+ * `pv` holds b x (n to 128) doubles, `blocks` 128 x 128 of each thread, `parts` b rows of each thread but the first.
  */
 export function symmetricTimesPanel(
   a: usize,
@@ -81,26 +82,47 @@ export function symmetricTimesPanel(
   b: usize,
   y: usize,
   pv: usize,
-  w: usize,
+  blocks: usize,
+  parts: usize,
+  sync: usize,
+  threads: usize,
+  thread: usize,
 ): void {
-  for (let r: usize = 0; r < b; r++) memory.fill(y + r * ld, 0, n << 3);
-  for (let p: usize = 0; p < n; p += SIDE)
-    packAlong(v + (p << 3), ld, b, min(SIDE, n - p), pv + ((p * b) << 3));
-  for (let i: usize = 0; i < n; i += SIDE) {
+  const own = thread === 0 ? y : parts + (thread - 1) * b * ld;
+  const w = blocks + thread * ((SIDE * SIDE) << 3);
+  for (let r: usize = 0; r < b; r++) memory.fill(own + r * ld, 0, n << 3);
+  const count = (n + SIDE - 1) / SIDE;
+  for (let p = thread; p < count; p += threads) {
+    const from = p * SIDE;
+    packAlong(v + (from << 3), ld, b, min(SIDE, n - from), pv + ((from * b) << 3));
+  }
+  meet(sync, threads);
+  for (let piece = thread; piece < count; piece += threads) {
+    // Divided in advance, since the sums depend on who adds what: the same matrix gives the same bits.
+    const i = (count - 1 - piece) * SIDE;
     const rows = min(SIDE, n - i);
     const block = a + i * ld;
     const vi = pv + ((i * b) << 3);
-    const yi = y + (i << 3);
+    const yi = own + (i << 3);
     for (let j: usize = 0; j < i; j += SIDE) {
       const from = block + (j << 3);
       packAcross(from, ld, SIDE, rows, w, rows << 5);
-      multiplyPacked(b, SIDE, rows, 1, vi, w, y + (j << 3), ld);
+      multiplyPacked(b, SIDE, rows, 1, vi, w, own + (j << 3), ld);
       packAlong(from, ld, rows, SIDE, w);
       multiplyPacked(b, rows, SIDE, 1, pv + ((j * b) << 3), w, yi, ld);
     }
     packSymmetric(block + (i << 3), ld, rows, w);
     multiplyPacked(b, rows, rows, 1, vi, w, yi, ld);
   }
+  meet(sync, threads);
+  const from = shareOf(n, thread, threads);
+  const length = shareOf(n, thread + 1, threads) - from;
+  for (let other: usize = 1; other < threads; other++) {
+    for (let r: usize = 0; r < b; r++) {
+      add(y + r * ld + (from << 3), parts + ((other - 1) * b + r) * ld + (from << 3), length);
+    }
+  }
+  meet(sync, threads);
 }
 
 /** A symmetric n x n block, of which the lower triangle is given, packed whole. */

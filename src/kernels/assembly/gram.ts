@@ -1,8 +1,8 @@
 import { MC, multiplyPackedLower } from './gemm';
+import { claim, meet, shareOf } from './team';
 
 /** Packs kc rows of `lanes` contiguous floats as doubles, times `scale`; see packAcross in gemm.ts. */
-function packAcross32(src: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
-  const ld = lanes << 2;
+function packAcross32(src: usize, ld: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
   const s = f64x2.splat(scale);
   let l: usize = 0;
   for (; l + 4 <= lanes; l += 4) {
@@ -26,8 +26,7 @@ function packAcross32(src: usize, lanes: usize, kc: usize, dst: usize, scale: f6
   }
 }
 
-function packAcross64(src: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
-  const ld = lanes << 3;
+function packAcross64(src: usize, ld: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
   const s = f64x2.splat(scale);
   let l: usize = 0;
   for (; l + 4 <= lanes; l += 4) {
@@ -82,9 +81,10 @@ function packAlongScaled(src: usize, element: usize, lanes: usize, kc: usize, ds
 }
 
 /**
- * Packs one chunk of a matrix. `across`: kc rows of n lanes; else n lanes of kc values. The chunk is dense.
+ * The lower triangle of G (n x n) += P^T P for a dense chunk P of a matrix. `across`: kc rows of n lanes; else n lanes of
+ * kc values. `packed` holds n (to 4) x kc doubles.
  */
-export function gramPack(
+export function gramAdd(
   chunk: usize,
   element: usize,
   across: bool,
@@ -92,16 +92,27 @@ export function gramPack(
   kc: usize,
   packed: usize,
   scale: f64,
+  g: usize,
+  ldg: usize,
+  sync: usize,
+  threads: usize,
+  thread: usize,
 ): void {
-  if (!across) packAlongScaled(chunk, element, n, kc, packed, scale);
-  else if (element === 4) packAcross32(chunk, n, kc, packed, scale);
-  else packAcross64(chunk, n, kc, packed, scale);
-}
-
-/** The lower triangle of G (n x n) += P^T P for a packed chunk P. */
-export function gramUpdate(g: usize, ldg: usize, n: usize, kc: usize, packed: usize): void {
-  for (let i: usize = 0; i < n; i += MC)
-    multiplyPackedLower(i, min(n, i + MC), kc, 1, packed, packed, g, ldg);
+  const from = shareOf(n, thread, threads);
+  const lanes = shareOf(n, thread + 1, threads) - from;
+  const to = packed + (from >> 2) * (kc << 5);
+  const ld = n * element;
+  if (!across) packAlongScaled(chunk + from * kc * element, element, lanes, kc, to, scale);
+  else if (element === 4) packAcross32(chunk + (from << 2), ld, lanes, kc, to, scale);
+  else packAcross64(chunk + (from << 3), ld, lanes, kc, to, scale);
+  meet(sync, threads);
+  const blocks = (n + MC - 1) / MC;
+  // The longest rows first, so that the threads end together.
+  for (let i = claim(sync); i < blocks; i = claim(sync)) {
+    const row = (blocks - 1 - i) * MC;
+    multiplyPackedLower(row, min(n, row + MC), kc, 1, packed, packed, g, ldg);
+  }
+  meet(sync, threads);
 }
 
 /** Largest absolute value in the lower triangle of an n x n matrix; NaN or Infinity where one occurs. */

@@ -1,6 +1,6 @@
 export { bandPanel, bandRest, chaseBand, symmetricTimesPanel } from './band';
 export { gemm } from './gemm';
-export { gramPack, gramUpdate, maxAbsLower, scaleLower } from './gram';
+export { gramAdd, maxAbsLower, scaleLower } from './gram';
 export { tridiagonalValues, tridiagonalVectors } from './ql';
 export { reflectorApply, reflectorFactor } from './reflectors';
 export { secularRoots, secularVectors, secularWeights } from './secular';

@@ -1,5 +1,6 @@
 import { MC, multiplyPackedLower, packAcross } from './gemm';
-import { dot, dotPair, scale, subtractPair, subtractScaled } from './vector';
+import { claim, meet, shareOf, triangleShareOf } from './team';
+import { add, dot, dotPair, scale, subtractPair, subtractScaled } from './vector';
 
 /**
  * Householder reduction of a symmetric matrix to tridiagonal form, from the last row upwards: row k of the lower
@@ -12,9 +13,14 @@ const NEGLIGIBLE: f64 = 1e-280;
 
 /** y = A x for the lower triangle of a k x k matrix. */
 export function symmetricTimesVector(a: usize, ld: usize, k: usize, x: usize, y: usize): void {
-  memory.fill(y, 0, k << 3);
-  let i: usize = 0;
-  for (; i + 4 <= k; i += 4) {
+  symmetricRowsTimesVector(a, ld, 0, k, x, y);
+}
+
+/** What rows [from, to) of the lower triangle add to A x: `to` entries at y. `from` is a multiple of four. */
+function symmetricRowsTimesVector(a: usize, ld: usize, from: usize, to: usize, x: usize, y: usize): void {
+  memory.fill(y, 0, to << 3);
+  let i = from;
+  for (; i + 4 <= to; i += 4) {
     let r0 = a + i * ld;
     let r1 = r0 + ld;
     let r2 = r1 + ld;
@@ -70,7 +76,7 @@ export function symmetricTimesVector(a: usize, ld: usize, k: usize, x: usize, y:
     store<f64>(yi, sum2(s2) + d20 * v0 + d21 * v1 + load<f64>(r2, 16) * v2 + d32 * v3, 16);
     store<f64>(yi, sum2(s3) + d30 * v0 + d31 * v1 + d32 * v2 + load<f64>(r3, 24) * v3, 24);
   }
-  for (; i < k; i++) {
+  for (; i < to; i++) {
     const row = a + i * ld;
     const xi = load<f64>(x + (i << 3));
     let s = 0.0;
@@ -88,9 +94,10 @@ function sum2(v: v128): f64 {
 }
 
 /**
- * Reduces rows [k0, k1) of the leading k1 x k1 block, k0 >= 1, and leaves the leading k0 x k0 block to applyPanel.
+ * Reduces rows [k0, k1) of the leading k1 x k1 block, k0 >= 1, and leaves the leading k0 x k0 block to tridiagonalUpdate.
  * On return row k holds the reflector v_k in columns [0, k), d[k] the diagonal, e[k - 1] the off-diagonal, tau[k]
- * the factor of H_k = I - tau v v^T, and row k - k0 of w the vector w_k. `pair` is scratch for two doubles.
+ * the factor of H_k = I - tau v v^T, and row k - k0 of w the vector w_k. `pair` is scratch for two doubles, `parts` for
+ * a vector of leading dimension ld of each thread but the first.
  */
 export function tridiagonalPanel(
   a: usize,
@@ -102,35 +109,27 @@ export function tridiagonalPanel(
   e: usize,
   tau: usize,
   pair: usize,
+  parts: usize,
+  sync: usize,
+  threads: usize,
+  thread: usize,
 ): void {
   for (let k = k1 - 1; k >= k0; k--) {
     const v = a + k * ld;
     const y = w + (k - k0) * ld;
-    const at = k << 3;
-    for (let q = k + 1; q < k1; q++) {
-      const vq = a + q * ld;
-      const wq = w + (q - k0) * ld;
-      subtractPair(v, load<f64>(vq + at), wq, load<f64>(wq + at), vq, k + 1);
-    }
-    store<f64>(d + at, load<f64>(v + at));
-    const last = v + at - 8;
-    const alpha = load<f64>(last);
-    const tail = dot(v, v, k - 1);
-    if (tail < NEGLIGIBLE) {
-      store<f64>(e + at - 8, alpha);
-      store<f64>(tau + at, 0);
-      memory.fill(v, 0, at - 8);
-      store<f64>(last, 1);
-      memory.fill(y, 0, at);
-      continue;
-    }
-    const beta = -copysign(sqrt(alpha * alpha + tail), alpha);
-    const t = (beta - alpha) / beta;
-    store<f64>(e + at - 8, beta);
-    store<f64>(tau + at, t);
-    scale(v, 1 / (alpha - beta), k - 1);
-    store<f64>(last, 1);
-    symmetricTimesVector(a, ld, k, v, y);
+    if (thread === 0) makeReflector(a, ld, k0, k1, k, w, d, e, tau);
+    meet(sync, threads);
+    // No reflector has the factor 0 but the one that is not needed.
+    const t = load<f64>(tau + (k << 3));
+    if (t === 0) continue;
+    // The first thread has the last rows, which reach all of y.
+    const from = triangleShareOf(k, threads - 1 - thread, threads);
+    const to = triangleShareOf(k, threads - thread, threads);
+    symmetricRowsTimesVector(a, ld, from, to, v, thread === 0 ? y : parts + (thread - 1) * ld);
+    meet(sync, threads);
+    if (thread !== 0) continue;
+    for (let other: usize = 1; other < threads; other++)
+      add(y, parts + (other - 1) * ld, triangleShareOf(k, threads - other, threads));
     for (let q = k + 1; q < k1; q++) {
       const vq = a + q * ld;
       const wq = w + (q - k0) * ld;
@@ -143,6 +142,44 @@ export function tridiagonalPanel(
   }
 }
 
+/** Brings row k up to date with the rows of the panel behind it, and replaces it by its reflector. */
+function makeReflector(
+  a: usize,
+  ld: usize,
+  k0: usize,
+  k1: usize,
+  k: usize,
+  w: usize,
+  d: usize,
+  e: usize,
+  tau: usize,
+): void {
+  const v = a + k * ld;
+  const at = k << 3;
+  for (let q = k + 1; q < k1; q++) {
+    const vq = a + q * ld;
+    const wq = w + (q - k0) * ld;
+    subtractPair(v, load<f64>(vq + at), wq, load<f64>(wq + at), vq, k + 1);
+  }
+  store<f64>(d + at, load<f64>(v + at));
+  const last = v + at - 8;
+  const alpha = load<f64>(last);
+  const tail = dot(v, v, k - 1);
+  if (tail < NEGLIGIBLE) {
+    store<f64>(e + at - 8, alpha);
+    store<f64>(tau + at, 0);
+    memory.fill(v, 0, at - 8);
+    store<f64>(last, 1);
+    memory.fill(w + (k - k0) * ld, 0, at);
+    return;
+  }
+  const beta = -copysign(sqrt(alpha * alpha + tail), alpha);
+  store<f64>(e + at - 8, beta);
+  store<f64>(tau + at, (beta - alpha) / beta);
+  scale(v, 1 / (alpha - beta), k - 1);
+  store<f64>(last, 1);
+}
+
 /** The leading k0 x k0 block -= V^T W + W^T V, lower triangle. `px` and `py` hold k0 (to 4) x 2 (k1 - k0) doubles. */
 export function tridiagonalUpdate(
   a: usize,
@@ -152,13 +189,29 @@ export function tridiagonalUpdate(
   w: usize,
   px: usize,
   py: usize,
+  sync: usize,
+  threads: usize,
+  thread: usize,
 ): void {
   const nb = k1 - k0;
   const half = nb << 5;
-  const v = a + k0 * ld;
-  packAcross(v, ld, k0, nb, px, half << 1);
-  packAcross(w, ld, k0, nb, px + half, half << 1);
-  packAcross(w, ld, k0, nb, py, half << 1);
-  packAcross(v, ld, k0, nb, py + half, half << 1);
-  for (let i: usize = 0; i < k0; i += MC) multiplyPackedLower(i, min(k0, i + MC), nb << 1, -1, px, py, a, ld);
+  const group = half << 1;
+  const from = shareOf(k0, thread, threads);
+  const lanes = shareOf(k0, thread + 1, threads) - from;
+  const v = a + k0 * ld + (from << 3);
+  const u = w + (from << 3);
+  const x = px + (from >> 2) * group;
+  const y = py + (from >> 2) * group;
+  packAcross(v, ld, lanes, nb, x, group);
+  packAcross(u, ld, lanes, nb, x + half, group);
+  packAcross(u, ld, lanes, nb, y, group);
+  packAcross(v, ld, lanes, nb, y + half, group);
+  meet(sync, threads);
+  const blocks = (k0 + MC - 1) / MC;
+  // The longest rows first, so that the threads end together.
+  for (let i = claim(sync); i < blocks; i = claim(sync)) {
+    const row = (blocks - 1 - i) * MC;
+    multiplyPackedLower(row, min(k0, row + MC), nb << 1, -1, px, py, a, ld);
+  }
+  meet(sync, threads);
 }

@@ -67,6 +67,17 @@ export function subtractPair(y: usize, ca: f64, a: usize, cb: f64, b: usize, n: 
   }
 }
 
+/** y += x. */
+export function add(y: usize, x: usize, n: usize): void {
+  const end = y + ((n & ~1) << 3);
+  while (y < end) {
+    v128.store(y, f64x2.add(v128.load(y), v128.load(x)));
+    y += 16;
+    x += 16;
+  }
+  if (n & 1) store<f64>(y, load<f64>(y) + load<f64>(x));
+}
+
 /** x *= c. */
 export function scale(x: usize, c: f64, n: usize): void {
   const v = f64x2.splat(c);
