@@ -19,25 +19,29 @@ interface Half {
   readonly columns: number;
 }
 
-/** A symmetric tridiagonal matrix near norm 1 and the place of its eigenvectors: addresses in a workspace. */
+/** A symmetric tridiagonal matrix near norm 1, at addresses in a workspace, and the place of its eigenvectors. */
 export interface TridiagonalVectors {
   readonly n: number;
   /** Diagonal; the eigenvalues on return. */
   readonly d: number;
   /** Off-diagonal, n entries. */
   readonly e: number;
-  /** Row i becomes the unit eigenvector of d[i]; zero on entry. */
-  readonly r: number;
-  /** Leading dimension of `r` in bytes. */
-  readonly ld: number;
+  /** n x n, outside the workspace, of which it would take half: row i becomes the unit eigenvector of d[i]; zero on entry. */
+  readonly vectors: Float64Array;
+}
+
+/** Eigenvectors of one half that a merge inside needs at a time: more than EXTERNAL_ORDER are multiplied outside. */
+function halfOf(n: number, external: boolean): { readonly rows: number; readonly columns: number } {
+  const half = Math.ceil(n / 2);
+  return { rows: external ? Math.min(half, EXTERNAL_ORDER) : half, columns: half };
 }
 
 /** Bytes that DivideAndConquer takes from the workspace. */
 export function divideBytes(n: number, external: boolean): number {
-  const half = Math.ceil(n / 2);
+  const { rows, columns } = halfOf(n, external);
   const block = Math.min(pad4(n), external ? externalBlock(n) : BLOCK) + 4;
   return (
-    2 * (half + 4) * leading(half) * 8 +
+    2 * (rows + 4) * leading(columns) * 8 +
     2 * block * leading(n) * 8 +
     7 * (n * 8 + 128) +
     GEMM_A_BYTES +
@@ -79,15 +83,15 @@ export class DivideAndConquer {
 
   constructor(work: Workspace, t: TridiagonalVectors, external: boolean) {
     const { n } = t;
-    const half = Math.ceil(n / 2);
+    const { rows, columns } = halfOf(n, external);
     this.#work = work;
     this.#t = t;
     this.#d = work.f64(t.d, n);
     this.#e = work.f64(t.e, n);
     this.#external = external;
     this.#block = Math.min(pad4(n), external ? externalBlock(n) : BLOCK);
-    this.#upper = work.take((half + 4) * leading(half) * 8);
-    this.#lower = work.take((half + 4) * leading(half) * 8);
+    this.#upper = work.take((rows + 4) * leading(columns) * 8);
+    this.#lower = work.take((rows + 4) * leading(columns) * 8);
     this.#u = work.take((this.#block + 4) * leading(n) * 8);
     this.#c = work.take((this.#block + 4) * leading(n) * 8);
     this.#poles = work.take(n * 8);
@@ -102,12 +106,14 @@ export class DivideAndConquer {
   }
 
   /** @returns the rows in ascending order of their eigenvalues. */
-  *run(): Generator<Product, Int32Array, Float64Array> {
+  *run(): Generator<Product, Int32Array, void> {
     return yield* this.#solve(0, this.#t.n);
   }
 
-  #row(i: number, column: number): number {
-    return this.#t.r + i * this.#t.ld + column * 8;
+  /** `count` entries of the vector of d[i], from a given one on. */
+  #row(i: number, column: number, count: number): Float64Array {
+    const at = i * this.#t.n + column;
+    return this.#t.vectors.subarray(at, at + count);
   }
 
   #ascending(from: number, to: number): Int32Array {
@@ -116,7 +122,7 @@ export class DivideAndConquer {
     return order.sort((i, j) => (d[i] as number) - (d[j] as number));
   }
 
-  *#solve(from: number, to: number): Generator<Product, Int32Array, Float64Array> {
+  *#solve(from: number, to: number): Generator<Product, Int32Array, void> {
     if (to - from <= LEAF) return this.#leaf(from, to);
     const mid = (from + to) >> 1;
     const beta = this.#e[mid - 1] as number;
@@ -131,17 +137,21 @@ export class DivideAndConquer {
 
   #leaf(from: number, to: number): Int32Array {
     const n = to - from;
-    for (let i = from; i < to; i++) this.#work.f64(this.#row(i, i), 1)[0] = 1;
+    const q = this.#c;
+    const ldq = leading(n) * 8;
+    const identity = this.#work.f64(q, (n * ldq) / 8).fill(0);
+    for (let i = 0; i < n; i++) identity[i * (ldq / 8 + 1)] = 1;
     // The last off-diagonal belongs to the tear; the iteration uses its place and leaves it zero.
     const tear = this.#e[to - 1] as number;
     const failed = this.#work.kernels.tridiagonalVectors(
       this.#t.d + from * 8,
       this.#t.e + from * 8,
       n,
-      this.#row(from, from),
-      this.#t.ld,
+      q,
+      ldq,
     );
     this.#e[to - 1] = tear;
+    for (let i = 0; i < n; i++) this.#row(from + i, from, n).set(this.#work.f64(q + i * ldq, n));
     if (failed !== 0) throw new Error(`the QL iteration did not converge on a ${n} x ${n} block`);
     return this.#ascending(from, to);
   }
@@ -154,15 +164,15 @@ export class DivideAndConquer {
     beta: number,
     left: Int32Array,
     right: Int32Array,
-  ): Generator<Product, void, Float64Array> {
+  ): Generator<Product, void, void> {
     if (beta === 0) return;
     const d = this.#d;
     const rho = 2 * Math.abs(beta);
     const z = new Float64Array(to - from);
     const sign = Math.sign(beta) * Math.SQRT1_2;
-    for (const i of left)
-      z[i - from] = (this.#work.f64(this.#row(i, mid - 1), 1)[0] as number) * Math.SQRT1_2;
-    for (const i of right) z[i - from] = (this.#work.f64(this.#row(i, mid), 1)[0] as number) * sign;
+    const { n, vectors } = this.#t;
+    for (const i of left) z[i - from] = (vectors[i * n + mid - 1] as number) * Math.SQRT1_2;
+    for (const i of right) z[i - from] = (vectors[i * n + mid] as number) * sign;
 
     const { rows, kinds } = this.#deflate(from, mid, to, rho, z, mergeSorted(d, left, right));
     const k = rows.length;
@@ -241,7 +251,8 @@ export class DivideAndConquer {
     ];
     for (const half of halves)
       half.rows.forEach((row, g) => {
-        this.#copy(this.#row(row, half.column), half.at + g * half.ld, half.columns);
+        const own = this.#row(row, half.column, half.columns);
+        this.#work.f64(half.at + g * half.ld, half.columns).set(own);
       });
     for (let j = 0; j < k; j += this.#block) {
       const count = Math.min(this.#block, k - j);
@@ -253,42 +264,43 @@ export class DivideAndConquer {
         kernels.gemm(0, count, columns, rows.length, 1, u, ldu, at, ld, c, ldc, this.#wa, this.#wb);
       }
       for (let i = 0; i < count; i++)
-        this.#copy(this.#c + i * ldc, this.#row(rows[j + i] as number, from), n);
+        this.#row(rows[j + i] as number, from, n).set(this.#work.f64(this.#c + i * ldc, n));
     }
   }
 
-  *#productsOutside(
-    rows: readonly number[],
-    upper: Half,
-    lower: Half,
-  ): Generator<Product, void, Float64Array> {
+  *#productsOutside(rows: readonly number[], upper: Half, lower: Half): Generator<Product, void, void> {
     const k = rows.length;
     const ldu = leading(k) * 8;
+    const block = Math.min(this.#block, k);
+    const wide = Math.max(upper.columns, lower.columns);
+    const long = Math.max(upper.rows.length, lower.rows.length);
+    const [left, right, made] = [
+      new Float64Array(block * long),
+      new Float64Array(long * wide),
+      new Float64Array(block * wide),
+    ];
     // One half after the other, though that computes the vectors of the rank-one update twice: a copy of both took as
     // much memory as the matrix.
     for (const { start, rows: inner, column, columns } of [upper, lower]) {
-      const b = new Float64Array(inner.length * columns);
+      const b = right.subarray(0, inner.length * columns);
       inner.forEach((row, g) => {
-        b.set(this.#work.f64(this.#row(row, column), columns), g * columns);
+        b.set(this.#row(row, column, columns), g * columns);
       });
-      for (let j = 0; j < k; j += this.#block) {
-        const m = Math.min(this.#block, k - j);
+      for (let j = 0; j < k; j += block) {
+        const m = Math.min(block, k - j);
         this.#rankOneVectors(k, j, m, ldu);
-        const a = new Float64Array(m * inner.length);
+        const a = left.subarray(0, m * inner.length);
         for (let i = 0; i < m; i++)
           a.set(this.#work.f64(this.#u + i * ldu + start * 8, inner.length), i * inner.length);
-        const c =
-          inner.length === 0 ? new Float64Array(m * columns) : yield { a, b, m, k: inner.length, n: columns };
+        const into = made.subarray(0, m * columns);
+        if (inner.length === 0) into.fill(0);
+        else yield { a, b, m, k: inner.length, n: columns, into };
         for (let i = 0; i < m; i++)
-          this.#work
-            .f64(this.#row(rows[j + i] as number, column), columns)
-            .set(c.subarray(i * columns, (i + 1) * columns));
+          this.#row(rows[j + i] as number, column, columns).set(
+            into.subarray(i * columns, (i + 1) * columns),
+          );
       }
     }
-  }
-
-  #copy(source: number, target: number, count: number): void {
-    this.#work.f64(target, count).set(this.#work.f64(source, count));
   }
 
   /**
@@ -329,7 +341,7 @@ export class DivideAndConquer {
           z[row - from] = tau;
           z[pending - from] = 0;
           if (kind !== pendingKind) kind = DENSE;
-          this.#work.kernels.rotate(this.#row(pending, from), this.#row(row, from), c, s, to - from);
+          rotate(this.#row(pending, from, to - from), this.#row(row, from, to - from), c, s);
           d[pending] = dp * c * c + di * s * s;
           d[row] = dp * s * s + di * c * c;
         } else {
@@ -359,4 +371,14 @@ function mergeSorted(d: Float64Array, left: Int32Array, right: Int32Array): Int3
     order[o] = (takeLeft ? left[i++] : right[j++]) as number;
   }
   return order;
+}
+
+/** (x, y) := (c x + s y, c y - s x). */
+function rotate(x: Float64Array, y: Float64Array, c: number, s: number): void {
+  for (let i = 0; i < x.length; i++) {
+    const p = x[i] as number;
+    const q = y[i] as number;
+    x[i] = c * p + s * q;
+    y[i] = c * q - s * p;
+  }
 }

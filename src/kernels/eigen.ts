@@ -41,11 +41,11 @@ const EXTERNAL_ORDER = 1024;
  *
  * Householder tridiagonalization in panels, divide and conquer on the tridiagonal matrix, back-transformation in
  * compact WY form (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4). The residual ‖A v - λ v‖ and the
- * loss of orthogonality ‖V Vᵀ - I‖ are of the order eps * n, relative to ‖A‖ and 1. Takes about 2.5 n² doubles of
- * WebAssembly memory besides the input and the result, freed afterwards.
+ * loss of orthogonality ‖V Vᵀ - I‖ are of the order eps * n, relative to ‖A‖ and 1. Takes about 1.5 n² doubles
+ * of WebAssembly memory besides the result, freed afterwards.
  *
  * @param a n x n row-major; only the lower triangle is read, and nothing is written
- * @throws RangeError where `a` is not n x n, holds NaN or Infinity, or n is past about 14 000 (4 GiB)
+ * @throws RangeError where `a` is not n x n, holds NaN or Infinity, or n is past about 20 000 (4 GiB)
  * @example
  * const { values, vectors } = symmetricEigen(new Float64Array([2, 1, 1, 2]), 2);
  * // values [1, 3]; vectors, up to sign, [[0.707, -0.707], [0.707, 0.707]]
@@ -77,7 +77,7 @@ export class SymmetricMatrix {
   readonly stride: number;
   readonly #problem: Problem;
 
-  /** @throws RangeError where n is past about 14 000 (4 GiB) */
+  /** @throws RangeError where n is past about 20 000 (4 GiB) */
   constructor(n: number) {
     const problem = new Problem(n, n >= EXTERNAL_ORDER);
     this.n = n;
@@ -108,8 +108,6 @@ class Problem {
   readonly work: Workspace;
   readonly t: Tridiagonal;
   readonly #external: boolean;
-  /** Place of the eigenvectors. */
-  readonly #r: number;
 
   constructor(n: number, external: boolean) {
     const scratchBytes = Math.max(
@@ -117,40 +115,50 @@ class Problem {
       divideBytes(n, external),
       backTransformBytes(n, external),
     );
-    const size = pad4(n) * leading(n) * 8;
-    this.work = new Workspace(tridiagonalBytes(n) + size + scratchBytes + 256);
+    this.work = new Workspace(tridiagonalBytes(n) + scratchBytes + 256);
     this.t = takeTridiagonal(this.work, n);
-    this.#r = this.work.take(size);
     this.#external = external;
   }
 
-  *solve(): Generator<Product, SymmetricEigen, Float64Array> {
+  *solve(): Generator<Product, SymmetricEigen, void> {
     const { work, t } = this;
-    const { n, ld } = t;
-    const r = this.#r;
+    const { n } = t;
     const external = this.#external;
-    if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) };
+    const vectors = new Float64Array(n * n);
+    if (n === 0) return { values: new Float64Array(0), vectors };
     const scratch = work.mark();
     const exponent = normalize(work, t);
     reduceToTridiagonal(work, t);
 
     work.reset(scratch);
-    work.f64(r, (pad4(n) * ld) / 8).fill(0);
-    const order = yield* new DivideAndConquer(work, { n, d: t.d, e: t.e, r, ld }, external).run();
+    const order = yield* new DivideAndConquer(work, { n, d: t.d, e: t.e, vectors }, external).run();
 
     work.reset(scratch);
-    if (external) yield* backTransformOutside(work, t, r);
-    else backTransform(work, t, r);
+    if (external) yield* backTransformOutside(work, t, vectors);
+    else backTransform(work, t, vectors);
 
     const d = work.f64(t.d, n);
     const half = 2 ** (exponent / 2);
-    const values = new Float64Array(n);
-    const vectors = new Float64Array(n * n);
-    for (let i = 0; i < n; i++) {
-      const row = order[i] as number;
-      values[i] = (d[row] as number) * half * half;
-      vectors.set(work.f64(r + row * ld, n), i * n);
-    }
+    const values = Float64Array.from(order, (row) => (d[row] as number) * half * half);
+    permuteRows(vectors, order);
     return { values, vectors };
+  }
+}
+
+/** Row i becomes what row order[i] was, in place. */
+function permuteRows(rows: Float64Array, order: Int32Array): void {
+  const n = order.length;
+  const isDone = new Uint8Array(n);
+  const first = new Float64Array(n);
+  for (let start = 0; start < n; start++) {
+    if (isDone[start] !== 0) continue;
+    first.set(rows.subarray(start * n, (start + 1) * n));
+    let to = start;
+    for (let from = order[start] as number; from !== start; to = from, from = order[from] as number) {
+      rows.copyWithin(to * n, from * n, (from + 1) * n);
+      isDone[to] = 1;
+    }
+    rows.set(first, to * n);
+    isDone[to] = 1;
   }
 }

@@ -146,7 +146,6 @@ export interface KernelExports {
     v: Address,
     w: Address,
   ): void;
-  rotate(x: Address, y: Address, c: number, s: number, n: number): void;
 }
 
 /** A memory that several instances share. */

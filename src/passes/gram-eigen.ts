@@ -1,6 +1,6 @@
 import { type Gemm, type SymmetricEigen, SymmetricMatrix } from '../kernels/index.js';
-import { collectGarbage, countGarbage } from '../runtime/garbage.js';
-import { gramInto, type Matrix, matmul, subtractProduct } from '../runtime/matmul.js';
+import { collectGarbage } from '../runtime/garbage.js';
+import { gemmInto, gramInto, type Matrix } from '../runtime/matmul.js';
 
 /** From this order on the memory of the kernels is worth a collection. */
 const LARGE = 512;
@@ -34,13 +34,8 @@ async function fill(target: SymmetricMatrix, load: () => Matrix, side: 'rows' | 
 }
 
 /** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */
-const gemm: Gemm = async ({ a, b, c, m, k, n }) => {
-  countGarbage(a.byteLength + 8 * m * n);
-  const left = { rows: m, columns: k, data: a };
-  const right = { rows: k, columns: n, data: b };
-  if (c !== undefined) return subtractProduct(c, left, right);
-  return (await matmul(left, right)).data as Float64Array;
-};
+const gemm: Gemm = ({ a, b, c, m, k, n, into }) =>
+  gemmInto(into, { rows: m, columns: k, data: a }, { rows: k, columns: n, data: b }, c);
 
 function reverseRows(data: Float64Array, n: number): Float64Array {
   const row = new Float64Array(n);

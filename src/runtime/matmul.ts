@@ -51,23 +51,19 @@ export async function matmul(a: Matrix, b: Matrix, options: ScaledMatmulOptions 
 }
 
 /**
- * C - A B in float64, of matrices that are small enough to be taken as a whole.
+ * A B or C - A B in float64, of matrices that are small enough to be taken as a whole, into a given array.
  *
  * @throws ModelError when dimensions differ
  */
-export async function subtractProduct(
-  c: Float64Array,
-  a: Matrix & { readonly data: Float64Array },
-  b: Matrix & { readonly data: Float64Array },
-): Promise<Float64Array> {
+export async function gemmInto(into: Float64Array, a: Matrix, b: Matrix, c?: Float64Array): Promise<void> {
   const { m, n } = dimensions(a, b, {});
-  const session = await gemmKernel(false, false, true);
-  const tensor = (data: Float64Array, rows: number, columns: number) =>
+  const session = await gemmKernel(false, false, c !== undefined);
+  const tensor = (data: Matrix['data'], rows: number, columns: number) =>
     ({ type: 'float64', shape: [rows, columns], data }) as const;
-  const y = tensor(new Float64Array(m * n), m, n);
-  const feeds = { a: tensor(a.data, m, a.columns), b: tensor(b.data, b.rows, n), c: tensor(c, m, n) };
-  await session.run(feeds, { into: { y } });
-  return y.data;
+  const feeds = { a: tensor(a.data, m, a.columns), b: tensor(b.data, b.rows, n) };
+  await session.run(c === undefined ? feeds : { ...feeds, c: tensor(c, m, n) }, {
+    into: { y: tensor(into, m, n) },
+  });
 }
 
 /**

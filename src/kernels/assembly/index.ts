@@ -5,7 +5,6 @@ export { tridiagonalValues, tridiagonalVectors } from './ql';
 export { reflectorApply, reflectorFactor } from './reflectors';
 export { secularRoots, secularVectors, secularWeights } from './secular';
 export { tridiagonalPanel, tridiagonalUpdate } from './tridiagonal';
-export { rotate } from './vector';
 
 /** First address that holds nothing of the module's own. */
 export function heapBase(): usize {
