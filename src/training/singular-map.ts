@@ -1,6 +1,5 @@
-import { symmetricEigen } from '../kernels/index.js';
-import { gemm } from '../passes/decompose.js';
-import { gram, type Matrix, matmul } from '../runtime/matmul.js';
+import { gramEigen } from '../passes/gram-eigen.js';
+import { type Matrix, matmul } from '../runtime/matmul.js';
 
 export interface MappedMatrix {
   /** U diag(map(s)) V^T, of the type of what was given. */
@@ -31,16 +30,12 @@ export async function mapSingularValues(
   const { rows, columns, data } = a;
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
-  const products = await gram(a, isWide ? 'rows' : 'columns');
-  let trace = 0;
-  for (let i = 0; i < n; i += 1) trace += products[i * n + i] as number;
-  if (!Number.isFinite(trace)) throw new RangeError('has NaN or infinite values');
-  const { values: squares, vectors } = await symmetricEigen(products, n, { gemm, consume: true });
+  const { values: squares, vectors } = await gramEigen(() => a, n, isWide ? 'rows' : 'columns');
   const isDouble = data instanceof Float64Array;
   // Of float64 the Gram matrix tells less apart than the type does.
   const resolved = Math.max(rows, columns) * (isDouble ? Number.EPSILON : EPSILON_FLOAT32 ** 2);
-  const floor = Math.max(resolved, n * Number.EPSILON) * Math.max(0, squares[n - 1] ?? 0);
-  const values = Float64Array.from(squares, (square) => (square > floor ? Math.sqrt(square) : 0)).reverse();
+  const floor = Math.max(resolved, n * Number.EPSILON) * Math.max(0, squares[0] ?? 0);
+  const values = Float64Array.from(squares, (square) => (square > floor ? Math.sqrt(square) : 0));
   const wanted = map(values);
   let count = n;
   while (count > 0 && wanted[count - 1] === 0) count -= 1;
@@ -51,12 +46,10 @@ export async function mapSingularValues(
       values,
     };
   }
-  // Eigenvectors come ascending: the last are those of the largest values.
-  const kept: Matrix = { rows: count, columns: n, data: vectors.subarray((n - count) * n) };
+  const kept: Matrix = { rows: count, columns: n, data: vectors.subarray(0, count * n) };
   const scaled = new Float64Array(count * n);
   for (let row = 0; row < count; row += 1) {
-    const from = count - 1 - row;
-    const factor = (wanted[from] as number) / (values[from] as number);
+    const factor = (wanted[row] as number) / (values[row] as number);
     for (let i = row * n; i < (row + 1) * n; i += 1) scaled[i] = factor * (kept.data[i] as number);
   }
   const turning = await matmul({ rows: count, columns: n, data: scaled }, kept, { transposeA: true });
