@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { backTransform, backTransformBytes, backTransformOutside } from './back-transform.js';
 import { DivideAndConquer, divideBytes } from './divide.js';
 import { type Gemm, type Product, runInside, runWith } from './external.js';
-import { leading, pad4, Workspace } from './module.js';
+import { pad4, Workspace } from './module.js';
 import { checkSquare } from './singular.js';
 import { MOST_THREADS } from './team.js';
 import {
