@@ -6,23 +6,11 @@
  * Models come from PyTorch through bench/python/export_zoo.py; Debian has all that is needed in python3-torch,
  * python3-torchvision and python3-onnx. Without them, give a directory of models, and our own figures are printed alone.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readModel, Tensor, tensorProtos } from '../src/graph/index.js';
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(ROOT, 'dist/cli/main.js');
-const SCRIPTS = join(ROOT, 'bench/python');
-const WORK = join(ROOT, '.bench');
-
-interface Run {
-  readonly seconds: number;
-  /** Peak resident memory. */
-  readonly megabytes: number;
-}
+import { CLI, exportModels, findPython, median, type Run, run, SCRIPTS, WORK } from './process.js';
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -84,51 +72,6 @@ async function benchModel(model: string, python: string | undefined, runs: numbe
 async function largestTensor(path: string): Promise<number> {
   const model = await readModel(path);
   return Math.max(...[...tensorProtos(model.proto)].map((proto) => new Tensor(proto).byteLength)) / 1e6;
-}
-
-/** Runs a command; the peak memory is the kernel's own high-water mark, read while the process lives. */
-function run(command: string, args: readonly string[]): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const started = performance.now();
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
-    let megabytes = 0;
-    const timer = setInterval(() => {
-      try {
-        const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-        megabytes = Math.max(megabytes, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000);
-      } catch {
-        // Not Linux, or over already.
-      }
-    }, 20);
-    child.on('error', reject);
-    child.on('exit', (code) => {
-      clearInterval(timer);
-      if (code === 0) resolve({ seconds: (performance.now() - started) / 1000, megabytes });
-      else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
-    });
-  });
-}
-
-function findPython(): string | undefined {
-  return ['/usr/bin/python3', 'python3'].find(
-    (command) => spawnSync(command, ['-c', 'import numpy, onnx'], { stdio: 'ignore' }).status === 0,
-  );
-}
-
-function exportModels(python: string | undefined, directory: string, names: readonly string[]): void {
-  mkdirSync(WORK, { recursive: true });
-  const missing = names.filter((name) => !existsSync(join(directory, `${name}.onnx`)));
-  if (missing.length === 0 || python === undefined) return;
-  mkdirSync(directory, { recursive: true });
-  spawnSync(python, [join(SCRIPTS, 'export_zoo.py'), directory, '--only', ...missing], { stdio: 'inherit' });
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1
-    ? (sorted[middle] as number)
-    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
 await main();

@@ -184,6 +184,7 @@ export {
 } from './passes/gradient/index.js';
 export { type RankRecipe, rankRecipe } from './passes/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
+export { rankReportWithRegions } from './passes/region-rows.js';
 // Results as tables, JSON, CSV, Markdown and HTML.
 export {
   benchDocument,

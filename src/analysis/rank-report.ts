@@ -34,8 +34,13 @@ export interface RankRow {
   /** Undefined where the weight has no spectrum; `problem` then says why. */
   readonly metrics: SpectrumMetrics | undefined;
   readonly problem: string | undefined;
-  /** Where the weight belongs to a chain that `expand` wrote: a factor of it, or what it multiplies out to. */
-  readonly chain?: { readonly role: 'factor' | 'product'; readonly weight: string };
+  /** Where the weight belongs to a chain or another affine region: a part of it, or what it multiplies out to. */
+  readonly chain?: {
+    readonly role: 'factor' | 'product';
+    readonly weight: string;
+    /** The nodes that an affine region is; of products that folding it gave. */
+    readonly from?: readonly string[];
+  };
   /** The other figures; only where the report was asked for them. */
   readonly extras?: RowExtras;
   /** All min(rows, columns) singular values (of all copies), descending; only where the report was asked for spectra. */
@@ -166,7 +171,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
     model: model.path,
     rows: complete,
     notLookedAt: found.others.map(({ node, reason }) => ({ node: node.label, op: node.opType, reason })),
-    total: totalOf(counted(complete)),
+    total: rankTotal(complete),
     ...(rank !== undefined && { rank }),
     ...(convView !== 'matricized' && { convView }),
     ...(inputSize !== undefined && { inputSize }),
@@ -257,7 +262,9 @@ function counted(rows: readonly RankRow[]): readonly RankRow[] {
   return hasFactors ? rows.filter(({ chain }) => chain?.role !== 'product') : rows;
 }
 
-function totalOf(rows: readonly RankRow[]): RankTotal {
+/** The sums of a report with these rows. */
+export function rankTotal(all: readonly RankRow[]): RankTotal {
+  const rows = counted(all);
   const total = {
     weights: rows.length,
     parameters: 0,

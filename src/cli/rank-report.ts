@@ -1,6 +1,6 @@
 import type { Argv } from 'yargs';
 import { ALL_METRICS } from '../analysis/figures.js';
-import type { RankReport } from '../analysis/rank-report.js';
+import type { RankReport, RankReportOptions } from '../analysis/rank-report.js';
 import type { ConvView } from '../analysis/weight-spectrum.js';
 import type { ChainView } from '../analysis/weights.js';
 import type { Model } from '../graph/index.js';
@@ -33,6 +33,7 @@ interface Arguments extends CommonArguments, EmbeddingArguments {
   readonly top: number | undefined;
   readonly assert: ListArgument;
   readonly chains: ChainView | undefined;
+  readonly regions: boolean | undefined;
   readonly convView: ConvView | undefined;
   readonly inputSize: number | undefined;
 }
@@ -93,6 +94,11 @@ export const rankReportCommand: Command<Arguments> = {
             requiresArg: true,
             describe:
               'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
+          })
+          .option('regions', {
+            type: 'boolean',
+            describe:
+              'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
           })
           .option('conv-view', {
             choices: CONV_VIEWS,
@@ -187,32 +193,36 @@ export const rankReportCommand: Command<Arguments> = {
     const isDrawn = model2 === undefined && (format === 'table' || format === 'md');
     const pages: HtmlReportModel[] = [];
     const report = async (file: string): Promise<RankReport> => {
-      const progress = new ProgressLine(io, args);
-      try {
-        const loaded = await loadModel(file, io, args);
-        await checkNames(loaded, only, chains);
-        const options = {
-          spectra: args.spectra || isDrawn || isPage,
-          extras: choice.extras,
-          randomized: choice.randomized,
-          seed,
-          rank,
-          only,
-          chains,
-          convView,
-          inputSize,
-          onProgress: progress.update,
-        };
-        const embeddings = data && (await onFile(nameOf(file), () => data.look(loaded, progress.update)));
-        const weights = await onFile(nameOf(file), () =>
-          rankReport(loaded, { ...options, rank: rank ?? embeddings?.classes }),
-        );
-        const found = embeddings === undefined ? weights : { ...weights, embeddings };
-        if (isPage) pages.push({ name: nameOf(file), report: found, nodes: loaded.graph.nodes.length });
-        return found;
-      } finally {
-        progress.clear();
-      }
+      const work = async <T>(what: (onProgress: ProgressLine['update']) => Promise<T>): Promise<T> => {
+        const progress = new ProgressLine(io, args);
+        try {
+          return await onFile(nameOf(file), () => what(progress.update));
+        } finally {
+          progress.clear();
+        }
+      };
+      const loaded = await loadModel(file, io, args);
+      await checkNames(loaded, only, chains);
+      const embeddings = data && (await work((onProgress) => data.look(loaded, onProgress)));
+      const options = {
+        spectra: args.spectra || isDrawn || isPage,
+        extras: choice.extras,
+        randomized: choice.randomized,
+        seed,
+        rank: rank ?? embeddings?.classes,
+        only,
+        chains,
+        convView,
+        inputSize,
+      };
+      const weights = await work((onProgress) =>
+        args.regions === true
+          ? reportWithRegions(loaded, { ...options, onProgress })
+          : rankReport(loaded, { ...options, onProgress }),
+      );
+      const found = embeddings === undefined ? weights : { ...weights, embeddings };
+      if (isPage) pages.push({ name: nameOf(file), report: found, nodes: loaded.graph.nodes.length });
+      return found;
     };
     const first = await report(model);
     const second = model2 === undefined ? undefined : await report(model2);
@@ -239,6 +249,14 @@ export const rankReportCommand: Command<Arguments> = {
     return assertions.every(({ passed }) => passed) ? 0 : 1;
   },
 };
+
+/** The model is read once more, to be folded. */
+async function reportWithRegions(model: Model, options: RankReportOptions): Promise<RankReport> {
+  const { modelToBytes, readModel } = await import('../graph/index.js');
+  const { rankReportWithRegions } = await import('../passes/region-rows.js');
+  const copy = await readModel(model.path ?? modelToBytes(model), { directory: process.cwd() });
+  return rankReportWithRegions(model, copy, options);
+}
 
 /** With the HTML of all models. SOURCE_DATE_EPOCH sets its date, for bytes that can be made again. */
 async function withPage(document: Document, models: readonly HtmlReportModel[], io: Io): Promise<Document> {

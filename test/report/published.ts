@@ -120,8 +120,11 @@ export function rankReportSchema(): Json {
           metrics: orNull(ref('figures')),
           problem: { type: ['string', 'null'], description: 'why there is no spectrum' },
           chain: object(
-            { role: { enum: ['factor', 'product'] }, weight: text },
-            { description: 'of a chain that expand wrote: a factor of it, or what it multiplies out to' },
+            { role: { enum: ['factor', 'product'] }, weight: text, from: listOf(text) },
+            {
+              optional: ['from'],
+              description: 'of a chain or another affine region: a part of it, or what it multiplies out to',
+            },
           ),
           reasons: {
             description: 'with --verbose: why figures are null',

@@ -1,0 +1,61 @@
+/** Whole processes, timed, with their peak memory; and where the peers and models of the benchmarks come from. */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+export const CLI = join(ROOT, 'dist/cli/main.js');
+export const SCRIPTS = join(ROOT, 'bench/python');
+export const WORK = join(ROOT, '.bench');
+
+export interface Run {
+  readonly seconds: number;
+  /** Peak resident memory. */
+  readonly megabytes: number;
+}
+
+/** Runs a command; the peak memory is the kernel's own high-water mark, read while the process lives. */
+export function run(command: string, args: readonly string[]): Promise<Run> {
+  return new Promise((resolve, reject) => {
+    const started = performance.now();
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    let megabytes = 0;
+    const timer = setInterval(() => {
+      try {
+        const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+        megabytes = Math.max(megabytes, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000);
+      } catch {
+        // Not Linux, or over already.
+      }
+    }, 20);
+    child.on('error', reject);
+    child.on('exit', (code) => {
+      clearInterval(timer);
+      if (code === 0) resolve({ seconds: (performance.now() - started) / 1000, megabytes });
+      else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
+    });
+  });
+}
+
+export function findPython(): string | undefined {
+  return ['/usr/bin/python3', 'python3'].find(
+    (command) => spawnSync(command, ['-c', 'import numpy, onnx'], { stdio: 'ignore' }).status === 0,
+  );
+}
+
+export function exportModels(python: string | undefined, directory: string, names: readonly string[]): void {
+  mkdirSync(WORK, { recursive: true });
+  const missing = names.filter((name) => !existsSync(join(directory, `${name}.onnx`)));
+  if (missing.length === 0 || python === undefined) return;
+  mkdirSync(directory, { recursive: true });
+  spawnSync(python, [join(SCRIPTS, 'export_zoo.py'), directory, '--only', ...missing], { stdio: 'inherit' });
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
