@@ -1,0 +1,241 @@
+/**
+ * Milliseconds a training step beside PyTorch: `npm run bench:training [-- --only mlp-256,vit --turns 7 --threads 2]`.
+ *
+ * Small networks, batch 64, from the same weights on the same data; each also with every layer expanded to depth 3, in
+ * PyTorch too. Each network has a process of ours and one of PyTorch's, which take short turns. Figures are those of each
+ * side's best turn, which a busy machine disturbs least; the median of the turns' ratios stands beside. Before that both take the gradient of the first batch, and the errors are printed: ours and
+ * PyTorch's float32 against PyTorch's float64. Ours counts right answers and takes the norm of every weight's gradient on
+ * the way. Needs python3-torch and python3-onnx.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readModel, saveModel } from '../src/graph/index.js';
+import { expand } from '../src/passes/expand.js';
+import { gradient } from '../src/passes/gradient/index.js';
+import { evaluate, type RuntimeTensor, readNpz } from '../src/runtime/index.js';
+import { openEngine } from '../src/training/engine.js';
+import { optimizer } from '../src/training/optimizers/index.js';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const SCRIPT = join(ROOT, 'bench/python/torch_training.py');
+const SELF = fileURLToPath(import.meta.url);
+const WORK = join(ROOT, '.bench/training');
+const PYTHON = '/usr/bin/python3';
+
+const NETWORKS = ['mlp-256', 'mlp-1024', 'cnn', 'vit', 'resnet'];
+const DEPTH = 3;
+const BATCH = 64;
+/** Steps of a turn, and of one run of the engine. */
+const STEPS = 20;
+
+interface Turn {
+  readonly ms: number;
+  readonly megabytes: number;
+  readonly loss: number;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      only: { type: 'string', default: NETWORKS.join() },
+      turns: { type: 'string', default: '30' },
+      threads: { type: 'string', default: '2' },
+      plain: { type: 'boolean', default: false },
+    },
+  });
+  if (positionals[0] === 'serve') return await serve(positionals[1] ?? '', Number(values.threads));
+  mkdirSync(WORK, { recursive: true });
+  const exported = spawnSync(PYTHON, ['-W', 'ignore', SCRIPT, 'export', WORK], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  if (exported.status !== 0) throw new Error('PyTorch could not export the networks');
+  console.log(
+    '| network | depth | ours ms | PyTorch ms | ratio | median ratio | ours MB | PyTorch MB | gradient error | PyTorch float32 |',
+  );
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+  for (const name of NETWORKS.filter((network) => values.only.split(',').includes(network))) {
+    for (const isExpanded of values.plain ? [false] : [false, true]) {
+      await benchNetwork(name, isExpanded, Number(values.turns), values.threads);
+    }
+  }
+}
+
+async function benchNetwork(
+  name: string,
+  isExpanded: boolean,
+  turns: number,
+  threads: string,
+): Promise<void> {
+  const plain = join(WORK, `${name}.onnx`);
+  const key = isExpanded ? `${name}-expanded` : name;
+  const file = join(WORK, `${key}.onnx`);
+  if (isExpanded) {
+    const model = await readModel(plain);
+    await model.apply(expand({ depth: DEPTH }));
+    await saveModel(model, file, { overwrite: true });
+  }
+  const torch = new Peer(
+    spawn(PYTHON, [SCRIPT, 'serve', WORK, name, ...(isExpanded ? [file] : [])], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, THREADS: threads, OMP_NUM_THREADS: threads },
+    }),
+  );
+  const first = await torch.answer<{ loss32: number; loss64: number }>();
+  const errors = await compareGradients(file, key, first.loss64);
+  const ours = new Peer(
+    spawn(process.execPath, ['--import', 'tsx', SELF, 'serve', file, '--threads', threads], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      cwd: ROOT,
+    }),
+  );
+  await ours.answer();
+  const results: { readonly ours: Turn; readonly torch: Turn }[] = [];
+  for (let turn = 0; turn <= turns; turn += 1) {
+    const pair = { ours: await ours.turn(STEPS), torch: await torch.turn(STEPS) };
+    // The first warms up.
+    if (turn > 0) results.push(pair);
+  }
+  ours.close();
+  torch.close();
+  const last = results[results.length - 1];
+  const best = {
+    ours: Math.min(...results.map((pair) => pair.ours.ms)),
+    torch: Math.min(...results.map((pair) => pair.torch.ms)),
+  };
+  const cells = [
+    name,
+    isExpanded ? DEPTH : 1,
+    best.ours.toFixed(2),
+    best.torch.toFixed(2),
+    (best.ours / best.torch).toFixed(2),
+    median(results.map((pair) => pair.ours.ms / pair.torch.ms)).toFixed(2),
+    last?.ours.megabytes.toFixed(0),
+    last?.torch.megabytes.toFixed(0),
+    errors.ours.toExponential(1),
+    errors.torch.toExponential(1),
+  ];
+  console.log(`| ${cells.join(' | ')} |`);
+  const apart = Math.abs((last?.ours.loss ?? 0) - (last?.torch.loss ?? 0)) / (last?.torch.loss ?? 1);
+  console.error(
+    `${key}: loss ${first.loss64}, ours off by ${errors.loss.toExponential(1)}; after ${STEPS * (turns + 1)} steps ${last?.ours.loss} and ${last?.torch.loss}, ${apart.toExponential(1)} apart`,
+  );
+}
+
+/** Errors of the first gradient relative to its norm, against float64. */
+async function compareGradients(
+  file: string,
+  key: string,
+  loss64: number,
+): Promise<{ readonly ours: number; readonly torch: number; readonly loss: number }> {
+  const reference = readNpz(await readFile(join(WORK, `${key}.npz`)));
+  const data = readNpz(await readFile(join(WORK, 'data.npz')));
+  const made = await gradient(await readModel(file), {
+    loss: 'cross-entropy',
+    batch: BATCH,
+    weights: 'constants',
+  });
+  const results = await evaluate(made.model, {
+    image: batchAt(data.images, 0),
+    [made.target ?? '']: batchAt(data.labels, 0),
+  });
+  const sums = { ours: 0, torch: 0, norm: 0 };
+  for (const [name, output] of made.gradients) {
+    const exact = reference[`float64/${name}`]?.data as Float64Array;
+    const single = reference[`float32/${name}`]?.data as Float32Array;
+    const own = results[output]?.data as Float32Array;
+    for (const [i, number] of exact.entries()) {
+      sums.ours += (own[i]! - number) ** 2;
+      sums.torch += (single[i]! - number) ** 2;
+      sums.norm += number ** 2;
+    }
+  }
+  const references = Object.keys(reference).filter((name) => name.startsWith('float64/')).length;
+  if (references !== made.gradients.size)
+    throw new Error(`${key}: ${made.gradients.size} gradients, but PyTorch has ${references}`);
+  return {
+    ours: Math.sqrt(sums.ours / sums.norm),
+    torch: Math.sqrt(sums.torch / sums.norm),
+    loss: Math.abs(Number(results[made.loss]?.data[0]) - loss64) / loss64,
+  };
+}
+
+function batchAt(tensor: RuntimeTensor | undefined, index: number): RuntimeTensor {
+  if (tensor === undefined) throw new Error('the data lack an array');
+  const shape = tensor.shape.slice(1);
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  return {
+    type: tensor.type,
+    shape,
+    data: tensor.data.slice(index * size, (index + 1) * size) as Float32Array,
+  };
+}
+
+/** A process of ours that trains when told to. */
+async function serve(file: string, threads: number): Promise<void> {
+  const model = await readModel(file);
+  const data = readNpz(await readFile(join(WORK, 'data.npz')));
+  const isVit = file.includes('vit');
+  await using engine = await openEngine(model, {
+    loss: 'cross-entropy',
+    batch: BATCH,
+    optimizer: isVit ? optimizer('adam') : optimizer('sgd', { momentum: 0.9 }),
+    threads,
+  });
+  console.log('{}');
+  for await (const line of createInterface({ input: process.stdin })) {
+    const steps = Number(line);
+    const begin = performance.now();
+    const { losses } = await engine.run({
+      steps,
+      inputs: { image: data.images! },
+      target: data.labels!,
+      learningRates: new Float32Array(steps).fill(isVit ? 1e-3 : 0.01),
+    });
+    const ms = (performance.now() - begin) / steps;
+    const megabytes = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1000;
+    console.log(JSON.stringify({ ms, megabytes, loss: losses[steps - 1] }));
+  }
+}
+
+/** A process that answers lines with lines of JSON. */
+class Peer {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async answer<T>(): Promise<T> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('a process ended early');
+    return JSON.parse(value) as T;
+  }
+
+  async turn(steps: number): Promise<Turn> {
+    this.#child.stdin?.write(`${steps}\n`);
+    const turn = await this.answer<Turn>();
+    // Threads of either side spin for a while when their work is done.
+    await setTimeout(20);
+    return turn;
+  }
+
+  close(): void {
+    this.#child.stdin?.end();
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+await main();
