@@ -160,6 +160,29 @@ describe('convolutions', () => {
     );
   });
 
+  test('Conv with more channels: the weight by shifts of the input, image by image and all at once', async () => {
+    const channels = fc.constantFrom([4, 2], [5, 6], [32, 33]);
+    await fc.assert(
+      fc.asyncProperty(convolution, channels, async (c, [perGroupIn, perGroupOut]) => {
+        await checkOp({
+          op: 'Conv',
+          ...bilinear,
+          shapes: [
+            [c.batch, c.group * perGroupIn!, ...c.spatial],
+            [c.group * perGroupOut!, perGroupIn!, ...c.kernel],
+          ],
+          attributes: {
+            group: { int: c.group },
+            strides: { ints: c.strides },
+            dilations: { ints: c.dilations },
+            pads: { ints: c.pads },
+          },
+        });
+      }),
+      { numRuns: 25, seed: 5 },
+    );
+  });
+
   test('Conv without gathering windows', async () => {
     await fc.assert(
       fc.asyncProperty(convolution, async (c) => {

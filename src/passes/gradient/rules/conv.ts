@@ -1,5 +1,6 @@
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
+import { shiftedProducts } from '../shifts.js';
 import type { Rule, RuleContext, Value } from '../types.js';
 import {
   columns,
@@ -135,6 +136,9 @@ function flipWeight(build: Builder, w: Value, group: number): Value {
   return build.reshape(exchanged, [group * c, m / group, ...kernel]);
 }
 
+/** Products with fewer channels are too thin to be done for each element of the kernel. */
+const FEW = 4;
+
 /**
  * Gradient in the weight: the windows of the input times the gradient of what they made.
  *
@@ -153,6 +157,7 @@ function weightGradient(
   const [n, c, m] = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const positions = dy.shape.slice(2);
   const [k, l] = [product(window.kernel), product(positions)];
+  if (m > group && c / group >= FEW) return shiftedProducts(build, x, dy, window, group, shape);
   const bytes = 4 * n * c * k * l;
   if (bytes > build.columnBytes && !isPointwise(window))
     return weightGradientByConv(build, x, dy, window, group, shape);
