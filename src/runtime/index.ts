@@ -1,4 +1,5 @@
 export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './bench.js';
+export { BLOCKED_DOMAIN, blockSize } from './blocked-layout.js';
 export { constantTensor, evaluateConstant } from './constant.js';
 export {
   type DiagnoseOptions,

@@ -1,4 +1,4 @@
-import { Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../graph/index.js';
+import { type DataType, Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
 import type { GraphProto } from '../graph/proto/schema.js';
 import { Builder } from '../passes/gradient/builder.js';
@@ -62,21 +62,21 @@ export function loopModel(step: Step): LoopModel {
     head.nodes.push(gather(outer.name, name));
   }
 
-  // What leaves the body has a name of its own there: it may be one of its inputs, or leave twice.
+  // A name of its own for what is no node's output or leaves twice: a copy, which the others are spared.
   const tail: NodeSpec[] = [];
-  const leave = (from: string, value: ValueInfo): ValueInfo => {
-    tail.push({ opType: 'Identity', inputs: [from], outputs: [value.name] });
-    return value;
+  const made = new Set([...base.graph.nodes, ...step.build.nodes].flatMap(({ outputs }) => outputs));
+  const leave = (from: string, type: DataType, shape: readonly number[]): ValueInfo => {
+    if (made.delete(from)) return ValueInfo.tensor(from, type, shape);
+    const name = fresh('loop/out');
+    tail.push({ opType: 'Identity', inputs: [from], outputs: [name] });
+    return ValueInfo.tensor(name, type, shape);
   };
-  const figures = (name: string): ValueInfo => ValueInfo.tensor(fresh(`loop/${name}`), 'float32', []);
   const bodyOutputs = [
-    leave(goOn, ValueInfo.tensor(fresh('loop/go_on'), 'bool', [])),
-    ...step.carried.map(({ key, to, type, shape }) =>
-      leave(to, ValueInfo.tensor(fresh(`next/${key}`), type, shape)),
-    ),
-    leave(step.loss.name, figures('loss')),
-    leave(step.norms.name, ValueInfo.tensor(fresh('loop/norms'), 'float32', step.norms.shape)),
-    ...(step.correct ? [leave(step.correct.name, figures('correct'))] : []),
+    leave(goOn, 'bool', []),
+    ...step.carried.map(({ to, type, shape }) => leave(to, type, shape)),
+    leave(step.loss.name, 'float32', []),
+    leave(step.norms.name, 'float32', step.norms.shape),
+    ...(step.correct ? [leave(step.correct.name, 'float32', [])] : []),
   ];
   const body = createMessage('GraphProto', {
     name: 'step',

@@ -9,7 +9,7 @@ import type { OptimizerRule } from './optimizer-rule.js';
 export interface StepOptions
   extends Pick<
     GradientOptions,
-    'loss' | 'output' | 'dims' | 'wrt' | 'batchNorm' | 'dropout' | 'columnBytes'
+    'loss' | 'output' | 'dims' | 'wrt' | 'batchNorm' | 'dropout' | 'columnBytes' | 'block'
   > {
   /** Samples a step. */
   readonly batch: number;

@@ -1,6 +1,7 @@
 import { Model, makeNode, Node, type NodeSpec, type Tensor, ValueInfo } from '../../graph/index.js';
-import { createMessage } from '../../graph/proto/codec.js';
-import type { GraphProto } from '../../graph/proto/schema.js';
+import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
+import type { GraphProto, OperatorSetIdProto } from '../../graph/proto/schema.js';
+import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
 import type { Forward } from './forward.js';
 import type { LossPiece } from './losses.js';
@@ -73,6 +74,7 @@ export function assemble({
   const made = new Model(
     createMessage('ModelProto', {
       ...base.proto,
+      opset_import: imports(base, nodes),
       graph: createMessage('GraphProto', {
         ...(graph.proto as GraphProto),
         node: nodes.map((node) => node.proto),
@@ -96,6 +98,13 @@ export function assemble({
     weights,
     unreached: wrt.filter((name) => !found.has(name)),
   };
+}
+
+/** The operator sets of the model, and onnxruntime's own where nodes are of them. */
+function imports(base: Model, nodes: readonly Node[]): OperatorSetIdProto[] {
+  const known = base.proto.opset_import ?? [];
+  if (!nodes.some(({ domain }) => domain === BLOCKED_DOMAIN) || base.opset(BLOCKED_DOMAIN) > 0) return known;
+  return [...known, createMessage('OperatorSetIdProto', { domain: BLOCKED_DOMAIN, version: fromBigInt(1) })];
 }
 
 function innerReads(node: Node): string[] {

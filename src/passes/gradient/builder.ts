@@ -28,11 +28,20 @@ export class Builder {
   scope = 'grad';
   /** Windows of more bytes than this are not gathered at once. */
   readonly columnBytes: number;
+  /** See GradientOptions. */
+  readonly block: number | undefined;
   readonly #fresh: (base: string) => string;
   readonly #constants = new Map<string, { tensor: Tensor; value: Value }>();
 
-  constructor(fresh: (base: string) => string, columnBytes = COLUMN_BYTES) {
+  constructor(
+    fresh: (base: string) => string,
+    {
+      columnBytes = COLUMN_BYTES,
+      block,
+    }: { columnBytes?: number | undefined; block?: number | undefined } = {},
+  ) {
     this.columnBytes = columnBytes;
+    this.block = block;
     this.#fresh = fresh;
   }
 
@@ -47,8 +56,9 @@ export class Builder {
     shape: readonly number[],
     attributes: Attributes = {},
     type?: DataType,
+    domain?: string,
   ): Value {
-    return at(this.multi(opType, inputs, [{ shape, type }], attributes), 0);
+    return at(this.multi(opType, inputs, [{ shape, type }], attributes, domain), 0);
   }
 
   /** One node with several outputs. */
@@ -57,6 +67,7 @@ export class Builder {
     inputs: readonly (Value | undefined)[],
     outputs: readonly { shape: readonly number[]; type?: DataType | undefined; name?: string | undefined }[],
     attributes: Attributes = {},
+    domain?: string,
   ): Value[] {
     const first = inputs.find((input) => input !== undefined);
     const made = outputs.map((output): Value => {
@@ -71,6 +82,7 @@ export class Builder {
       inputs: inputs.map((input) => input?.name ?? ''),
       outputs: made.map((value) => value.name),
       attributes,
+      ...(domain !== undefined && { domain }),
     });
     return made;
   }

@@ -36,6 +36,7 @@ export function rewriteForward({ nodes, activity, build, mode, values, numbers }
       mode,
       inputs: valuesOf(node.inputs),
       outputs: valuesOf(node.outputs),
+      varies: (index) => activity.dependent.has(node.inputs[index] ?? ''),
       numbers: (index) => numbers(node.inputs[index] ?? ''),
     });
     if (result === undefined) return [node.proto];

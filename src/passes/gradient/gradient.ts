@@ -58,7 +58,7 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
     .filter((name) => name !== '');
   const probed = await probe(base, inputs, [...touched, prediction], numbersOf);
 
-  const build = new Builder((name) => base.freshName(name), options.columnBytes);
+  const build = new Builder((name) => base.freshName(name), options);
   const values = new Values(graph, probed.shapes, build, types);
   for (const { node } of rough.nodes) values.follow(node);
   build.scope = 'loss';

@@ -34,6 +34,11 @@ export interface GradientOptions extends Sizes {
    * many bytes it is computed without, at 1.5 to 2.5 times the time. Default 256 MiB.
    */
   readonly columnBytes?: number | undefined;
+  /**
+   * Channels side by side in the layout of onnxruntime's CPU provider on this machine, as `blockSize` finds it:
+   * convolutions by weights that change are then written in its own operators, for it alone. Default: standard ones.
+   */
+  readonly block?: number | undefined;
 }
 
 /** A model that computes a loss and its gradients, and the names of what goes in and comes out. */

@@ -39,6 +39,8 @@ export interface ForwardContext {
   readonly inputs: readonly (Value | undefined)[];
   readonly outputs: readonly (Value | undefined)[];
   readonly mode: Mode;
+  /** Does an input depend on what is differentiated by? */
+  varies(index: number): boolean;
   numbers(index: number): readonly number[] | undefined;
 }
 

@@ -1,7 +1,8 @@
+import { blockedConv } from '../blocked.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import { shiftedProducts } from '../shifts.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
 import {
   columns,
   isPointwise,
@@ -12,6 +13,16 @@ import {
   windowOf,
 } from '../window.js';
 import { required } from './arithmetic.js';
+
+/** onnxruntime chooses the faster layout by itself only where the weight is a constant. */
+function convForward(context: ForwardContext): Rewritten | undefined {
+  const { build, node, inputs } = context;
+  const [x, w, y] = [required(inputs, 0), required(inputs, 1), required(context.outputs, 0)];
+  if (!context.varies(1)) return undefined;
+  const window = windowOf(node, w.shape.slice(2), x.shape.slice(2), y.shape.slice(2));
+  const made = blockedConv(build, x, w, inputs[2], window, node.attributes.int('group', 1), y);
+  return made && { saved: [] };
+}
 
 function conv(context: RuleContext): (Value | undefined)[] {
   const { build, node } = context;
@@ -118,8 +129,12 @@ function inputGradient(
     return transposedConv(build, dy, w, window, group, channels, spatial);
   }
   const flipped = flipWeight(build, w, group);
-  const attributes = windowAttributes({ ...window, begin, end }, group);
-  return build.op('Conv', [dy, flipped], [at(dy.shape, 0), channels, ...spatial], attributes);
+  const turned = { ...window, begin, end };
+  const made = { shape: [at(dy.shape, 0), channels, ...spatial] };
+  return (
+    blockedConv(build, dy, flipped, undefined, turned, group, made) ??
+    build.op('Conv', [dy, flipped], made.shape, windowAttributes(turned, group))
+  );
 }
 
 /** [M, C/g, ...k] -> [C, M/g, ...k], the kernel reversed along every axis. */
@@ -236,7 +251,7 @@ function col2im(context: RuleContext): (Value | undefined)[] {
 }
 
 export const CONV = {
-  Conv: { through: [0, 1, 2], backward: conv },
+  Conv: { through: [0, 1, 2], forward: convForward, backward: conv },
   ConvTranspose: { through: [0, 1, 2], backward: convTranspose },
   Col2Im: { structural: [1, 2], backward: col2im },
 } as const satisfies Record<string, Rule>;

@@ -1,0 +1,76 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { assertValid } from '../../../src/graph/index.js';
+import { gradient } from '../../../src/passes/gradient/index.js';
+import {
+  BLOCKED_DOMAIN,
+  blockSize,
+  evaluate,
+  Random,
+  type RuntimeTensor,
+} from '../../../src/runtime/index.js';
+import { opModel, size } from './check-gradient.js';
+
+const block = await blockSize();
+
+/** Channels in and out, and groups: blocks in full and in part, few channels, depthwise. */
+const channels = fc.constantFrom([16, 32, 1], [20, 36, 1], [3, 16, 1], [5, 48, 1], [32, 32, 32], [64, 16, 1]);
+
+describe.skipIf(block === undefined)('convolutions in the blocked layout', () => {
+  test('compute what standard ones do, forward and backward', async () => {
+    let count = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        channels,
+        fc.constantFrom([1, 1], [3, 3], [2, 3]),
+        fc.constantFrom(1, 2),
+        fc.constantFrom(0, 1),
+        fc.boolean(),
+        async ([inputs, outputs, group], kernel, stride, pad, hasBias) => {
+          const shapes = [
+            [2, inputs!, 6, 7],
+            [outputs!, inputs! / group!, ...kernel!],
+            ...(hasBias ? [[outputs!]] : []),
+          ];
+          const model = opModel({
+            op: 'Conv',
+            type: 'float32',
+            shapes,
+            attributes: {
+              group: { int: group! },
+              strides: { ints: [stride, stride] },
+              pads: { ints: [pad, pad, pad, 0] },
+            },
+          });
+          const wrt = ['a', 'b', ...(hasBias ? ['c'] : [])];
+          const [standard, blocked] = [
+            await gradient(model, { loss: 'dot', wrt }),
+            await gradient(model, { loss: 'dot', wrt, block }),
+          ];
+          assertValid(blocked.model);
+          const ours = blocked.model.graph.nodes.filter(({ domain }) => domain === BLOCKED_DOMAIN);
+          count += ours.filter(({ opType }) => opType === 'Conv').length;
+          expect(standard.model.graph.nodes.every(({ domain }) => domain === '')).toBe(true);
+          const feeds: Record<string, RuntimeTensor> = {};
+          for (const { name, shape } of standard.model.graph.inputs) {
+            const data = new Random(1, name).fillNormal(new Float32Array(size(shape as number[])));
+            feeds[name] = { type: 'float32', shape: shape as number[], data };
+          }
+          const [expected, found] = [
+            await evaluate(standard.model, feeds),
+            await evaluate(blocked.model, feeds),
+          ];
+          for (const [name, tensor] of Object.entries(expected)) {
+            // A sum of numbers that cancel.
+            if (name === standard.loss) continue;
+            const [a, b] = [tensor.data as Float32Array, found[name]!.data as Float32Array];
+            const error = Math.hypot(...a.map((number, i) => number - b[i]!)) / Math.hypot(...a);
+            expect(error, name).toBeLessThan(2e-6);
+          }
+        },
+      ),
+      { numRuns: 25, seed: 2 },
+    );
+    expect(count).toBeGreaterThan(25);
+  });
+});
