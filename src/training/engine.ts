@@ -6,9 +6,19 @@ import {
   ModelError,
   type NativeArray,
   type Tensor,
+  ValueInfo,
 } from '../graph/index.js';
+import { buildModel } from '../runtime/build.js';
 import { countGarbage } from '../runtime/garbage.js';
-import { openSession, type RuntimeTensor, type Session, type SessionOptions } from '../runtime/index.js';
+import {
+  blockSize,
+  type ExecutionProvider,
+  openSession,
+  type ProviderChoice,
+  type RuntimeTensor,
+  type Session,
+  type SessionOptions,
+} from '../runtime/index.js';
 import { Evaluator } from './evaluator.js';
 import { type LoopModel, loopModel } from './loop.js';
 import { buildStep, type Step, type StepOptions } from './step.js';
@@ -33,14 +43,33 @@ export interface EngineOptions
  * const { weights } = await engine.state();
  */
 export async function openEngine(model: Model, options: EngineOptions): Promise<Engine> {
-  const step = await buildStep(model, options);
-  const loop = loopModel(step);
-  const { providers, device, threads } = options;
+  const { device, threads } = options;
+  const providers = await settled(options.providers ?? 'cpu', device);
   const sessionOptions = { providers, device, threads };
+  const isCpu = providers.every((provider) => provider === 'cpu');
+  const step = await buildStep(model, { ...options, block: isCpu ? await blockSize() : undefined });
+  const loop = loopModel(step);
   const session = await openSession(loop.model, sessionOptions);
   const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
   const evaluator = new Evaluator(model, options, fed, sessionOptions);
   return new LoopEngine(step, loop, session, evaluator, options.batch);
+}
+
+/** What 'auto' stands for here. */
+async function settled(
+  choice: ProviderChoice,
+  device: number | undefined,
+): Promise<readonly ExecutionProvider[]> {
+  const list = [choice].flat();
+  if (!list.includes('auto')) return list as ExecutionProvider[];
+  const probe = buildModel({
+    nodes: [{ opType: 'Identity', inputs: ['x'], outputs: ['y'] }],
+    inputs: [ValueInfo.tensor('x', 'float32', [])],
+    outputs: [ValueInfo.tensor('y', 'float32', [])],
+    opset: 18,
+  });
+  await using session = await openSession(probe, { providers: choice, device });
+  return session.providers;
 }
 
 class LoopEngine implements Engine {

@@ -4,6 +4,7 @@ import { type Gradient, type GradientOptions, gradient, type Loss } from '../pas
 import { normalAxis, product } from '../passes/gradient/shapes.js';
 import type { Value } from '../passes/gradient/types.js';
 import type { OptimizerRule } from './optimizer-rule.js';
+import { clipped, movingAverage } from './optimizers/index.js';
 
 /** What one training step does to the weights. */
 export interface StepOptions
@@ -18,7 +19,7 @@ export interface StepOptions
   readonly weightDecayOf?: ((name: string) => number) | undefined;
   /** Gradients are scaled down so that their joint norm is at most this; default: not. */
   readonly clipNorm?: number | undefined;
-  /** Keep moving averages of the weights, e <- d e + (1 - d) w; default: none. */
+  /** Keep moving averages of the weights, with this decay; default: none. */
   readonly emaDecay?: number | undefined;
   /**
    * Terms that a penalty adds to the gradient of a weight, before norms are taken. Called once a weight while the
@@ -66,9 +67,6 @@ export interface Step {
   readonly trained: readonly string[];
 }
 
-/** Keeps the factor finite where all gradients are zero, as PyTorch's clip_grad_norm_ does. */
-const CLIP_EPSILON = 1e-6;
-
 /**
  * The graph of one training step: loss, gradients, penalty, clipping, the optimizer's update, moving averages.
  *
@@ -109,9 +107,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   );
   if (options.clipNorm !== undefined) {
     const total = build.unary('Sqrt', build.reduce('ReduceSum', build.square(norms), [0], true));
-    const ratio = build.div(build.scalar('float32', options.clipNorm), build.shift(total, CLIP_EPSILON));
-    const factor = build.binary('Min', ratio, build.scalar('float32', 1));
-    gradients = gradients.map((value) => build.mul(value, build.cast(factor, value.type)));
+    gradients = clipped(build, gradients, total, options.clipNorm);
   }
 
   const carried: Carried[] = [];
@@ -139,8 +135,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     }
     if (options.emaDecay !== undefined) {
       const average = slot(`ema/${name}`, parameter);
-      const decayed = build.scale(average, options.emaDecay);
-      const next = build.add(decayed, build.scale(update.parameter, 1 - options.emaDecay));
+      const next = movingAverage(build, average, update.parameter, number, options.emaDecay);
       carry('slot', `ema/${name}`, average, next, () => initial(name));
     }
   }

@@ -138,12 +138,14 @@ describe('gradient descent on a quadratic', () => {
       clipNorm: 0.1,
       penalty: ({ build, parameter, gradient }) => build.add(gradient, build.scale(parameter, 0.3)),
     });
-    let [w, average] = [START, START];
-    for (const rate of rates) {
+    let w = START;
+    let average = START.map(() => 0);
+    for (const [step, rate] of rates.entries()) {
       const slope = w.map((number, i) => (2 * (number - GOAL[i]!)) / 6 + 0.3 * number);
       const norm = Math.hypot(...slope);
       w = w.map((number, i) => number - rate * slope[i]! * Math.min(1, 0.1 / norm));
-      average = average.map((number, i) => 0.75 * number + 0.25 * w[i]!);
+      const share = 0.25 / (1 - 0.75 ** (step + 1));
+      average = average.map((number, i) => number + share * (w[i]! - number));
     }
     await engine.run(quadraticChunk(rates));
     const { weights, slots } = await engine.state();
