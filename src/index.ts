@@ -182,6 +182,7 @@ export {
   lossModel,
   trainableWeights,
 } from './passes/gradient/index.js';
+export { selectWrt, type WrtPatterns } from './passes/gradient/select.js';
 export { type RankRecipe, rankRecipe } from './passes/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
 export { rankReportWithRegions } from './passes/region-rows.js';
@@ -196,6 +197,7 @@ export {
   expandDocument,
   FORMATS,
   type Format,
+  gradientDocument,
   type HtmlReportModel,
   type HtmlReportOptions,
   PAGE_FORMATS,
@@ -206,6 +208,7 @@ export {
   render,
   renderHtmlReport,
   runDocument,
+  trainingInfoDocument,
   verifyDocument,
 } from './report/index.js';
 export {
@@ -310,6 +313,14 @@ export {
 } from './training/schedule.js';
 export type { PenaltyContext } from './training/step.js';
 export { type Training, type TrainResult, train } from './training/train.js';
+export {
+  type TrainingInfo,
+  type TrainingInfoAccount,
+  type TrainingInfoOptions,
+  type TrainingStep,
+  trainingStep,
+  withTrainingInfo,
+} from './training/training-info.js';
 export type {
   Batch,
   BatchOptions,

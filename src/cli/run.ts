@@ -5,6 +5,7 @@ import type { Command } from './command.js';
 import { doctorCommand } from './doctor.js';
 import { describeError, exitCodeOf, UsageError } from './errors.js';
 import { expandCommand } from './expand.js';
+import { gradientCommand } from './gradient.js';
 import { hasColour, type Io, ReaderGone, write } from './io.js';
 import { SWITCHES } from './options.js';
 import { rankReportCommand } from './rank-report.js';
@@ -14,7 +15,7 @@ import { verifyCommand } from './verify.js';
 import { version } from './version.js';
 
 const NAME = 'onnx-overparam';
-const COMMANDS = ['expand', 'collapse', 'rank-report', 'verify', 'run', 'doctor', 'completion'];
+const COMMANDS = ['expand', 'collapse', 'gradient', 'rank-report', 'verify', 'run', 'doctor', 'completion'];
 
 /**
  * Runs the command line.
@@ -88,6 +89,7 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   };
   add(expandCommand);
   add(collapseCommand);
+  add(gradientCommand);
   add(rankReportCommand);
   add(verifyCommand);
   add(runModelCommand);

@@ -1,6 +1,7 @@
 export { doctorDocument } from './doctor.js';
 export type { Cell, CellValue, Column, Document, Grid, Note } from './document.js';
 export { grid } from './document.js';
+export { gradientDocument, trainingInfoDocument } from './gradient.js';
 export { type HtmlReportModel, type HtmlReportOptions, renderHtmlReport } from './html/index.js';
 export { benchDocument, runDocument } from './inference.js';
 export { collapseDocument, expandDocument } from './passes.js';

@@ -1,0 +1,104 @@
+import type { Argv } from 'yargs';
+import type { Model } from '../graph/index.js';
+import type { GradientOptions } from '../passes/gradient/index.js';
+import type { Document } from '../report/document.js';
+import type { Command } from './command.js';
+import { onFile } from './errors.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
+import {
+  type GradientArguments,
+  gradientOptions,
+  graphOptions,
+  lossOption,
+  type OptimizerChoice,
+  optimizerOption,
+  patterns,
+} from './gradient-options.js';
+import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
+
+interface Arguments extends CommonArguments, OutputArguments, GradientArguments {
+  readonly model: string;
+}
+
+export const gradientCommand: Command<Arguments> = {
+  usage: 'gradient <model>',
+  describe: 'the graph of a loss and its gradients, of standard operators',
+  builder: (parser) =>
+    gradientOptions(
+      commonOptions(
+        outputOptions(
+          parser.positional('model', {
+            type: 'string',
+            demandOption: true,
+            describe: 'ONNX file, - for standard input',
+          }),
+        ),
+      ),
+    )
+      .example('$0 gradient model.onnx --loss cross-entropy --batch 64 -o step.onnx', 'loss and gradients')
+      .example(
+        '$0 gradient model.onnx --wrt image --loss sum -o saliency.onnx --weights constants',
+        'by an input',
+      )
+      .example(
+        '$0 gradient model.onnx --training-info --optimizer adam --batch 64 -o trainable.onnx',
+        'a training step inside the model',
+      ) as unknown as Argv<Arguments>,
+  handler: async (args, io) => {
+    const loss = lossOption(args);
+    const graph = graphOptions(args);
+    const choice = optimizerOption(args);
+    const [wanted, freeze] = [patterns(args.wrt, '--wrt'), patterns(args.freeze, '--freeze')];
+    const weights = once(args.weights, '--weights');
+    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const { selectWrt } = await import('../passes/gradient/select.js');
+    const model = await loadModel(args.model, io, args);
+    const { made, document } = await onFile(nameOf(args.model), async () => {
+      const wrt = selectWrt(model, { wrt: wanted, freeze, output: graph.output, loss: loss.kind });
+      const options: GradientOptions = { loss, ...graph, wrt, weights };
+      return choice === undefined ? plain(model, options, output) : withInfo(model, options, choice, output);
+    });
+    if (output !== undefined) await writeModel(made, output, args.overwrite, io);
+    if (!args.quiet) await print(document, { ...args, output }, io);
+    return 0;
+  },
+};
+
+interface Made {
+  readonly made: Model;
+  readonly document: Document;
+}
+
+async function plain(model: Model, options: GradientOptions, output: string | undefined): Promise<Made> {
+  const { gradient } = await import('../passes/gradient/index.js');
+  const { gradientDocument } = await import('../report/gradient.js');
+  const made = await gradient(model, options);
+  return { made: made.model, document: gradientDocument(made, { output, loss: lossName(options) }) };
+}
+
+async function withInfo(
+  model: Model,
+  { weights: _, ...options }: GradientOptions,
+  choice: OptimizerChoice,
+  output: string | undefined,
+): Promise<Made> {
+  const { OPTIMIZERS, optimizer } = await import('../training/optimizers/index.js');
+  const { withTrainingInfo } = await import('../training/training-info.js');
+  const { trainingInfoDocument } = await import('../report/gradient.js');
+  const { name, clipNorm } = choice;
+  const info = await withTrainingInfo(model, {
+    ...options,
+    optimizer: optimizer(name, choice.options),
+    learningRate: choice.learningRate ?? OPTIMIZERS[name].learningRate,
+    weightDecay: choice.weightDecay ?? OPTIMIZERS[name].weightDecay,
+    clipNorm,
+  });
+  return {
+    made: info.model,
+    document: trainingInfoDocument(info, { output, loss: lossName(options), optimizer: name }),
+  };
+}
+
+function lossName({ loss }: Pick<GradientOptions, 'loss'>): string {
+  return typeof loss === 'string' ? loss : loss.kind;
+}
