@@ -200,14 +200,23 @@ export {
   gradientDocument,
   type HtmlReportModel,
   type HtmlReportOptions,
+  LOG_VERSION,
+  logLine,
+  type NamedLog,
   PAGE_FORMATS,
+  planDocument,
   type RankDocumentOptions,
   type RankOrder,
   type RenderOptions,
   rankDocument,
+  readTrainLog,
   render,
   renderHtmlReport,
+  renderTrainPage,
   runDocument,
+  type TrainLog,
+  type TrainPageOptions,
+  trainDocument,
   trainingInfoDocument,
   verifyDocument,
 } from './report/index.js';
@@ -268,6 +277,7 @@ export {
   splitDataset,
   tensorDataset,
 } from './training/data/index.js';
+export { describeTraining, type StepFigures } from './training/describe.js';
 // Training: optimizers as pieces of a graph, learning rates, what decays.
 export { type DistillOptions, distilled } from './training/distill.js';
 export { DivergenceError } from './training/divergence.js';

@@ -11,11 +11,24 @@ import { SWITCHES } from './options.js';
 import { rankReportCommand } from './rank-report.js';
 import { runModelCommand } from './run-model.js';
 import { nearest } from './suggest.js';
+import { trainCommand } from './train.js';
+import { trainLogCommand } from './train-log.js';
 import { verifyCommand } from './verify.js';
 import { version } from './version.js';
 
 const NAME = 'onnx-overparam';
-const COMMANDS = ['expand', 'collapse', 'gradient', 'rank-report', 'verify', 'run', 'doctor', 'completion'];
+const COMMANDS = [
+  'expand',
+  'collapse',
+  'gradient',
+  'rank-report',
+  'verify',
+  'train',
+  'train-log',
+  'run',
+  'doctor',
+  'completion',
+];
 
 /**
  * Runs the command line.
@@ -92,6 +105,8 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   add(gradientCommand);
   add(rankReportCommand);
   add(verifyCommand);
+  add(trainCommand);
+  add(trainLogCommand);
   add(runModelCommand);
   add(doctorCommand);
   parser.completion('completion', 'print a completion script for bash or zsh');

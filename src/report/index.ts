@@ -9,4 +9,8 @@ export { type CheckedAssertion, type RankDocumentOptions, rankDocument } from '.
 export { comparisonDocument } from './rank-comparison.js';
 export type { RankOrder } from './rank-order.js';
 export { FORMATS, type Format, PAGE_FORMATS, type RenderOptions, render } from './render.js';
+export { LOG_VERSION, logLine, readTrainLog, type TrainLog } from './training/log.js';
+export { renderTrainPage, type TrainPageOptions } from './training/page.js';
+export type { NamedLog } from './training/page-data.js';
+export { planDocument, trainDocument } from './training/summary.js';
 export { verifyDocument } from './verify.js';

@@ -27,12 +27,16 @@ export interface EngineSpec {
 }
 
 /** The engine of a specification. */
-export async function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
+export function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
+  return openEngine(model, optionsOf(spec));
+}
+
+export function optionsOf(spec: EngineSpec): EngineOptions {
   const { weights, weightDecay, optimizerOptions, ...rest } = spec;
-  return openEngine(model, {
+  return {
     ...rest,
     wrt: weights,
     optimizer: optimizer(spec.optimizer, optimizerOptions),
     weightDecayOf: (name) => weightDecay.get(name) ?? 0,
-  });
+  };
 }

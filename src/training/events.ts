@@ -88,16 +88,25 @@ export interface TrainSummary {
   /** The epoch whose weights the model has now. */
   readonly best: EpochRecord | undefined;
   readonly last: EpochRecord | undefined;
+  /** Of the test samples, where there are some. */
+  readonly test: Evaluation | undefined;
 }
 
 export type StopReason = 'epochs' | 'patience' | 'aborted';
+
+/** Where a training goes on, and what it did before. */
+export interface Resumed {
+  readonly epoch: number;
+  readonly step: number;
+  readonly history: readonly EpochRecord[];
+}
 
 /** What happens in a training, in order. */
 export type TrainEvent =
   | {
       readonly kind: 'start';
       readonly plan: TrainPlan;
-      readonly resumed: { readonly epoch: number; readonly step: number } | undefined;
+      readonly resumed: Resumed | undefined;
     }
   | {
       /** After each chunk of steps. */

@@ -2,6 +2,7 @@ import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import type { Monitor } from './events.js';
 import type { FreshStart } from './fresh.js';
+import type { RankPruningOptions } from './low-rank.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
 import type { ScheduleShape } from './schedule.js';
 import type { Dataset } from './types.js';
@@ -30,6 +31,8 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly seed?: number | undefined;
   /** What tells the best epoch; it is not trained on. Default: the last epoch is the best. */
   readonly validation?: Dataset | undefined;
+  /** Looked at once, with the weights that the result has. */
+  readonly test?: Dataset | undefined;
   /** What of the validation is looked at; default accuracy where there are classes, otherwise the loss. */
   readonly monitor?: Monitor | undefined;
   /** Stop after so many epochs without an improvement; default never. */
@@ -46,6 +49,8 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly clipNorm?: number | undefined;
   /** Validate, and return, moving averages of the weights with this decay (0.999, say); default: the weights. */
   readonly emaDecay?: number | undefined;
+  /** Trained Rank Pruning with a nuclear-norm penalty: the result factorizes without loss. Not together with emaDecay. */
+  readonly rankPruning?: RankPruningOptions | undefined;
   /** Normalizations keep their running statistics as they are ('inference'), or follow the batches ('training', default). */
   readonly batchNorm?: 'training' | 'inference' | undefined;
   /** Default 'training': drop elements. */

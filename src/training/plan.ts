@@ -3,9 +3,11 @@ import { findChainProducts } from '../analysis/chain-products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
 import { LOSS_KINDS, type Loss, trainableWeights } from '../passes/gradient/index.js';
+import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
 import { FRESH_INITS, type FreshStart } from './fresh.js';
+import { RANK_PRUNING_DEFAULTS, type RankPruning, trainedRankPruning } from './low-rank.js';
 import { OPTIMIZERS, optimizer } from './optimizers/index.js';
 import { TRAIN_DEFAULTS, type TrainOptions } from './options.js';
 import { type Schedule, schedule } from './schedule.js';
@@ -19,6 +21,7 @@ export interface Settled {
   readonly rate: Schedule;
   readonly monitor: Monitor;
   readonly fresh: FreshStart | undefined;
+  readonly pruning: RankPruning | undefined;
   /** From the inputs of the model that are fed to those of the data set. */
   readonly feeds: ReadonlyMap<string, string>;
   /** What decides the bits of the result, for a checkpoint. */
@@ -50,7 +53,8 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     throw new ModelError(`the warm-up must be from 0 to below the ${epochs} epochs, not ${warmup}`);
   }
   if (dataset.size === 0) throw new ModelError('the data has no samples to train on');
-  const batch = Math.min(options.batch ?? TRAIN_DEFAULTS.batch, dataset.size);
+  const feeds = feedsOf(model, dataset);
+  const batch = batchOf(model, dataset, options.batch);
   const stepsPerEpoch = Math.floor(dataset.size / batch);
   const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
   optimizer(name, options.optimizerOptions);
@@ -67,6 +71,12 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
     throw new ModelError(`weights can not begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
   }
+  if (options.rankPruning !== undefined && options.emaDecay !== undefined) {
+    throw new ModelError(
+      'an average of pruned weights has no low rank; leave out rank pruning or the moving average',
+    );
+  }
+  const pruning = options.rankPruning && trainedRankPruning(model, weights, options.rankPruning);
   const spec: EngineSpec = {
     loss,
     output: options.output,
@@ -77,7 +87,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     weightDecay: new Map([...decaying].map((weight) => [weight, decay])),
     clipNorm: options.clipNorm,
     emaDecay: options.emaDecay,
-    dims: options.dims,
+    dims: { ...dimsOf(model, dataset, feeds), ...options.dims },
     batchNorm: options.batchNorm,
     dropout: options.dropout,
     providers: options.providers,
@@ -96,6 +106,9 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     ...(warmup > 0 && { warmup }),
     ...(options.clipNorm !== undefined && { clipNorm: options.clipNorm }),
     ...(options.emaDecay !== undefined && { emaDecay: options.emaDecay }),
+    ...(options.rankPruning !== undefined && {
+      rankPruning: { ...RANK_PRUNING_DEFAULTS, ...defined(options.rankPruning) },
+    }),
     ...(options.patience !== undefined && { patience: options.patience }),
     ...(fresh !== undefined && { fromScratch: fresh }),
     ...(options.optimizerOptions !== undefined && defined(options.optimizerOptions)),
@@ -145,7 +158,8 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     rate,
     monitor: options.monitor ?? (loss.kind === 'cross-entropy' ? 'accuracy' : 'loss'),
     fresh,
-    feeds: feedsOf(model, dataset),
+    pruning,
+    feeds,
     fingerprint: JSON.parse(JSON.stringify(fingerprint)) as Record<string, unknown>,
   };
 }
@@ -216,11 +230,39 @@ function chosenWeights(
   return { weights, frozen: all.filter((name) => !trained.has(name)) };
 }
 
+/** Samples a step: those that the model is for, where it is for a certain number. */
+function batchOf(model: Model, dataset: Dataset, wanted: number | undefined): number {
+  const sizes = fedInputs(model.graph).map(({ shape }) => shape?.[0]);
+  const fixed = sizes.find((size): size is number => typeof size === 'number' && size > 1);
+  if (fixed !== undefined && wanted !== undefined && wanted !== fixed) {
+    throw new ModelError(`takes ${fixed} samples at a time, so the batch can not be ${wanted}`, {
+      file: model.path,
+    });
+  }
+  if (fixed !== undefined && dataset.size < fixed) {
+    throw new ModelError(`takes ${fixed} samples at a time, but the data has ${dataset.size}`, {
+      file: model.path,
+    });
+  }
+  return Math.min(fixed ?? wanted ?? TRAIN_DEFAULTS.batch, dataset.size);
+}
+
+/** Sizes that the model leaves open under a name and the samples have. */
+function dimsOf(model: Model, dataset: Dataset, feeds: ReadonlyMap<string, string>): Record<string, number> {
+  const dims: Record<string, number> = {};
+  for (const { name, shape = [] } of fedInputs(model.graph)) {
+    const field = dataset.inputs.find((one) => one.name === feeds.get(name));
+    for (const [axis, dim] of shape.slice(1).entries()) {
+      const size = field?.shape[axis];
+      if (typeof dim === 'string' && size !== undefined) dims[dim] = size;
+    }
+  }
+  return dims;
+}
+
 /** Which input of the data set goes into which of the model: by name or, where the names do not match, by position. */
 function feedsOf(model: Model, dataset: Dataset): ReadonlyMap<string, string> {
-  const inputs = model.graph.inputs
-    .filter(({ name }) => !model.graph.initializers.has(name))
-    .map(({ name }) => name);
+  const inputs = fedInputs(model.graph).map(({ name }) => name);
   const given = dataset.inputs.map(({ name }) => name);
   if (given.length < inputs.length) {
     throw new ModelError(

@@ -2,6 +2,7 @@ import { type Model, ModelError } from '../graph/index.js';
 import { KernelPool } from '../kernels/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
+
 import { assertFinite } from './divergence.js';
 import type { EpochRecord, StopReason, TrainEvent, TrainSummary } from './events.js';
 import { Feed } from './feed.js';
@@ -88,7 +89,7 @@ async function* events(
   await using pool = new KernelPool();
   if (saved !== undefined) await engine.restore(saved.state);
   const run = new Run(model, dataset, options, settled, engine, pool, saved);
-  const resumed = saved && { epoch: saved.tally.epoch, step: saved.state.step };
+  const resumed = saved && { epoch: saved.tally.epoch, step: saved.state.step, history: saved.history };
   yield { kind: 'start', plan, resumed };
   return yield* run.events();
 }
@@ -187,7 +188,9 @@ class Run {
     if (reason !== 'epochs') yield { kind: 'stopped', reason, epoch, step };
     const state = await this.#engine.state();
     const keepsBest = this.#options.keepBest !== false && this.#best !== undefined;
-    putWeights(this.#model, keepsBest ? (this.#best as Best).weights : this.#result(state));
+    const weights = keepsBest ? (this.#best as Best).weights : this.#result(state);
+    const test = reason === 'aborted' ? undefined : await this.#test(state, weights);
+    putWeights(this.#model, weights);
     const last = this.#history.at(-1);
     const best = this.#history.find((record) => record.epoch === this.#best?.epoch);
     const summary: TrainSummary = {
@@ -197,6 +200,7 @@ class Run {
       seconds: this.#history.reduce((sum, record) => sum + record.seconds, this.#tally.seconds),
       best: keepsBest ? best : last,
       last,
+      test,
     };
     yield { kind: 'done', summary };
     return { ...summary, model: this.#model, history: this.#history };
@@ -217,11 +221,14 @@ class Run {
       next = this.#isStopped() ? undefined : this.#chunk(order, tally.epoch, tally.step + chunk.steps);
       next?.catch(() => undefined);
       const result = await running;
+      const done = tally.step + chunk.steps;
+      const isDue = this.#isDue(tally.epoch, done);
       const seconds = (performance.now() - start) / 1000;
       this.#pace.took(chunk.steps, seconds);
       const first = (tally.epoch - 1) * plan.stepsPerEpoch + tally.step;
       assertFinite(this.#model, result, { trained: this.#engine.trained, first, epoch: tally.epoch });
       tally.add(result);
+      if (isDue) await this.#prune(tally.epoch, done);
       tally.seconds = (performance.now() - began) / 1000;
       this.#tally = tally.saved;
       this.#seconds += seconds;
@@ -253,6 +260,38 @@ class Run {
     return this.#isStopped() && tally.epoch < plan.epochs;
   }
 
+  /** The figures of the test samples with the weights that the result has. */
+  async #test(state: TrainingState, weights: Best['weights']): Promise<Evaluation | undefined> {
+    const { test, signal } = this.#options;
+    if (test === undefined) return undefined;
+    await this.#engine.restore({ ...state, weights });
+    const samples = new Feed(this.#model, test, this.#settled);
+    const figures = await this.#engine.evaluate(samples.all(this.#settled.plan.batch, signal));
+    return this.#isStopped() ? undefined : figures;
+  }
+
+  /** Whether ranks are pruned after so many steps of an epoch: once an interval, and at its end. */
+  #isDue(epoch: number, step: number): boolean {
+    const { pruning, plan } = this.#settled;
+    if (pruning === undefined) return false;
+    const done = (epoch - 1) * plan.stepsPerEpoch + step;
+    return step === plan.stepsPerEpoch || pruning.next(done - 1) === done;
+  }
+
+  /** Prunes the ranks of the weights, with the penalty of the steps since the last time. */
+  async #prune(epoch: number, step: number): Promise<void> {
+    const { pruning, rate, plan } = this.#settled;
+    if (pruning === undefined) return;
+    const done = (epoch - 1) * plan.stepsPerEpoch + step;
+    let last = (epoch - 1) * plan.stepsPerEpoch;
+    for (let next = pruning.next(last); next < done; next = pruning.next(last)) last = next;
+    let rates = 0;
+    for (let index = last; index < done; index += 1) rates += rate(index);
+    const state = await this.#engine.state();
+    const { weights } = await pruning.prune(state.weights, rates);
+    await this.#engine.restore({ ...state, weights: new Map([...state.weights, ...weights]) });
+  }
+
   #isStopped(): boolean {
     return this.#options.signal?.aborted === true;
   }
@@ -260,14 +299,16 @@ class Run {
   /** The steps that are run next; undefined at the end of the epoch. */
   #chunk(order: Uint32Array, epoch: number, step: number): Promise<Chunk> | undefined {
     const { batch, stepsPerEpoch, seed } = this.#settled.plan;
-    const steps = Math.min(this.#pace.steps, stepsPerEpoch - step);
+    const first = (epoch - 1) * stepsPerEpoch + step;
+    const untilPruned = (this.#settled.pruning?.next(first) ?? Number.POSITIVE_INFINITY) - first;
+    const steps = Math.min(this.#pace.steps, stepsPerEpoch - step, untilPruned);
     if (steps <= 0) return undefined;
     return this.#feed.chunk(order.subarray(step * batch, (step + steps) * batch), batch, {
       augment: true,
       seed,
       epoch,
       rate: this.#settled.rate,
-      first: (epoch - 1) * stepsPerEpoch + step,
+      first,
     });
   }
 

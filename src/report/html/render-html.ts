@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { RankReport } from '../../analysis/rank-report.js';
 import { leftNotes } from '../skipped.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
@@ -13,6 +12,7 @@ import {
   type PageMetric,
   pageOf,
 } from './page-data.js';
+import { hashOf } from './policy.js';
 import { spark } from './spark.js';
 import { STYLES } from './styles.js';
 
@@ -83,10 +83,6 @@ ${definitions(page)}
 </html>
 `;
   return document.text;
-}
-
-function hashOf(text: string): string {
-  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
 }
 
 function baseName(path: string): string {

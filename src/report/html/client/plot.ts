@@ -1,6 +1,7 @@
 /** Axes, lines, areas, a cursor with values, and the download of a plot. */
 export const PLOT = String.raw`
-/** @typedef {{log: boolean, from: number, to: number, label: string, unit?: 'percent'}} Axis */
+/** @typedef {{log: boolean, from: number, to: number, label: string, unit?: 'percent',
+ *   isWhole?: boolean}} Axis */
 /** @typedef {{kind: 'line'|'area'|'points', xs: ArrayLike<number>, ys: ArrayLike<number>, model: number,
  *   mark?: string}} Series */
 /** @typedef {{axis: 'x'|'y', at: number, text: string, model?: number}} Rule */
@@ -26,7 +27,8 @@ function linearTicks(axis, most) {
   const span = axis.to - axis.from;
   const raw = span / Math.max(2, most);
   const unit = 10 ** Math.floor(Math.log10(raw));
-  const step = unit * ([1, 2, 2.5, 5, 10].find((factor) => factor * unit >= raw * 0.999) || 10);
+  const nice = unit * ([1, 2, 2.5, 5, 10].find((factor) => factor * unit >= raw * 0.999) || 10);
+  const step = axis.isWhole ? Math.max(1, Math.ceil(nice)) : nice;
   const ticks = [];
   for (let k = Math.ceil(axis.from / step - 1e-9); k * step <= axis.to + step * 1e-9; k += 1) {
     const at = k * step;
@@ -95,7 +97,7 @@ function drawPlot(host, spec) {
   const { height } = spec;
   const yTicks = ticksOf(spec.y, Math.floor(height / 48));
   const widest = yTicks.reduce((most, { text }) => Math.max(most, text.length), 1);
-  const [left, right, top, bottom] = [26 + 6.6 * widest, width - 14, 14, height - 44];
+  const [left, right, top, bottom] = [28 + 7 * widest, width - 14, 14, height - 44];
   const x = scaleOf(spec.x, left, right);
   const y = scaleOf(spec.y, bottom, top);
   const root = svg('svg', {

@@ -1,5 +1,5 @@
 /** Types of the data of the rank report, and the state of its page. */
-export const STATE = String.raw`
+export const STATE = `
 /** @typedef {{from: number, width: number, density: number[], beyond: number}} Histogram */
 /** @typedef {{curve: [number[], number[]], text: string}} Fit */
 /** @typedef {{op: string, dims: [number, number], params: number, problem?: string, v: (number|'inf'|null)[],

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import type { NamedLog } from '../report/training/page-data.js';
+import type { Command } from './command.js';
+import { UsageError } from './errors.js';
+import { nameOf } from './files.js';
+import { type Io, readAll, write } from './io.js';
+import { once } from './options.js';
+import { version } from './version.js';
+
+interface Arguments {
+  readonly logs: readonly string[];
+  readonly output: string | undefined;
+  readonly overwrite: boolean;
+}
+
+export const trainLogCommand: Command<Arguments> = {
+  usage: 'train-log <logs..>',
+  describe: 'draw the logs of trainings over each other, as a page',
+  builder: (parser) =>
+    parser
+      .positional('logs', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'files that train --log wrote, - for standard input',
+      })
+      .option('output', {
+        alias: 'o',
+        type: 'string',
+        requiresArg: true,
+        describe: 'file to write, - for standard output',
+      })
+      .option('overwrite', { type: 'boolean', describe: 'replace the output file if it exists' })
+      .option('verbose', { type: 'boolean', describe: 'stack traces of errors' })
+      .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change') as never,
+  handler: async (args, io) => {
+    const output = once(args.output, '--output');
+    if (output === undefined)
+      throw new UsageError('no output: pass -o <file.html>, or -o - for standard output');
+    const { assertWritable, atomicWrite, MemorySource } = await import('../graph/index.js');
+    if (output !== '-') await assertWritable(output, args);
+    const { renderTrainPage } = await import('../report/training/page.js');
+    const logs: NamedLog[] = [];
+    for (const file of args.logs) logs.push({ name: nameOf(file), log: await readLog(file, io) });
+    const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
+    const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
+    const text = renderTrainPage(logs, { date, version: version() });
+    if (output === '-') await write(io.stdout, text);
+    else await atomicWrite(output, new MemorySource(new TextEncoder().encode(text)), args);
+    return 0;
+  },
+};
+
+async function readLog(file: string, io: Io): Promise<NamedLog['log']> {
+  const { ModelError, messageOf } = await import('../graph/index.js');
+  const { readTrainLog } = await import('../report/training/log.js');
+  let text: string;
+  try {
+    text = file === '-' ? new TextDecoder().decode(await readAll(io.stdin)) : await readFile(file, 'utf8');
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new ModelError(missing ? 'no such file' : messageOf(error), { file }, { cause: error });
+  }
+  try {
+    return readTrainLog(text);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    throw new ModelError(error.message, { file: nameOf(file) }, { cause: error });
+  }
+}

@@ -1,0 +1,240 @@
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Model } from '../graph/index.js';
+import type { TrainOptions } from '../training/options.js';
+import type { TrainResult } from '../training/train.js';
+import type { Command } from './command.js';
+import { onFile, UsageError } from './errors.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
+import { type Io, write } from './io.js';
+import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
+import { onModel, providerOptions } from './provider-options.js';
+import { type Data, openData } from './train-data.js';
+import { scheduleOf, type TrainArguments, trainOptions, trainOptionsOf } from './train-options.js';
+import { version } from './version.js';
+
+interface Arguments extends CommonArguments, OutputArguments, TrainArguments {
+  readonly model: string;
+  readonly collapse: boolean;
+  readonly log: string | undefined;
+  readonly html: string | undefined;
+  readonly checkpoint: string | undefined;
+  readonly resume: boolean;
+}
+
+const FILES = 'Files:';
+
+export const trainCommand: Command<Arguments> = {
+  usage: 'train <model>',
+  describe: 'train a model on the stock onnxruntime; its graph stays as it is',
+  builder: (parser) =>
+    commonOptions(
+      outputOptions(
+        providerOptions(
+          trainOptions(
+            parser.positional('model', {
+              type: 'string',
+              demandOption: true,
+              describe: 'ONNX file, - for standard input',
+            }),
+          ),
+          'execution provider to train on; may repeat, the preferred one first (default: cpu)',
+        ),
+      )
+        .option('collapse', {
+          type: 'boolean',
+          describe: 'fold chains of linear layers when the training is done',
+        })
+        .option('log', {
+          type: 'string',
+          requiresArg: true,
+          group: FILES,
+          describe: 'JSON lines: what happened in each epoch',
+        })
+        .option('html', {
+          type: 'string',
+          requiresArg: true,
+          group: FILES,
+          describe: 'a page with the curves, drawn anew after each epoch',
+        })
+        .option('checkpoint', {
+          type: 'string',
+          requiresArg: true,
+          group: FILES,
+          describe:
+            'folder to save the state of the training in after each epoch (default: <output>.checkpoint, only when stopped)',
+        })
+        .option('resume', {
+          type: 'boolean',
+          group: FILES,
+          describe: 'go on from the checkpoint, to the same result as without the stop',
+        }),
+    )
+      .example('$0 train model.onnx --data mnist -o trained.onnx', 'with what usually works')
+      .example('$0 train model.onnx --data mnist -o t.onnx --from-scratch --epochs 5', 'from random weights')
+      .example(
+        '$0 train expanded.onnx --data mnist -o deploy.onnx --collapse --html log.html',
+        'a chain model, folded at the end',
+      )
+      .example(
+        '$0 train model.onnx --data photos -o t.onnx --freeze "layer[123].*" --lr 1e-4',
+        'fine-tune the last layers',
+      )
+      .example('$0 train model.onnx --data mnist -o t.onnx --resume', 'go on after Ctrl-C')
+      .example('$0 train model.onnx --data mnist --dry-run', 'what would be trained') as never,
+  handler: async (args, io) => {
+    const settings = trainOptionsOf(args);
+    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    if (args.model === '-' && args.resume)
+      throw new UsageError('--resume needs the file of the model, not standard input');
+    const model = await loadModel(args.model, io, args);
+    const { fedInputs } = await import('../runtime/random-inputs.js');
+    if (fedInputs(model.graph).length === 0)
+      throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
+    await using data = await openData(model, args, {
+      seed: settings.seed ?? 0,
+      unlabeled: args.teacher !== undefined,
+    });
+    const { taught } = await import('./train-teacher.js');
+    await using lesson = await taught(data, settings, args, io);
+    const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
+    if (args.dryRun) {
+      await onModel(nameOf(args.model), () => dryRun(model, lesson.data, options, args, io));
+      return 0;
+    }
+    // Awaited here: the data is disposed behind it.
+    return await onModel(nameOf(args.model), () => run(model, lesson.data, options, { ...args, output }, io));
+  },
+};
+
+/** The step schedule counts steps, which the data and the batch decide. */
+async function withSchedule(
+  model: Model,
+  data: Data,
+  options: TrainOptions,
+  args: Arguments,
+): Promise<TrainOptions> {
+  const { planTraining } = await import('../training/plan.js');
+  const complete = { ...options, validation: data.validation, test: data.test, dims: undefined };
+  const { stepsPerEpoch, epochs } = await onModel(nameOf(args.model), async () =>
+    planTraining(model, data.train, complete),
+  );
+  return { ...complete, schedule: scheduleOf(args, stepsPerEpoch, epochs) };
+}
+
+async function dryRun(
+  model: Model,
+  data: Data,
+  options: TrainOptions,
+  args: Arguments,
+  io: Io,
+): Promise<void> {
+  const { describeTraining } = await import('../training/describe.js');
+  const { planDocument } = await import('../report/training/summary.js');
+  const { plan, step } = await describeTraining(model, data.train, options);
+  await print(planDocument(plan, step), args, io);
+}
+
+async function run(
+  model: Model,
+  data: Data,
+  options: TrainOptions,
+  args: Arguments & { readonly output: string | undefined },
+  io: Io,
+): Promise<number> {
+  const { TrainLogFiles } = await import('./train-log-file.js');
+  const { TrainProgress } = await import('./train-progress.js');
+  const { train } = await import('../training/train.js');
+  const { output } = args;
+  const given = once(args.checkpoint, '--checkpoint');
+  const directory = given ?? (output === undefined || output === '-' ? undefined : `${output}.checkpoint`);
+  if (args.resume && directory === undefined) throw new UsageError('--resume needs --checkpoint <folder>');
+  if (
+    directory !== undefined &&
+    !args.resume &&
+    !args.overwrite &&
+    existsSync(join(directory, 'checkpoint.json'))
+  ) {
+    throw new UsageError(
+      `${directory} has a checkpoint: pass --resume to go on from it, or --overwrite to begin anew`,
+    );
+  }
+  const logs = new TrainLogFiles(
+    { log: once(args.log, '--log'), page: once(args.html, '--html') },
+    { tool: version(), time: new Date().toISOString(), model: nameOf(args.model), data: data.path },
+  );
+  await logs.begin(args);
+  const stop = new StopSignal();
+  const progress = new TrainProgress(io, args);
+  const training = train(model, data.train, {
+    ...options,
+    ...(directory !== undefined && {
+      checkpoint: { directory, when: given === undefined ? 'stop' : 'epoch' },
+    }),
+    resume: args.resume,
+    signal: stop.signal,
+  });
+  let result: TrainResult;
+  try {
+    for await (const event of training) {
+      progress.take(event);
+      await logs.take(event);
+    }
+    result = await training.result();
+  } catch (error) {
+    progress.clear();
+    await logs.fail(error);
+    throw error;
+  } finally {
+    progress.clear();
+    stop.release();
+  }
+  if (result.reason === 'aborted') {
+    const where =
+      directory === undefined
+        ? 'nothing was saved'
+        : `its state is in ${directory}; --resume goes on from there`;
+    await write(io.stderr, `stopped in epoch ${result.epochs + 1} after ${result.steps} steps; ${where}\n`);
+    return stop.exitCode;
+  }
+  if (args.collapse) {
+    const { collapse } = await import('../passes/collapse.js');
+    await onFile(nameOf(args.model), () => model.apply(collapse({ chainsOnly: true })));
+  }
+  if (output !== undefined) await writeModel(model, output, args.overwrite, io);
+  if (given === undefined && directory !== undefined && args.resume)
+    await rm(directory, { recursive: true, force: true });
+  if (!args.quiet) {
+    const { trainDocument } = await import('../report/training/summary.js');
+    await print(trainDocument(result, { output, verbose: args.verbose }), args, io);
+  }
+  return 0;
+}
+
+/** The first SIGINT or SIGTERM ends the training in order; the second ends the process as ever. */
+class StopSignal {
+  readonly #controller = new AbortController();
+  #name: 'SIGINT' | 'SIGTERM' = 'SIGINT';
+  readonly #stop = (name: 'SIGINT' | 'SIGTERM'): void => {
+    this.#name = name;
+    this.#controller.abort();
+    this.release();
+  };
+
+  constructor() {
+    process.on('SIGINT', this.#stop).on('SIGTERM', this.#stop);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get exitCode(): number {
+    return this.#name === 'SIGINT' ? 130 : 143;
+  }
+
+  release(): void {
+    process.off('SIGINT', this.#stop).off('SIGTERM', this.#stop);
+  }
+}

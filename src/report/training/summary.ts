@@ -1,0 +1,186 @@
+import type { StepFigures } from '../../training/describe.js';
+import type { RankFigures, TrainPlan } from '../../training/events.js';
+import type { TrainResult } from '../../training/train.js';
+import { type Column, type Document, grid, type Note } from '../document.js';
+import { counted, formatCount, formatNumber, formatSignificant, printable } from '../text.js';
+
+export interface TrainDocumentOptions {
+  readonly output?: string | undefined;
+  readonly test?:
+    | { readonly samples: number; readonly loss: number; readonly accuracy: number | undefined }
+    | undefined;
+  /** Also of the factors of chains. */
+  readonly verbose?: boolean;
+}
+
+interface RankChange {
+  readonly before: RankFigures | undefined;
+  readonly after: RankFigures;
+}
+
+const RANKS: readonly Column<RankChange>[] = [
+  { key: 'weight', header: 'weight', value: ({ after }) => after.weight, shrink: 20 },
+  {
+    key: 'role',
+    header: 'role',
+    definition:
+      'what the weight is: one of a layer, a factor of a chain, or what the factors multiply out to',
+    value: ({ after }) => after.role,
+    priority: 3,
+  },
+  {
+    key: 'matrix',
+    header: 'matrix',
+    align: 'right',
+    value: ({ after }) => `${after.rows}x${after.columns}`,
+    text: ({ after }) => `${formatCount(after.rows)} × ${formatCount(after.columns)}`,
+    priority: 2,
+  },
+  ...(['before', 'after'] as const).map(
+    (when): Column<RankChange> => ({
+      key: `${when}EffectiveRank`,
+      header: when === 'before' ? 'eff.rank before' : 'after',
+      definition:
+        'effective rank, exp of the spectral entropy, before the training and with the weights it ends with',
+      align: 'right',
+      value: (row) => row[when]?.effectiveRank,
+      text: (row) => formatNumber(row[when]?.effectiveRank, 'fixed1'),
+    }),
+  ),
+  {
+    key: 'effectiveRankRatio',
+    header: 'of max',
+    definition: 'effective rank after the training / min(rows, columns)',
+    align: 'right',
+    value: ({ after }) => after.effectiveRankRatio,
+    text: ({ after }) => formatNumber(after.effectiveRankRatio, 'percent'),
+    priority: 1,
+  },
+  {
+    key: 'stableRank',
+    header: 'stable rank',
+    align: 'right',
+    value: ({ after }) => after.stableRank,
+    text: ({ after }) => formatNumber(after.stableRank, 'fixed2'),
+    priority: 4,
+  },
+];
+
+/** What a training came to. */
+export function trainDocument(result: TrainResult, options: TrainDocumentOptions = {}): Document {
+  const { history, best, last, reason, epochs, steps, seconds, test } = result;
+  const { output, verbose = false } = options;
+  const first = history.find(({ epoch }) => epoch === 0);
+  const shown = (best?.ranks ?? []).filter(({ role }) => verbose || role !== 'factor');
+  const ranks = shown.map((after) => ({
+    before: first?.ranks.find(({ weight, role }) => weight === after.weight && role === after.role),
+    after,
+  }));
+  const notes: Note[] = [
+    {
+      text: `${counted(epochs, 'epoch')}, ${counted(steps, 'step')} in ${duration(seconds)}${reason === 'epochs' ? '' : `; ended by ${reason === 'patience' ? 'patience: no epoch was better' : 'a signal'}`}`,
+    },
+    ...(best?.validation === undefined
+      ? []
+      : [{ text: `epoch ${best.epoch}, validation: ${figures(best.validation)}` }]),
+    ...(best?.validation !== undefined || last?.training === undefined
+      ? []
+      : [{ text: `epoch ${last.epoch}, training: ${figures(last.training)}` }]),
+    ...(test === undefined ? [] : [{ text: `test: ${figures(test)}`, tone: 'good' as const }]),
+    ...(output === undefined || output === '-' ? [] : [{ text: `written to ${printable(output)}` }]),
+  ];
+  return {
+    kind: 'train',
+    title: 'Training',
+    data: { reason, epochs, steps, seconds, best, test, output, history },
+    grids: [grid(RANKS, ranks)],
+    notes,
+  };
+}
+
+function figures({
+  loss,
+  accuracy,
+  samples,
+}: {
+  loss: number;
+  accuracy: number | undefined;
+  samples?: number;
+}): string {
+  const of = samples === undefined ? '' : ` of ${formatCount(samples)} samples`;
+  const right = accuracy === undefined ? '' : `${formatNumber(accuracy, 'percent')} right${of}, `;
+  return `${right}loss ${formatSignificant(loss)}${accuracy === undefined ? of : ''}`;
+}
+
+/** 3.2 s, 4 min 05 s, 2 h 03 min. */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  if (minutes < 60) return `${minutes} min ${two(whole % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
+
+interface PlanRow {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly decays: boolean;
+}
+
+/** What would be trained. */
+export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Document {
+  const columns: readonly Column<PlanRow>[] = [
+    { key: 'weight', header: 'weight', value: ({ name }) => name, shrink: 24 },
+    {
+      key: 'shape',
+      header: 'shape',
+      align: 'right',
+      value: ({ shape }) => shape.join('x'),
+      text: ({ shape }) => shape.join(' × ') || '–',
+    },
+    {
+      key: 'parameters',
+      header: 'params',
+      align: 'right',
+      value: ({ shape }) => shape.reduce((product, dim) => product * dim, 1),
+    },
+    ...(plan.weights.some(({ decays }) => decays)
+      ? [{ key: 'decay', header: 'decay', value: ({ decays }: PlanRow) => (decays ? 'yes' : 'no') }]
+      : []),
+  ];
+  const { samples, validationSamples, batch, stepsPerEpoch, epochs } = plan;
+  const settings = Object.entries(plan.settings).map(([name, value]) => `${name} ${String(value)}`);
+  const notes: Note[] = [
+    {
+      text: `${counted(plan.weights.length, 'weight')}, ${counted(plan.parameters, 'parameter')}${plan.chains > 0 ? `, ${counted(plan.chains, 'chain')}` : ''}${plan.frozen.length > 0 ? `; ${counted(plan.frozen.length, 'weight')} frozen` : ''}`,
+    },
+    {
+      text: `${counted(samples, 'sample')}${validationSamples > 0 ? `, ${formatCount(validationSamples)} to validate` : ''}; ${counted(epochs, 'epoch')} of ${counted(stepsPerEpoch, 'step')} of ${counted(batch, 'sample')}`,
+    },
+    {
+      text: [
+        `${plan.loss}, ${plan.optimizer}, learning rate ${plan.learningRate}, ${plan.schedule}`,
+        ...settings,
+      ].join(', '),
+    },
+    ...(step === undefined
+      ? []
+      : [
+          {
+            text: `one step is a graph of ${counted(step.nodes, 'node')} of ${counted(step.operators, 'operator')}, which carries ${(step.stateBytes / 2 ** 20).toFixed(1)} MiB from step to step`,
+          },
+        ]),
+  ];
+  return {
+    kind: 'train-plan',
+    title: 'What would be trained',
+    data: { ...plan, step },
+    grids: [
+      grid(columns, plan.weights, {
+        total: { weight: counted(plan.weights.length, 'weight'), parameters: formatCount(plan.parameters) },
+      }),
+    ],
+    notes,
+  };
+}

@@ -1,0 +1,50 @@
+import { byteLengthOf, type Model } from '../graph/index.js';
+import { optionsOf } from './engine-spec.js';
+import type { TrainPlan } from './events.js';
+import type { TrainOptions } from './options.js';
+import { settle } from './plan.js';
+import { buildStep } from './step.js';
+import type { Dataset } from './types.js';
+
+/** The graph of one training step. */
+export interface StepFigures {
+  readonly nodes: number;
+  /** Different operators among them. */
+  readonly operators: number;
+  /** Bytes of what a step carries on: weights, running statistics, the state of the optimizer. */
+  readonly stateBytes: number;
+}
+
+/**
+ * What `train` would do, with the graph of a step, which is built and not run.
+ *
+ * @throws as `planTraining`, and GradientError naming the nodes that no gradient passes through
+ */
+export async function describeTraining(
+  model: Model,
+  dataset: Dataset,
+  options: TrainOptions = {},
+): Promise<{ readonly plan: TrainPlan; readonly step: StepFigures }> {
+  const { plan, spec } = settle(model, dataset, options);
+  const { gradient, build, carried } = await buildStep(model, optionsOf(spec));
+  const operators = [
+    ...gradient.model.graph.nodes.map(({ opType }) => opType),
+    ...build.nodes.map(({ opType }) => opType),
+  ];
+  return {
+    plan,
+    step: {
+      nodes: operators.length,
+      operators: new Set(operators).size,
+      stateBytes: carried.reduce(
+        (sum, { type, shape }) =>
+          sum +
+          byteLengthOf(
+            type,
+            shape.reduce((a, b) => a * b, 1),
+          ),
+        0,
+      ),
+    },
+  };
+}
