@@ -1,5 +1,6 @@
 import { type DataType, EPSILON, isFloatType, type Model } from '../graph/index.js';
 import type { KernelPool } from '../kernels/index.js';
+import type { ProductPlace } from '../runtime/index.js';
 import type { EmbeddingReport } from './embeddings.js';
 import type { RowExtras } from './figures.js';
 import { type SpectrumMetrics, spectrumMetrics } from './metrics.js';
@@ -139,6 +140,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   if ((convView === 'operator') !== (inputSize !== undefined)) {
     throw new RangeError('inputSize: goes with convView operator, which needs it');
   }
+  if (options.products !== undefined) await checkPlace(options.products);
   const found = findWeights(model, options);
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
@@ -176,6 +178,12 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
     ...(convView !== 'matricized' && { convView }),
     ...(inputSize !== undefined && { inputSize }),
   };
+}
+
+/** Before any work: a provider that does not load, or has no kernel for it. */
+async function checkPlace(place: ProductPlace): Promise<void> {
+  const { gram } = await import('../runtime/gram.js');
+  await gram({ rows: 32, columns: 32, data: new Float32Array(1024) }, 'rows', { place });
 }
 
 /** The processors, but a machine of many cores gains nothing from many weights that wait for memory. */

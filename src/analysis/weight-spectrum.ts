@@ -1,5 +1,6 @@
 import { EPSILON } from '../graph/index.js';
 import type { KernelPool } from '../kernels/index.js';
+import type { ProductPlace } from '../runtime/index.js';
 import { convOperatorSpectrum, convSlices, sliceElements } from './conv-spectrum.js';
 import { RESOLUTION } from './metrics.js';
 import type { Elements, WeightMatrix } from './weights.js';
@@ -17,6 +18,8 @@ export interface SpectrumOptions {
   readonly convView?: ConvView | undefined;
   /** Extent of the inputs along each axis, for the operator. */
   readonly inputSize?: number | undefined;
+  /** Where the Gram matrices of large weights are computed; default in the pool. */
+  readonly products?: ProductPlace | undefined;
 }
 
 /** The singular values of a weight. */
@@ -30,6 +33,9 @@ export interface WeightSpectrum {
   /** Values below this share of the largest are not known. */
   readonly resolution: number;
 }
+
+/** Smaller weights are not worth the way to another processor. */
+const PRODUCT_ORDER = 512;
 
 /** Jacobi rotations take the place of the Gram matrix where they are cheap ... */
 const JACOBI_ORDER = 64;
@@ -49,7 +55,13 @@ export async function weightSpectrum(
   options: SpectrumOptions,
 ): Promise<WeightSpectrum> {
   const { convView = 'matricized' } = options;
-  if (weight.uses[0].conv === undefined || convView === 'matricized') return ofMatrix(weight, elements, pool);
+  const { products } = options;
+  if (weight.uses[0].conv === undefined || convView === 'matricized') {
+    const isLarge = Math.min(weight.rows, weight.columns) >= PRODUCT_ORDER;
+    return products !== undefined && isLarge
+      ? ofProduct(weight, elements, products)
+      : ofMatrix(weight, elements, pool);
+  }
   return convView === 'slices'
     ? ofSlices(weight, elements, pool)
     : ofOperator(weight, elements, pool, options);
@@ -71,6 +83,33 @@ async function ofMatrix(
     resolution = Math.max(rows, columns) * EPSILON.float64;
   }
   return { values, rows, columns, copies: 1, resolution };
+}
+
+/** The Gram matrix on another processor, its eigenvalues here. */
+async function ofProduct(
+  { rows, columns }: WeightMatrix,
+  { data, m, n }: Elements,
+  place: ProductPlace,
+): Promise<WeightSpectrum> {
+  const { gram } = await import('../runtime/gram.js');
+  const { symmetricEigenvalues } = await import('../kernels/index.js');
+  // No square of a float32 leaves the range of float64; those of float64 weights may.
+  const exponent = exponentOf(data);
+  const unit = 2 ** exponent;
+  const scaled = exponent === 0 ? data : data.map((value) => value / unit);
+  const order = Math.min(m, n);
+  const eigenvalues = symmetricEigenvalues(
+    await gram({ rows: m, columns: n, data: scaled }, m <= n ? 'rows' : 'columns', { place }),
+    order,
+  );
+  const values = eigenvalues.map((value) => Math.sqrt(Math.max(0, value)) * unit).reverse();
+  return { values, rows, columns, copies: 1, resolution: RESOLUTION };
+}
+
+function exponentOf(data: Float32Array | Float64Array): number {
+  if (data instanceof Float32Array) return 0;
+  const most = data.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  return most === 0 ? 0 : Math.max(-1000, Math.min(1000, Math.round(Math.log2(most))));
 }
 
 async function ofSlices(

@@ -4,7 +4,7 @@ import type { Model } from '../graph/index.js';
 import type { Dataset } from '../training/types.js';
 import { UsageError } from './errors.js';
 import { dimensions, number, once } from './options.js';
-import { type EpChoice, type ProviderArguments, preference, providersOf } from './provider-options.js';
+import { type ProviderArguments, preference, providersOf } from './provider-options.js';
 import type { ListArgument } from './rank-options.js';
 
 const EMBEDDINGS = ['outputs', 'inputs'] as const;
@@ -77,7 +77,6 @@ export function embeddingOptions<T>(parser: Argv<T>): Argv<T & EmbeddingArgument
 }
 
 export interface EmbeddingRequest {
-  readonly providers: EpChoice | readonly EpChoice[] | undefined;
   /** Runs the model; undefined where nothing was asked of it. */
   readonly look: (
     model: Model,
@@ -104,7 +103,6 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
   if (!isAsked) return undefined;
   if (at.length > 0 && of !== undefined) throw new UsageError('--at or --embeddings, not both');
   return {
-    providers,
     look: async (model, onProgress) => {
       const { embeddingReport } = await import('../analysis/embeddings.js');
       const only = [args.only ?? []].flat();

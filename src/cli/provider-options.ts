@@ -1,4 +1,5 @@
 import type { Argv } from 'yargs';
+import type { ProductPlace } from '../runtime/index.js';
 import type { ExecutionProvider } from '../runtime/providers.js';
 import { onFile, UsageError } from './errors.js';
 import { number } from './options.js';
@@ -42,6 +43,40 @@ export function preference(list: readonly EpChoice[] | undefined): EpChoice | re
     throw new UsageError('--ep cpu comes last: it takes what no other provider can run');
   }
   return list as readonly ExecutionProvider[];
+}
+
+/**
+ * Where Gram matrices are to run; undefined for the CPU's own kernels.
+ *
+ * @param list what was asked for
+ * @param others what else runs there: where something does, a provider without float64 leaves the products to the CPU
+ */
+export async function productPlace(
+  { list = ['cpu'], device }: ReturnType<typeof providersOf>,
+  others: boolean,
+): Promise<ProductPlace | undefined> {
+  if (list.length === 1 && list[0] === 'cpu') return undefined;
+  const { float64Providers } = await import('../runtime/providers.js');
+  const { ModelError } = await import('../graph/index.js');
+  try {
+    const providers = float64Providers(preference(list));
+    if (providers !== 'auto') return { providers, device };
+    const { ProviderError } = await import('../runtime/provider-failure.js');
+    const { gram } = await import('../runtime/gram.js');
+    const place = { providers: ['cuda'] } as const;
+    const one = { rows: 32, columns: 32, data: new Float32Array(1024) };
+    return await gram(one, 'rows', { place }).then(
+      () => place,
+      (failure: unknown) => {
+        if (failure instanceof ProviderError) return undefined;
+        throw failure;
+      },
+    );
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    if (others) return undefined;
+    throw new UsageError(`--ep: ${error.message}`);
+  }
 }
 
 /** Runs work on a model: an error that does not say its file gets it, unless it is about a provider. */

@@ -16,6 +16,7 @@ import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
 import { type Io, write } from './io.js';
 import { type CommonArguments, commonOptions, number, once } from './options.js';
 import { ProgressLine } from './progress.js';
+import { productPlace, providerOptions, providersOf } from './provider-options.js';
 import type { ListArgument } from './rank-options.js';
 import { nearest } from './suggest.js';
 import { version } from './version.js';
@@ -48,86 +49,89 @@ export const rankReportCommand: Command<Arguments> = {
   builder: (parser) =>
     commonOptions(
       embeddingOptions(
-        parser
-          .positional('model', {
-            type: 'string',
-            demandOption: true,
-            describe: 'ONNX file, - for standard input',
-          })
-          .positional('others', {
-            type: 'string',
-            array: true,
-            describe: 'a second one, to compare with the first; more for HTML',
-          })
-          .option('metrics', {
-            type: 'string',
-            requiresArg: true,
-            describe: `columns: basic, all, or a list with commas of ${METRIC_LIST} (default: basic; JSON has all)`,
-          })
-          .option('rank', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'a column with the distance to the nearest matrix of this rank',
-          })
-          .option('randomized', {
-            type: 'boolean',
-            describe: 'compare with the weights in random order (twice the time)',
-          })
-          .option('seed', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'of that order, and of samples (default: 0)',
-          })
-          .option('only', {
-            type: 'string',
-            requiresArg: true,
-            describe: "weights whose name or node matches, like 'layer4.*'; may repeat",
-          })
-          .option('sort', {
-            type: 'string',
-            requiresArg: true,
-            describe: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest',
-          })
-          .option('top', { type: 'number', requiresArg: true, describe: 'only the first so many' })
-          .option('chains', {
-            choices: CHAIN_VIEWS,
-            requiresArg: true,
-            describe:
-              'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
-          })
-          .option('regions', {
-            type: 'boolean',
-            describe:
-              'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
-          })
-          .option('conv-view', {
-            choices: CONV_VIEWS,
-            requiresArg: true,
-            describe:
-              'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size (default: matricized)',
-          })
-          .option('input-size', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'height and width of the inputs of every convolution, for --conv-view operator',
-          })
-          .option('assert', {
-            type: 'string',
-            requiresArg: true,
-            describe:
-              "exit 1 unless it holds for every weight, like 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second); may repeat",
-          })
-          .option('spectra', { type: 'boolean', describe: 'all singular values too (JSON)' })
-          .option('output', {
-            alias: 'o',
-            type: 'string',
-            requiresArg: true,
-            describe: 'file to write; .json, .csv, .md and .html set the format',
-          })
-          .option('overwrite', {
-            type: 'boolean',
-            describe: 'replace the output file if it exists',
-          }),
+        providerOptions(
+          parser
+            .positional('model', {
+              type: 'string',
+              demandOption: true,
+              describe: 'ONNX file, - for standard input',
+            })
+            .positional('others', {
+              type: 'string',
+              array: true,
+              describe: 'a second one, to compare with the first; more for HTML',
+            })
+            .option('metrics', {
+              type: 'string',
+              requiresArg: true,
+              describe: `columns: basic, all, or a list with commas of ${METRIC_LIST} (default: basic; JSON has all)`,
+            })
+            .option('rank', {
+              type: 'number',
+              requiresArg: true,
+              describe: 'a column with the distance to the nearest matrix of this rank',
+            })
+            .option('randomized', {
+              type: 'boolean',
+              describe: 'compare with the weights in random order (twice the time)',
+            })
+            .option('seed', {
+              type: 'number',
+              requiresArg: true,
+              describe: 'of that order, and of samples (default: 0)',
+            })
+            .option('only', {
+              type: 'string',
+              requiresArg: true,
+              describe: "weights whose name or node matches, like 'layer4.*'; may repeat",
+            })
+            .option('sort', {
+              type: 'string',
+              requiresArg: true,
+              describe: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest',
+            })
+            .option('top', { type: 'number', requiresArg: true, describe: 'only the first so many' })
+            .option('chains', {
+              choices: CHAIN_VIEWS,
+              requiresArg: true,
+              describe:
+                'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
+            })
+            .option('regions', {
+              type: 'boolean',
+              describe:
+                'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
+            })
+            .option('conv-view', {
+              choices: CONV_VIEWS,
+              requiresArg: true,
+              describe:
+                'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size (default: matricized)',
+            })
+            .option('input-size', {
+              type: 'number',
+              requiresArg: true,
+              describe: 'height and width of the inputs of every convolution, for --conv-view operator',
+            })
+            .option('assert', {
+              type: 'string',
+              requiresArg: true,
+              describe:
+                "exit 1 unless it holds for every weight, like 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second); may repeat",
+            })
+            .option('spectra', { type: 'boolean', describe: 'all singular values too (JSON)' })
+            .option('output', {
+              alias: 'o',
+              type: 'string',
+              requiresArg: true,
+              describe: 'file to write; .json, .csv, .md and .html set the format',
+            })
+            .option('overwrite', {
+              type: 'boolean',
+              describe: 'replace the output file if it exists',
+            }),
+          'of the model with --data, and of the Gram matrices of large weights where it has float64 (cuda); default: cpu',
+        ),
       ),
       PAGE_FORMATS,
     )
@@ -176,6 +180,7 @@ export const rankReportCommand: Command<Arguments> = {
     if (convView !== 'operator' && inputSize !== undefined)
       throw new UsageError('--input-size goes with --conv-view operator');
     const data = embeddingRequest(args);
+    const products = await productPlace(providersOf(args), data !== undefined);
     const asserted = assertionsOf(args.assert);
     const also = [
       ...(sort === undefined || isBySize ? [] : [metricNamed(sort.by, '--sort')]),
@@ -214,6 +219,7 @@ export const rankReportCommand: Command<Arguments> = {
         chains,
         convView,
         inputSize,
+        products,
       };
       const weights = await work((onProgress) =>
         args.regions === true

@@ -1,9 +1,19 @@
-import { BLOCK_BYTES, checkFilled, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
+import {
+  BLOCK_BYTES,
+  checkFilled,
+  gemmKernel,
+  LOOP_LIMIT,
+  type Matrix,
+  type ProductPlace,
+  Widener,
+} from './matrix.js';
 import type { Session } from './session.js';
 
 export interface GramOptions {
   /** Bytes that temporaries may take beside the result; default 96 MiB. */
   readonly blockBytes?: number | undefined;
+  /** Default the CPU. */
+  readonly place?: ProductPlace | undefined;
 }
 
 /** Rows and columns of one tile of the result: only tiles on and below the diagonal are computed. */
@@ -63,7 +73,7 @@ export async function gramInto(
   const blockBytes = options.blockBytes ?? GRAM_BYTES;
   const tile = Math.max(1, Math.min(TILE, Math.floor(Math.sqrt(blockBytes / 32))));
   const depth = Math.min(k, Math.max(1, Math.floor(blockBytes / (16 * tile))));
-  const tiles = new Tiles(await gemmKernel(!isRows, isRows), target, matrix, isRows);
+  const tiles = new Tiles(await gemmKernel(!isRows, isRows, false, options.place), target, matrix, isRows);
   for (let row = 0; row < n; row += tile) {
     for (let from = 0; from < k; from += depth) {
       const to = Math.min(k, from + depth);

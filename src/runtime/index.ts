@@ -43,11 +43,16 @@ export { readSafetensors, type Safetensors, safetensors } from './io/safetensors
 export { convert } from './io/values.js';
 export { listZip, readZipMember, type ZipMember } from './io/zip.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
-export type { Matrix } from './matrix.js';
+export type { Matrix, ProductPlace } from './matrix.js';
 export type { PlacedNode, Placement, ProviderUse } from './placement.js';
 export { type Proof, proveWork } from './proof.js';
 export { ProviderError, type ProviderFailure } from './provider-failure.js';
-export { EXECUTION_PROVIDERS, type ExecutionProvider, type ProviderChoice } from './providers.js';
+export {
+  EXECUTION_PROVIDERS,
+  type ExecutionProvider,
+  float64Providers,
+  type ProviderChoice,
+} from './providers.js';
 export { Random } from './random.js';
 export { fedInputs, type RandomInputOptions, randomInputs } from './random-inputs.js';
 export { disposeKernels, evaluate, runGraph } from './run-graph.js';

@@ -1,5 +1,6 @@
-import { ModelError, ValueInfo } from '../graph/index.js';
+import { type Model, ModelError, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
+import type { ExecutionProvider } from './providers.js';
 import { kernel } from './run-graph.js';
 import type { Session } from './session.js';
 
@@ -68,10 +69,21 @@ export class Widener {
   }
 }
 
+/** Where a product runs, nowhere else: the CPU unless given. */
+export interface ProductPlace {
+  readonly providers: readonly ExecutionProvider[];
+  readonly device?: number | undefined;
+}
+
 /** y = op(a) op(b), all float64; or c - op(a) op(b). */
-export function gemmKernel(transposeA: boolean, transposeB: boolean, isMinus = false): Promise<Session> {
+export function gemmKernel(
+  transposeA: boolean,
+  transposeB: boolean,
+  isMinus = false,
+  place?: ProductPlace,
+): Promise<Session> {
   const inputs = isMinus ? ['a', 'b', 'c'] : ['a', 'b'];
-  return kernel(`gemm ${transposeA} ${transposeB} ${isMinus}`, () =>
+  const build = (): Model =>
     buildModel({
       nodes: [
         {
@@ -88,6 +100,9 @@ export function gemmKernel(transposeA: boolean, transposeB: boolean, isMinus = f
       inputs: inputs.map((name) => ValueInfo.tensor(name, 'float64', [undefined, undefined])),
       outputs: [ValueInfo.tensor('y', 'float64', [undefined, undefined])],
       opset: 17,
-    }),
-  );
+    });
+  const key = `gemm ${transposeA} ${transposeB} ${isMinus} ${JSON.stringify(place)}`;
+  // A node that fell to the CPU would go unnoticed.
+  const strict = place !== undefined && !place.providers.includes('cpu');
+  return kernel(key, build, { ...place, strict });
 }

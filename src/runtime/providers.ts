@@ -14,6 +14,8 @@ interface ProviderInfo {
   readonly takesDevice: boolean;
   /** Where onnxruntime-node has it. */
   readonly platforms: string;
+  /** Whether it multiplies float64 matrices. */
+  readonly hasFloat64: boolean;
 }
 
 export const PROVIDERS = {
@@ -23,6 +25,7 @@ export const PROVIDERS = {
     profiled: 'CPUExecutionProvider',
     takesDevice: false,
     platforms: 'everywhere',
+    hasFloat64: true,
   },
   cuda: {
     title: 'CUDA',
@@ -30,6 +33,7 @@ export const PROVIDERS = {
     profiled: 'CUDAExecutionProvider',
     takesDevice: true,
     platforms: 'Linux on x64',
+    hasFloat64: true,
   },
   webgpu: {
     title: 'WebGPU',
@@ -37,6 +41,7 @@ export const PROVIDERS = {
     profiled: 'WebGpuExecutionProvider',
     takesDevice: false,
     platforms: 'Linux on x64, Windows and macOS',
+    hasFloat64: false,
   },
   tensorrt: {
     title: 'TensorRT',
@@ -44,6 +49,7 @@ export const PROVIDERS = {
     profiled: 'TensorrtExecutionProvider',
     takesDevice: true,
     platforms: 'Linux on x64',
+    hasFloat64: false,
   },
   coreml: {
     title: 'Core ML',
@@ -51,6 +57,7 @@ export const PROVIDERS = {
     profiled: 'CoreMLExecutionProvider',
     takesDevice: false,
     platforms: 'macOS',
+    hasFloat64: false,
   },
   directml: {
     title: 'DirectML',
@@ -58,6 +65,7 @@ export const PROVIDERS = {
     profiled: 'DmlExecutionProvider',
     takesDevice: true,
     platforms: 'Windows',
+    hasFloat64: false,
   },
 } as const satisfies Record<ExecutionProvider, ProviderInfo>;
 
@@ -141,6 +149,18 @@ function hasGpuDevice(): boolean {
   } catch {
     return false;
   }
+}
+
+/** Where float64 products are to run, checked: each provider must have them; 'auto' is left to whoever opens it. */
+export function float64Providers(choice: ProviderChoice): readonly ExecutionProvider[] | 'auto' {
+  const list = [choice].flat();
+  if (list.includes('auto')) return 'auto';
+  const lacking = (list as ExecutionProvider[]).filter((name) => !PROVIDERS[name].hasFloat64);
+  if (lacking.length === 0) return list as ExecutionProvider[];
+  const titles = lacking.map((name) => PROVIDERS[name].title).join(' and ');
+  throw new ModelError(
+    `${titles} multiplies no float64 matrices, and a Gram matrix in float32 is too coarse for spectra (some 3 % of the effective rank of a matrix of low rank); CUDA and the CPU do`,
+  );
 }
 
 /** The list as onnxruntime-node takes it. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Model, modelToBytes, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
-import { openSession, type RuntimeTensor, type Session } from './session.js';
+import { openSession, type RuntimeTensor, type Session, type SessionOptions } from './session.js';
 
 /**
  * Sessions of small graphs, by what they compute, the least recently used first. Each has a thread pool of its own, so
@@ -11,10 +11,14 @@ const sessions = new Map<string, Promise<Session>>();
 const SESSION_LIMIT = 32;
 
 /** The session of a kernel, built at its first use. Memory is given back after each run. */
-export async function kernel(key: string, build: () => Model | Uint8Array): Promise<Session> {
+export async function kernel(
+  key: string,
+  build: () => Model | Uint8Array,
+  options: SessionOptions = {},
+): Promise<Session> {
   let session = sessions.get(key);
   if (session === undefined) {
-    session = openSession(build(), { arena: false });
+    session = openSession(build(), { arena: false, ...options });
     // A graph that onnxruntime refuses is not kept.
     session.catch(() => sessions.delete(key));
     while (sessions.size >= SESSION_LIMIT) await dispose(sessions.keys().next().value as string);

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { convOperatorSpectrum, convSlices, sliceElements } from '../../src/analysis/conv-spectrum.js';
 import { rankReport } from '../../src/analysis/rank-report.js';
-import { type Model, readModel } from '../../src/graph/index.js';
+import { type Model, readModel, Tensor } from '../../src/graph/index.js';
 import { singularValues } from '../../src/kernels/index.js';
+import { float64Providers, ProviderError } from '../../src/runtime/index.js';
 import { buildModel, floats } from '../support/build.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
@@ -76,4 +77,51 @@ test('every kind of convolution of the fixture, and permuted ones', async () => 
 test('the operator needs a size, and nothing else does', async () => {
   await expect(rankReport(conv(), { convView: 'operator' })).rejects.toThrow('inputSize');
   await expect(rankReport(conv(), { inputSize: 8 })).rejects.toThrow('inputSize');
+});
+
+test('Gram matrices of large weights on a provider of onnxruntime: the same spectra', async () => {
+  const tiny = Tensor.of(
+    'tiny',
+    'float64',
+    [512, 513],
+    Float64Array.from({ length: 512 * 513 }, (_, i) => 1e-200 * Math.sin(i * i)),
+  );
+  const model = buildModel({
+    inputs: [
+      ['x', 'float32'],
+      ['z', 'float64'],
+    ],
+    outputs: [],
+    nodes: [
+      { opType: 'MatMul', name: 'wide', inputs: ['x', 'w'], outputs: ['y'] },
+      { opType: 'MatMul', name: 'small', inputs: ['y', 'v'], outputs: ['u'] },
+      { opType: 'MatMul', name: 'tiny', inputs: ['z', 'tiny'], outputs: ['t'] },
+    ],
+    initializers: [
+      floats('w', [512, 520], (i) => Math.cos(i * i)),
+      floats('v', [520, 9], (i) => Math.cos(i)),
+      tiny,
+    ],
+  });
+  const here = await rankReport(model, { spectra: true });
+  const there = await rankReport(model, { spectra: true, products: { providers: ['cpu'] } });
+  for (const [index, row] of there.rows.entries()) {
+    const wanted = here.rows[index]!.singularValues!;
+    for (const [i, value] of row.singularValues!.entries()) {
+      expect(Math.abs(value - wanted[i]!) / wanted[0]!).toBeLessThan(1e-7);
+    }
+    expect(row.metrics!.effectiveRank).toBeCloseTo(here.rows[index]!.metrics!.effectiveRank, 6);
+  }
+});
+
+test('a provider without float64 is refused, and one that does not load is an error before any work', async () => {
+  expect(() => float64Providers('webgpu')).toThrow(/^WebGPU multiplies no float64 matrices/);
+  expect(() => float64Providers(['coreml', 'cpu'])).toThrow('Core ML');
+  expect(float64Providers(['cuda', 'cpu'])).toEqual(['cuda', 'cpu']);
+  expect(float64Providers('auto')).toBe('auto');
+  const missing = (['directml', 'coreml'] as const).find(
+    (name) => name !== (process.platform === 'win32' ? 'directml' : 'coreml'),
+  );
+  const report = rankReport(conv(), { products: { providers: [missing ?? 'directml'] } });
+  await expect(report).rejects.toBeInstanceOf(ProviderError);
 });

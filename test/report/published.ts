@@ -301,6 +301,10 @@ variation of what a layer reads beside the distance of its weight. Papers differ
 by: \`clusterVariation\` is the mean over the samples, \`clusterVariationRatio\` divides it by tr(S_T). Directions of S_B
 below the rounding of G (64 eps of its largest entry) are taken for zero in the pseudo-inverse.
 
+\`--ep\` runs the model on another execution provider. The Gram matrices of embeddings are computed on the CPU whichever it is; those of
+weights of 512 rows and columns or more go to a provider that has float64 (CUDA), the others stay. Without data, a provider without
+float64 (WebGPU, TensorRT, Core ML, DirectML) is refused: a Gram matrix in float32 misses the effective rank of a matrix of low rank by some 3 %.
+
 Embeddings that do not fit into 1 GiB together are collected by running the part of the model that makes them several times.
 
 ${table(columns, metricRows(EMBEDDING_METRICS))}
