@@ -13,14 +13,19 @@ export interface Run {
   readonly seconds: number;
   /** Peak resident memory. */
   readonly megabytes: number;
+  readonly stdout: string;
 }
 
 /** Runs a command; the peak memory is the kernel's own high-water mark, read while the process lives. */
 export function run(command: string, args: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
     const started = performance.now();
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     let megabytes = 0;
+    let stdout = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
     const timer = setInterval(() => {
       try {
         const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
@@ -30,26 +35,36 @@ export function run(command: string, args: readonly string[]): Promise<Run> {
       }
     }, 20);
     child.on('error', reject);
-    child.on('exit', (code) => {
+    child.on('close', (code) => {
       clearInterval(timer);
-      if (code === 0) resolve({ seconds: (performance.now() - started) / 1000, megabytes });
+      if (code === 0) resolve({ seconds: (performance.now() - started) / 1000, megabytes, stdout });
       else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
     });
   });
 }
 
-export function findPython(): string | undefined {
+/** A Python that has the given modules; undefined where none is installed. */
+export function findPython(modules = 'numpy, onnx'): string | undefined {
   return ['/usr/bin/python3', 'python3'].find(
-    (command) => spawnSync(command, ['-c', 'import numpy, onnx'], { stdio: 'ignore' }).status === 0,
+    (command) => spawnSync(command, ['-c', `import ${modules}`], { stdio: 'ignore' }).status === 0,
   );
 }
 
-export function exportModels(python: string | undefined, directory: string, names: readonly string[]): void {
+/** Lets bench/python/export_zoo.py make the models that are not there yet: <name><suffix>.onnx. */
+export function exportModels(
+  python: string | undefined,
+  directory: string,
+  names: readonly string[],
+  { suffix = '', flags = [] }: { suffix?: string; flags?: readonly string[] } = {},
+): void {
   mkdirSync(WORK, { recursive: true });
-  const missing = names.filter((name) => !existsSync(join(directory, `${name}.onnx`)));
+  const missing = names.filter((name) => !existsSync(join(directory, `${name}${suffix}.onnx`)));
   if (missing.length === 0 || python === undefined) return;
   mkdirSync(directory, { recursive: true });
-  spawnSync(python, [join(SCRIPTS, 'export_zoo.py'), directory, '--only', ...missing], { stdio: 'inherit' });
+  // What it prints is no part of a bench's table.
+  spawnSync(python, [join(SCRIPTS, 'export_zoo.py'), directory, '--only', ...missing, ...flags], {
+    stdio: ['ignore', 2, 2],
+  });
 }
 
 export function median(values: readonly number[]): number {

@@ -1,12 +1,14 @@
 """Export the benchmark zoo: twelve torchvision networks with seeded random weights, as ONNX files.
 
-Usage:  python3 bench/python/export_zoo.py <dir> [--only NAME ...] [--keep-batchnorm]
+Usage:  python3 bench/python/export_zoo.py <dir> [--only NAME ...] [--keep-batchnorm | --train]
 
 Needs torch 1.13, torchvision 0.14 and onnx. Every model is exported in evaluation mode at opset 14 with constant
 folding, a static 1 x 3 x 224 x 224 input called `input` and an output called `logits`. A file that exists is skipped.
 
 In evaluation mode the exporter itself folds each BatchNormalization that follows a Conv. `--keep-batchnorm` exports
-the networks that have BatchNorm with their BatchNormalization nodes intact, as <name>-bn.onnx.
+the networks that have BatchNorm with their BatchNormalization nodes intact, as <name>-bn.onnx. `--train` exports them
+in training mode, preserved: each BatchNormalization computes the statistics of its batch; as <name>-train.onnx.
+The weights are the same in all three.
 """
 
 from __future__ import annotations
@@ -74,13 +76,13 @@ def disable_attention_fast_path(model: nn.Module) -> None:
             module.training = True
 
 
-def export(name: str, path: Path, keep_batchnorm: bool) -> None:
+def export(name: str, path: Path, keep_batchnorm: bool, train: bool) -> None:
     torch.manual_seed(0)
     model = getattr(zoo, name)(weights=None).eval()
     generator = torch.Generator().manual_seed(0)
     fill_zero_weights(model, generator)
     has_batchnorm = perturb_batchnorm(model, generator)
-    if keep_batchnorm and not has_batchnorm:
+    if (keep_batchnorm or train) and not has_batchnorm:
         print(f"{name}: no BatchNorm, skipped", flush=True)
         return
     disable_attention_fast_path(model)
@@ -88,10 +90,15 @@ def export(name: str, path: Path, keep_batchnorm: bool) -> None:
     with torch.no_grad():
         logits = model(image)
     assert torch.isfinite(logits).all()
+    if train:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0  # the exporter runs the model, which is not to move the running statistics
+        model.train()
     # PRESERVE leaves each module's mode as it is here (evaluation, but for the attention modules above) and skips
     # the exporter's own Conv + BatchNorm fusion; EVAL is what a user gets by default.
     attention = any(isinstance(m, nn.MultiheadAttention) for m in model.modules())
-    preserve = keep_batchnorm or attention
+    preserve = keep_batchnorm or attention or train
     mode = torch.onnx.TrainingMode.PRESERVE if preserve else torch.onnx.TrainingMode.EVAL
     start = time.perf_counter()
     partial = path.with_suffix(".partial")  # a file that exists under its own name is always complete
@@ -112,14 +119,15 @@ def main() -> None:
     parser.add_argument("dir", type=Path)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME")
     parser.add_argument("--keep-batchnorm", action="store_true")
+    parser.add_argument("--train", action="store_true")
     args = parser.parse_args()
     args.dir.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        path = args.dir / (f"{name}-bn.onnx" if args.keep_batchnorm else f"{name}.onnx")
+        path = args.dir / f"{name}{'-train' if args.train else '-bn' if args.keep_batchnorm else ''}.onnx"
         if path.exists():
             print(f"{path.name}: exists, skipped", flush=True)
         else:
-            export(name, path, args.keep_batchnorm)
+            export(name, path, args.keep_batchnorm, args.train)
 
 
 if __name__ == "__main__":

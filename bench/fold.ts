@@ -1,0 +1,219 @@
+/**
+ * What collapse is worth, in three tables: `npm run bench:fold [-- --parts batchnorm,time,latency --models <dir> --runs 3]`.
+ *
+ * - batchnorm: ResNets that PyTorch exported with their BatchNormalization, in evaluation and in training mode, folded
+ *   here, beside the export that folded them itself: nodes left, difference, speed in onnxruntime.
+ * - time: collapse of a file beside a PyTorch script that makes the same chains of nn.Linear and nn.Conv2d, multiplies
+ *   them out and writes the same file (bench/python/torch_fold.py); whole processes, and the folding alone.
+ * - latency: the expanded and the collapsed model beside the original in onnxruntime.
+ *
+ * Whoever is compared takes turns, so that a drifting machine weighs on all; ratios are medians of the ratios of turns.
+ * Models come from PyTorch through bench/python/export_zoo.py.
+ */
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { verifyModels } from '../src/analysis/verify.js';
+import { type Model, readModel } from '../src/graph/index.js';
+import { collapse } from '../src/passes/collapse.js';
+import { benchModels } from '../src/runtime/bench.js';
+import { CLI, exportModels, findPython, median, type Run, run, SCRIPTS, WORK } from './process.js';
+
+const MODES = { '-bn': '--keep-batchnorm', '-train': '--train' } as const;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      parts: { type: 'string', default: 'batchnorm,time,latency' },
+      models: { type: 'string', default: join(WORK, 'models') },
+      runs: { type: 'string', default: '3' },
+      'latency-runs': { type: 'string', default: '40' },
+    },
+  });
+  const python = findPython('torch, onnx');
+  if (python === undefined)
+    console.error('no Python with PyTorch and onnx here: models and peers must be there');
+  const turns = Number(values['latency-runs']);
+  const parts: Readonly<Record<string, () => Promise<void>>> = {
+    batchnorm: () => batchnorm(values.models, python, turns),
+    time: () => time(values.models, python, Number(values.runs)),
+    latency: () => latency(values.models, python, turns),
+  };
+  for (const part of values.parts.split(',')) await parts[part]?.();
+}
+
+function row(cells: readonly (string | number)[]): void {
+  console.log(`| ${cells.join(' | ')} |`);
+}
+
+function head(title: string, cells: readonly string[]): void {
+  console.log(`\n${title}\n`);
+  row(cells);
+  row(cells.map(() => '---'));
+}
+
+const countOf = (model: Model, op: string): number => model.graph.nodes.filter((node) => node.is(op)).length;
+
+async function batchnorm(directory: string, python: string | undefined, runs: number): Promise<void> {
+  const names = ['resnet18', 'resnet50'];
+  exportModels(python, directory, names);
+  head("BatchNormalization folded here, beside the exporter's own folding", [
+    'model',
+    'exported',
+    'BatchNormalization',
+    'after',
+    'nodes',
+    "exporter's",
+    'max Δ',
+    'p50 ms',
+    "exporter's ms",
+    'ratio',
+  ]);
+  for (const name of names) {
+    const path = join(directory, `${name}.onnx`);
+    if (!existsSync(path)) continue;
+    const peer = await readModel(path);
+    for (const [suffix, flag] of Object.entries(MODES)) {
+      exportModels(python, directory, [name], { suffix, flags: [flag] });
+      const model = await readModel(join(directory, `${name}${suffix}.onnx`));
+      const before = countOf(model, 'BatchNormalization');
+      await model.apply(collapse());
+      const { outputs } = await verifyModels(peer, model, { samples: 1 });
+      const delta = Math.max(...outputs.map((output) => output.relativeDifference));
+      const contenders = [
+        { name: 'exporter', model: peer },
+        { name: 'ours', model },
+      ];
+      const { rows } = await benchModels(contenders, { runs });
+      const [theirs, ours] = rows;
+      row([
+        name,
+        suffix === '-bn' ? 'in evaluation' : 'in training mode',
+        before,
+        countOf(model, 'BatchNormalization'),
+        model.graph.nodes.length,
+        peer.graph.nodes.length,
+        delta.toExponential(1),
+        ours?.p50.toFixed(1) ?? '',
+        theirs?.p50.toFixed(1) ?? '',
+        ours?.ratio.toFixed(3) ?? '',
+      ]);
+    }
+  }
+}
+
+/** The chains of a model at depth 2, as a file. */
+async function expandedFile(directory: string, name: string): Promise<string> {
+  const file = join(WORK, `${name}-expanded.onnx`);
+  const model = join(directory, `${name}.onnx`);
+  await run(process.execPath, [CLI, 'expand', model, '-o', file, '--depth', '2', '--overwrite', '--quiet']);
+  return file;
+}
+
+async function time(directory: string, python: string | undefined, runs: number): Promise<void> {
+  const names = ['alexnet', 'resnet50'];
+  exportModels(python, directory, names);
+  head('collapse of chains of depth 2, beside PyTorch', [
+    'model',
+    'chains',
+    'ours s',
+    'PyTorch s',
+    'ratio',
+    'folding s',
+    'PyTorch',
+    'ratio',
+    'ours MB',
+    'PyTorch MB',
+    'max Δ',
+  ]);
+  for (const name of names) {
+    if (!existsSync(join(directory, `${name}.onnx`))) continue;
+    const input = await expandedFile(directory, name);
+    const [ourFile, theirFile] = [join(WORK, 'ours.onnx'), join(WORK, 'torch.onnx')];
+    const ours: (Run & { readonly fold: number })[] = [];
+    const theirs: (Run & { readonly fold: number })[] = [];
+    let chains = 0;
+    for (let i = 0; i < runs; i += 1) {
+      const args = ['collapse', input, '-o', ourFile, '--chains-only', '--overwrite', '--quiet'];
+      const whole = await run(process.execPath, [CLI, ...args]);
+      ours.push({ ...whole, fold: await foldingSeconds(input) });
+      if (python === undefined) continue;
+      const peer = await run(python, [join(SCRIPTS, 'torch_fold.py'), input, theirFile]);
+      const figures = JSON.parse(peer.stdout) as { compute: number; build: number; collapsed: number };
+      chains = figures.collapsed;
+      theirs.push({ ...peer, fold: figures.build + figures.compute });
+    }
+    const delta = python === undefined ? undefined : await difference(ourFile, theirFile);
+    const middle = (list: typeof ours, key: 'seconds' | 'fold' | 'megabytes', digits: number): string =>
+      list.length === 0 ? '–' : median(list.map((one) => one[key])).toFixed(digits);
+    const ratio = (key: 'seconds' | 'fold'): string => {
+      const ratios = theirs.map((other, i) => (ours[i] as (typeof ours)[number])[key] / other[key]);
+      return ratios.length === 0 ? '–' : median(ratios).toFixed(2);
+    };
+    row([
+      name,
+      chains || '–',
+      middle(ours, 'seconds', 2),
+      middle(theirs, 'seconds', 2),
+      ratio('seconds'),
+      middle(ours, 'fold', 2),
+      middle(theirs, 'fold', 2),
+      ratio('fold'),
+      middle(ours, 'megabytes', 0),
+      middle(theirs, 'megabytes', 0),
+      delta?.toExponential(1) ?? '–',
+    ]);
+    for (const file of [input, ourFile, theirFile]) rmSync(file, { force: true });
+  }
+}
+
+/** Reading factors, multiplying out and writing products to the scratch file, within this process. */
+async function foldingSeconds(file: string): Promise<number> {
+  const model = await readModel(file);
+  const started = performance.now();
+  await model.apply(collapse({ chainsOnly: true }));
+  return (performance.now() - started) / 1000;
+}
+
+async function difference(a: string, b: string): Promise<number> {
+  const { outputs } = await verifyModels(await readModel(a), await readModel(b), { samples: 1 });
+  return Math.max(...outputs.map((output) => output.relativeDifference));
+}
+
+async function latency(directory: string, python: string | undefined, runs: number): Promise<void> {
+  const names = ['alexnet', 'resnet50', 'vit_b_16'];
+  exportModels(python, directory, names);
+  head('time of a run beside the original, in onnxruntime on the CPU', [
+    'model',
+    'original p50 ms',
+    'collapsed',
+    'ratio',
+    'expanded',
+    'ratio',
+  ]);
+  for (const name of names) {
+    const path = join(directory, `${name}.onnx`);
+    if (!existsSync(path)) continue;
+    const expanded = await expandedFile(directory, name);
+    const file = join(WORK, 'collapsed.onnx');
+    await run(process.execPath, [CLI, 'collapse', expanded, '-o', file, '--overwrite', '--quiet']);
+    const contenders = [
+      { name: 'original', model: await readModel(path) },
+      { name: 'collapsed', model: await readModel(file) },
+      { name: 'expanded', model: await readModel(expanded) },
+    ];
+    const { rows } = await benchModels(contenders, { runs });
+    const [first, second, third] = rows;
+    row([
+      name,
+      first?.p50.toFixed(1) ?? '',
+      second?.p50.toFixed(1) ?? '',
+      second?.ratio.toFixed(3) ?? '',
+      third?.p50.toFixed(1) ?? '',
+      third?.ratio.toFixed(3) ?? '',
+    ]);
+    for (const made of [expanded, file]) rmSync(made, { force: true });
+  }
+}
+
+await main();
