@@ -177,7 +177,7 @@ export class Candidates {
         if (axis === 'channel') return [{ axis, rank: weight.shape.length, type }];
         return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
       }
-      const rank = this.#shapes.of(source)?.length;
+      const rank = this.#rankOf([source]);
       if (rank === undefined) return [];
       const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
       return axes.map((way) => ({ axis: way, rank, type }));

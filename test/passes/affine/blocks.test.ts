@@ -46,6 +46,29 @@ describe("peers' blocks fold to one Conv", () => {
     expect(refused).toEqual([]);
   });
 
+  const intervals = [[1], [2], [3], [1, 2], [2, 3], [1, 2, 3]];
+  const spaces = { '1D': [2, 6, 17], '2D': [2, 6, 9, 8], '3D': [1, 6, 5, 6, 7] };
+  it.each(
+    Object.entries(spaces).flatMap(([space, shape]) =>
+      intervals.flatMap((list) =>
+        [false, true].map((norm) => ({ space, shape, list, norm, name: list.join(' and ') })),
+      ),
+    ),
+  )('overparam in $space, residuals over $name layers, BN: $norm', async ({ shape, list, norm, space }) => {
+    const net = new Net(shape, `${space} ${list} ${norm}`);
+    const y = blocks.overparamChain(net, 'x', { outputs: 6, depth: 6, intervals: list, norm });
+    await expectFolds(net.model(y), ['Conv']);
+  });
+
+  it.each(Object.entries(spaces))('RepVGG, MobileOne and ExpandNet in %s', async (space, shape) => {
+    const net = new Net(shape, space);
+    await expectFolds(net.model(blocks.repVgg(net, 'x')), ['Conv']);
+    const mobile = new Net(shape, space);
+    await expectFolds(mobile.model(blocks.mobileOne(mobile, 'x', 'depthwise', 3)), ['Conv']);
+    const wide = new Net(shape, space);
+    await expectFolds(wide.model(blocks.expandNetCl(wide, 'x', 6, 3)), ['Conv']);
+  });
+
   it('keeps the groups of branches that have them', async () => {
     const net = new Net(IMAGE);
     const { model } = await expectFolds(net.model(blocks.mobileOne(net, 'x', 'depthwise', 3)), ['Conv']);

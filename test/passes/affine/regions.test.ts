@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { modelToBytes, readModel, Tensor } from '../../../src/graph/index.js';
+import { modelToBytes, narrow, readModel, Tensor } from '../../../src/graph/index.js';
 import {
   describeRefusal,
   describeRegion,
@@ -282,6 +282,30 @@ describe('what is folded besides', () => {
       'float16',
       'float16',
     ]);
+  });
+
+  it('in bfloat16, to what float64 gives, rounded once', async () => {
+    const made = async (type: 'bfloat16' | 'float64'): Promise<Float64Array> => {
+      // The same numbers in both: those that bfloat16 can hold.
+      const net = new Net(IMAGE, 0, 'bfloat16');
+      const output = net.norm(net.conv('x', 8, { kernel: 3 }));
+      const initializers = net.initializers.map((tensor) =>
+        Tensor.of(tensor.name, type, tensor.shape, narrow(type, tensor.floats())),
+      );
+      const model = buildModel({
+        inputs: [['x', type, IMAGE]],
+        outputs: [[output, type]],
+        nodes: net.nodes,
+        initializers,
+      });
+      const [region] = findRegions(model).regions;
+      await foldRegion(region!);
+      const [weight] = model.graph.initializers.values();
+      expect(weight?.dataType).toBe(type);
+      return Float64Array.from(weight!.floats());
+    };
+    const [half, full] = [await made('bfloat16'), await made('float64')];
+    expect(half.every((value, i) => Math.abs(value - full[i]!) <= Math.abs(full[i]!) / 256)).toBe(true);
   });
 
   it('inside a function and a subgraph', async () => {

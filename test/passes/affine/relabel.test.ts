@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { type NodeSpec, Tensor } from '../../../src/graph/index.js';
 import { findRegions, probeRegion } from '../../../src/passes/affine/index.js';
+import { buildModel, floats } from '../../support/build.js';
 import { Net } from './net.js';
-import { expectFolds } from './support.js';
+import { expectFolds, foldCopy } from './support.js';
 
 const IMAGE = [2, 8, 6, 5];
 
@@ -167,6 +169,50 @@ describe('nodes that only relabel are folded with what is around them', () => {
     const rows = new Net([2, 5, 8], 'types', 'float64');
     const y = rows.reshape(matmul(rows, rows.reshape('x', [-1, 8]), 8, 6), [2, -1, 6]);
     await expectFolds(rows.model(matmul(rows, y, 6, 4)), ['MatMul'], {}, 1e-13);
+  });
+
+  it('inside a function, whose inputs have no shapes, and a subgraph', async () => {
+    const body = (input: string, output: string, weight: string): NodeSpec[] => [
+      { opType: 'Transpose', inputs: [input], outputs: ['t'], attributes: { perm: { ints: [0, 2, 3, 1] } } },
+      { opType: 'MatMul', inputs: ['t', weight], outputs: ['m'] },
+      { opType: 'Transpose', inputs: ['m'], outputs: [output], attributes: { perm: { ints: [0, 3, 1, 2] } } },
+    ];
+    const branch = (nodes: NodeSpec[]) => buildModel({ nodes, outputs: [['y', 'float32']] }).proto.graph!;
+    const constant = { value: { tensor: floats('', [4, 4], (i) => (i % 5) - 2) } };
+    const model = buildModel({
+      opset: { '': 17, local: 1 },
+      inputs: [['x', 'float32', [2, 4, 3, 5]]],
+      outputs: [['out', 'float32']],
+      initializers: [Tensor.of('cond', 'bool', [], new Uint8Array([1])), floats('w', [4, 4])],
+      functions: [
+        {
+          domain: 'local',
+          name: 'Mix',
+          inputs: ['a'],
+          outputs: ['c'],
+          nodes: [
+            { opType: 'Constant', inputs: [], outputs: ['v'], attributes: constant },
+            ...body('a', 'c', 'v'),
+          ],
+        },
+      ],
+      nodes: [
+        {
+          opType: 'If',
+          inputs: ['cond'],
+          outputs: ['r'],
+          attributes: {
+            then_branch: { graph: branch(body('x', 'y', 'w')) },
+            else_branch: { graph: branch([{ opType: 'Identity', inputs: ['x'], outputs: ['y'] }]) },
+          },
+        },
+        { opType: 'Mix', domain: 'local', inputs: ['r'], outputs: ['out'] },
+      ],
+    });
+    const { model: folded, relativeDifference } = await foldCopy(model);
+    expect(relativeDifference).toBeLessThan(1e-6);
+    expect(folded.graph.nodes[0]?.subgraphs[0]?.nodes.map((node) => node.opType)).toEqual(['Conv']);
+    expect(folded.functions[0]?.nodes.map((node) => node.opType)).toEqual(['Constant', 'Conv']);
   });
 });
 
