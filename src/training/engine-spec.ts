@@ -16,6 +16,8 @@ export interface EngineSpec {
   readonly optimizerOptions: OptimizerOptions[OptimizerName];
   /** Weight decay by the name of the weight; those that are not in it have none. */
   readonly weightDecay: ReadonlyMap<string, number>;
+  /** Of Dropout. */
+  readonly seed: number | undefined;
   readonly clipNorm: number | undefined;
   readonly emaDecay: number | undefined;
   readonly dims: Readonly<Record<string, number>> | undefined;

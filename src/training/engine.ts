@@ -104,7 +104,16 @@ class LoopEngine implements Engine {
       [loop.done]: { type: 'float32', shape: [], data: Float32Array.of(this.#done) },
       [loop.learningRates]: { type: 'float32', shape: [steps], data: learningRates },
     };
-    const { target } = this.#step.gradient;
+    const { gradient, masks } = this.#step;
+    if (loop.starts !== undefined && masks !== undefined) {
+      const starts = Array.from({ length: steps }, (_, step) => masks.starts(this.#done + step)).flat();
+      feeds[loop.starts] = {
+        type: 'int64',
+        shape: [steps, starts.length / steps],
+        data: BigInt64Array.from(starts, BigInt),
+      };
+    }
+    const { target } = gradient;
     for (const [name, input] of loop.data) {
       const tensor = name === target ? chunk.target : chunk.inputs[name];
       if (tensor === undefined)

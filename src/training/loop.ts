@@ -15,6 +15,8 @@ export interface LoopModel {
   readonly done: string;
   /** float32 [steps]. */
   readonly learningRates: string;
+  /** int64 [steps, masks]; undefined without Dropout. */
+  readonly starts: string | undefined;
   /** From the key of what is carried to the input that holds it before the run and the output after it. */
   readonly carried: ReadonlyMap<string, { readonly from: string; readonly to: string }>;
   /** Outputs, [steps] each. */
@@ -51,10 +53,16 @@ export function loopModel(step: Step): LoopModel {
   const number = head.shift(head.add({ name: done.name, type: 'float32', shape: [] }, count), 1);
   head.nodes.push({ opType: 'Identity', inputs: [number.name], outputs: [step.number] });
   head.nodes.push(gather(rates.name, step.learningRate));
-  const isCarried = new Set(step.carried.map(({ from }) => from));
+  const starts =
+    step.masks && ValueInfo.tensor(fresh('loop/starts'), 'int64', ['steps', step.gradient.masks.length]);
+  if (starts && step.masks) head.nodes.push(gather(starts.name, step.masks.input));
+  const isInner = new Set([
+    ...step.carried.map(({ from }) => from),
+    ...step.gradient.masks.map(({ name }) => name),
+  ]);
   const data = new Map<string, ValueInfo>();
   for (const { name, dataType, shape } of base.graph.inputs) {
-    if (isCarried.has(name)) continue;
+    if (isInner.has(name)) continue;
     if (dataType === undefined)
       throw new ModelError(`input '${name}' is no tensor, so no chunk of it can be fed`);
     const outer = ValueInfo.tensor(fresh(`loop/data/${name}`), dataType, ['steps', ...(shape ?? [])]);
@@ -81,7 +89,7 @@ export function loopModel(step: Step): LoopModel {
   const body = createMessage('GraphProto', {
     name: 'step',
     node: [
-      ...head.nodes.map(makeNode),
+      ...[...head.nodes, ...step.before.nodes].map(makeNode),
       ...base.graph.nodes.map((node) => node.proto),
       ...[...step.build.nodes, ...tail].map(makeNode),
     ],
@@ -93,7 +101,8 @@ export function loopModel(step: Step): LoopModel {
     output: bodyOutputs.map((value) => value.proto),
     initializer: [
       ...(proto.initializer ?? []),
-      ...[...head.constants, ...step.build.constants].map((tensor) => tensor.proto),
+      ...[head, step.before, step.build].flatMap(({ constants }) => constants.map((tensor) => tensor.proto)),
+      ...(step.masks?.tables ?? []).map((tensor) => tensor.proto),
     ],
     sparse_initializer: [...(proto.sparse_initializer ?? [])],
   });
@@ -114,7 +123,14 @@ export function loopModel(step: Step): LoopModel {
     outputs: outputs.map(({ name }) => name),
     attributes: { body: { graph: body } },
   });
-  const inputs = [steps, done, rates, ...data.values(), ...carried.map(({ from }) => from)];
+  const inputs = [
+    steps,
+    done,
+    rates,
+    ...(starts ? [starts] : []),
+    ...data.values(),
+    ...carried.map(({ from }) => from),
+  ];
   return {
     model: new Model(
       createMessage('ModelProto', {
@@ -131,6 +147,7 @@ export function loopModel(step: Step): LoopModel {
     steps: steps.name,
     done: done.name,
     learningRates: rates.name,
+    starts: starts?.name,
     carried: new Map(carried.map(({ key, from, to }) => [key, { from: from.name, to: to.name }])),
     losses: losses.name,
     norms: norms.name,

@@ -85,6 +85,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     optimizer: name,
     optimizerOptions: options.optimizerOptions ?? {},
     weightDecay: new Map([...decaying].map((weight) => [weight, decay])),
+    seed,
     clipNorm: options.clipNorm,
     emaDecay: options.emaDecay,
     dims: { ...dimsOf(model, dataset, feeds), ...options.dims },

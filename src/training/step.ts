@@ -3,6 +3,7 @@ import { Builder } from '../passes/gradient/builder.js';
 import { type Gradient, type GradientOptions, gradient, type Loss } from '../passes/gradient/index.js';
 import { normalAxis, product } from '../passes/gradient/shapes.js';
 import type { Value } from '../passes/gradient/types.js';
+import { type Masks, sliceMasks } from './masks.js';
 import type { OptimizerRule } from './optimizer-rule.js';
 import { clipped, movingAverage } from './optimizers/index.js';
 
@@ -17,6 +18,8 @@ export interface StepOptions
   readonly optimizer: OptimizerRule;
   /** Weight decay of each weight, by name; default 0 for all. */
   readonly weightDecayOf?: ((name: string) => number) | undefined;
+  /** Seeds what Dropout drops, together with the number of the step; default 0. */
+  readonly seed?: number | undefined;
   /** Gradients are scaled down so that their joint norm is at most this; default: not. */
   readonly clipNorm?: number | undefined;
   /** Keep moving averages of the weights, with this decay; default: none. */
@@ -52,6 +55,9 @@ export interface Carried {
 /** One training step as nodes and constants (`model` holds the gradient's part), and what goes in and comes out. */
 export interface Step {
   readonly gradient: Gradient;
+  /** The part before the gradient: masks of Dropout. */
+  readonly before: Builder;
+  readonly masks: Masks | undefined;
   /** The part behind the gradient: updates and figures. */
   readonly build: Builder;
   readonly carried: readonly Carried[];
@@ -74,9 +80,12 @@ export interface Step {
  */
 export async function buildStep(model: Model, options: StepOptions): Promise<Step> {
   checkOptions(model, options);
-  const made = await gradient(model, { ...options, weights: 'inputs' });
+  const made = await gradient(model, { ...options, weights: 'inputs', masks: 'inputs' });
   const { model: base } = made;
-  const build = new Builder((name) => base.freshName(name));
+  const fresh = (name: string): string => base.freshName(name);
+  const before = new Builder(fresh);
+  const masks = sliceMasks(before, made.masks, fresh, options.seed ?? 0);
+  const build = new Builder(fresh);
   build.scope = 'step';
   const initial = (name: string): Tensor | undefined =>
     made.weights.get(name) ?? model.graph.initializers.get(name);
@@ -146,6 +155,8 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   const type = base.graph.outputs.find((output) => output.name === made.loss)?.dataType ?? 'float32';
   return {
     gradient: made,
+    before,
+    masks,
     build,
     carried,
     learningRate: learningRate.name,

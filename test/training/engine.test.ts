@@ -3,7 +3,7 @@ import { type Model, Tensor, ValueInfo } from '../../src/graph/index.js';
 import { buildModel } from '../../src/runtime/build.js';
 import { type EngineOptions, openEngine } from '../../src/training/engine.js';
 import type { Chunk, TrainingState } from '../../src/training/types.js';
-import { CNN, MLP, VIT } from '../passes/gradient/networks.js';
+import { CNN, MLP, VIT, wave } from '../passes/gradient/networks.js';
 import { batchesOf, HEAVY_BALL, PLAIN, part, randomChunk } from './support.js';
 
 const CASES: readonly [string, () => Model, number][] = [
@@ -226,4 +226,64 @@ test('says what is wrong', async () => {
   );
   const state = await engine.state();
   await expect(engine.restore({ ...state, slots: new Map() })).rejects.toThrow("no slot 'velocity/w1'");
+});
+
+/** Dropout between two layers, one with the mask read besides. */
+function droppy(): Model {
+  return buildModel({
+    nodes: [
+      { opType: 'MatMul', inputs: ['x', 'w1'], outputs: ['a'] },
+      { opType: 'Dropout', inputs: ['a', 'third'], outputs: ['b'] },
+      { opType: 'MatMul', inputs: ['b', 'w2'], outputs: ['c'] },
+      { opType: 'Dropout', inputs: ['c'], outputs: ['d', 'kept'] },
+      { opType: 'Cast', inputs: ['kept'], outputs: ['mask'], attributes: { to: { int: 1 } } },
+      { opType: 'Mul', inputs: ['d', 'mask'], outputs: ['y'] },
+    ],
+    inputs: [ValueInfo.tensor('x', 'float32', ['n', 8])],
+    outputs: ['y'],
+    initializers: [
+      Tensor.of('third', 'float32', [], Float32Array.of(1 / 3)),
+      Tensor.of('w1', 'float32', [8, 40], Float32Array.from(wave(1, [8, 40]))),
+      Tensor.of('w2', 'float32', [40, 5], Float32Array.from(wave(2, [40, 5]))),
+    ],
+    opset: 18,
+  });
+}
+
+describe('Dropout', () => {
+  const options: EngineOptions = { ...base, clipNorm: undefined, seed: 7 };
+
+  test('follows from the seed and the step: any chunks, restored or not, give the same bits', async () => {
+    const model = droppy();
+    const chunk = randomChunk(model, { steps: 6, batch: 6, classes: 5 });
+    await using whole = await openEngine(model, options);
+    await using parts = await openEngine(model, options);
+    await using other = await openEngine(model, { ...options, seed: 8 });
+    const { losses } = await whole.run(chunk);
+    const first = await parts.run(part(chunk, 0, 1));
+    await parts.run(part(chunk, 1, 4));
+    const state = await parts.state();
+    await using resumed = await openEngine(model, options);
+    await resumed.restore(state);
+    const last = await resumed.run(part(chunk, 4, 6));
+    expect([first.losses[0], ...last.losses]).toEqual([losses[0], losses[4], losses[5]]);
+    expect(bits(await resumed.state())).toEqual(bits(await whole.state()));
+    expect((await other.run(chunk)).losses[0]).not.toBe(losses[0]);
+  });
+
+  test('drops its share and scales what it keeps; not in evaluation', async () => {
+    const model = droppy();
+    // With weights that stay and one batch for all, the mean over masks of d y / d w is that without Dropout.
+    const one = randomChunk(model, { steps: 1, batch: 6, classes: 5 });
+    await using engine = await openEngine(model, { ...options, optimizer: PLAIN });
+    const seen = new Set<number>();
+    for (let step = 0; step < 5; step += 1) {
+      const { losses } = await engine.run({ ...one, learningRates: Float32Array.of(0) });
+      seen.add(losses[0]!);
+    }
+    expect(seen.size).toBe(5);
+    const evaluated = await engine.evaluate(batchesOf(one, 6));
+    await using still = await openEngine(model, { ...options, dropout: 'inference' });
+    expect((await still.run(one)).losses[0]).toBeCloseTo(evaluated.loss, 5);
+  });
 });

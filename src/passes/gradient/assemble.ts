@@ -68,6 +68,8 @@ export function assemble({
     ValueInfo.tensor(name, dataType, shape),
   );
   const target = piece.target && ValueInfo.tensor(piece.target.name, piece.target.type, piece.target.shape);
+  const fedMasks = (build.masks ?? []).filter(({ name }) => read.has(name));
+  const masks = fedMasks.map(({ name, type, shape }) => ValueInfo.tensor(name, type, shape));
   const constants = [...graph.initializers.values(), ...build.constants].filter(
     ({ name }) => read.has(name) && !fed.has(name),
   );
@@ -78,7 +80,7 @@ export function assemble({
       graph: createMessage('GraphProto', {
         ...(graph.proto as GraphProto),
         node: nodes.map((node) => node.proto),
-        input: [...inputs, ...(target ? [target] : []), ...weightInputs]
+        input: [...inputs, ...(target ? [target] : []), ...weightInputs, ...masks]
           .filter(({ name }) => read.has(name))
           .map((value) => value.proto),
         output: outputs.map((value) => value.proto),
@@ -96,6 +98,7 @@ export function assemble({
     gradients: names(gradients),
     state: names(state),
     weights,
+    masks: fedMasks,
     unreached: wrt.filter((name) => !found.has(name)),
   };
 }

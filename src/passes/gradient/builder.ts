@@ -8,6 +8,7 @@ import {
   narrow,
   Tensor,
 } from '../../graph/index.js';
+import type { GradientOptions, Mask } from './request.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
 import type { Value } from './types.js';
 
@@ -20,6 +21,8 @@ export const STEEP = 1e30;
 
 const COLUMN_BYTES = 2 ** 28;
 
+type BuilderOptions = Pick<GradientOptions, 'columnBytes' | 'block' | 'masks'>;
+
 /** Appends nodes (operator set 18 or newer) and constants, and knows the shape and type of everything it makes. */
 export class Builder {
   readonly nodes: NodeSpec[] = [];
@@ -30,19 +33,27 @@ export class Builder {
   readonly columnBytes: number;
   /** See GradientOptions. */
   readonly block: number | undefined;
+  /** Factors of Dropout that are to be fed; undefined where the operator draws them. */
+  readonly masks: Mask[] | undefined;
   readonly #fresh: (base: string) => string;
   readonly #constants = new Map<string, { tensor: Tensor; value: Value }>();
 
   constructor(
     fresh: (base: string) => string,
-    {
-      columnBytes = COLUMN_BYTES,
-      block,
-    }: { columnBytes?: number | undefined; block?: number | undefined } = {},
+    { columnBytes = COLUMN_BYTES, block, masks }: BuilderOptions = {},
   ) {
     this.columnBytes = columnBytes;
     this.block = block;
+    this.masks = masks === 'inputs' ? [] : undefined;
     this.#fresh = fresh;
+  }
+
+  /** An input for the factors of a Dropout node. */
+  mask(masks: Mask[], ratio: number, like: Value): Value {
+    const mask = { name: this.#fresh(`${this.scope}/mask`), type: like.type, shape: like.shape, ratio };
+    masks.push(mask);
+    this.values.set(mask.name, mask);
+    return mask;
   }
 
   get constants(): Tensor[] {

@@ -35,10 +35,20 @@ export interface GradientOptions extends Sizes {
    */
   readonly columnBytes?: number | undefined;
   /**
+   * Where the factors of Dropout come from: 'operator', drawn by onnxruntime (default), or 'inputs', fed as in
+   * `Gradient.masks`, for runs that must come out the same again.
+   */
+  readonly masks?: 'operator' | 'inputs' | undefined;
+  /**
    * Channels side by side in the layout of onnxruntime's CPU provider on this machine, as `blockSize` finds it:
    * convolutions by weights that change are then written in its own operators, for it alone. Default: standard ones.
    */
   readonly block?: number | undefined;
+}
+
+/** The factors of one Dropout node. */
+export interface Mask extends Value {
+  readonly ratio: number;
 }
 
 /** A model that computes a loss and its gradients, and the names of what goes in and comes out. */
@@ -56,6 +66,8 @@ export interface Gradient {
   readonly state: ReadonlyMap<string, string>;
   /** The values that the model has for the weights and statistics among the new model's inputs, by input. */
   readonly weights: ReadonlyMap<string, Tensor>;
+  /** Inputs that hold the factors of Dropout, 0 or 1 / (1 - ratio), where they are fed. */
+  readonly masks: readonly Mask[];
   /** Names in `wrt` that the loss does not depend on. */
   readonly unreached: readonly string[];
 }

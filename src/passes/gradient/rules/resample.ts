@@ -1,4 +1,4 @@
-import { specOf, Tensor, ValueInfo } from '../../../graph/index.js';
+import { DATA_TYPES, specOf, Tensor, ValueInfo } from '../../../graph/index.js';
 import { buildModel } from '../../../runtime/build.js';
 import { evaluate } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
@@ -131,11 +131,26 @@ function pad(context: RuleContext): (Value | undefined)[] {
 
 const DEFAULT_RATIO = 0.5;
 
-function dropoutForward({ build, node, inputs, outputs, mode }: ForwardContext): Rewritten | undefined {
+/** Gives the operator's mask output, where something reads it, from factors that are not zero. */
+function keptAs(build: Builder, output: Value | undefined, factors: Value): void {
+  if (output === undefined) return;
+  const kept = [{ shape: factors.shape, name: output.name, type: 'bool' as const }];
+  build.multi('Cast', [factors], kept, { to: { int: DATA_TYPES.bool.code } });
+}
+
+function dropoutForward(context: ForwardContext): Rewritten | undefined {
+  const { build, node, inputs, outputs, mode } = context;
   const [x, y] = [required(inputs, 0), required(outputs, 0)];
   if (mode.dropout === 'inference') {
     build.multi('Identity', [x], [{ shape: y.shape, name: y.name, type: y.type }]);
+    keptAs(build, outputs[1], build.filled('float32', y.shape, 1));
     return { saved: [] };
+  }
+  if (build.masks !== undefined) {
+    const mask = build.mask(build.masks, context.numbers(1)?.[0] ?? DEFAULT_RATIO, x);
+    build.multi('Mul', [x, mask], [{ shape: y.shape, name: y.name, type: y.type }]);
+    keptAs(build, outputs[1], mask);
+    return { saved: [mask] };
   }
   const seed = node.attributes.has('seed') ? { seed: { int: node.attributes.int('seed', 0) } } : {};
   const ratio = inputs[1] ?? build.scalar('float32', DEFAULT_RATIO);
@@ -157,6 +172,7 @@ function dropout(context: RuleContext): Value[] {
   const dy = required(context.gradients, 0);
   const [mask] = saved;
   if (mask === undefined) return [dy];
+  if (mask.type !== 'bool') return [build.mul(dy, mask)];
   const ratio = context.numbers(1)?.[0] ?? DEFAULT_RATIO;
   return [build.scale(build.mul(dy, build.cast(mask, dy.type)), ratio < 1 ? 1 / (1 - ratio) : 0)];
 }
