@@ -21,6 +21,15 @@ export interface ChainNote {
   readonly inner?: string;
 }
 
+/** What else stands in a chain: a normalization behind a factor, a sum with a connection around layers, or a projection in one. */
+export const CHAIN_PARTS = ['norm', 'add', 'project'] as const;
+export type ChainPart = (typeof CHAIN_PARTS)[number];
+
+/** What a node of a chain that is no factor says of itself. */
+export interface PartNote extends Pick<ChainNote, 'site' | 'factor' | 'of' | 'weight'> {
+  readonly part: ChainPart;
+}
+
 /** How a weight that nodes computed from constants is to be written back. */
 export interface WeightSource {
   /** The nodes and their small constants: a serialized GraphProto, base64. */
@@ -37,7 +46,29 @@ export interface WeightSource {
   };
 }
 
+/** The note of a factor; undefined of other nodes. */
 export function readChainNote(node: Node): ChainNote | undefined {
+  const note = parsedNote(node);
+  if (note === undefined || note.part !== undefined) return undefined;
+  const { source, attributes, part: _part, ...rest } = note;
+  return {
+    ...rest,
+    ...(isSource(source) && { source }),
+    ...(typeof attributes === 'string' && { attributes }),
+  };
+}
+
+/** The note of a node that stands in a chain and is no factor; undefined of other nodes. */
+export function readPartNote(node: Node): PartNote | undefined {
+  const note = parsedNote(node);
+  const part = CHAIN_PARTS.find((name) => name === note?.part);
+  if (note === undefined || part === undefined) return undefined;
+  const { site, factor, of, weight } = note;
+  return { site, factor, of, weight, part };
+}
+
+/** What the metadata says, where it has what both kinds of notes have. */
+function parsedNote(node: Node): (ChainNote & { readonly part?: unknown }) | undefined {
   const text = node.metadata.get(CHAIN_KEY);
   if (text === undefined) return undefined;
   try {
@@ -49,13 +80,7 @@ export function readChainNote(node: Node): ChainNote | undefined {
       Number.isInteger(note.factor) &&
       Number.isInteger(note.of) &&
       Number(note.of) > 1;
-    if (!isNote) return undefined;
-    const { source, attributes, ...rest } = note as ChainNote;
-    return {
-      ...rest,
-      ...(isSource(source) && { source }),
-      ...(typeof attributes === 'string' && { attributes }),
-    };
+    return isNote ? (note as ChainNote) : undefined;
   } catch {
     return undefined;
   }
@@ -67,6 +92,8 @@ function isSource(source: WeightSource | undefined): source is WeightSource {
   const { root } = source;
   if (root === undefined) return true;
   return (
+    typeof root === 'object' &&
+    root !== null &&
     typeof root.name === 'string' &&
     root.name !== '' &&
     Object.hasOwn(DATA_TYPES, root.dataType) &&
@@ -78,7 +105,7 @@ function isSource(source: WeightSource | undefined): source is WeightSource {
 }
 
 /** The metadata of a factor; `site`, given for the last, may be a factor of a chain itself, and its note is kept. */
-export function chainMetadata(note: ChainNote, site: Node | undefined): Record<string, string> {
+export function chainMetadata(note: ChainNote | PartNote, site: Node | undefined): Record<string, string> {
   const inner = site?.metadata.get(CHAIN_KEY);
   return { [CHAIN_KEY]: JSON.stringify({ ...note, ...(inner !== undefined && { inner }) }) };
 }

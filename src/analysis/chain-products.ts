@@ -1,6 +1,6 @@
 import type { Graph, Model, Node } from '../graph/index.js';
 import type { Matrix } from '../runtime/matmul.js';
-import { type ChainNote, readChainNote } from './chain-note.js';
+import { type ChainNote, readChainNote, readPartNote } from './chain-note.js';
 import { LINEAR_OPS, type LinearSite, linearSite } from './linear-sites.js';
 import { evaluated, remembered, type WeightData } from './weight-data.js';
 import type { ConvGeometry } from './weights.js';
@@ -64,6 +64,9 @@ function productOf(first: Node, note: ChainNote): ChainProduct | { readonly reas
     sites.push(site);
     if (sites.length === note.of) break;
     const [use, ...others] = node.graph.uses(node.outputs[0] ?? '');
+    if ([use, ...others].some((reader) => reader && readPartNote(reader.node) !== undefined)) {
+      return { reason: 'it has residual connections or BatchNormalization; collapse it first' };
+    }
     const next = use?.node && readChainNote(use.node);
     const follows =
       next?.site === note.site &&

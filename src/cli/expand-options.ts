@@ -2,7 +2,13 @@ import { readFile } from 'node:fs/promises';
 import type { Argv } from 'yargs';
 import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
 import { ModelError } from '../graph/errors.js';
-import { EXPAND_INITS, type ExpandInit } from '../passes/chain-options.js';
+import {
+  EXPAND_INITS,
+  type ExpandInit,
+  isInterval,
+  RESIDUAL_MODES,
+  type ResidualMode,
+} from '../passes/chain-options.js';
 import type { ExpandOptions } from '../passes/expand-settings.js';
 import type { Recipe } from '../passes/recipe.js';
 import { parseRecipeText, recipeFormat } from '../passes/recipe-text.js';
@@ -18,6 +24,10 @@ export interface ExpandArguments {
   readonly noise: number | undefined;
   readonly allowLossy: boolean | undefined;
   readonly kernelSizes: string | readonly string[] | undefined;
+  readonly residual: boolean | undefined;
+  readonly residualIntervals: string | undefined;
+  readonly residualMode: ResidualMode | undefined;
+  readonly batchNorm: boolean | undefined;
   readonly only: string | readonly string[] | undefined;
   readonly exclude: string | readonly string[] | undefined;
   readonly op: string | readonly string[] | undefined;
@@ -43,6 +53,25 @@ export function expandOptions<T>(parser: Argv<T>): Argv<T & ExpandArguments> {
       array: true,
       requiresArg: true,
       describe: 'kernels of the factors, for the kernel they compose to: 5=3,3 7=3,3,3',
+    })
+    .option('residual', {
+      type: 'boolean',
+      describe: 'residual connections within the chains; the function stays',
+    })
+    .option('residual-intervals', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'layers that they go around: 2, or 1,2, or -1 for all (default: 2)',
+    })
+    .option('residual-mode', {
+      choices: RESIDUAL_MODES,
+      requiresArg: true,
+      describe:
+        'where the shapes differ: none, or learn, a projection that begins with zeros (default: none)',
+    })
+    .option('batch-norm', {
+      type: 'boolean',
+      describe: 'a BatchNormalization behind each factor; it begins as the identity',
     })
     .option('init', {
       choices: EXPAND_INITS,
@@ -97,6 +126,8 @@ export async function expandOptionsOf(args: ExpandArguments): Promise<ExpandOpti
   const minSize = number(args.minSize, '--min-size', { min: 0, whole: true });
   const seed = number(args.seed, '--seed', { min: 0, whole: true });
   const init = once(args.init, '--init');
+  const residualIntervals = intervals(once(args.residualIntervals, '--residual-intervals'));
+  const residualMode = once(args.residualMode, '--residual-mode');
   const file = once(args.recipe, '--recipe');
   const recipe = file === undefined ? undefined : await readRecipe(file);
   return {
@@ -108,6 +139,10 @@ export async function expandOptionsOf(args: ExpandArguments): Promise<ExpandOpti
     ...(minSize !== undefined && { minSize }),
     ...(seed !== undefined && { seed }),
     ...(recipe !== undefined && { recipe }),
+    ...(residualIntervals !== undefined && { residualIntervals }),
+    ...(residualMode !== undefined && { residualMode }),
+    residual: args.residual === true,
+    batchNorm: args.batchNorm === true,
     allowLossy: args.allowLossy === true,
     only: patterns(args.only, '--only'),
     exclude: patterns(args.exclude, '--exclude'),
@@ -145,6 +180,15 @@ function operators(given: string | readonly string[] | undefined): readonly Line
     if (op !== undefined) return op;
     throw new UsageError(`--op must be some of ${LINEAR_OPS.join(',').toLowerCase()}, not '${word}'`);
   });
+}
+
+function intervals(given: string | undefined): readonly number[] | undefined {
+  if (given === undefined) return undefined;
+  const list = given.split(',').map((text) => (text.trim() === '' ? Number.NaN : Number(text)));
+  if (list.every(isInterval)) return list;
+  throw new UsageError(
+    `--residual-intervals must be numbers of layers such as 2 or 1,2, or -1 for all, not '${given}'`,
+  );
 }
 
 /** `3,3,1` or `5=3,3,1`, each for the kernel that it composes to. */

@@ -28,6 +28,10 @@ export const expandCommand: Command<Arguments> = {
       .example('$0 expand model.onnx --dry-run', 'which layers, and what it would cost')
       .example("$0 expand model.onnx -o out.onnx --only 'layer[34].*' --op conv", 'some of them')
       .example('$0 expand model.onnx -o out.onnx --kernel-sizes 5=3,3 --width 4', '5x5 kernels as two of 3x3')
+      .example(
+        '$0 expand model.onnx -o out.onnx --depth 4 --residual --batch-norm',
+        'chains like small ResNets',
+      )
       .example('$0 expand model.onnx --dry-run --format json > recipe.json', 'settings by name, to edit')
       .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'and to be given back'),
   handler: async (args, io) => {

@@ -3,6 +3,8 @@ import type { Model, Node } from '../graph/index.js';
 import type { Skipped } from './account.js';
 import { cheapestGrouping } from './chain-grouping.js';
 import { isStructural, type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
+import { ExtrasIndex, followSteps, type StepChain } from './chain-steps.js';
+import { whyNotSteps } from './compose-steps.js';
 import { findExpandableSites } from './expandable-sites.js';
 import { trainedNames } from './placement.js';
 
@@ -10,6 +12,8 @@ import { trainedNames } from './placement.js';
 export interface Chain {
   readonly links: readonly Link[];
   readonly by: 'metadata' | 'structure';
+  /** Where it has connections or normalizations: its factors with these. */
+  readonly whole?: StepChain;
 }
 
 export interface ChainMatch {
@@ -34,14 +38,16 @@ export function findChains(model: Model): ChainMatch {
   const chains: Chain[] = [];
   const skipped: Skipped[] = [];
   const used = new Set<Link>();
+  const extras = new ExtrasIndex(model);
   for (const link of links.values()) {
     if (link.note?.factor !== 0) continue;
-    const found = chainByNote(link, links);
+    const found = extras.has(link) ? chainWithExtras(link, links) : chainByNote(link, links);
     if ('reason' in found) {
       skipped.push({ node: link.note.site || link.node.label, op: link.site.op, reason: found.reason });
     } else {
-      chains.push({ links: found.links, by: 'metadata' });
+      chains.push({ ...found, by: 'metadata' });
       for (const part of found.links) used.add(part);
+      for (const projection of projectionsOf(found)) used.add(projection);
     }
   }
   for (const run of runs(
@@ -80,7 +86,7 @@ function successor(link: Link, links: ReadonlyMap<Node, Link>): Link | { readonl
 function chainByNote(
   first: Link,
   links: ReadonlyMap<Node, Link>,
-): { readonly links: readonly Link[] } | { readonly reason: string } {
+): Omit<Chain, 'by'> | { readonly reason: string } {
   const note = first.note as ChainNote;
   const chain = [first];
   while (chain.length < note.of) {
@@ -100,6 +106,27 @@ function chainByNote(
   }
   const problem = whyNotOne(chain);
   return problem === undefined ? { links: chain } : { reason: problem };
+}
+
+function chainWithExtras(
+  first: Link,
+  links: ReadonlyMap<Node, Link>,
+): Omit<Chain, 'by'> | { readonly reason: string } {
+  const whole = followSteps(first, links);
+  if ('reason' in whole) return whole;
+  const chain = whole.steps.map(({ link }) => link);
+  for (const [i, link] of chain.entries()) {
+    const next = chain[i + 1];
+    const problem = next && whyNotComposable(link, next);
+    if (problem !== undefined) return { reason: problem };
+  }
+  const problem = whyNotOne(chain) ?? whyNotSteps(whole.steps);
+  return problem === undefined ? { links: chain, whole } : { reason: problem };
+}
+
+/** The projections of a chain's connections. */
+export function projectionsOf({ whole }: Pick<Chain, 'whole'>): Link[] {
+  return (whole?.steps ?? []).flatMap(({ skips }) => skips.flatMap(({ projection }) => projection ?? []));
 }
 
 /** Maximal runs of links that follow one another. */

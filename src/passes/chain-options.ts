@@ -12,6 +12,10 @@ export const EXPAND_INITS = [
 export type ExpandInit = (typeof EXPAND_INITS)[number];
 export type FreshInit = Extract<ExpandInit, `fresh:${string}`>;
 
+/** What a residual connection does where its two ends have different shapes: it is left out, or has a learned projection. */
+export const RESIDUAL_MODES = ['none', 'learn'] as const;
+export type ResidualMode = (typeof RESIDUAL_MODES)[number];
+
 /** What is settled for each site by itself. */
 export interface ChainOptions {
   /** Linear layers per chain, >= 1; 1 changes nothing. */
@@ -45,6 +49,20 @@ export interface ChainOptions {
    * size sum(k_i) - (n - 1) that the list composes to; the list is the depth there. Others keep their kernel in one factor.
    */
   readonly kernelSizes?: readonly (readonly number[])[];
+  /** Add residual connections within chains. The factors are chosen so that chain and connections together compute the same. */
+  readonly residual?: boolean;
+  /**
+   * With an interval of n, the input of every n-th layer is added to the output of the layer n - 1 behind it; -1 is the whole
+   * chain. Several intervals add their connections together, as in minyoungg/overparam.
+   */
+  readonly residualIntervals?: readonly number[];
+  /**
+   * 'none': only where both ends have the same shape. 'learn': elsewhere a linear layer (of a convolution 1x1, with its stride)
+   * stands in the connection; it begins with zeros, with a fresh init at random.
+   */
+  readonly residualMode?: ResidualMode;
+  /** A BatchNormalization behind each factor; in inference it begins as the identity. */
+  readonly batchNorm?: boolean;
 }
 
 export const CHAIN_DEFAULTS = {
@@ -55,6 +73,10 @@ export const CHAIN_DEFAULTS = {
   noise: 0,
   allowLossy: false,
   kernelSizes: [],
+  residual: false,
+  residualIntervals: [2],
+  residualMode: 'none',
+  batchNorm: false,
 } as const satisfies Required<ChainOptions>;
 
 /** What a chain is made by. */
@@ -65,7 +87,7 @@ const MOST_KERNELS = 8;
 
 /** @throws RangeError for those out of range */
 export function checkChainOptions(options: ChainOptions): void {
-  const { depth, width, init, gain, noise, kernelSizes } = options;
+  const { depth, width, init, gain, noise, kernelSizes, residualIntervals, residualMode } = options;
   if (depth !== undefined && (!Number.isInteger(depth) || depth < 1)) {
     throw new RangeError(`depth must be a whole number of at least 1, not ${depth}`);
   }
@@ -80,6 +102,17 @@ export function checkChainOptions(options: ChainOptions): void {
   }
   if (noise !== undefined && !(noise >= 0 && Number.isFinite(noise))) {
     throw new RangeError(`noise must be a number of at least 0, not ${noise}`);
+  }
+  if (residualMode !== undefined && !RESIDUAL_MODES.includes(residualMode)) {
+    throw new RangeError(`residualMode must be one of ${RESIDUAL_MODES.join(', ')}, not ${residualMode}`);
+  }
+  if (residualIntervals?.length === 0) throw new RangeError('residualIntervals must not be empty');
+  for (const interval of residualIntervals ?? []) {
+    if (!isInterval(interval)) {
+      throw new RangeError(
+        `residualIntervals must be whole numbers of at least 1, or -1 for the whole chain, not ${interval}`,
+      );
+    }
   }
   const sizes = new Set<number>();
   for (const list of kernelSizes ?? []) {
@@ -99,6 +132,11 @@ export function checkChainOptions(options: ChainOptions): void {
       throw new RangeError(`kernelSizes has two lists that compose to a kernel of ${size}`);
     sizes.add(size);
   }
+}
+
+/** Layers that a residual connection goes around: a whole number, or -1 for all. */
+export function isInterval(value: number): boolean {
+  return Number.isInteger(value) && (value >= 1 || value === -1);
 }
 
 /** The kernel that a chain of kernels composes to: sum(k_i) - (n - 1). */

@@ -1,8 +1,9 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
+import { type ChainExtras, extrasOf, type Skip } from './chain-extras.js';
 import { type ChainSettings, effectiveSize } from './chain-options.js';
 
 /** The shape of a chain, without its numbers. */
-export interface ChainPlan {
+export interface ChainPlan extends ChainExtras {
   readonly depth: number;
   /** Hidden units of each group (of each matrix of a batch). */
   readonly perGroup: number;
@@ -31,12 +32,13 @@ export function planOf(site: LinearSite, settings: ChainSettings): ChainPlan {
           return site.kernel.map((extent) => (extent === 1 ? 1 : (list[i] as number)));
         });
   const isSplit = kernels.some((kernel, i) => i > 0 && taps(kernel) > 1);
-  return {
-    depth,
-    perGroup: Math.max(1, Math.round(settings.width * outputsPerGroup(site))),
-    kernels,
-    isSplit,
-  };
+  const perGroup = Math.max(1, Math.round(settings.width * outputsPerGroup(site)));
+  const widths = [
+    inputsPerGroup(site),
+    ...new Array<number>(depth - 1).fill(perGroup),
+    outputsPerGroup(site),
+  ];
+  return { depth, perGroup, kernels, isSplit, ...extrasOf(site, { depth, widths, isSplit }, settings) };
 }
 
 /** The list whose kernels compose to the site's, along each axis where it has one. */
@@ -59,6 +61,19 @@ export function factorSizes(site: LinearSite, { depth, perGroup, kernels }: Chai
   }));
 }
 
+/** The size of a projection. */
+export function projectionSize(
+  site: LinearSite,
+  { depth, perGroup }: ChainPlan,
+  { from, to }: Skip,
+): FactorSize {
+  return {
+    inputs: from === 0 ? inputsPerGroup(site) : perGroup,
+    outputs: to === depth ? outputsPerGroup(site) : perGroup,
+    kernel: site.kernel.map(() => 1),
+  };
+}
+
 /** The shape of a factor's tensor, in the layout of the site's operator. */
 export function factorShape(site: LinearSite, { inputs, outputs, kernel }: FactorSize): number[] {
   switch (site.op) {
@@ -73,8 +88,11 @@ export function factorShape(site: LinearSite, { inputs, outputs, kernel }: Facto
   }
 }
 
+/** Elements of the weights of a chain, projections included. */
 export function chainParameters(site: LinearSite, plan: ChainPlan): number {
-  return factorSizes(site, plan).reduce(
+  const projections = plan.skips.filter(({ isLearned }) => isLearned);
+  const sizes = [...factorSizes(site, plan), ...projections.map((skip) => projectionSize(site, plan, skip))];
+  return sizes.reduce(
     (sum, { inputs, outputs, kernel }) => sum + site.groups * inputs * outputs * taps(kernel),
     0,
   );

@@ -1,10 +1,11 @@
-import { readChainNote } from '../analysis/chain-note.js';
+import { readChainNote, readPartNote } from '../analysis/chain-note.js';
 import {
   type FloatType,
   findConstant,
   type Graph,
   isConstant,
   type Model,
+  type Node,
   type NodeSpec,
   narrow,
   type Pass,
@@ -19,9 +20,11 @@ import {
   foldRegion,
   probeRegion,
 } from './affine/index.js';
+import { constantsOf } from './affine/operators.js';
 import type { Link } from './chain-link.js';
-import { type Chain, findChains } from './chain-match.js';
+import { type Chain, findChains, projectionsOf } from './chain-match.js';
 import { compose } from './compose.js';
+import { composeSteps } from './compose-steps.js';
 import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
 import { ValueKeys } from './naming.js';
 import { asConstants, editWith, type Placement, scratchTensor } from './placement.js';
@@ -122,9 +125,12 @@ class Folding {
     }
     if (!dryRun) {
       // Only now, since chains may share factors.
-      for (const { links } of chains) for (const { site } of links) removeUnread(site.weight);
-      for (const { links } of chains) {
-        for (const { bias, zero } of links) for (const read of [bias, zero]) if (read) removeUnread(read);
+      for (const chain of chains) for (const { site } of linksOf(chain)) removeUnread(site.weight);
+      for (const chain of chains) {
+        for (const { bias, zero } of linksOf(chain))
+          for (const read of [bias, zero]) if (read) removeUnread(read);
+        for (const { norm } of chain.whole?.steps ?? [])
+          if (norm) for (const read of constantsOf(norm)) removeUnread(read);
       }
     }
     if (!chainsOnly) {
@@ -139,8 +145,10 @@ class Folding {
   async #foldRegions(chains: readonly Chain[]): Promise<CollapseAccount> {
     const { dryRun, explain, force, onProgress } = this.#settings;
     // A declared chain that could not be folded stays whole; in a dry run all chains are still there.
-    const declared = [...this.#model.nodes()].filter((node) => readChainNote(node) !== undefined);
-    const present = dryRun ? chains.flatMap(({ links }) => links.map((link) => link.node)) : [];
+    const declared = [...this.#model.nodes()].filter(
+      (node) => readChainNote(node) !== undefined || readPartNote(node) !== undefined,
+    );
+    const present = dryRun ? chains.flatMap(nodesOf) : [];
     const { regions, refused } = findRegions(this.#model, {
       exclude: new Set([...declared, ...present]),
       force,
@@ -179,15 +187,15 @@ class Folding {
     const { links } = chain;
     const last = links.at(-1) as Link;
     const names = namesOf(chain);
-    const key = productKey(links, this.#keys);
+    const key = productKey(chain, this.#keys);
     const isKnown = this.#weights.has(key);
     const account: CollapsedChain = {
       node: names.node || last.node.outputs[0] || '',
       op: opOf(links),
-      from: links.map((link) => link.node.label),
-      fromOps: links.map((link) => link.node.opType),
+      from: nodesOf(chain).map((node) => node.label),
+      fromOps: nodesOf(chain).map((node) => node.opType),
       by: chain.by,
-      parametersBefore: links.reduce((sum, link) => sum + this.#count(link), 0),
+      parametersBefore: linksOf(chain).reduce((sum, link) => sum + this.#count(link), 0),
       parametersAfter: isKnown ? 0 : foldedShape(links).reduce((product, dim) => product * dim, 1),
     };
     if (this.#settings.dryRun) this.#weights.set(key, names.weight);
@@ -208,7 +216,8 @@ class Folding {
     const first = links[0] as Link;
     const last = links.at(-1) as Link;
     const home = homeOf(links);
-    const composed = await compose(links);
+    const steps = chain.whole && (await composeSteps(chain.whole.steps));
+    const composed = steps ?? (await compose(links));
     const nodes: NodeSpec[] = [];
     const initializers: Tensor[] = [];
     const add = (placed: Placement): void => {
@@ -220,15 +229,15 @@ class Folding {
     this.#weights.set(key, weight);
     add(placed);
     const type = last.site.weight.dataType as FloatType;
-    const total = await biasOf(links, composed.bias);
+    const total = steps ? steps.bias : await biasOf(links, composed.bias);
     let bias: string | undefined;
     if (total !== undefined) {
       bias = this.#model.freshName(`${weight}/bias`);
       add(asConstants(home, [Tensor.of(bias, type, [total.length], narrow(type, total))]));
     }
     editWith({ nodes, initializers }, home, first.node, {
-      removeNodes: links.map((link) => link.node),
-      insertNodes: [foldedNode(links, namesOf(chain).node, weight, bias)],
+      removeNodes: nodesOf(chain),
+      insertNodes: [{ ...foldedNode(links, namesOf(chain).node, weight, bias), outputs: [outputOf(chain)] }],
     });
   }
 
@@ -241,7 +250,7 @@ class Folding {
   async #placeWeight(
     chain: Chain,
     home: Graph,
-    values: AsyncIterable<Float32Array | Float64Array>,
+    values: Float32Array | Float64Array | AsyncIterable<Float32Array | Float64Array>,
     same: string | undefined,
   ): Promise<Placement & { readonly name: string }> {
     const { links } = chain;
@@ -263,6 +272,19 @@ class Folding {
     const name = this.#model.freshName(collapsedName(wanted));
     return { ...asConstants(home, [tensor.renamed(name)]), name };
   }
+}
+
+/** The linear nodes of a chain: its factors, and the projections of its connections. */
+function linksOf(chain: Chain): readonly Link[] {
+  return [...chain.links, ...projectionsOf(chain)];
+}
+
+function nodesOf({ links, whole }: Chain): readonly Node[] {
+  return whole?.nodes ?? links.map((link) => link.node);
+}
+
+function outputOf({ links, whole }: Chain): string {
+  return whole?.output ?? links.at(-1)?.node.outputs[0] ?? '';
 }
 
 const NOTHING: Placement = { nodes: [], initializers: [] };

@@ -62,8 +62,15 @@ export async function composeTransposed(links: readonly Link[], out: Out): Promi
   return joined(parts);
 }
 
-/** The kernel of a chain of convolutions of stride 1 before its last kernel: W[m, c, a + b] = sum_h R[m, h, b] L[h, c, a]. */
-export async function composeKernels(links: readonly Link[]): Promise<Floats> {
+/**
+ * The kernel of a chain of convolutions of stride 1 before its last kernel: W[m, c, a + b] = sum_h R[m, h, b] L[h, c, a].
+ *
+ * @param factorOf elements to be taken instead of a link's own
+ */
+export async function composeKernels(
+  links: readonly Link[],
+  factorOf: (link: Link) => Floats | undefined = () => undefined,
+): Promise<Floats> {
   const groups = links[0]?.site.groups ?? 1;
   const parts: Floats[] = [];
   for (let group = 0; group < groups; group += 1) {
@@ -72,7 +79,7 @@ export async function composeKernels(links: readonly Link[]): Promise<Floats> {
       const [inputs, outputs] = [inputsPerGroup(link.site), outputsPerGroup(link.site)];
       const extents = link.site.kernel;
       const length = inputs * outputs * taps(extents);
-      const data = (await valuesOf(link)).subarray(group * length, (group + 1) * length);
+      const data = (factorOf(link) ?? (await valuesOf(link))).subarray(group * length, (group + 1) * length);
       const own = { inputs, outputs, extents, data };
       kernel = kernel === undefined ? own : await convolved(kernel, own);
     }

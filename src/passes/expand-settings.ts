@@ -58,6 +58,11 @@ export function settingsOf(options: ExpandOptions): Settings {
   }
   if (noise > 0 && inits.every(isFresh))
     throw new RangeError('noise goes with an init that is not fresh, and all are');
+  const isResidual = settings.residual || recipe.some(({ residual }) => residual === true);
+  for (const key of ['residualIntervals', 'residualMode'] as const) {
+    if (options[key] !== undefined && !isResidual)
+      throw new RangeError(`${key} goes with residual, and no site has it`);
+  }
   return { ...settings, recipe };
 }
 

@@ -5,8 +5,10 @@ import { type ChainSettings, type ExpandInit, isPreserving } from './chain-optio
 import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
 import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
 import { findExpandableSites } from './expandable-sites.js';
-import { chainNames, insertChain, needsZeroBias } from './factor-nodes.js';
+import { fittingPlan } from './extra-factors.js';
+import { chainNodes, insertChain, needsZeroBias } from './factor-nodes.js';
 import { type FreshName, factorName, imaginedNames, ValueKeys } from './naming.js';
+import { type NormStatistics, shiftOf } from './norm-statistics.js';
 import { asConstants, bodyOf, scratchTensor, trainedNames } from './placement.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
@@ -38,6 +40,12 @@ export interface ExpandedSite {
   readonly isPreserved: boolean;
   /** ‖W - product‖F / ‖W‖F of a width below the rank; undefined of one that is enough. */
   readonly error: number | undefined;
+  /** Residual connections of the chain. */
+  readonly residuals: number;
+  /** BatchNormalizations of the chain. */
+  readonly norms: number;
+  /** What was asked for and the chain is without, and why. */
+  readonly without: readonly string[];
   /** Elements of the weight; 0 where a site before shares it, so that a sum counts it once. */
   readonly parametersBefore: number;
   /** Elements of the factors; 0 where a site before shares them. */
@@ -83,6 +91,8 @@ interface Match {
 /** The factors of a weight, by their names in its graph; in a dry run only named. */
 interface Chain extends Finding {
   readonly weights: readonly string[];
+  readonly projections: readonly string[];
+  readonly norms: readonly NormStatistics[];
 }
 
 class Expansion {
@@ -133,8 +143,10 @@ class Expansion {
     return { rewritten, skipped, recipe, unmatched: selection.unmatched };
   }
 
-  async #expandSite({ site, plan, settings }: Match): Promise<ExpandedSite | { readonly reason: string }> {
+  async #expandSite(match: Match): Promise<ExpandedSite | { readonly reason: string }> {
     const { dryRun } = this.#settings;
+    const { site, settings } = match;
+    const plan = await fittingPlan(site, match.plan, settings);
     const { weight, op, rows, columns, node } = site;
     const stored = behindIdentity(weight);
     const value = this.#keys.of(stored.graph, stored.value);
@@ -148,9 +160,19 @@ class Expansion {
     const { chain, tensors } = factorized;
     this.#chains.set(key, chain);
     if ('reason' in chain) return chain;
-    const names = chainNames(site, plan.depth, this.#fresh);
+    const nodes = chainNodes(site, plan, this.#fresh);
     const zero = needsZeroBias(site) ? this.#zero(site) : undefined;
-    if (!dryRun) insertChain(site, plan, names, { names: chain.weights, tensors, home: stored.graph, zero });
+    if (!dryRun) {
+      const norms = await this.#normTensors(site, plan, chain.norms);
+      insertChain(site, plan, nodes, {
+        names: chain.weights,
+        projections: chain.projections,
+        norms: norms.map((list) => list.map(({ name }) => name)),
+        tensors: [...tensors, ...norms.flat()],
+        home: stored.graph,
+        zero,
+      });
+    }
     const isCounted = this.#counted.has(weight.root?.proto ?? value);
     this.#counted.add(weight.root?.proto ?? value);
     return {
@@ -165,9 +187,12 @@ class Expansion {
       init,
       isPreserved: isPreserving(settings) && chain.error === undefined,
       error: chain.error,
+      residuals: plan.skips.length,
+      norms: plan.norms.length,
+      without: plan.without,
       parametersBefore: isCounted ? 0 : rows * columns,
       parametersAfter: known === undefined ? chainParameters(site, plan) : 0,
-      nodes: names.nodes,
+      nodes: nodes.map(({ name }) => name),
     };
   }
 
@@ -182,7 +207,8 @@ class Expansion {
       Array.from({ length: plan.depth }, (_, i) => this.#fresh(factorName(base, i)));
     if (this.#settings.dryRun) {
       const finding = await findingOf(site, plan, settings);
-      return { chain: 'reason' in finding ? finding : { ...finding, weights: named() }, tensors: [] };
+      const chain = { ...finding, weights: named(), projections: [], norms: [] };
+      return { chain: 'reason' in finding ? finding : chain, tensors: [] };
     }
     const result = await factorizeSite(site, plan, settings);
     if ('reason' in result) return { chain: result, tensors: [] };
@@ -192,8 +218,40 @@ class Expansion {
     for await (const [i, { shape, data }] of result.factors()) {
       tensors[i] = await scratchTensor(this.#model, names[i] as string, type, shape, data);
     }
-    const { rank, error } = result;
-    return { chain: { weights: tensors.map((tensor) => tensor.name), rank, error }, tensors };
+    const projections: Tensor[] = [];
+    for (const { shape, data } of result.projections) {
+      const name = this.#fresh(`${base}/overparam/project`);
+      projections.push(await scratchTensor(this.#model, name, type, shape, data));
+    }
+    const { rank, error, norms } = result;
+    const namesOf = (list: readonly Tensor[]): string[] => list.map((tensor) => tensor.name);
+    return {
+      chain: { weights: namesOf(tensors), projections: namesOf(projections), norms, rank, error },
+      tensors: [...tensors, ...projections],
+    };
+  }
+
+  /** Scale, shift, mean and variance of each normalization: of their own for each site, as training makes them differ. */
+  async #normTensors(
+    site: LinearSite,
+    plan: ChainPlan,
+    norms: readonly NormStatistics[],
+  ): Promise<Tensor[][]> {
+    const type = site.weight.dataType as FloatType;
+    const made: Tensor[][] = [];
+    for (const statistics of norms) {
+      const { factor, scale, variance } = statistics;
+      const shift = await shiftOf(site, plan, statistics);
+      const stem = factorName(site.node.label, factor);
+      const numbers = { scale, shift, mean: shift, variance };
+      made.push(
+        Object.entries(numbers).map(([what, data]) => {
+          const name = this.#fresh(`${stem}/norm/${what}`);
+          return Tensor.of(name, type, [data.length], narrow(type, data));
+        }),
+      );
+    }
+    return made;
   }
 
   /** A zero of the site's type, in the main graph or function; made at the first call. */

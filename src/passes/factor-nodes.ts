@@ -1,4 +1,4 @@
-import { type ChainNote, chainMetadata } from '../analysis/chain-note.js';
+import { type ChainNote, type ChainPart, chainMetadata } from '../analysis/chain-note.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import {
   type AttributeValue,
@@ -10,25 +10,59 @@ import {
 import type { ChainPlan } from './chain-plan.js';
 import { type FreshName, factorName } from './naming.js';
 import { asConstants, editWith, opsetOf } from './placement.js';
+import { skipPlace } from './skip-place.js';
 import { type AttributeProtos, encodeAttributes, splitAttributes } from './split-attributes.js';
 import { describeSource } from './weight-source.js';
 
-/** The names that a chain gives to what it is made of, in the order of application. */
-export interface ChainNames {
-  readonly nodes: readonly string[];
-  /** Of the values between the factors, and the site's own output. */
-  readonly outputs: readonly string[];
+/** A node of a chain to be: what it is, its name, the values that it reads and the one that it makes. */
+export interface ChainNode {
+  readonly name: string;
+  readonly kind: 'factor' | ChainPart;
+  /** The factor that it is, or that it stands behind. */
+  readonly factor: number;
+  /** Of a projection and a sum: which connection of the plan. */
+  readonly skip: number;
+  readonly inputs: readonly string[];
+  readonly output: string;
 }
 
-export function chainNames({ node }: LinearSite, depth: number, fresh: FreshName): ChainNames {
-  const nodes: string[] = [];
-  const outputs: string[] = [];
-  for (let i = 0; i < depth; i += 1) {
-    const name = fresh(factorName(node.label, i));
-    nodes.push(name);
-    outputs.push(i === depth - 1 ? (node.outputs[0] ?? '') : fresh(`${name}/out`));
+/**
+ * The nodes of a chain in their order: each factor, its normalization, and the connections that end there, the shorter first, as
+ * minyoungg/overparam has them.
+ */
+export function chainNodes(
+  { node, weightInput }: LinearSite,
+  plan: ChainPlan,
+  fresh: FreshName,
+): ChainNode[] {
+  const { depth, skips, norms } = plan;
+  const nodes: ChainNode[] = [];
+  const values = [node.inputs[1 - weightInput] ?? ''];
+  for (let factor = 0; factor < depth; factor += 1) {
+    const ending = [...skips.entries()].filter(([, { to }]) => to === factor + 1);
+    const kinds = ['factor', ...(norms.includes(factor) ? ['norm'] : []), ...ending.map(() => 'add')];
+    const stem = fresh(factorName(node.label, factor));
+    let value = values[factor] ?? '';
+    const add = (
+      kind: ChainNode['kind'],
+      inputs: readonly string[],
+      { skip = -1, isEnd = false }: { readonly skip?: number; readonly isEnd?: boolean },
+    ): string => {
+      const name = kind === 'factor' ? stem : fresh(`${stem}/${kind}`);
+      const output = isEnd && factor === depth - 1 ? (node.outputs[0] ?? '') : fresh(`${name}/out`);
+      nodes.push({ name, kind, factor, skip, inputs, output });
+      return output;
+    };
+    value = add('factor', [value], { isEnd: kinds.length === 1 });
+    if (norms.includes(factor)) value = add('norm', [value], { isEnd: ending.length === 0 });
+    for (const [i, [skip, { from, isLearned }]] of ending.entries()) {
+      const start = values[from] ?? '';
+      const around = isLearned ? add('project', [start], { skip }) : start;
+      value = add('add', [value, around], { skip, isEnd: i === ending.length - 1 });
+    }
+    values.push(value);
   }
-  return { nodes, outputs };
+  return nodes;
 }
 
 /** True for a chain of Gemm nodes, whose C is not optional before opset 11. */
@@ -40,7 +74,11 @@ export function needsZeroBias(site: LinearSite): boolean {
 export interface ChainConstants {
   /** Names of the factors. */
   readonly names: readonly string[];
-  /** The factors; empty where the graph has them already, from another site of the same weight. */
+  /** Names of the projections' weights, in the plan's order. */
+  readonly projections: readonly string[];
+  /** Names of scale, shift, mean and variance of the plan's normalizations. */
+  readonly norms: readonly (readonly string[])[];
+  /** What of all these the graph has not yet, from another site of the same weight. */
   readonly tensors: readonly Tensor[];
   /** The graph that holds them. */
   readonly home: Graph;
@@ -52,37 +90,83 @@ export interface ChainConstants {
 export function insertChain(
   site: LinearSite,
   plan: ChainPlan,
-  names: ChainNames,
+  nodes: readonly ChainNode[],
   constants: ChainConstants,
 ): void {
   const { node } = site;
   const split = plan.isSplit ? splitAttributes(site, plan) : undefined;
   if (split !== undefined && 'reason' in split) throw new RangeError(split.reason);
-  const { home } = constants;
   const source = describeSource(site.weight);
-  const chain = names.nodes.map((name, index): NodeSpec => {
-    const isLast = index === names.nodes.length - 1;
+  const insertNodes = nodes.map((made): NodeSpec => {
+    const { factor } = made;
+    const place = { site: node.name, factor, of: plan.depth, weight: site.weight.value };
+    if (made.kind !== 'factor') {
+      const metadata = chainMetadata({ ...place, part: made.kind }, undefined);
+      return { ...partNode(site, plan, made, constants), name: made.name, outputs: [made.output], metadata };
+    }
     const note: ChainNote = {
-      site: node.name,
-      factor: index,
-      of: names.nodes.length,
-      weight: site.weight.value,
-      ...(index === 0 && source && { source }),
-      ...(index === 0 && split && { attributes: encodeAttributes(node.proto.attribute ?? []) }),
+      ...place,
+      ...(factor === 0 && source && { source }),
+      ...(factor === 0 && split && { attributes: encodeAttributes(node.proto.attribute ?? []) }),
     };
     return factorNode(site, {
-      isFirst: index === 0,
-      isLast,
-      name,
-      input: (index === 0 ? node.inputs[1 - site.weightInput] : names.outputs[index - 1]) ?? '',
-      weight: constants.names[index] ?? '',
-      output: names.outputs[index] ?? '',
+      isFirst: factor === 0,
+      isLast: factor === plan.depth - 1,
+      name: made.name,
+      input: made.inputs[0] ?? '',
+      weight: constants.names[factor] ?? '',
+      output: made.output,
       note,
       zero: constants.zero,
-      attributes: split?.[index],
+      attributes: split?.[factor],
     });
   });
-  editWith(asConstants(home, constants.tensors), home, node, { removeNodes: [node], insertNodes: chain });
+  const { home, tensors } = constants;
+  editWith(asConstants(home, tensors), home, node, { removeNodes: [node], insertNodes });
+}
+
+/** What a node that is no factor does. */
+function partNode(
+  site: LinearSite,
+  plan: ChainPlan,
+  { kind, inputs, factor, skip }: ChainNode,
+  { norms, projections, zero }: ChainConstants,
+): Pick<NodeSpec, 'opType' | 'inputs' | 'attributes' | 'attributeProtos'> {
+  const [input = ''] = inputs;
+  switch (kind) {
+    case 'norm': {
+      // Before operator set 7 a node had to say that it is not for training.
+      const isOld = opsetOf(site.node.graph) < 7;
+      const statistics = norms[plan.norms.indexOf(factor)] ?? [];
+      return {
+        opType: 'BatchNormalization',
+        inputs: [input, ...statistics],
+        attributes: isOld ? { is_test: { int: 1 } } : {},
+      };
+    }
+    case 'project': {
+      const learned = plan.skips.slice(0, skip).filter(({ isLearned }) => isLearned).length;
+      const weight = projections[learned] ?? '';
+      const data = site.weightInput === 0 ? [weight, input] : [input, weight];
+      return {
+        opType: site.op,
+        inputs: [...data, ...(zero === undefined ? [] : [zero])],
+        attributeProtos: projectionAttributes(site, plan, skip),
+      };
+    }
+    default:
+      return { opType: 'Add', inputs };
+  }
+}
+
+/** A connection from the chain's input does to it what the first factor does; others work at each place by itself. */
+function projectionAttributes(site: LinearSite, { skips }: ChainPlan, skip: number): AttributeProtos {
+  const isFirst = skips[skip]?.from === 0;
+  const own = site.node.proto.attribute ?? [];
+  if (site.kernel.length === 0) return factorAttributes(site, { isFirst, isLast: false });
+  if (!isFirst) return pointwiseAttributes(site);
+  const place = skipPlace({ op: site.op, node: site.node, kernel: site.kernel, attributes: own });
+  return 'reason' in place ? [] : place.attributes;
 }
 
 interface FactorPlace {
@@ -117,7 +201,10 @@ function factorNode(site: LinearSite, place: FactorPlace): NodeSpec {
   };
 }
 
-function factorAttributes(site: LinearSite, { isFirst, isLast }: FactorPlace): AttributeProtos {
+function factorAttributes(
+  site: LinearSite,
+  { isFirst, isLast }: Pick<FactorPlace, 'isFirst' | 'isLast'>,
+): AttributeProtos {
   const own = site.node.proto.attribute ?? [];
   switch (site.op) {
     case 'Gemm': {
@@ -130,14 +217,17 @@ function factorAttributes(site: LinearSite, { isFirst, isLast }: FactorPlace): A
     case 'Conv':
     case 'ConvTranspose':
       // The first factor keeps the attributes as they were written.
-      if (isFirst) return own;
-      return [
-        made('kernel_shape', { ints: site.kernel.map(() => 1) }),
-        ...(site.groups > 1 ? [made('group', { int: site.groups })] : []),
-      ];
+      return isFirst ? own : pointwiseAttributes(site);
     case 'MatMul':
       return isLast ? own : [];
   }
+}
+
+function pointwiseAttributes(site: LinearSite): AttributeProtos {
+  return [
+    made('kernel_shape', { ints: site.kernel.map(() => 1) }),
+    ...(site.groups > 1 ? [made('group', { int: site.groups })] : []),
+  ];
 }
 
 function made(name: string, value: AttributeValue): AttributeProtos[number] {

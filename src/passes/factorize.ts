@@ -134,7 +134,7 @@ function diagonal(values: Float64Array): Float64Array {
  * hidden x hidden: diag(values), and a random block between the units beyond them. Those read one another alone: if
  * they read the units within, W^T W of these would no longer be balanced.
  */
-function middleFactor(values: Float64Array, hidden: number, random: Random, size: number): Matrix {
+export function middleFactor(values: Float64Array, hidden: number, random: Random, size: number): Matrix {
   const rank = values.length;
   const data = new Float64Array(hidden * hidden);
   for (let i = 0; i < rank; i += 1) data[i * hidden + i] = values[i] as number;

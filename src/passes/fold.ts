@@ -6,6 +6,7 @@ import {
   type NodeProto,
   type NodeSpec,
 } from '../graph/index.js';
+import { constantsOf } from './affine/operators.js';
 import { isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
 import type { Chain } from './chain-match.js';
 import { alphaOf, ownBias } from './compose.js';
@@ -41,13 +42,20 @@ function commonStem(names: readonly string[]): string | undefined {
 }
 
 /** Chains of the same key have the same product. */
-export function productKey(links: readonly Link[], keys: ValueKeys): string {
+export function productKey({ links, whole }: Chain, keys: ValueKeys): string {
   const parts = links.map((link, index) => {
     const { weight, op, orientation, groups } = link.site;
     const scale = index < links.length - 1 ? alphaOf(link) : 1;
     return [keys.of(weight.graph, weight.value), op === 'Conv', orientation, groups, scale];
   });
-  return JSON.stringify(parts);
+  const extras = (whole?.steps ?? []).map(({ norm, skips }) => [
+    norm && constantsOf(norm).map((constant) => keys.of(constant.graph, constant.value)),
+    skips.map(({ from, projection: { site } = {} }) => [
+      from,
+      site && keys.of(site.weight.graph, site.weight.value),
+    ]),
+  ]);
+  return JSON.stringify([...parts, ...extras]);
 }
 
 export function foldedShape(links: readonly Link[]): number[] {
@@ -76,9 +84,10 @@ function carrierOf(links: readonly Link[]): Link {
 }
 
 /** The operator of the result: the last one's, or Gemm where the first transposes or a bias comes to a MatMul. */
-export function opOf(links: readonly Link[]): string {
+export function opOf(links: readonly Link[], hasNewBias = false): string {
   const op = (links.at(-1) as Link).site.op;
-  return op === 'MatMul' && (hasTransA(links) || links.some((link) => link.bias !== undefined)) ? 'Gemm' : op;
+  const hasBias = hasNewBias || links.some((link) => link.bias !== undefined);
+  return op === 'MatMul' && (hasTransA(links) || hasBias) ? 'Gemm' : op;
 }
 
 function hasTransA([first]: readonly Link[]): boolean {
@@ -119,7 +128,7 @@ export function foldedNode(
   if (bias !== undefined) inputs[2] = bias;
   return {
     template: withoutName(last.node.proto),
-    opType: opOf(links),
+    opType: opOf(links, bias !== undefined),
     ...(name !== '' && { name }),
     inputs,
     outputs: last.node.outputs,
@@ -148,7 +157,7 @@ function foldedAttributes(links: readonly Link[], hasNewBias: boolean): Attribut
   if (last.site.op === 'Conv' || last.site.op === 'ConvTranspose')
     return carrierOf(links).node.proto.attribute ?? [];
   let attributes = last.node.proto.attribute ?? [];
-  if (opOf(links) !== 'Gemm') return attributes;
+  if (opOf(links, hasNewBias) !== 'Gemm') return attributes;
   const transA = first.site.op === 'Gemm' ? first.node.attributes.int('transA', 0) : 0;
   const lastTransA = last.site.op === 'Gemm' ? last.node.attributes.int('transA', 0) : 0;
   if (transA !== lastTransA) attributes = withAttribute(attributes, 'transA', { int: transA });

@@ -43,23 +43,34 @@ export function freshScales(site: LinearSite, plan: ChainPlan, init: FreshInit, 
   const first = sizes[0] as FactorSize;
   const last = sizes.at(-1) as FactorSize;
   const whole = fansOf(site, { inputs: first.inputs, outputs: last.outputs, kernel: site.kernel });
-  const glorot = (fan: Fans): number => 2 / (fan.in + fan.out);
   const through = fans.reduce((product, fan) => product * fan.in * glorot(fan), 1);
   const correction = (whole.in * glorot(whole)) / through;
-  const scaleOf = (fan: Fans): number => {
-    switch (init) {
-      case 'fresh:kaiming':
-        return 1 / Math.sqrt(site.op === 'Conv' ? fan.out : fan.in);
-      case 'fresh:xavier':
-        return Math.sqrt(glorot(fan) * correction ** (1 / fans.length));
-      case 'fresh:normal':
-      case 'fresh:uniform':
-        return 1 / Math.sqrt(fan.in);
-      case 'fresh:orthogonal':
-        return 1;
-    }
-  };
-  return { init, scales: fans.map((fan, i) => scaleOf(fan) * (gains[i] as number)) };
+  const share = init === 'fresh:xavier' ? Math.sqrt(correction ** (1 / fans.length)) : 1;
+  return { init, scales: fans.map((fan, i) => layerScale(site, fan, init) * share * (gains[i] as number)) };
+}
+
+/** The scale of a projection beside a chain: that of a layer of its own, of gain 1. */
+export function freshProjectionScale(site: LinearSite, size: FactorSize, init: FreshInit): number {
+  return layerScale(site, fansOf(site, size), init);
+}
+
+/** The variance of Xavier's weights. */
+function glorot(fan: Fans): number {
+  return 2 / (fan.in + fan.out);
+}
+
+function layerScale(site: LinearSite, fan: Fans, init: FreshInit): number {
+  switch (init) {
+    case 'fresh:kaiming':
+      return 1 / Math.sqrt(site.op === 'Conv' ? fan.out : fan.in);
+    case 'fresh:xavier':
+      return Math.sqrt(glorot(fan));
+    case 'fresh:normal':
+    case 'fresh:uniform':
+      return 1 / Math.sqrt(fan.in);
+    case 'fresh:orthogonal':
+      return 1;
+  }
 }
 
 function fansOf(site: LinearSite, { inputs, outputs, kernel }: FactorSize): Fans {

@@ -1,5 +1,12 @@
 import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
-import { CHAIN_DEFAULTS, type ChainOptions, EXPAND_INITS, effectiveSize } from './chain-options.js';
+import {
+  CHAIN_DEFAULTS,
+  type ChainOptions,
+  EXPAND_INITS,
+  effectiveSize,
+  isInterval,
+  RESIDUAL_MODES,
+} from './chain-options.js';
 
 /** Settings for the sites whose node's name matches; what a rule does not set, the options of `expand` do. */
 export interface RecipeRule extends ChainOptions {
@@ -41,6 +48,21 @@ const KEYS = {
     if (twice !== undefined) throw new RangeError(`${at} has two lists that compose to a kernel of ${twice}`);
     return made;
   },
+  residual: flag,
+  residualIntervals: (value, at) => {
+    const list = Array.isArray(value) && value.length > 0 ? value : [value];
+    return list.map((interval, i) =>
+      number(
+        interval,
+        list === value ? `${at}[${i}]` : at,
+        'a whole number of at least 1, or -1 for the whole chain',
+        isInterval,
+      ),
+    );
+  },
+  residualMode: (value, at) =>
+    RESIDUAL_MODES.find((mode) => mode === value) ?? wrong(at, `one of ${RESIDUAL_MODES.join(', ')}`, value),
+  batchNorm: flag,
 } as const satisfies Record<keyof RecipeRule, Check>;
 
 /**
@@ -86,6 +108,7 @@ export function ruleOf(name: string, settings: Required<ChainOptions> | undefine
   const match = escaped(name);
   if (settings === undefined) return { match, skip: true };
   const { depth, width, init, gain, noise, allowLossy, kernelSizes } = settings;
+  const { residual, residualIntervals, residualMode, batchNorm } = settings;
   return {
     match,
     depth,
@@ -95,6 +118,8 @@ export function ruleOf(name: string, settings: Required<ChainOptions> | undefine
     ...(noise !== CHAIN_DEFAULTS.noise && { noise }),
     ...(allowLossy && { allowLossy }),
     ...(kernelSizes.length > 0 && { kernelSizes }),
+    ...(residual && { residual, residualIntervals, residualMode }),
+    ...(batchNorm && { batchNorm }),
   };
 }
 

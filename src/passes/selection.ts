@@ -41,13 +41,16 @@ export class Selection {
    * @param size elements of its weight
    */
   settingsFor(node: Node, size: number): ChainSettings | { readonly reason: string } {
-    const { minSize, depth, width, init, gain, noise, allowLossy, kernelSizes, seed } = this.#settings;
+    const { depth, width, init, gain, noise, allowLossy, kernelSizes, seed } = this.#settings;
+    const { residual, residualIntervals, residualMode, batchNorm, minSize } = this.#settings;
+    const linear = { depth, width, init, gain, noise, allowLossy, kernelSizes, seed };
+    const chain: ChainSettings = { ...linear, residual, residualIntervals, residualMode, batchNorm };
     const matching = this.#rules.filter(({ rule }) => rule.op === undefined || rule.op === node.opType);
     const found = use(matching, node.label);
     if (!this.isSelected(node) || size < minSize) return { reason: NOT_SELECTED };
     if (found?.rule.skip === true) return { reason: `${NOT_SELECTED}: the recipe skips it` };
     const { match: _match, op: _op, skip: _skip, ...own } = found?.rule ?? { match: '' };
-    return { depth, width, init, gain, noise, allowLossy, kernelSizes, seed, ...own };
+    return { ...chain, ...own };
   }
 
   /** The patterns that matched no node. */

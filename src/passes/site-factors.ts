@@ -5,9 +5,11 @@ import { Random } from '../runtime/random.js';
 import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
 import { type ChainPlan, factorSizes, inputsPerGroup, outputsPerGroup } from './chain-plan.js';
 import { decompose, type MatrixSource } from './decompose.js';
+import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
 import { balancedFactors, droppedPart, type Factors, identityFactors } from './factorize.js';
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
+import type { NormStatistics } from './norm-statistics.js';
 import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, outInFactor, type SiteFactor, siteFactor } from './site-matrices.js';
 
@@ -23,6 +25,10 @@ export interface Finding {
 export interface SiteFactors extends Finding {
   /** One by one, each with its place in the order of application: they need not be in memory together. */
   factors(): AsyncGenerator<readonly [index: number, factor: SiteFactor]>;
+  /** Of the plan's learned connections, in their order. */
+  readonly projections: readonly SiteFactor[];
+  /** Of the plan's normalizations, in their order. */
+  readonly norms: readonly NormStatistics[];
 }
 
 /** Factorizes the weight of a site, group by group. */
@@ -31,8 +37,56 @@ export async function factorizeSite(
   plan: ChainPlan,
   settings: ChainSettings,
 ): Promise<SiteFactors | { readonly reason: string }> {
-  const { init, seed, noise } = settings;
-  if (isFresh(init)) return freshFactors(site, plan, settings, init);
+  const { init } = settings;
+  const factors = isFresh(init)
+    ? freshFactors(site, plan, settings, init)
+    : hasIdentities(plan)
+      ? await residualSiteFactors(site, plan, settings)
+      : await plainFactors(site, plan, settings);
+  if ('reason' in factors || (plan.skips.length === 0 && plan.norms.length === 0)) return factors;
+  return withExtras(site, plan, settings, factors);
+}
+
+/** Factors that make up for the connections around them. */
+async function residualSiteFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { seed, noise } = settings;
+  const { matrices } = await matricesOf(site);
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
+  const { rank, factors, dropped } = await compensatedFactors(site, plan, settings);
+  if (factors === undefined) return tooNarrow(site, plan, rank, settings);
+  const isAround = plan.skips.some(
+    ({ from, to, isLearned }) => from === 0 && to === plan.depth && !isLearned,
+  );
+  const sizes = factorSizes(site, plan);
+  return {
+    ...PLAIN,
+    // Around all layers, the factors make something else than the weight.
+    rank: isAround ? undefined : rank,
+    error: relativeError(dropped),
+    async *factors() {
+      const noises = new Random(`${seed}/${site.weight.value}/noise`);
+      for (const [index, data] of factors.entries()) {
+        const factor = outInFactor(site, data, sizes[index] as (typeof sizes)[number]);
+        yield [index, noise === 0 ? factor : noisy(factor, noise, noises)] as const;
+      }
+    },
+  };
+}
+
+/** What a chain without connections or normalizations has of them. */
+const PLAIN = { projections: [], norms: [] } as const;
+
+async function plainFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { seed, noise } = settings;
   const { orientation } = site;
   const { type, matrices } = await matricesOf(site);
   const problem = whyNotDecomposable(matrices);
@@ -48,6 +102,7 @@ export async function factorizeSite(
   if (results.length < matrices.length) return tooNarrow(site, plan, rank, settings);
   const sizes = factorSizes(site, plan);
   return {
+    ...PLAIN,
     rank,
     error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
     async *factors() {
@@ -117,6 +172,7 @@ function freshFactors(
   const { scales } = freshScales(site, plan, init, gain ?? activationGain(site.node));
   const isDouble = site.weight.dataType === 'float64';
   return {
+    ...PLAIN,
     rank: undefined,
     error: undefined,
     async *factors() {
@@ -143,6 +199,11 @@ export async function findingOf(
   const { type, matrices } = await matricesOf(site);
   const problem = whyNotDecomposable(matrices);
   if (problem !== undefined) return { reason: problem };
+  if (hasIdentities(plan) && !isSplit) {
+    if (perGroup >= outputsPerGroup(site)) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : { ...nothing, error: result.error };
+  }
   if (isSplit) {
     if (perGroup >= sufficientHidden(inputsPerGroup(site), outputsPerGroup(site), kernels)) return nothing;
     const result = await factorizeSite(site, plan, settings);
@@ -199,10 +260,11 @@ function whyNotDecomposable(matrices: readonly MatrixSource[]): string | undefin
 
 function tooNarrow(
   site: LinearSite,
-  { perGroup, kernels, isSplit }: ChainPlan,
+  plan: ChainPlan,
   rank: number,
   { width, init }: ChainSettings,
 ): { readonly reason: string } {
+  const { perGroup, kernels, isSplit } = plan;
   const outputs = outputsPerGroup(site);
   const units = isSplit ? sufficientHidden(inputsPerGroup(site), outputs, kernels) : rank;
   const enough = Math.ceil((units / outputs) * 1e4) / 1e4;
@@ -212,7 +274,9 @@ function tooNarrow(
     ? `a kernel of ${site.kernel.join('x')} as ${chain} needs ${units} hidden units`
     : init === 'identity'
       ? `identities need ${units} hidden units`
-      : `its weight has rank ${units}`;
+      : hasIdentities(plan)
+        ? `what its residual connections leave of its weight needs ${units} hidden units`
+        : `its weight has rank ${units}`;
   const other = isSplit ? ', or --init fresh:kaiming' : init === 'identity' ? '' : ', or --allow-lossy';
   return {
     reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more${other}`,

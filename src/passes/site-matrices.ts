@@ -63,6 +63,11 @@ export function outInFactor(site: LinearSite, data: Floats, size: FactorSize): S
   return { shape, data: swapped(data, site.groups, outputs, inputs, taps(kernel)) };
 }
 
+/** The tensor of one factor as matrices out x (in * kernel) of the groups, one behind the other. */
+export function outInData(site: LinearSite, data: Floats, { inputs, outputs, kernel }: FactorSize): Floats {
+  return site.orientation === 'out-in' ? data : swapped(data, site.groups, inputs, outputs, taps(kernel));
+}
+
 /** [batch, a, b, inner] as [batch, b, a, inner]. */
 function swapped(data: Floats, batch: number, a: number, b: number, inner = 1): Floats {
   if (a === 1 || b === 1) return data;

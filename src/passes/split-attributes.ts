@@ -46,7 +46,7 @@ function list(name: string, values: readonly number[], usual: number): Attribute
  * The pads that attributes of a convolution stand for, in numbers: SAME depends on the kernel as a whole, and where there
  * is a stride on the size of the input.
  */
-function explicitPads(
+export function explicitPads(
   list: AttributeProtos,
   kernel: readonly number[],
   { graph, inputs }: Node,

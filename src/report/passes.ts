@@ -69,6 +69,21 @@ const EXPAND_COLUMNS: readonly Column<ExpandedSite>[] = [
   },
   { key: 'init', header: 'init', priority: 1, value: (row) => row.init },
   {
+    key: 'residuals',
+    header: 'residuals',
+    align: 'right',
+    definition: 'residual connections within the chain',
+    value: (row) => row.residuals,
+  },
+  {
+    key: 'norms',
+    header: 'norms',
+    align: 'right',
+    definition: 'BatchNormalizations within the chain',
+    value: (row) => row.norms,
+  },
+  { key: 'without', header: 'without', only: 'data', value: (row) => row.without.join('; ') },
+  {
     key: 'error',
     header: 'error',
     align: 'right',
@@ -92,6 +107,8 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
     rank: isRanked,
     init: new Set(rewritten.map((row) => row.init)).size > 1,
     error: rewritten.some((row) => row.error !== undefined),
+    residuals: rewritten.some((row) => row.residuals > 0),
+    norms: rewritten.some((row) => row.norms > 0),
   };
   const columns = shown(EXPAND_COLUMNS, isShown);
   const what = options.output === undefined ? 'would become' : 'became';
@@ -110,6 +127,14 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
     grids: [grid(columns, rewritten)],
     notes: [
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
+      ...leftNotes(
+        rewritten.flatMap(({ node, op, without }) => without.map((reason) => ({ node, op, reason }))),
+        {
+          verb: 'expanded without a part of what was asked for',
+          each: options.verbose === true,
+          count: rewritten.filter(({ without }) => without.length > 0).length,
+        },
+      ),
       ...unmatched.map((pattern) => ({ text: `No node matches '${pattern}'.`, tone: 'warning' as const })),
       ...changedNotes(rewritten),
       ...closing(conclusion, options),

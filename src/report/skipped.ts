@@ -14,10 +14,15 @@ export interface Left {
  */
 export function leftNotes(
   left: readonly Left[],
-  options: { readonly verb: string; readonly each: boolean },
+  options: {
+    readonly verb: string;
+    readonly each: boolean /** Nodes, where some are in the list twice. */;
+    readonly count?: number;
+  },
 ): Note[] {
   if (left.length === 0) return [];
-  const title: Note = { text: `${capital(options.verb)}: ${counted(left.length, 'node')}`, tone: 'warning' };
+  const count = options.count ?? left.length;
+  const title: Note = { text: `${capital(options.verb)}: ${counted(count, 'node')}`, tone: 'warning' };
   if (options.each) {
     return [title, ...left.map(({ node, op, reason }) => ({ text: `  ${op} ${node}: ${reason}` }))];
   }
