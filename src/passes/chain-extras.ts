@@ -1,7 +1,7 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
+import { Facts } from './affine/facts.js';
 import { linkOf } from './chain-link.js';
 import type { ChainSettings } from './chain-options.js';
-import { shapeOf } from './expandable-sites.js';
 import { skipPlace } from './skip-place.js';
 
 /** A connection around some layers of a chain. */
@@ -105,8 +105,8 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
   if (site.op === 'MatMul') {
     if (site.weightInput === 0) return no('its weight stands on the left, so that its units are not axis 1');
     if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
-    const { graph, inputs, outputs } = site.node;
-    const rank = (shapeOf(graph, inputs[0] ?? '') ?? shapeOf(graph, outputs[0] ?? ''))?.length;
+    const facts = new Facts(site.node.graph);
+    const rank = facts.rank(site.node.inputs[0] ?? '') ?? facts.rank(site.node.outputs[0] ?? '');
     if (rank === undefined) return no('the rank of its data is not known');
     if (rank !== 2) return no(`its data has ${rank} axes, so that its units are not axis 1`);
   }

@@ -1,4 +1,4 @@
-import { readChainNote } from '../analysis/chain-note.js';
+import { readChainNote, readPartNote } from '../analysis/chain-note.js';
 import { findLinearSites, type LinearSite, type NotASite } from '../analysis/linear-sites.js';
 import {
   type Dimension,
@@ -51,8 +51,8 @@ export function batchedSite(node: Node): LinearSite | { readonly reason: string 
   const dataRank = shapeOf(node.graph, data)?.length;
   // A vector times a batch of matrices is a matrix, which the next batch would take for one. In a chain it was seen to.
   const outputRank = shapeOf(node.graph, node.outputs[0] ?? '')?.length ?? 0;
-  const isMatrix =
-    readChainNote(node) !== undefined || (dataRank === undefined ? outputRank >= rank : dataRank > 1);
+  const isOfChain = readChainNote(node) !== undefined || readPartNote(node) !== undefined;
+  const isMatrix = isOfChain || (dataRank === undefined ? outputRank >= rank : dataRank > 1);
   if (!isMatrix) {
     const what =
       dataRank === undefined

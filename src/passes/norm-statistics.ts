@@ -23,8 +23,8 @@ interface Weights {
 }
 
 /**
- * Statistics that fit: the variances that normal inputs of variance 1, each independent of the others, would have behind each
- * factor, so that training, which takes the statistics of its batches, begins near the function too, at the same scale for
+ * Statistics that fit: the variances behind each factor for inputs of variance 1, taking the units of each layer as independent of
+ * one another (those of balanced factors are, up to the rank), so that training, which takes the statistics of its batches, begins near the function too, at the same scale for
  * each channel. The scale is the square root of the variance: in inference the normalization is the identity. What the rounding
  * of both to the weight's type leaves of a factor, the factor's rows are divided by, in their place.
  *
