@@ -13,6 +13,9 @@ export interface ChainPlan extends ChainExtras {
   readonly isSplit: boolean;
 }
 
+/** What the sizes of factors follow from. */
+export type ChainSizes = Pick<ChainPlan, 'depth' | 'perGroup' | 'kernels'>;
+
 /** What one factor maps, in each group. */
 export interface FactorSize {
   readonly inputs: number;
@@ -53,7 +56,7 @@ function kernelList(
 }
 
 /** The factors' sizes in the order of application. */
-export function factorSizes(site: LinearSite, { depth, perGroup, kernels }: ChainPlan): FactorSize[] {
+export function factorSizes(site: LinearSite, { depth, perGroup, kernels }: ChainSizes): FactorSize[] {
   return Array.from({ length: depth }, (_, i) => ({
     inputs: i === 0 ? inputsPerGroup(site) : perGroup,
     outputs: i === depth - 1 ? outputsPerGroup(site) : perGroup,

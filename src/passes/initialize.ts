@@ -3,7 +3,7 @@ import type { Node } from '../graph/index.js';
 import { findConstant, isConstant } from '../graph/index.js';
 import type { Random } from '../runtime/random.js';
 import type { FreshInit } from './chain-options.js';
-import { type ChainPlan, type FactorSize, factorSizes, taps } from './chain-plan.js';
+import { type ChainSizes, type FactorSize, factorSizes, taps } from './chain-plan.js';
 import type { Floats } from './decompose.js';
 import { semiOrthogonal } from './orthogonal.js';
 
@@ -35,7 +35,7 @@ export interface FreshScales {
  * single layer of the same init. Fans are of one group; those of a transposed convolution count the taps that meet one
  * output.
  */
-export function freshScales(site: LinearSite, plan: ChainPlan, init: FreshInit, gain: number): FreshScales {
+export function freshScales(site: LinearSite, plan: ChainSizes, init: FreshInit, gain: number): FreshScales {
   const sizes = factorSizes(site, plan);
   const fans = sizes.map((size) => fansOf(site, size));
   const alpha = site.op === 'Gemm' ? Math.abs(site.node.attributes.float('alpha', 1)) : 1;
