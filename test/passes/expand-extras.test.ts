@@ -435,7 +435,6 @@ test('a residual chain with BatchNormalization, printed', async () => {
     graph main {
       input %x: float32[1, 2, 8, 8]
       output %y: float32[1, 4, 4, 4]
-      initializer %conv.bias: float32[4]
       initializer %conv.weight/overparam/0: float32[4, 2, 3, 3]
       initializer %conv.weight/overparam/1: float32[4, 4, 1, 1]
       initializer %conv.weight/overparam/project: float32[4, 2, 1, 1]
@@ -448,6 +447,7 @@ test('a residual chain with BatchNormalization, printed', async () => {
       initializer %layer/overparam/1/norm/shift: float32[4]
       initializer %layer/overparam/1/norm/mean: float32[4]
       initializer %layer/overparam/1/norm/variance: float32[4]
+      initializer %conv.bias: float32[4]
       %layer/overparam/0/out = Conv[pads=[1, 1, 1, 1], strides=[2, 2]](%x, %conv.weight/overparam/0)  # layer/overparam/0
         metadata onnx-overparam = "{\\"site\\":\\"layer\\",\\"factor\\":0,\\"of\\":2,\\"weight\\":\\"conv.weight\\"}"
       %layer/overparam/0/norm/out = BatchNormalization(%layer/overparam/0/out, %layer/overparam/0/norm/scale, %layer/overparam/0/norm/shift, %layer/overparam/0/norm/mean, %layer/overparam/0/norm/variance)  # layer/overparam/0/norm
