@@ -1,5 +1,6 @@
 /**
- * Pictures of the HTML report of the demo model, for the documentation: `npx tsx scripts/report-screenshots.ts`.
+ * Pictures of the HTML report of the demo model, for the documentation: `npx tsx scripts/report-screenshots.ts [data]`.
+ * With the demo's data, which `python3 fixtures/train_demo.py --write-data <dir>` draws, that of the embeddings too.
  *
  * Beside the trained model stands a second one with the elements of each weight in random order, so that the
  * comparison shows what training put into the weights. Needs Chromium; nothing is fetched.
@@ -9,7 +10,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permuteElements } from '../src/analysis/spectral-extras.js';
-import { findLinearSites, type Model, rankReport, readModel, Tensor } from '../src/index.js';
+import { dataInputs } from '../src/cli/data-inputs.js';
+import {
+  embeddingReport,
+  findLinearSites,
+  type Model,
+  openDataset,
+  rankReport,
+  readModel,
+  Tensor,
+} from '../src/index.js';
 import { type HtmlReportModel, renderHtmlReport } from '../src/report/html/index.js';
 import { type BrowserPage, Chromium, findChromium, type PageOptions } from '../test/report/html/chromium.js';
 
@@ -31,6 +41,14 @@ async function shuffled(path: string): Promise<Model> {
 
 async function entry(name: string, model: Model): Promise<HtmlReportModel> {
   return { name, report: await rankReport(model, { spectra: true }), nodes: model.graph.nodes.length };
+}
+
+/** With what the model makes of the data, and how far its weights are from the rank of the classes. */
+async function embedded(entry: HtmlReportModel, model: Model, path: string): Promise<HtmlReportModel> {
+  await using data = await openDataset(path, { split: 'train', inputs: await dataInputs(model) });
+  const embeddings = await embeddingReport(model, data);
+  const report = await rankReport(model, { spectra: true, rank: embeddings.classes });
+  return { ...entry, report: { ...report, embeddings } };
 }
 
 interface Picture extends PageOptions {
@@ -96,6 +114,13 @@ try {
     },
   ];
   for (const picture of pictures) await take(browser, directory, picture);
+  const [data] = process.argv.slice(2);
+  if (data !== undefined) {
+    const models = [await embedded(trained, await readModel(DEMO), data)];
+    models.push(await embedded(random, await shuffled(DEMO), data));
+    const html = renderHtmlReport(models, { version });
+    await take(browser, directory, { name: 'report-embeddings', html, part: '#embeddings', scale: 1.25 });
+  }
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -4,7 +4,7 @@ import type { NumberFormat } from '../../analysis/metrics.js';
 import { embeddingName, embeddingTitle, rankDistanceHeader, weightDistance } from '../embeddings.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
 import { rounded } from './density.js';
-import { html, type Markup } from './markup.js';
+import { baseName, html, type Markup, swatch } from './markup.js';
 import type { HtmlReportModel } from './page-data.js';
 
 /** A figure that is drawn over the depth of the network. */
@@ -31,7 +31,11 @@ interface DrawnValue {
 
 /** The embeddings of all models of a page. */
 export interface EmbeddingsPage {
-  readonly titles: readonly string[];
+  /** What was looked at, of each model where that differs. */
+  readonly about: string;
+  /** Whether several models are drawn over each other. */
+  readonly isComparison: boolean;
+  readonly models: readonly string[];
   readonly metrics: readonly DrawnMetric[];
   readonly values: readonly DrawnValue[];
 }
@@ -87,7 +91,9 @@ export function embeddingsPage(models: readonly HtmlReportModel[]): EmbeddingsPa
     };
   };
   return {
-    titles: reports.map((report) => (report === undefined ? '' : embeddingTitle(report))),
+    about: aboutOf(models),
+    isComparison: models.length > 1,
+    models: models.map(({ name }) => baseName(name)),
     metrics,
     values: matched(reports).map(({ row, rows }) => ({
       label: printable(embeddingName(row)),
@@ -99,6 +105,17 @@ export function embeddingsPage(models: readonly HtmlReportModel[]): EmbeddingsPa
       rows: rows.map((one, model) => (one === undefined ? null : figuresOf(one, model))),
     })),
   };
+}
+
+function aboutOf(models: readonly HtmlReportModel[]): string {
+  const titles = models.flatMap(({ name, report }) =>
+    report.embeddings === undefined
+      ? []
+      : [{ name: baseName(name), title: embeddingTitle(report.embeddings) }],
+  );
+  const different = new Set(titles.map(({ title }) => title));
+  if (different.size === 1) return [...different].join();
+  return titles.map(({ name, title }) => `${name}: ${title}`).join('; ');
 }
 
 /** Values of one name in all models, in the order of the first that has them. */
@@ -127,7 +144,7 @@ const NAME_WIDTH = 34;
 /** The section of the page; the plots are drawn by its script. */
 export function embeddingsSection(page: EmbeddingsPage | undefined): Markup {
   if (page === undefined) return html``;
-  const { metrics, values, titles } = page;
+  const { metrics, values, about: whole, isComparison, models } = page;
   const place = bestPlace(
     values.map(({ label }) => label),
     NAME_WIDTH,
@@ -144,22 +161,22 @@ export function embeddingsSection(page: EmbeddingsPage | undefined): Markup {
     )}</select></label><button type="button" class="quiet" data-download="embedding-${plot}">SVG<span class="hidden-text"> of ${title}: download</span></button></div></figcaption>
 <div class="plots"><div id="embedding-${plot}"></div></div></figure>`;
   };
-  const isOneOfMany = titles.length > 1;
   return html`<section id="embeddings" aria-labelledby="embeddings-title">
 <h2 id="embeddings-title">What the network makes of data</h2>
-<p class="lead">${titles.find((title) => title !== '')}. Each value of a sample is one vector of d features; N samples give the N × N Gram matrix.</p>
+<p class="lead">${whole}. Each value of a sample is one vector of d features; N samples give the N × N Gram matrix.</p>
+${isComparison && html`<p class="legend small">${models.map((name, model) => html`<span>${swatch(model)} ${name}</span>`)}</p>`}
 <div class="pair">${figure('rank', 'Rank of the embeddings over depth')}${figure('collapse', 'Collapse of the classes over depth')}</div>
 <details><summary>${counted(values.length, 'embedding')}: all figures</summary><div class="frame-table" tabindex="0" role="region" aria-labelledby="embeddings-title"><table>
-<thead><tr><th scope="col" class="plain left">value of</th>${metrics.map(
+<thead><tr><th scope="col" class="plain left">value of</th>${isComparison && html`<th scope="col" class="plain"><span class="hidden-text">model</span></th>`}${metrics.map(
     ({ header, definition }) =>
       html`<th scope="col" class="plain" data-tip-title="${header}" data-tip="${definition}">${header}</th>`,
   )}</tr></thead><tbody>
 ${values.map(
-  ({ label, about, rows }) =>
-    html`<tr><th scope="row" title="${label} ${about}">${shorten(label, NAME_WIDTH, place)}</th>${metrics.map(
+  ({ label, about, rows }, index) =>
+    html`<tr><th scope="row" title="${label} ${about}">${index + 1}. ${shorten(label, NAME_WIDTH, place)}</th>${isComparison && html`<td>${rows.map((_, model) => html`<div class="each">${swatch(model)}</div>`)}</td>`}${metrics.map(
       (_, at) => {
         const cells = rows.map((row) => row?.t[at] ?? '');
-        return html`<td>${isOneOfMany ? cells.map((cell) => html`<div class="each">${cell}</div>`) : cells}</td>`;
+        return html`<td>${isComparison ? cells.map((cell) => html`<div class="each">${cell}</div>`) : cells}</td>`;
       },
     )}</tr>
 `,

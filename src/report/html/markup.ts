@@ -47,3 +47,13 @@ export function scriptJson(value: unknown): string {
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
+
+/** The last part of a path: what a page calls a model. */
+export function baseName(path: string): string {
+  return path.split(/[/\\]/).at(-1) || path;
+}
+
+/** The line of a model, as its plots have it. */
+export function swatch(model: number): Markup {
+  return html`<svg class="swatch series m${model % 6}" viewBox="0 0 22 10" aria-hidden="true"><path class="line" d="M1 5H21"/></svg>`;
+}

@@ -3,7 +3,7 @@ import { leftNotes } from '../skipped.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
 import { CLIENT_SCRIPT } from './client/index.js';
 import { type EmbeddingsPage, embeddingsSection } from './embeddings.js';
-import { html, Markup, scriptJson } from './markup.js';
+import { baseName, html, Markup, scriptJson, swatch } from './markup.js';
 import {
   cellOf,
   type HtmlReportModel,
@@ -85,10 +85,6 @@ ${definitions(page)}
   return document.text;
 }
 
-function baseName(path: string): string {
-  return path.split(/[/\\]/).at(-1) || path;
-}
-
 function dataOf(page: Page): unknown {
   return {
     models: page.models.map(({ name, report }) => ({
@@ -107,10 +103,6 @@ function dataOf(page: Page): unknown {
 /** Definitions stand in the page as they are. */
 function embeddingsData({ metrics, values }: EmbeddingsPage): unknown {
   return { metrics: metrics.map(({ key, header, format, plot }) => ({ key, header, format, plot })), values };
-}
-
-function swatch(model: number): Markup {
-  return html`<svg class="swatch series m${model % 6}" viewBox="0 0 22 10" aria-hidden="true"><path class="line" d="M1 5H21"/></svg>`;
 }
 
 function header(page: Page, title: string, { date, version }: HtmlReportOptions): Markup {

@@ -153,6 +153,9 @@ thead th.plain { padding: 7px 8px; }
 tbody th { position: sticky; left: 0; z-index: 1; background: var(--ground); font-weight: 400; text-align: left; max-width: 290px; overflow: hidden; text-overflow: ellipsis; }
 thead th:first-child { left: 0; z-index: 3; }
 tbody tr { cursor: pointer; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; }
+.legend span { display: inline-flex; gap: 7px; align-items: center; }
+#embeddings tbody tr { cursor: default; }
 tbody tr:hover th, tbody tr:hover td { background: var(--panel); }
 tbody tr.current th, tbody tr.current td { background: var(--accent-soft); }
 tbody tr:last-child th, tbody tr:last-child td { border-bottom: 0; }
