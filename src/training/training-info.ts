@@ -113,7 +113,7 @@ async function hostOf(
   const plain = inlined(model);
   const inputs = settledInputs(plain, options);
   const batch = options.batch ?? Number(inputs[0]?.shape?.[0] ?? 1);
-  const fitting = opened(rebatched(plain, inputs), inputs);
+  const fitting = opened(await rebatched(plain, inputs), inputs);
   const base = await upgraded(fitting, inputs);
   const loss = typeof options.loss === 'string' ? options.loss : options.loss.kind;
   const weights = options.wrt ?? trainableWeights(base.graph, predictionOf(base, options.output, loss));

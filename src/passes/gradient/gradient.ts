@@ -44,7 +44,7 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
   checkStandards(model);
-  const base = await upgraded(rebatched(inlined(model), inputs), inputs);
+  const base = await upgraded(await rebatched(inlined(model), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const wrt = options.wrt ?? trainableWeights(graph, prediction);

@@ -28,7 +28,7 @@ export async function lossModel(
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
   checkStandards(model);
-  const base = await upgraded(rebatched(inlined(model), inputs), inputs);
+  const base = await upgraded(await rebatched(inlined(model), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const probed = await probe(base, inputs, [prediction]);
