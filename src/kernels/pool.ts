@@ -1,11 +1,17 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { MOST_THREADS } from './team.js';
 
-/** What a worker is sent. */
-export interface Job {
+interface Task {
   readonly matrix: Float32Array | Float64Array;
   readonly m: number;
   readonly n: number;
+}
+
+/** What a worker is sent. */
+export interface Job extends Task {
+  /** Threads to share the work, the worker's own among them. */
+  readonly threads: number;
 }
 
 /** What it answers. */
@@ -28,15 +34,19 @@ const MAX_SIZE = 64;
 /** A worker whose job needed more than this ends with it: only that gives WebAssembly memory back for certain. */
 const RECYCLE_BYTES = 64 * 2 ** 20;
 
-interface Pending extends Job {
+/** Least order of a matrix that threads share: below it they wait for one another as long as they work. */
+const SHARED_ORDER = 1024;
+
+interface Pending extends Task {
   readonly cost: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: Error) => void;
 }
 
 /**
- * Singular values of many matrices on worker threads, one matrix a thread, the most expensive first. Threads start
- * with the first job, and idle ones do not keep the process alive.
+ * Singular values of many matrices on worker threads, the most expensive first: one matrix a thread, and several threads to
+ * a large one that would keep the rest waiting. Threads start with the first job, and idle ones do not keep the process
+ * alive.
  *
  * @example
  * await using pool = new KernelPool();
@@ -47,7 +57,7 @@ export class KernelPool {
   readonly size: number;
   readonly #queue: Pending[] = [];
   readonly #idle: Worker[] = [];
-  readonly #busy = new Map<Worker, Pending>();
+  readonly #busy = new Map<Worker, Pending & { readonly threads: number }>();
   #closed = false;
 
   /** @throws RangeError where size is not an integer from 1 to 64 */
@@ -96,15 +106,28 @@ export class KernelPool {
   }
 
   #dispatch(): void {
-    while (this.#queue.length > 0 && this.#busy.size < this.size) {
+    for (let free = this.#free(); free > 0; free = this.#free()) {
       const job = this.#queue.pop();
       if (job === undefined) return;
+      const threads = Math.min(free, this.#share(job));
       const worker = this.#idle.pop() ?? this.#start();
-      this.#busy.set(worker, job);
+      this.#busy.set(worker, { ...job, threads });
       worker.ref();
       const { matrix, m, n } = job;
-      worker.postMessage({ matrix, m, n } satisfies Job, [matrix.buffer as ArrayBuffer]);
+      worker.postMessage({ matrix, m, n, threads } satisfies Job, [matrix.buffer as ArrayBuffer]);
     }
+  }
+
+  /** Threads that have nothing to do. */
+  #free(): number {
+    return [...this.#busy.values()].reduce((rest, { threads }) => rest - threads, this.size);
+  }
+
+  /** How many threads a matrix is worth beside what else waits. */
+  #share({ m, n, cost }: Pending): number {
+    if (Math.min(m, n) < SHARED_ORDER) return 1;
+    const waiting = this.#queue.reduce((sum, other) => sum + other.cost, 0);
+    return Math.max(1, Math.min(MOST_THREADS, Math.round((this.size * cost) / (cost + waiting))));
   }
 
   #start(): Worker {

@@ -120,7 +120,7 @@ async function* multiplyChain(
   for (let start = 0; start < a.rows; start += step) {
     const left = a.load(start, Math.min(step, a.rows - start));
     const { data } = await matmul(left, right, { transposeB: b.isTransposed, out });
-    countGarbage(left.data.byteLength + 2 * data.byteLength);
+    countGarbage(left.data.byteLength);
     yield data;
   }
   countGarbage(right.data.byteLength);
@@ -150,7 +150,7 @@ async function* composeConvolutions(
     const b = await groupedProduct([...before].reverse(), groups, 'float64');
     product = await contractInputs(product, b, carrier, groups, out);
   }
-  countGarbage(3 * product.data.byteLength);
+  countGarbage(product.data.byteLength);
   yield product.data;
 }
 

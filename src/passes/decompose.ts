@@ -1,5 +1,5 @@
 import { type SmallSvd, smallSvd } from '../kernels/index.js';
-import { collectGarbage } from '../runtime/garbage.js';
+import { countGarbage } from '../runtime/garbage.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
 import { gramEigen } from './gram-eigen.js';
 
@@ -48,7 +48,6 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
     vectors,
     squaredNorm,
   } = await gramEigen(() => source.load(), n, isWide ? 'rows' : 'columns');
-  if (n >= LARGE) collectGarbage();
   const floor = n * Number.EPSILON * Math.max(eigenvalues[0] ?? 0, 0);
   const squares = eigenvalues.map((value) => Math.max(value, 0));
   const basis = { rows: n, columns: n, data: vectors };
@@ -77,9 +76,6 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
 }
 
 const EPSILON_FLOAT32 = 2 ** -23;
-
-/** From this order on what is let go is worth a collection. */
-const LARGE = 512;
 
 /** diag(scale) V A (V n wide, A wide) or A V^T diag(scale). */
 function scaledProduct(v: Matrix, scale: Float64Array, a: Matrix, isDouble: boolean): Promise<Matrix> {
@@ -228,6 +224,7 @@ function scaledTranspose({ rows, columns, data }: Matrix, scale: Float64Array, i
 }
 
 function emptyFloats(length: number, isDouble: boolean): Floats {
+  countGarbage((isDouble ? 8 : 4) * length);
   return isDouble ? new Float64Array(length) : new Float32Array(length);
 }
 

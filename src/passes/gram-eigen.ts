@@ -1,9 +1,6 @@
 import { type Gemm, type SymmetricEigen, SymmetricMatrix } from '../kernels/index.js';
-import { collectGarbage } from '../runtime/garbage.js';
+import { countGarbage } from '../runtime/garbage.js';
 import { gemmInto, gramInto, type Matrix } from '../runtime/matmul.js';
-
-/** From this order on the memory of the kernels is worth a collection. */
-const LARGE = 512;
 
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {
@@ -18,12 +15,13 @@ export interface GramEigen extends SymmetricEigen {
  * @throws RangeError when the matrix has NaN or infinite values
  */
 export async function gramEigen(load: () => Matrix, n: number, side: 'rows' | 'columns'): Promise<GramEigen> {
+  countGarbage(8 * n * n);
   const products = new SymmetricMatrix(n);
   await fill(products, load, side);
   let squaredNorm = 0;
   for (let i = 0; i < n; i += 1) squaredNorm += products.lower[i * products.stride + i] as number;
   if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
-  if (n >= LARGE) collectGarbage();
+  countGarbage(8 * n * n);
   const { values, vectors } = await products.eigen({ gemm });
   return { values: values.reverse(), vectors: reverseRows(vectors, n), squaredNorm };
 }

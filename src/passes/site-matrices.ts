@@ -1,6 +1,7 @@
 import type { LinearSite } from '../analysis/linear-sites.js';
-import type { FloatType } from '../graph/index.js';
+import type { FloatType, Tensor } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
+import { countGarbage } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { type FactorSize, factorShape, inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
 import type { Floats, MatrixSource } from './decompose.js';
@@ -22,13 +23,19 @@ export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; m
   const type = tensor.dataType as FloatType;
   const length = (site.rows * site.columns) / groups;
   const { rows, columns } = matrixShape(site);
-  const values = groups === 1 ? undefined : tensor.floats();
+  const values = groups === 1 ? undefined : whole(tensor);
   const matrices = Array.from({ length: groups }, (_, group) => {
     const load = (): Matrix =>
-      blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? tensor.floats());
+      blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? whole(tensor));
     return { rows, columns, load };
   });
   return { type, matrices };
+}
+
+/** Reads a weight, and makes room for it first. */
+function whole(tensor: Tensor): Floats {
+  countGarbage(tensor.byteLength);
+  return tensor.floats();
 }
 
 /** The matrix of a group, as matricesOf gives it, from its part of the weight as it is stored. */

@@ -3,16 +3,18 @@ import { runInNewContext } from 'node:vm';
 
 type Collector = (options?: { readonly type: 'minor' }) => void;
 
-const INTERVAL = 32 << 20;
+const INTERVAL = 16 << 20;
 /** A minor collection takes 0.4 ms and finds what died young, a full one 5 ms: each so many of them is a full one. */
-const MINOR = 8;
+const MINOR = 6;
 
 let collector: Collector | undefined;
 let since = 0;
 let collections = 0;
 
 /**
- * Counts bytes of array buffers that were allocated and may be garbage soon, and collects when they add up.
+ * Counts bytes of array buffers that are about to be allocated, or were and are garbage already, and collects when they
+ * add up. Where they are many at once, what they take the place of is large and was held for long: a weight, the memory of
+ * the kernels; then the collection is a full one.
  *
  * V8 hardly sees the memory behind array buffers and WebAssembly memories: without this, buffers that nobody holds any
  * more piled up to some 400 MB while one 4096 x 4096 matrix was decomposed.
@@ -23,15 +25,8 @@ export function countGarbage(bytes: number): void {
   since = 0;
   collections += 1;
   collector ??= exposedCollector();
-  if (collections % MINOR === 0) collector();
+  if (bytes >= INTERVAL || collections % MINOR === 0) collector();
   else collector({ type: 'minor' });
-}
-
-/** Collects what was held for long and is large: a WebAssembly memory, a weight. */
-export function collectGarbage(): void {
-  since = 0;
-  collector ??= exposedCollector();
-  collector();
 }
 
 function exposedCollector(): Collector {

@@ -1,6 +1,7 @@
 import {
   BLOCK_BYTES,
   checkFilled,
+  float64,
   gemmKernel,
   LOOP_LIMIT,
   type Matrix,
@@ -10,7 +11,7 @@ import {
 import type { Session } from './session.js';
 
 export interface GramOptions {
-  /** Bytes that temporaries may take beside the result; default 96 MiB. */
+  /** Bytes that temporaries may take beside the result; default 48 MiB. */
   readonly blockBytes?: number | undefined;
   /** Default the CPU. */
   readonly place?: ProductPlace | undefined;
@@ -18,8 +19,8 @@ export interface GramOptions {
 
 /** Rows and columns of one tile of the result: only tiles on and below the diagonal are computed. */
 const TILE = 512;
-/** Enough for the sums of 12,288 products to be made at once, so that tiles are written and not added up. */
-const GRAM_BYTES = 4 * BLOCK_BYTES;
+/** Enough for the sums of 6,144 products to be made at once, so that tiles are written and not added up. */
+const GRAM_BYTES = 2 * BLOCK_BYTES;
 
 /** A square matrix, row-major, in rows of `stride` values. */
 export interface Square {
@@ -100,7 +101,7 @@ class Tiles {
   readonly #right = new Widener();
   #leftKey = '';
   #leftPanel: Float64Array = new Float64Array(0);
-  #product = new Float64Array(0);
+  #product: Float64Array = new Float64Array(0);
 
   constructor(session: Session, target: Square, matrix: Matrix, isRows: boolean) {
     this.#session = session;
@@ -118,7 +119,7 @@ class Tiles {
     const right =
       rows.start === columns.start ? this.#leftPanel : this.#panel(this.#right, columns, from, depth);
     const size = rows.count * columns.count;
-    if (this.#product.length < size) this.#product = new Float64Array(size);
+    if (this.#product.length < size) this.#product = float64(size);
     const product = this.#product.subarray(0, size);
     await this.#session.run(
       { a: this.#tensor(this.#leftPanel, rows, depth), b: this.#tensor(right, columns, depth) },

@@ -1,6 +1,7 @@
 import { ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
-import { BLOCK_BYTES, checkFilled, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
+import { countGarbage } from './garbage.js';
+import { BLOCK_BYTES, checkFilled, float64, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
 import { kernel } from './run-graph.js';
 import type { Session } from './session.js';
 
@@ -156,7 +157,9 @@ function dimensions(a: Matrix, b: Matrix, options: MatmulOptions): Dimensions {
 }
 
 function newArray(type: 'float32' | 'float64' | undefined, length: number): Float32Array | Float64Array {
-  return type === 'float32' ? new Float32Array(length) : new Float64Array(length);
+  if (type !== 'float32') return float64(length);
+  countGarbage(4 * length);
+  return new Float32Array(length);
 }
 
 /** Writes op(a) op(b) to `out`, which is zero. */
@@ -194,7 +197,7 @@ async function multiplyInto(
     let block: Float64Array;
     if (target instanceof Float64Array) block = target;
     else {
-      buffer ??= new Float64Array(Math.min(thickness, length) * (isAMoving ? n : m));
+      buffer ??= float64(Math.min(thickness, length) * (isAMoving ? n : m));
       block = buffer.subarray(0, rows * columns);
     }
     const movingTensor = { type: 'float64', shape: panelShape, data: panel } as const;

@@ -1,5 +1,6 @@
 import { type Model, ModelError, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
+import { countGarbage } from './garbage.js';
 import type { ExecutionProvider } from './providers.js';
 import { kernel } from './run-graph.js';
 import type { Session } from './session.js';
@@ -31,9 +32,15 @@ export function checkFilled(name: string, { rows, columns, data }: Matrix, batch
   );
 }
 
+/** A new array that is counted as what will be garbage. */
+export function float64(length: number): Float64Array {
+  countGarbage(8 * length);
+  return new Float64Array(length);
+}
+
 /** Parts of a matrix as float64, in a buffer that the next part overwrites; float64 that is contiguous is not copied. */
 export class Widener {
-  #buffer = new Float64Array(0);
+  #buffer: Float64Array = new Float64Array(0);
 
   widen(part: Float32Array | Float64Array): Float64Array {
     if (part instanceof Float64Array) return part;
@@ -64,7 +71,7 @@ export class Widener {
   }
 
   #take(length: number): Float64Array {
-    if (this.#buffer.length < length) this.#buffer = new Float64Array(length);
+    if (this.#buffer.length < length) this.#buffer = float64(length);
     return this.#buffer.subarray(0, length);
   }
 }

@@ -22,6 +22,19 @@ describe('KernelPool', () => {
     });
   });
 
+  it('shares a large matrix among the threads, and gives the same bits each time', async () => {
+    const [m, n] = [1030, 1100];
+    const matrix = randomMatrix(m, n, 3);
+    const alone = singularValues(matrix, m, n);
+    await using pool = new KernelPool({ size: 3 });
+    const shared = await pool.singularValues(matrix, m, n);
+    expect(shared).not.toEqual(alone);
+    shared.forEach((value, i) => {
+      expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[0]!);
+    });
+    expect(await pool.singularValues(matrix, m, n)).toEqual(shared);
+  });
+
   it('copies the matrix, or empties it when told to', async () => {
     await using pool = new KernelPool({ size: 1 });
     const a = randomMatrix(6, 4, 1);
