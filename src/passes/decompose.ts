@@ -41,6 +41,8 @@ const SMALL = 2048;
 export async function decompose(source: MatrixSource, epsilon: number): Promise<Decomposition> {
   const { rows, columns } = source;
   if (rows * columns <= SMALL || Math.min(rows, columns) === 1) return decomposeSmall(source.load(), epsilon);
+  const single = rankAtMostOne(source.load(), epsilon);
+  if (single !== undefined) return single;
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
   const {
@@ -179,6 +181,49 @@ function decomposeSmall(a: Matrix, epsilon: number): Decomposition {
     values: values.slice(0, rank),
     left: async (scale) => scaledTranspose(side(p, rows), scale, true),
     right: async (scale) => scaledRows(side(q, columns), scale, true),
+  };
+}
+
+/**
+ * The decomposition of a matrix that is zero or of which each row is a multiple of one of them, within the rounding of the
+ * type: a constant fill, say. One pass, which ends at the first row that is not.
+ */
+function rankAtMostOne({ rows, columns, data }: Matrix, epsilon: number): Decomposition | undefined {
+  const rowOf = (i: number): Floats => data.subarray(i * columns, (i + 1) * columns);
+  let first = 0;
+  while (first < rows && rowOf(first).every((value) => value === 0)) first += 1;
+  if (first === rows) {
+    const nothing = new Float64Array(0);
+    return {
+      values: nothing,
+      left: async () => ({ rows, columns: 0, data: nothing }),
+      right: async () => ({ rows: 0, columns, data: nothing }),
+    };
+  }
+  const row = Float64Array.from(rowOf(first));
+  let pivot = 0;
+  for (let j = 1; j < columns; j += 1) {
+    if (Math.abs(row[j] as number) > Math.abs(row[pivot] as number)) pivot = j;
+  }
+  const multiples = new Float64Array(rows);
+  for (let i = first; i < rows; i += 1) {
+    const multiple = (data[i * columns + pivot] as number) / (row[pivot] as number);
+    let rest = 0;
+    let square = 0;
+    for (let j = 0, at = i * columns; j < columns; j += 1, at += 1) {
+      const value = data[at] as number;
+      rest += (value - multiple * (row[j] as number)) ** 2;
+      square += value * value;
+    }
+    // Also where something is NaN.
+    if (!(rest <= (epsilon / 2) ** 2 * square)) return undefined;
+    multiples[i] = multiple;
+  }
+  const [p, q] = [norm2(multiples), norm2(row)];
+  return {
+    values: Float64Array.of(p * q),
+    left: async ([scale = 0]) => ({ rows, columns: 1, data: multiples.map((value) => (scale * value) / p) }),
+    right: async ([scale = 0]) => ({ rows: 1, columns, data: row.map((value) => (scale * value) / q) }),
   };
 }
 

@@ -12,7 +12,7 @@ import { type NormStatistics, shiftOf } from './norm-statistics.js';
 import { asConstants, bodyOf, scratchTensor, trainedNames } from './placement.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
-import { type Finding, factorizeSite, findingOf } from './site-factors.js';
+import { type FactorMaker, type Finding, factorizeSite, findingOf } from './site-factors.js';
 import { splitAttributes } from './split-attributes.js';
 import { behindIdentity, removeUnread } from './weight-source.js';
 
@@ -215,8 +215,8 @@ class Expansion {
     const type = weight.dataType as FloatType;
     const names = named();
     const tensors: Tensor[] = [];
-    for await (const [i, { shape, data }] of result.factors()) {
-      tensors[i] = await scratchTensor(this.#model, names[i] as string, type, shape, data);
+    for (const factor of result.factors) {
+      tensors[factor.index] = await this.#store(factor, names[factor.index] as string, type);
     }
     const projections: Tensor[] = [];
     for (const { shape, data } of result.projections) {
@@ -252,6 +252,12 @@ class Expansion {
       );
     }
     return made;
+  }
+
+  /** A function of its own, so that nothing holds a factor any more when the next one is made. */
+  async #store(factor: FactorMaker, name: string, type: FloatType): Promise<Tensor> {
+    const { shape, data } = await factor.make();
+    return scratchTensor(this.#model, name, type, shape, data);
   }
 
   /** A zero of the site's type, in the main graph or function; made at the first call. */

@@ -146,8 +146,8 @@ export async function withExtras(
 ): Promise<SiteFactors> {
   const sizes = factorSizes(site, plan);
   const matrices: Floats[] = [];
-  for await (const [index, factor] of plain.factors()) {
-    matrices[index] = outInData(site, factor.data, sizes[index] as (typeof sizes)[number]);
+  for (const { index, make } of plain.factors) {
+    matrices[index] = outInData(site, (await make()).data, sizes[index] as (typeof sizes)[number]);
   }
   const learned = plan.skips.filter(({ isLearned }) => isLearned);
   const projected: Floats[] = [];
@@ -178,9 +178,9 @@ export async function withExtras(
       outInFactor(site, data, projectionSize(site, plan, learned[i] as (typeof learned)[number])),
     ),
     norms,
-    async *factors(): AsyncGenerator<readonly [number, SiteFactor]> {
-      for (const [index, data] of factors.entries())
-        yield [index, outInFactor(site, data, sizes[index] as (typeof sizes)[number])] as const;
-    },
+    factors: factors.map((data, index) => ({
+      index,
+      make: async () => outInFactor(site, data, sizes[index] as (typeof sizes)[number]),
+    })),
   };
 }

@@ -23,12 +23,21 @@ export interface Finding {
 
 /** The weights of a chain. */
 export interface SiteFactors extends Finding {
-  /** One by one, each with its place in the order of application: they need not be in memory together. */
-  factors(): AsyncGenerator<readonly [index: number, factor: SiteFactor]>;
+  /**
+   * To be made in this order, each once, with their places in the order of application: they need not be in memory
+   * together.
+   */
+  readonly factors: readonly FactorMaker[];
   /** Of the plan's learned connections, in their order. */
   readonly projections: readonly SiteFactor[];
   /** Of the plan's normalizations, in their order. */
   readonly norms: readonly NormStatistics[];
+}
+
+/** A weight that is made when it is called for. */
+export interface FactorMaker {
+  readonly index: number;
+  make(): Promise<SiteFactor>;
 }
 
 /** Factorizes the weight of a site, group by group. */
@@ -63,18 +72,19 @@ async function residualSiteFactors(
     ({ from, to, isLearned }) => from === 0 && to === plan.depth && !isLearned,
   );
   const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
   return {
     ...PLAIN,
     // Around all layers, the factors make something else than the weight.
     rank: isAround ? undefined : rank,
     error: relativeError(dropped),
-    async *factors() {
-      const noises = new Random(`${seed}/${site.weight.value}/noise`);
-      for (const [index, data] of factors.entries()) {
+    factors: factors.map((data, index) => ({
+      index,
+      make: async () => {
         const factor = outInFactor(site, data, sizes[index] as (typeof sizes)[number]);
-        yield [index, noise === 0 ? factor : noisy(factor, noise, noises)] as const;
-      }
-    },
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      },
+    })),
   };
 }
 
@@ -101,24 +111,25 @@ async function plainFactors(
   }
   if (results.length < matrices.length) return tooNarrow(site, plan, rank, settings);
   const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
   return {
     ...PLAIN,
     rank,
     error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
-    async *factors() {
-      const noises = new Random(`${seed}/${site.weight.value}/noise`);
-      // In the order of multiplication; the groups' blocks stand one behind the other.
-      for (let i = 0; i < plan.depth; i += 1) {
+    // In the order of multiplication; the groups' blocks stand one behind the other.
+    factors: Array.from({ length: plan.depth }, (_, i) => {
+      const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
+      const make = async (): Promise<SiteFactor> => {
+        const size = sizes[index];
+        if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
         const blocks: Matrix[] = [];
         for (const { factors } of results)
           blocks.push(await (factors[i] as () => Matrix | Promise<Matrix>)());
-        const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
-        const size = sizes[index];
-        if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
         const factor = siteFactor(site, blocks, size);
-        yield [index, noise === 0 ? factor : noisy(factor, noise, noises)] as const;
-      }
-    },
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      };
+      return { index, make };
+    }),
   };
 }
 
@@ -175,14 +186,15 @@ function freshFactors(
     ...PLAIN,
     rank: undefined,
     error: undefined,
-    async *factors() {
-      for (const [index, size] of factorSizes(site, plan).entries()) {
+    factors: factorSizes(site, plan).map((size, index) => ({
+      index,
+      make: async () => {
         const random = new Random(`${seed}/${site.weight.value}/fresh/${index}`);
         const scale = scales[index] as number;
         const data = await freshMatrices(size, site.groups, { init, scale, isDouble }, random);
-        yield [index, outInFactor(site, data, size)] as const;
-      }
-    },
+        return outInFactor(site, data, size);
+      },
+    })),
   };
 }
 
