@@ -11,7 +11,7 @@ import { splitKernel } from './kernel-split.js';
 import { normStatistics } from './norm-statistics.js';
 import { type ResidualFactors, residualFactors } from './residual-factors.js';
 import type { SiteFactors } from './site-factors.js';
-import { matricesOf, outInData, outInFactor, type SiteFactor } from './site-matrices.js';
+import { matricesOf, outInData, outInFactor } from './site-matrices.js';
 import { skipPlace } from './skip-place.js';
 
 /** Whether a chain's factors have to make up for connections around them. */
