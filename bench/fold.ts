@@ -1,5 +1,6 @@
 /**
- * What collapse is worth, in three tables: `npm run bench:fold [-- --parts batchnorm,time,latency --models <dir> --runs 3]`.
+ * What collapse is worth, in three tables: `npm run bench:fold [-- --parts batchnorm,time,latency --only alexnet
+ * --models <dir> --runs 3]`.
  *
  * - batchnorm: ResNets that PyTorch exported with their BatchNormalization, in evaluation and in training mode, folded
  *   here, beside the export that folded them itself: nodes left, difference, speed in onnxruntime.
@@ -25,6 +26,7 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       parts: { type: 'string', default: 'batchnorm,time,latency' },
+      only: { type: 'string' },
       models: { type: 'string', default: join(WORK, 'models') },
       runs: { type: 'string', default: '3' },
       'latency-runs': { type: 'string', default: '40' },
@@ -34,12 +36,22 @@ async function main(): Promise<void> {
   if (python === undefined)
     console.error('no Python with PyTorch and onnx here: models and peers must be there');
   const turns = Number(values['latency-runs']);
+  const chosen = values.only?.split(',');
+  const of = (...names: string[]): string[] => names.filter((name) => chosen?.includes(name) ?? true);
+  const bench = { directory: values.models, python };
   const parts: Readonly<Record<string, () => Promise<void>>> = {
-    batchnorm: () => batchnorm(values.models, python, turns),
-    time: () => time(values.models, python, Number(values.runs)),
-    latency: () => latency(values.models, python, turns),
+    batchnorm: () => batchnorm(of('resnet18', 'resnet50'), bench, turns),
+    time: () => time(of('alexnet', 'resnet50'), bench, Number(values.runs)),
+    latency: () => latency(of('alexnet', 'resnet50', 'vit_b_16'), bench, turns),
   };
   for (const part of values.parts.split(',')) await parts[part]?.();
+}
+
+interface Bench {
+  /** Where the models are. */
+  readonly directory: string;
+  /** A Python with PyTorch. */
+  readonly python: string | undefined;
 }
 
 function row(cells: readonly (string | number)[]): void {
@@ -54,8 +66,11 @@ function head(title: string, cells: readonly string[]): void {
 
 const countOf = (model: Model, op: string): number => model.graph.nodes.filter((node) => node.is(op)).length;
 
-async function batchnorm(directory: string, python: string | undefined, runs: number): Promise<void> {
-  const names = ['resnet18', 'resnet50'];
+async function batchnorm(
+  names: readonly string[],
+  { directory, python }: Bench,
+  runs: number,
+): Promise<void> {
   exportModels(python, directory, names);
   head("BatchNormalization folded here, beside the exporter's own folding", [
     'model',
@@ -110,8 +125,7 @@ async function expandedFile(directory: string, name: string): Promise<string> {
   return file;
 }
 
-async function time(directory: string, python: string | undefined, runs: number): Promise<void> {
-  const names = ['alexnet', 'resnet50'];
+async function time(names: readonly string[], { directory, python }: Bench, runs: number): Promise<void> {
   exportModels(python, directory, names);
   head('collapse of chains of depth 2, beside PyTorch', [
     'model',
@@ -180,8 +194,7 @@ async function difference(a: string, b: string): Promise<number> {
   return Math.max(...outputs.map((output) => output.relativeDifference));
 }
 
-async function latency(directory: string, python: string | undefined, runs: number): Promise<void> {
-  const names = ['alexnet', 'resnet50', 'vit_b_16'];
+async function latency(names: readonly string[], { directory, python }: Bench, runs: number): Promise<void> {
   exportModels(python, directory, names);
   head('time of a run beside the original, in onnxruntime on the CPU', [
     'model',

@@ -9,7 +9,15 @@ import {
   sumGeometry,
   whyNotComposable,
 } from './geometry.js';
-import { channelOrder, isSameLayout, type Layout, relabelled, withChannels, withWindows } from './layout.js';
+import {
+  channelOrder,
+  isSameLayout,
+  type Layout,
+  rearrangements,
+  relabelled,
+  withChannels,
+  withWindows,
+} from './layout.js';
 import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from './operators.js';
 import { isRefusal, type Refusal } from './refusal.js';
 import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
@@ -131,6 +139,13 @@ function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame
       ? planSum(operator, plans, frame, layout)
       : planStep(operator, plan, frame, layout);
   if (isRefusal(made)) return made;
+  if (made.step.isTransposed) {
+    // It mixes the axis that the layout takes for the other one.
+    const moved = layout === undefined ? [] : rearrangements(layout, label);
+    if (isRefusal(moved) || moved.length > 0)
+      return { kind: 'unsupported', reason: `'${label}' transposes axes that were rearranged before` };
+    return { ...made, layout: undefined };
+  }
   if (!isAlike)
     return {
       kind: 'inexact',

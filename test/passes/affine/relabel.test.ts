@@ -256,6 +256,24 @@ describe('what relabels is not folded', () => {
     await expectFolds(net.model(y), ['Conv'], { force: true });
   });
 
+  it('in front of or behind a Gemm that transposes its input', async () => {
+    const turned = (net: Net, x: string, inputs: number, outputs: number): string =>
+      net.node('Gemm', [x, net.weight('w', [inputs, outputs], inputs)], { transA: { int: 1 } }, outputs);
+    const before = new Net([8, 5], 'transA');
+    const y = turned(before, before.transpose('x', [1, 0]), 5, 6);
+    await expectFolds(
+      before.model(before.node('Add', [y, before.weight('b', [6], 1)])),
+      ['Transpose', 'Gemm'],
+      {
+        force: true,
+      },
+    );
+    const behind = new Net([8, 6], 'transA');
+    const z = behind.reshape(turned(behind, 'x', 8, 6), [-1, 6]);
+    const folded = await foldCopy(behind.model(gemm(behind, z, 6, 4)), { force: true });
+    expect(folded.relativeDifference).toBeLessThan(1e-5);
+  });
+
   it('where what it makes is read elsewhere', async () => {
     const net = new Net(IMAGE);
     const turned = net.transpose(net.conv('x', 8), [0, 2, 3, 1]);
