@@ -55,6 +55,7 @@ export {
 } from './providers.js';
 export { Random } from './random.js';
 export { fedInputs, type RandomInputOptions, randomInputs } from './random-inputs.js';
+export { fetchTensor, releaseTensor } from './resident.js';
 export { disposeKernels, evaluate, runGraph } from './run-graph.js';
 export { type ModelRun, type RunModelOptions, runModel } from './run-model.js';
 export {

@@ -17,6 +17,19 @@ import { explainFailure, ProviderError, type ProviderFailure } from './provider-
 import type { ExecutionProvider } from './providers.js';
 import type { RunOptions, RuntimeTensor, Session, SessionValue } from './session.js';
 
+/** What onnxruntime holds of tensors that stayed on the device. */
+const resident = new WeakMap<RuntimeTensor, Ort.Tensor>();
+
+/** Frees a tensor that stayed on the device; does nothing to others. */
+export function releaseTensor(tensor: RuntimeTensor): void {
+  resident.get(tensor)?.dispose();
+  resident.delete(tensor);
+}
+
+export function isResident(tensor: RuntimeTensor): boolean {
+  return resident.has(tensor);
+}
+
 /** An error of onnxruntime in our words. */
 export function wrap(error: unknown, file: string | undefined): ModelError {
   if (error instanceof ModelError) return error;
@@ -125,6 +138,7 @@ export class OrtSession implements Session {
       for (const [key, value] of Object.entries(results)) {
         const original = bridged.outputs.get(key);
         const tensor = fromOrt(value as Ort.Tensor);
+        if (value.location === 'gpu-buffer') resident.set(tensor, value as Ort.Tensor);
         // The tensor is a copy of what was given.
         if (given[key] !== undefined && ArrayBuffer.isView(tensor.data)) countGarbage(tensor.data.byteLength);
         outputs[original ?? key] = original === undefined ? (given[key] ?? tensor) : fromBridge(tensor);
@@ -145,7 +159,10 @@ export class OrtSession implements Session {
     await this.#origin.dispose();
   }
 
-  #tensor({ type, data, shape }: RuntimeTensor): Ort.Tensor {
+  #tensor(tensor: RuntimeTensor): Ort.Tensor {
+    const { type, data, shape } = tensor;
+    const kept = resident.get(tensor);
+    if (kept !== undefined) return kept;
     return new this.#ort.Tensor(type as 'float32', data as Float32Array, [...shape]);
   }
 
@@ -176,7 +193,7 @@ export class OrtSession implements Session {
       const size = feed.shape.reduce((product, dim) => product * dim, 1);
       const needed =
         DATA_TYPES[feed.type].bits < 8 && feed.type !== 'string' ? byteLengthOf(feed.type, size) : size;
-      if (feed.data.length !== needed) {
+      if (feed.data.length !== needed && !resident.has(feed)) {
         throw this.#error(
           `input '${name}' was fed ${feed.data.length} elements for the shape [${feed.shape.join(', ')}], which has ${needed}`,
         );
@@ -234,6 +251,7 @@ function describe(
 /** fp16 comes as a Float16Array where JavaScript has one, and as its bits elsewhere; here always as bits. */
 function fromOrt(tensor: Ort.Tensor): RuntimeTensor {
   const type = tensor.type as DataType;
+  if (tensor.location === 'gpu-buffer') return { type, shape: tensor.dims, data: new Uint8Array(0) };
   const data = tensor.data as NativeArray | string[];
   if (type === 'float16' && !(data instanceof Uint16Array) && !Array.isArray(data)) {
     return { type, shape: tensor.dims, data: new Uint16Array(data.buffer, data.byteOffset, data.length) };

@@ -79,6 +79,11 @@ export interface SessionOptions {
   readonly profile?: boolean | undefined;
   /** Let threads sleep as soon as a run is over: for sessions that take turns. Default false. */
   readonly yielding?: boolean | undefined;
+  /**
+   * Names of outputs that stay on the device, on WebGPU: they come with empty `data` and can be fed to sessions there.
+   * `fetchTensor` reads one, `releaseTensor` frees it.
+   */
+  readonly resident?: readonly string[] | undefined;
   /** Threads of one operator; default: one a physical core. */
   readonly threads?: number | undefined;
   /** How far onnxruntime rewrites the graph before it runs it; default 'all'. */
@@ -179,6 +184,11 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     // Fatal only: errors are thrown, and warnings are not for the user of a model.
     logSeverityLevel: 4,
     ...(threads !== undefined && { intraOpNumThreads: threads }),
+    ...(options.resident && {
+      preferredOutputLocation: Object.fromEntries(
+        options.resident.map((name) => [name, 'gpu-buffer' as const]),
+      ),
+    }),
     ...(directory !== undefined && { enableProfiling: true, profileFilePrefix: join(directory, 'profile') }),
     extra: {
       session: {

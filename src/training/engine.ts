@@ -4,7 +4,6 @@ import {
   type DataType,
   type Model,
   ModelError,
-  type NativeArray,
   type Tensor,
   ValueInfo,
 } from '../graph/index.js';
@@ -13,14 +12,17 @@ import { countGarbage } from '../runtime/garbage.js';
 import {
   blockSize,
   type ExecutionProvider,
+  fetchTensor,
   openSession,
   type ProviderChoice,
   type RuntimeTensor,
-  type Session,
+  releaseTensor,
   type SessionOptions,
 } from '../runtime/index.js';
 import { Evaluator } from './evaluator.js';
-import { type LoopModel, loopModel } from './loop.js';
+import { openLoop } from './loop.js';
+import type { Runner } from './runner.js';
+import { openSingle } from './single.js';
 import { buildStep, type Step, type StepOptions } from './step.js';
 import type { Batch, Chunk, ChunkResult, Engine, Evaluation, TrainingState } from './types.js';
 
@@ -33,7 +35,7 @@ export interface EngineOptions
  * are where training starts.
  *
  * The steps of a chunk are one run of onnxruntime: the step is the body of a Loop that carries weights, running
- * statistics and the optimizer's state.
+ * statistics and the optimizer's state. On WebGPU each step is a run, and what is carried stays on the device.
  *
  * @throws GradientError naming the nodes that no gradient passes through; ModelError for options out of their range;
  *   ProviderError for a provider that does not load here
@@ -47,12 +49,15 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const providers = await settled(options.providers ?? 'cpu', device);
   const sessionOptions = { providers, device, threads };
   const isCpu = providers.every((provider) => provider === 'cpu');
-  const step = await buildStep(model, { ...options, block: isCpu ? await blockSize() : undefined });
-  const loop = loopModel(step);
-  const session = await openSession(loop.model, sessionOptions);
+  const step = await buildStep(model, {
+    ...options,
+    block: isCpu ? await blockSize() : undefined,
+    elementary: !isCpu,
+  });
+  const open = providers[0] === 'webgpu' ? openSingle : openLoop;
+  const runner = await open(step, sessionOptions);
   const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
-  const evaluator = new Evaluator(model, options, fed, sessionOptions);
-  return new LoopEngine(step, loop, session, evaluator, options.batch);
+  return new StepEngine(step, runner, new Evaluator(model, options, fed, sessionOptions), options.batch);
 }
 
 /** What 'auto' stands for here. */
@@ -72,23 +77,21 @@ async function settled(
   return session.providers;
 }
 
-class LoopEngine implements Engine {
+class StepEngine implements Engine {
   readonly batch: number;
   readonly trained: readonly string[];
   readonly #step: Step;
-  readonly #loop: LoopModel;
-  readonly #session: Session;
+  readonly #runner: Runner;
   readonly #evaluator: Evaluator;
   #done = 0;
-  /** By key, as the last run returned them: never written to. */
+  /** By key, as the last run returned them: never written to. They may be on the device. */
   #state: ReadonlyMap<string, RuntimeTensor>;
 
-  constructor(step: Step, loop: LoopModel, session: Session, evaluator: Evaluator, batch: number) {
+  constructor(step: Step, runner: Runner, evaluator: Evaluator, batch: number) {
     this.batch = batch;
     this.trained = step.trained;
     this.#step = step;
-    this.#loop = loop;
-    this.#session = session;
+    this.#runner = runner;
     this.#evaluator = evaluator;
     this.#state = new Map(
       step.carried.map(({ key, type, shape, start }) => [key, begin(type, shape, start())]),
@@ -96,50 +99,23 @@ class LoopEngine implements Engine {
   }
 
   async run(chunk: Chunk): Promise<ChunkResult> {
-    const loop = this.#loop;
-    const { steps, learningRates } = chunk;
+    const { steps } = chunk;
     checkChunk(chunk);
-    const feeds: Record<string, RuntimeTensor> = {
-      [loop.steps]: { type: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
-      [loop.done]: { type: 'float32', shape: [], data: Float32Array.of(this.#done) },
-      [loop.learningRates]: { type: 'float32', shape: [steps], data: learningRates },
-    };
-    const { gradient, masks } = this.#step;
-    if (loop.starts !== undefined && masks !== undefined) {
-      const starts = Array.from({ length: steps }, (_, step) => masks.starts(this.#done + step)).flat();
-      feeds[loop.starts] = {
-        type: 'int64',
-        shape: [steps, starts.length / steps],
-        data: BigInt64Array.from(starts, BigInt),
-      };
-    }
-    const { target } = gradient;
-    for (const [name, input] of loop.data) {
-      const tensor = name === target ? chunk.target : chunk.inputs[name];
-      if (tensor === undefined)
-        throw new ModelError(`a chunk lacks ${name === target ? 'its target' : `the input '${name}'`}`);
-      feeds[input] = tensor;
-    }
-    for (const [key, { from }] of loop.carried) feeds[from] = this.#state.get(key) as RuntimeTensor;
-    const results = await this.#session.run(feeds);
-    const next = new Map<string, RuntimeTensor>();
-    let bytes = 0;
-    for (const [key, { to }] of loop.carried) {
-      const tensor = results[to] as RuntimeTensor;
-      next.set(key, tensor);
-      bytes += (tensor.data as NativeArray).byteLength;
-    }
-    this.#state = next;
+    const { state, figures } = await this.#runner.run(chunk, this.#done, this.#state);
+    this.#replace(state);
     this.#done += steps;
+    const { losses, correct, norms } = figures;
+    return { losses, correct, gradientNorms: jointNorms(norms, steps), weightGradientNorms: norms };
+  }
+
+  #replace(next: ReadonlyMap<string, RuntimeTensor>): void {
+    let bytes = 0;
+    for (const tensor of this.#state.values()) {
+      bytes += ArrayBuffer.isView(tensor.data) ? tensor.data.byteLength : 0;
+      releaseTensor(tensor);
+    }
     countGarbage(bytes);
-    const floats = (name: string): Float32Array => results[name]?.data as Float32Array;
-    const weightNorms = floats(loop.norms);
-    return {
-      losses: floats(loop.losses),
-      correct: loop.correct === undefined ? undefined : floats(loop.correct),
-      gradientNorms: jointNorms(weightNorms, steps),
-      weightGradientNorms: weightNorms,
-    };
+    this.#state = next;
   }
 
   async evaluate(batches: AsyncIterable<Batch>, weights: 'current' | 'ema' = 'current'): Promise<Evaluation> {
@@ -156,7 +132,7 @@ class LoopEngine implements Engine {
     const slots = new Map<string, RuntimeTensor>();
     for (const { key, kind } of this.#step.carried) {
       const tensor = this.#state.get(key) as RuntimeTensor;
-      (kind === 'weight' ? weights : slots).set(key, copyOf(tensor));
+      (kind === 'weight' ? weights : slots).set(key, await fetchTensor(tensor));
     }
     return { step: this.#done, weights, slots };
   }
@@ -175,12 +151,13 @@ class LoopEngine implements Engine {
     }
     if (!Number.isInteger(state.step) || state.step < 0)
       throw new ModelError(`a state can not be of step ${state.step}`);
-    this.#state = next;
+    this.#replace(next);
     this.#done = state.step;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session[Symbol.asyncDispose]();
+    this.#replace(new Map());
+    await this.#runner[Symbol.asyncDispose]();
     await this.#evaluator[Symbol.asyncDispose]();
   }
 }

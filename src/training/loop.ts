@@ -1,11 +1,14 @@
-import { type DataType, Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../graph/index.js';
+import { Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
-import type { GraphProto } from '../graph/proto/schema.js';
 import { Builder } from '../passes/gradient/builder.js';
+import { openSession, type RuntimeTensor, type Session, type SessionOptions } from '../runtime/index.js';
+import { bodyOf, dataInputs } from './body.js';
+import { type Figures, fedData, type Runner, startsOf } from './runner.js';
 import type { Step } from './step.js';
+import type { Chunk } from './types.js';
 
 /** A model that does many steps in one run, and the names of what goes in and comes out. */
-export interface LoopModel {
+interface LoopModel {
   readonly model: Model;
   /** From a data input or target of the step to the input that holds it for all steps, [steps, batch, ...]. */
   readonly data: ReadonlyMap<string, string>;
@@ -30,10 +33,9 @@ export interface LoopModel {
  * Puts a step into the body of a Loop: weights, statistics and slots are carried from step to step, and data are
  * gathered from what was fed for all of them. So onnxruntime copies the weights once a chunk, not once a step.
  */
-export function loopModel(step: Step): LoopModel {
+function loopModel(step: Step): LoopModel {
   const base = step.gradient.model;
   const fresh = (name: string): string => base.freshName(name);
-  const proto = base.graph.proto as GraphProto;
   const iteration = fresh('loop/iteration');
   const goOn = fresh('loop/condition');
   const steps = ValueInfo.tensor(fresh('loop/steps'), 'int64', []);
@@ -56,13 +58,8 @@ export function loopModel(step: Step): LoopModel {
   const starts =
     step.masks && ValueInfo.tensor(fresh('loop/starts'), 'int64', ['steps', step.gradient.masks.length]);
   if (starts && step.masks) head.nodes.push(gather(starts.name, step.masks.input));
-  const isInner = new Set([
-    ...step.carried.map(({ from }) => from),
-    ...step.gradient.masks.map(({ name }) => name),
-  ]);
   const data = new Map<string, ValueInfo>();
-  for (const { name, dataType, shape } of base.graph.inputs) {
-    if (isInner.has(name)) continue;
+  for (const { name, dataType, shape } of dataInputs(step)) {
     if (dataType === undefined)
       throw new ModelError(`input '${name}' is no tensor, so no chunk of it can be fed`);
     const outer = ValueInfo.tensor(fresh(`loop/data/${name}`), dataType, ['steps', ...(shape ?? [])]);
@@ -70,41 +67,25 @@ export function loopModel(step: Step): LoopModel {
     head.nodes.push(gather(outer.name, name));
   }
 
-  // A name of its own for what is no node's output or leaves twice: a copy, which the others are spared.
-  const tail: NodeSpec[] = [];
-  const made = new Set([...base.graph.nodes, ...step.build.nodes].flatMap(({ outputs }) => outputs));
-  const leave = (from: string, type: DataType, shape: readonly number[]): ValueInfo => {
-    if (made.delete(from)) return ValueInfo.tensor(from, type, shape);
-    const name = fresh('loop/out');
-    tail.push({ opType: 'Identity', inputs: [from], outputs: [name] });
-    return ValueInfo.tensor(name, type, shape);
-  };
-  const bodyOutputs = [
-    leave(goOn, 'bool', []),
-    ...step.carried.map(({ to, type, shape }) => leave(to, type, shape)),
-    leave(step.loss.name, 'float32', []),
-    leave(step.norms.name, 'float32', step.norms.shape),
-    ...(step.correct ? [leave(step.correct.name, 'float32', [])] : []),
-  ];
+  const inner = bodyOf(step, head);
+  const goesOn = fresh('loop/goes_on');
   const body = createMessage('GraphProto', {
     name: 'step',
-    node: [
-      ...[...head.nodes, ...step.before.nodes].map(makeNode),
-      ...base.graph.nodes.map((node) => node.proto),
-      ...[...step.build.nodes, ...tail].map(makeNode),
-    ],
+    node: [...inner.nodes, makeNode({ opType: 'Identity', inputs: [goOn], outputs: [goesOn] })],
     input: [
       ValueInfo.tensor(iteration, 'int64', []),
       ValueInfo.tensor(goOn, 'bool', []),
       ...step.carried.map(({ from, type, shape }) => ValueInfo.tensor(from, type, shape)),
     ].map((value) => value.proto),
-    output: bodyOutputs.map((value) => value.proto),
-    initializer: [
-      ...(proto.initializer ?? []),
-      ...[head, step.before, step.build].flatMap(({ constants }) => constants.map((tensor) => tensor.proto)),
-      ...(step.masks?.tables ?? []).map((tensor) => tensor.proto),
-    ],
-    sparse_initializer: [...(proto.sparse_initializer ?? [])],
+    output: [
+      ValueInfo.tensor(goesOn, 'bool', []),
+      ...inner.carried,
+      inner.loss,
+      inner.norms,
+      ...(inner.correct ? [inner.correct] : []),
+    ].map((value) => value.proto),
+    initializer: [...inner.initializers],
+    sparse_initializer: [...inner.sparse],
   });
 
   const carried = step.carried.map(({ key, type, shape }) => ({
@@ -153,4 +134,53 @@ export function loopModel(step: Step): LoopModel {
     norms: norms.name,
     correct: correct?.name,
   };
+}
+
+/** All steps of a chunk in one run: on the CPU and CUDA, which have Loop. */
+export async function openLoop(step: Step, options: SessionOptions): Promise<Runner> {
+  const loop = loopModel(step);
+  return new LoopRunner(step, loop, await openSession(loop.model, options));
+}
+
+class LoopRunner implements Runner {
+  readonly #step: Step;
+  readonly #loop: LoopModel;
+  readonly #session: Session;
+
+  constructor(step: Step, loop: LoopModel, session: Session) {
+    this.#step = step;
+    this.#loop = loop;
+    this.#session = session;
+  }
+
+  async run(
+    chunk: Chunk,
+    done: number,
+    state: ReadonlyMap<string, RuntimeTensor>,
+  ): Promise<{ readonly state: ReadonlyMap<string, RuntimeTensor>; readonly figures: Figures }> {
+    const loop = this.#loop;
+    const { steps, learningRates } = chunk;
+    const feeds: Record<string, RuntimeTensor> = {
+      [loop.steps]: { type: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
+      [loop.done]: { type: 'float32', shape: [], data: Float32Array.of(done) },
+      [loop.learningRates]: { type: 'float32', shape: [steps], data: learningRates },
+    };
+    if (loop.starts !== undefined) feeds[loop.starts] = startsOf(this.#step, done, steps);
+    for (const [name, input] of loop.data) feeds[input] = fedData(this.#step, chunk, name);
+    for (const [key, { from }] of loop.carried) feeds[from] = state.get(key) as RuntimeTensor;
+    const results = await this.#session.run(feeds);
+    const floats = (name: string): Float32Array => results[name]?.data as Float32Array;
+    return {
+      state: new Map([...loop.carried].map(([key, { to }]) => [key, results[to] as RuntimeTensor])),
+      figures: {
+        losses: floats(loop.losses),
+        correct: loop.correct === undefined ? undefined : floats(loop.correct),
+        norms: floats(loop.norms),
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session[Symbol.asyncDispose]();
+  }
 }

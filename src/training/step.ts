@@ -11,7 +11,7 @@ import { clipped, movingAverage } from './optimizers/index.js';
 export interface StepOptions
   extends Pick<
     GradientOptions,
-    'loss' | 'output' | 'dims' | 'wrt' | 'batchNorm' | 'dropout' | 'columnBytes' | 'block'
+    'loss' | 'output' | 'dims' | 'wrt' | 'batchNorm' | 'dropout' | 'columnBytes' | 'block' | 'elementary'
   > {
   /** Samples a step. */
   readonly batch: number;

@@ -21,7 +21,7 @@ export const STEEP = 1e30;
 
 const COLUMN_BYTES = 2 ** 28;
 
-type BuilderOptions = Pick<GradientOptions, 'columnBytes' | 'block' | 'masks'>;
+type BuilderOptions = Pick<GradientOptions, 'columnBytes' | 'block' | 'masks' | 'elementary'>;
 
 /** Appends nodes (operator set 18 or newer) and constants, and knows the shape and type of everything it makes. */
 export class Builder {
@@ -33,6 +33,8 @@ export class Builder {
   readonly columnBytes: number;
   /** See GradientOptions. */
   readonly block: number | undefined;
+  /** See GradientOptions. */
+  readonly elementary: boolean;
   /** Factors of Dropout that are to be fed; undefined where the operator draws them. */
   readonly masks: Mask[] | undefined;
   readonly #fresh: (base: string) => string;
@@ -40,10 +42,11 @@ export class Builder {
 
   constructor(
     fresh: (base: string) => string,
-    { columnBytes = COLUMN_BYTES, block, masks }: BuilderOptions = {},
+    { columnBytes = COLUMN_BYTES, block, masks, elementary = false }: BuilderOptions = {},
   ) {
     this.columnBytes = columnBytes;
     this.block = block;
+    this.elementary = elementary;
     this.masks = masks === 'inputs' ? [] : undefined;
     this.#fresh = fresh;
   }

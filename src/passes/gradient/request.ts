@@ -44,6 +44,11 @@ export interface GradientOptions extends Sizes {
    * convolutions by weights that change are then written in its own operators, for it alone. Default: standard ones.
    */
   readonly block?: number | undefined;
+  /**
+   * Do without the operators that only the CPU provider does in full: BatchNormalization in training form, Conv with
+   * more outputs than groups. Default false.
+   */
+  readonly elementary?: boolean | undefined;
 }
 
 /** The factors of one Dropout node. */

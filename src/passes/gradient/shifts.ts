@@ -1,7 +1,7 @@
 import type { Builder } from './builder.js';
 import { at, product, range } from './shapes.js';
 import type { Value } from './types.js';
-import type { Window } from './window.js';
+import { taps, type Window } from './window.js';
 
 /** With this many channels a group, one product over the whole batch keeps the threads busy. */
 const WIDE = 32;
@@ -132,12 +132,4 @@ function dealt(
   const phases = rows.map((_, axis) => 3 + 2 * axis);
   const places = rows.map((_, axis) => 2 + 2 * axis);
   return build.transpose(apart, [...phases, ...(channelsFirst ? [1, 0] : [0, 1]), ...places]);
-}
-
-/** Every element of a kernel by its indices, in row-major order. */
-function taps(kernel: readonly number[]): number[][] {
-  return kernel.reduce<number[][]>(
-    (all, size) => all.flatMap((tap) => range(0, size).map((index) => [...tap, index])),
-    [[]],
-  );
 }

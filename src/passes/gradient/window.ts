@@ -80,6 +80,7 @@ export function columns(build: Builder, x: Value, window: Window, positions: rea
   const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
   const [k, l] = [product(window.kernel), product(positions)];
   if (isPointwise(window)) return build.reshape(x, [batch, channels, 1, l]);
+  if (build.elementary) return slicedColumns(build, x, window, positions);
   // One group a channel. With channels as batch entries and one small dense kernel instead, onnxruntime takes the
   // Conv for its blocked layout and spends three times as long putting the windows back in order.
   const made = build.op(
@@ -89,6 +90,38 @@ export function columns(build: Builder, x: Value, window: Window, positions: rea
     windowAttributes(window, channels),
   );
   return build.reshape(made, [batch, channels, k, l]);
+}
+
+/** The same by strided slices: onnxruntime's WebGPU provider (1.30) computes a Conv with more outputs than groups wrongly. */
+function slicedColumns(build: Builder, x: Value, window: Window, positions: readonly number[]): Value {
+  const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
+  const axes = range(0, window.kernel.length);
+  const room = axes.map(
+    (axis) => reach(window, positions, axis) - at(x.shape, axis + 2) - at(window.begin, axis),
+  );
+  const padded = build.pad(x, [0, 0, ...window.begin], [0, 0, ...room]);
+  const spatial = build.ints(axes.map((axis) => axis + 2));
+  const parts = taps(window.kernel).map((tap) => {
+    const starts = tap.map((index, axis) => index * at(window.dilations, axis));
+    const ends = starts.map(
+      (start, axis) => start + (at(positions, axis) - 1) * at(window.strides, axis) + 1,
+    );
+    const slice = build.op(
+      'Slice',
+      [padded, build.ints(starts), build.ints(ends), spatial, build.ints(window.strides)],
+      [batch, channels, ...positions],
+    );
+    return build.reshape(slice, [batch, channels, 1, product(positions)]);
+  });
+  return build.concat(parts, 2);
+}
+
+/** Every element of a kernel by its indices, in row-major order. */
+export function taps(kernel: readonly number[]): number[][] {
+  return kernel.reduce<number[][]>(
+    (all, size) => all.flatMap((tap) => range(0, size).map((index) => [...tap, index])),
+    [[]],
+  );
 }
 
 /** The transpose of `columns`: adds the windows up where they overlap. [N, C, K, L] -> [N, C, ...spatial]. */

@@ -183,6 +183,29 @@ describe('convolutions', () => {
     );
   });
 
+  test('Conv by slices, for providers with a Conv in part', async () => {
+    await fc.assert(
+      fc.asyncProperty(convolution, async (c) => {
+        await checkOp({
+          op: 'Conv',
+          ...bilinear,
+          options: { elementary: true },
+          shapes: [
+            [c.batch, c.group * c.perGroupIn, ...c.spatial],
+            [c.group * c.perGroupOut, c.perGroupIn, ...c.kernel],
+          ],
+          attributes: {
+            group: { int: c.group },
+            strides: { ints: c.strides },
+            dilations: { ints: c.dilations },
+            pads: { ints: c.pads },
+          },
+        });
+      }),
+      { numRuns: 15, seed: 6 },
+    );
+  });
+
   test('Conv without gathering windows', async () => {
     await fc.assert(
       fc.asyncProperty(convolution, async (c) => {

@@ -34,6 +34,20 @@ describe('normalizations', () => {
     }
   });
 
+  test('BatchNormalization by sums and products', async () => {
+    for (const shape of [
+      [4, 3],
+      [3, 3, 2, 2],
+    ]) {
+      await checkOp({
+        op: 'BatchNormalization',
+        shapes: [shape, [3], [3]],
+        constants: channels(3),
+        options: { elementary: true },
+      });
+    }
+  });
+
   test('BatchNormalization with stored statistics', async () => {
     await checkOp({
       op: 'BatchNormalization',

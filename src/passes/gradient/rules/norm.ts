@@ -50,6 +50,31 @@ function batchNormForward(context: ForwardContext): Rewritten | undefined {
   if (attributes.int('training_mode', 0) !== 0 || mode.batchNorm === 'inference') return undefined;
   const channels = at(x.shape, 1);
   const axes = otherThanChannels(x);
+  const momentum = attributes.float('momentum', 0.9);
+  const epsilon = attributes.float('epsilon', 1e-5);
+  const count = product(axes.map((axis) => at(x.shape, axis)));
+  const update = (old: Value, batch: Value, factor: number): Value =>
+    build.add(build.scale(old, momentum), build.scale(batch, (1 - momentum) * factor));
+  const rewritten = (mean: Value, variance: Value): Rewritten => ({
+    saved: [mean, variance],
+    state: [
+      [oldMean.name, update(oldMean, mean, 1)],
+      [oldVar.name, update(oldVar, variance, count > 1 ? count / (count - 1) : 1)],
+    ],
+  });
+  if (build.elementary) {
+    const mean = build.reduce('ReduceMean', x, axes);
+    const centered = build.sub(x, mean);
+    const variance = build.reduce('ReduceMean', build.square(centered), axes);
+    const inv = build.unary('Reciprocal', build.unary('Sqrt', build.shift(variance, epsilon)));
+    const scaled = build.mul(centered, build.mul(inv, perChannel(build, scale, x)));
+    build.multi(
+      'Add',
+      [scaled, perChannel(build, bias, x)],
+      [{ shape: y.shape, name: y.name, type: y.type }],
+    );
+    return rewritten(build.reshape(mean, [channels]), build.reshape(variance, [channels]));
+  }
   const corner = build.slice(
     x,
     axes,
@@ -65,21 +90,11 @@ function batchNormForward(context: ForwardContext): Rewritten | undefined {
     {
       training_mode: { int: 1 },
       momentum: { float: 0 },
-      epsilon: { float: attributes.float('epsilon', 1e-5) },
+      epsilon: { float: epsilon },
     },
   );
   if (mean === undefined || variance === undefined) throw new Error('unreachable');
-  const momentum = attributes.float('momentum', 0.9);
-  const count = product(axes.map((axis) => at(x.shape, axis)));
-  const update = (old: Value, batch: Value, factor: number): Value =>
-    build.add(build.scale(old, momentum), build.scale(batch, (1 - momentum) * factor));
-  return {
-    saved: [mean, variance],
-    state: [
-      [oldMean.name, update(oldMean, mean, 1)],
-      [oldVar.name, update(oldVar, variance, count > 1 ? count / (count - 1) : 1)],
-    ],
-  };
+  return rewritten(mean, variance);
 }
 
 function batchNorm(context: RuleContext): (Value | undefined)[] {

@@ -1,0 +1,44 @@
+import { ModelError } from '../graph/index.js';
+import type { RuntimeTensor } from '../runtime/index.js';
+import type { Step } from './step.js';
+import type { Chunk } from './types.js';
+
+/** Figures of each step. */
+export interface Figures {
+  readonly losses: Float32Array;
+  readonly correct: Float32Array | undefined;
+  /** [steps, trained] */
+  readonly norms: Float32Array;
+}
+
+/** Does the steps of a chunk, from a state to the next. */
+export interface Runner extends AsyncDisposable {
+  /**
+   * @param done steps before the chunk
+   * @param state by key; left as it is
+   */
+  run(
+    chunk: Chunk,
+    done: number,
+    state: ReadonlyMap<string, RuntimeTensor>,
+  ): Promise<{ readonly state: ReadonlyMap<string, RuntimeTensor>; readonly figures: Figures }>;
+}
+
+/** The tensor of a chunk that a step's input takes its part of. */
+export function fedData(step: Step, chunk: Chunk, name: string): RuntimeTensor {
+  const isTarget = name === step.gradient.target;
+  const tensor = isTarget ? chunk.target : chunk.inputs[name];
+  if (tensor === undefined)
+    throw new ModelError(`a chunk lacks ${isTarget ? 'its target' : `the input '${name}'`}`);
+  return tensor;
+}
+
+/** Where the masks of Dropout begin, int64 [steps, masks]. */
+export function startsOf(step: Step, done: number, steps: number): RuntimeTensor {
+  const starts = Array.from({ length: steps }, (_, index) => step.masks?.starts(done + index) ?? []).flat();
+  return {
+    type: 'int64',
+    shape: [steps, starts.length / steps],
+    data: BigInt64Array.from(starts, BigInt),
+  };
+}
