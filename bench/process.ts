@@ -14,14 +14,19 @@ export interface Run {
   /** Peak resident memory. */
   readonly megabytes: number;
   readonly stdout: string;
+  /** Of all threads; what a busy machine changes least. */
+  readonly cpuSeconds: number;
 }
+
+/** Clock ticks a second in /proc. */
+const TICKS = 100;
 
 /** Runs a command; the peak memory is the kernel's own high-water mark, read while the process lives. */
 export function run(command: string, args: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
     const started = performance.now();
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    let megabytes = 0;
+    let [megabytes, cpuSeconds] = [0, 0];
     let stdout = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;
@@ -30,6 +35,9 @@ export function run(command: string, args: readonly string[]): Promise<Run> {
       try {
         const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
         megabytes = Math.max(megabytes, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000);
+        // The fields after the name, which may have spaces: state is the first, utime and stime are 12 and 13.
+        const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+        cpuSeconds = Math.max(cpuSeconds, (Number(stat[11]) + Number(stat[12])) / TICKS || 0);
       } catch {
         // Not Linux, or over already.
       }
@@ -37,7 +45,8 @@ export function run(command: string, args: readonly string[]): Promise<Run> {
     child.on('error', reject);
     child.on('close', (code) => {
       clearInterval(timer);
-      if (code === 0) resolve({ seconds: (performance.now() - started) / 1000, megabytes, stdout });
+      if (code === 0)
+        resolve({ seconds: (performance.now() - started) / 1000, megabytes, stdout, cpuSeconds });
       else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
     });
   });

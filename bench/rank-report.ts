@@ -2,8 +2,10 @@
  * Times rank-report as a whole process beside Python processes that load the same file and look at the same weights
  * (bench/python/spectra.py): `npm run bench:rank [-- --runs 3 --models <dir> --only alexnet,resnet50]`.
  *
- * All take turns, so that a drifting machine weighs on all; a ratio is the median of the ratios of the turns. The
- * third peer is a transcription of what WeightWatcher computes, for WeightWatcher itself is not to be had from Debian.
+ * All take turns, so that a drifting machine weighs on all; a ratio is the median of the ratios of the turns. Where
+ * others use the machine too, CPU seconds (of all threads) tell more than seconds.
+ *
+ * The third peer is a transcription of what WeightWatcher computes, for WeightWatcher itself is not to be had from Debian.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,9 +40,9 @@ const names = values.only.split(',');
 const peers = PEERS.filter(({ way }) => values.peers.split(',').includes(way));
 exportModels(python, values.models, names);
 console.log(
-  '| model | beside | ours s | theirs s | ratio | goal | ours MB | theirs MB | largest weight MB |',
+  '| model | beside | ours s | theirs s | ratio | goal | ours CPU s | theirs CPU s | ours MB | theirs MB | largest weight MB |',
 );
-console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
 for (const name of names) {
   const model = join(values.models, `${name}.onnx`);
   if (existsSync(model)) await benchModel(name, model);
@@ -77,6 +79,14 @@ async function benchModel(name: string, model: string): Promise<void> {
       ),
       middle(ratios, 2),
       `≤ ${goal}`,
+      middle(
+        own.map(({ cpuSeconds }) => cpuSeconds),
+        1,
+      ),
+      middle(
+        other.map(({ cpuSeconds }) => cpuSeconds),
+        1,
+      ),
       middle(
         own.map(({ megabytes }) => megabytes),
         0,

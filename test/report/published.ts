@@ -299,7 +299,8 @@ what earlier layers make, over the strength of weight decay. So with labels and 
 and each embedding stands beside the distance ||W - W_K||_F / ||W||_F of its weight; \`--embeddings inputs\` puts the cluster
 variation of what a layer reads beside the distance of its weight. Papers differ in whether TCV is a mean or a sum, and in what it is divided
 by: \`clusterVariation\` is the mean over the samples, \`clusterVariationRatio\` divides it by tr(S_T). Directions of S_B
-below the rounding of G (64 eps of its largest entry) are taken for zero in the pseudo-inverse.
+below the rounding of G (64 eps of its largest entry) are taken for zero in the pseudo-inverse. Means of few samples spread by chance, which makes S_B
+larger and NC1 smaller: compare figures of equal N, with many samples a class.
 
 \`--ep\` runs the model on another execution provider. The Gram matrices of embeddings are computed on the CPU whichever it is; those of
 weights of 512 rows and columns or more go to a provider that has float64 (CUDA), the others stay. Without data, a provider without
