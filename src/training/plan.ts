@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { findChainProducts } from '../analysis/chain-products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
-import { LOSS_KINDS, type Loss, trainableWeights } from '../passes/gradient/index.js';
+import { LOSS_KINDS, type Loss, ownWeights, trainableWeights } from '../passes/gradient/index.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
@@ -30,7 +30,7 @@ export interface Settled {
 
 /**
  * What `train` would do: the weights that are trained, the steps, the settings. Checks the options; reads no weights and
- * no samples.
+ * no samples. Weights that nodes of the model hold (Constant, ConstantOfShape) become initializers.
  *
  * @throws ModelError for options out of their range, globs that match nothing, and data that does not fit the model
  * @example
@@ -65,6 +65,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   const steps = epochs * stepsPerEpoch;
   const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * stepsPerEpoch) });
   const loss = lossOf(model, dataset, options);
+  ownWeights(model, options.output ?? model.graph.outputs[0]?.name ?? '');
   const { weights, frozen } = chosenWeights(model, options);
   const decaying = decayedWeights(model.graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;

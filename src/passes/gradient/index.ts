@@ -2,6 +2,7 @@ export { GradientError, type Unsupported } from './activity.js';
 export { gradient } from './gradient.js';
 export { type LossModel, lossModel } from './loss-model.js';
 export { LOSS_KINDS, type Loss, type LossKind } from './losses.js';
+export { ownWeights } from './own-weights.js';
 export type { Gradient, GradientOptions, Mask } from './request.js';
 export { DIFFERENTIABLE_OPS, type DifferentiableOp } from './rules/index.js';
 export { trainableWeights } from './weights.js';

@@ -1,19 +1,16 @@
 import {
-  constantNodeTensor,
-  isFloatType,
   Model,
   ModelError,
   makeNode,
   type Node,
   type NodeSpec,
-  narrow,
   specOf,
   Tensor,
   type ValueInfo,
 } from '../../graph/index.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type { GraphProto } from '../../graph/proto/schema.js';
-import { constantTensor } from '../../runtime/index.js';
+import { ownTensor } from './own-weights.js';
 import { probe } from './probe.js';
 import { at, normalAxis, product } from './shapes.js';
 
@@ -258,30 +255,6 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
       }),
     }),
   );
-}
-
-/**
- * The tensor of a node that only holds one: of Constant, in which some exporters keep weights, and of Identity on a
- * vector, by which PyTorch's exporter writes vectors that happen to be equal (a bias and a running mean, both zero)
- * only once, though they are trained apart; of ConstantOfShape, where files leave their weights out. Matrices that share their numbers are taken to be tied.
- */
-function ownTensor(node: Node): Tensor | undefined {
-  if (node.is('Constant')) return constantNodeTensor(node);
-  if (node.is('ConstantOfShape')) return filledTensor(node);
-  if (!node.is('Identity') || node.graph.isOutput(node.outputs[0] ?? '')) return undefined;
-  const tensor = node.graph.initializers.get(node.inputs[0] ?? '');
-  return tensor !== undefined && tensor.shape.length <= 1 ? tensor : undefined;
-}
-
-/** What ConstantOfShape makes of a constant shape, if floats. */
-function filledTensor(node: Node): Tensor | undefined {
-  const sizes = constantTensor(node.graph, node.inputs[0] ?? '');
-  const value = node.attributes.tensor('value');
-  const type = value?.dataType ?? 'float32';
-  if (sizes === undefined || !isFloatType(type)) return undefined;
-  const shape = sizes.integers();
-  const numbers = new Float64Array(product(shape)).fill(value?.floats()[0] ?? 0);
-  return Tensor.of('', type, shape, narrow(type, numbers));
 }
 
 function int64s(name: string, numbers: readonly number[]): Tensor {

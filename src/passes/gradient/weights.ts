@@ -1,4 +1,4 @@
-import { type Graph, isFloatType } from '../../graph/index.js';
+import { type Graph, isFloatType, type Node } from '../../graph/index.js';
 import { ancestors } from './probe.js';
 
 /** Inputs in which operators take what is trained. */
@@ -47,8 +47,8 @@ export function trainableWeights(graph: Graph, output: string): string[] {
     if (node.domain !== '') continue;
     for (const index of WEIGHT_INPUTS[node.opType] ?? []) {
       const source = sourceOf(graph, node.inputs[index] ?? '');
-      const tensor = source === undefined ? undefined : graph.initializers.get(source);
-      if (source === undefined || tensor === undefined || !isFloatType(tensor.dataType)) continue;
+      const tensor = graph.initializers.get(source);
+      if (tensor === undefined || !isFloatType(tensor.dataType)) continue;
       const isLoose = node.is('Add', 'Mul', 'Concat');
       if (isLoose && (tensor.size <= 1 || tensor.floats().some((number) => number < MASK))) continue;
       found.add(source);
@@ -58,11 +58,29 @@ export function trainableWeights(graph: Graph, output: string): string[] {
   return [...graph.initializers.keys()].filter((name) => found.has(name));
 }
 
-function sourceOf(graph: Graph, value: string): string | undefined {
+/**
+ * The values that stand where weights and running statistics do and that a node with `holds` makes, views of them looked
+ * through. Operands of Add, Mul and Concat are not among them: a number that a node holds there is seldom a weight.
+ */
+export function weightPlaces(graph: Graph, output: string, holds: (node: Node) => boolean): Set<string> {
+  const found = new Set<string>();
+  for (const node of ancestors(graph.nodes, [output])) {
+    if (node.domain !== '' || node.is('Add', 'Mul', 'Concat')) continue;
+    const statistics = node.is('BatchNormalization') ? [3, 4] : [];
+    for (const index of [...(WEIGHT_INPUTS[node.opType] ?? []), ...statistics]) {
+      const source = sourceOf(graph, node.inputs[index] ?? '', holds);
+      const maker = graph.producer(source);
+      if (maker !== undefined && holds(maker)) found.add(source);
+    }
+  }
+  return found;
+}
+
+/** What a value is a view of: an initializer, or what a node makes that is no view or `stops`. */
+function sourceOf(graph: Graph, value: string, stops: (node: Node) => boolean = () => false): string {
   for (let name = value; ; ) {
-    if (graph.initializers.has(name)) return name;
     const node = graph.producer(name);
-    if (node === undefined || !node.is(...WEIGHT_VIEWS)) return undefined;
+    if (node === undefined || !node.is(...WEIGHT_VIEWS) || stops(node)) return name;
     name = node.inputs[0] ?? '';
   }
 }
