@@ -1,5 +1,7 @@
 /**
- * Checks every model of one or more directories: `npm run check:zoo -- <dir> [<dir> …] [--depth 3] [--only name]`.
+ * Checks every model of one or more directories: `npm run check:zoo -- <dir> [<dir> …] [options of expand]`, such as
+ * `--depth 3 --residual --batch-norm`. `--each '<options>'`, which may repeat, adds options for a run of its own: all runs come as
+ * rows of one table. `--model name` takes those whose file has that in its name, `--most-mb 120` those of no more.
  *
  * For each: read -> write gives the same bytes; expanded it computes the same function in onnxruntime; collapsed it
  * has its nodes, operators and names back, and its weights to 1e-6. Prints one Markdown table; exits 1 where a
@@ -8,8 +10,9 @@
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
+import yargs from 'yargs';
 import { verifyModels } from '../src/analysis/verify.js';
+import { expandOptions, expandOptionsOf } from '../src/cli/expand-options.js';
 import {
   diffModels,
   FileSource,
@@ -20,7 +23,7 @@ import {
   type Tensor,
 } from '../src/graph/index.js';
 import { collapse } from '../src/passes/collapse.js';
-import { expand } from '../src/passes/expand.js';
+import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand.js';
 import { evaluateConstant } from '../src/runtime/constant.js';
 
 const WEIGHT_TOLERANCE = 1e-6;
@@ -32,12 +35,64 @@ interface Row {
   readonly cells: string[];
 }
 
-const HEADER = [
-  'model',
-  'MB',
-  'nodes',
-  'same bytes',
+/** One way to expand the models. */
+interface Run {
+  readonly name: string;
+  readonly options: ExpandOptions;
+}
+
+async function main(): Promise<void> {
+  const parser = expandOptions(
+    yargs(process.argv.slice(2))
+      .option('each', { type: 'string', array: true, requiresArg: true })
+      .option('model', { type: 'string', requiresArg: true })
+      .option('most-mb', { type: 'number', default: Number.POSITIVE_INFINITY })
+      .strictOptions(),
+  );
+  const { _: directories, each = [], model: wanted = '', mostMb, ...shared } = await parser.parse();
+  const sizeOf = (path: string): number => statSync(path).size / 1e6;
+  const files = directories
+    .flatMap((directory) => readdirSync(String(directory)).map((name) => join(String(directory), name)))
+    .filter((path) => path.endsWith('.onnx') && basename(path).includes(wanted) && sizeOf(path) <= mostMb)
+    .sort((a, b) => sizeOf(a) - sizeOf(b));
+  if (files.length === 0) {
+    console.error(
+      'usage: npm run check:zoo -- <directory of .onnx files> [<directory> …] [options of expand]',
+    );
+    process.exitCode = 2;
+    return;
+  }
+  const runs: Run[] = [];
+  for (const name of each.length > 0 ? each : ['']) {
+    const own = await expandOptions(yargs(name.split(' ')).strictOptions()).parse();
+    const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+    runs.push({ name, options: await expandOptionsOf({ ...shared, ...given }) });
+  }
+  const header = ['model', 'MB', 'nodes', 'same bytes', ...(each.length > 0 ? ['options'] : []), ...COLUMNS];
+  console.log(`| ${header.join(' | ')} |\n|${header.map(() => ' --- |').join('')}`);
+  const left = new Map<string, Set<string>>();
+  const rows: Row[] = [];
+  for (const file of files) {
+    for await (const row of checkModel(file, runs, left)) {
+      rows.push(row);
+      console.log(`| ${row.cells.join(' | ')} |`);
+    }
+  }
+  console.log();
+  for (const [reason, models] of left) console.log(`${reason} (${[...models].join(', ')})`);
+  const failed = rows.filter((row) => row.failures.length > 0);
+  for (const row of failed) console.log(`FAILED ${row.model}: ${row.failures.join('; ')}`);
+  console.log(
+    `${rows.length - failed.length} of ${rows.length} runs hold ` +
+      `(outputs to ${OUTPUT_TOLERANCE} of the largest, weights to ${WEIGHT_TOLERANCE})`,
+  );
+  if (failed.length > 0) process.exitCode = 1;
+}
+
+const COLUMNS = [
   'expanded',
+  'residuals',
+  'norms',
   'skipped',
   'max Δ expanded',
   'nodes back',
@@ -46,48 +101,12 @@ const HEADER = [
   'seconds',
 ];
 
-async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { depth: { type: 'string', default: '3' }, only: { type: 'string' } },
-  });
-  const depth = Number(values.depth);
-  const files = positionals
-    .flatMap((directory) => readdirSync(directory).map((name) => join(directory, name)))
-    .filter(
-      (path) => path.endsWith('.onnx') && (values.only === undefined || basename(path).includes(values.only)),
-    )
-    .sort((a, b) => statSync(a).size - statSync(b).size);
-  if (files.length === 0) {
-    console.error(
-      'usage: npm run check:zoo -- <directory of .onnx files> [<directory> …] [--depth 3] [--only name]',
-    );
-    process.exitCode = 2;
-    return;
-  }
-  const skipReasons = new Map<string, Set<string>>();
-  const rows: Row[] = [];
-  console.log(`| ${HEADER.join(' | ')} |\n|${HEADER.map(() => ' --- |').join('')}`);
-  for (const file of files) {
-    const row = await checkModel(file, depth, skipReasons);
-    rows.push(row);
-    console.log(`| ${row.cells.join(' | ')} |`);
-  }
-  console.log();
-  for (const [reason, models] of skipReasons) console.log(`skipped: ${reason} (${[...models].join(', ')})`);
-  const failed = rows.filter((row) => row.failures.length > 0);
-  for (const row of failed) console.log(`FAILED ${row.model}: ${row.failures.join('; ')}`);
-  console.log(
-    `${rows.length - failed.length} of ${rows.length} models hold at depth ${depth} ` +
-      `(outputs to ${OUTPUT_TOLERANCE} of the largest, weights to ${WEIGHT_TOLERANCE})`,
-  );
-  if (failed.length > 0) process.exitCode = 1;
-}
-
-async function checkModel(file: string, depth: number, skipReasons: Map<string, Set<string>>): Promise<Row> {
+async function* checkModel(
+  file: string,
+  runs: readonly Run[],
+  left: Map<string, Set<string>>,
+): AsyncGenerator<Row> {
   const name = basename(file, '.onnx');
-  const failures: string[] = [];
-  const started = performance.now();
   const directory = mkdtempSync(join(tmpdir(), 'check-zoo-'));
   try {
     const original = await readModel(file);
@@ -95,48 +114,77 @@ async function checkModel(file: string, depth: number, skipReasons: Map<string, 
     await saveModel(original, copy);
     const sameBytes = equalFiles(file, copy);
     const sameFields = sameBytes || diffModels(original, await readModel(copy)).length === 0;
-    if (!sameFields) failures.push('read -> write changes fields');
     rmSync(copy);
-
-    const model = await readModel(file);
-    const [account] = await model.apply(expand({ depth }));
-    for (const { op, reason } of account.skipped) {
-      const kind = `${op}: ${reason.replace(/'[^']*'/g, '…')}`;
-      skipReasons.set(kind, (skipReasons.get(kind) ?? new Set()).add(name));
-    }
-    const expandedPath = join(directory, 'expanded.onnx');
-    await saveModel(model, expandedPath);
-    const expanded = await readModel(expandedPath);
-    const expandedError = await outputError(original, expanded);
-    if (!(expandedError <= OUTPUT_TOLERANCE)) failures.push(`expanded outputs differ by ${expandedError}`);
-
-    const collapsed = await readModel(expandedPath);
-    const [folded] = await collapsed.apply(collapse({ chainsOnly: true }));
-    for (const { node, reason } of folded.skipped) failures.push(`collapse skipped ${node}: ${reason}`);
-    const nodesBack = sameNodes(original, collapsed);
-    if (!nodesBack) failures.push('nodes differ after collapse');
-    const weightError = await worstWeight(original, collapsed);
-    if (!(weightError <= WEIGHT_TOLERANCE)) failures.push(`weights differ by ${weightError}`);
-    const collapsedError = await outputError(original, collapsed);
-    if (!(collapsedError <= OUTPUT_TOLERANCE)) failures.push(`collapsed outputs differ by ${collapsedError}`);
-
     const cells = [
       name,
       (statSync(file).size / 1e6).toFixed(1),
       String(original.graph.nodes.length),
       sameBytes ? 'yes' : sameFields ? 'same fields' : 'NO',
-      String(account.rewritten.length),
-      String(account.skipped.length),
-      expandedError.toExponential(1),
-      nodesBack ? 'yes' : 'NO',
-      weightError.toExponential(1),
-      collapsedError.toExponential(1),
-      ((performance.now() - started) / 1000).toFixed(0),
     ];
-    return { model: name, failures, cells };
+    for (const run of runs) {
+      const row = await checkRun(original, file, directory, run, (account) => note(account, name, left));
+      if (!sameFields) row.failures.push('read -> write changes fields');
+      const own = runs.length > 1 ? [run.name] : [];
+      yield {
+        model: [name, ...own].join(' '),
+        failures: row.failures,
+        cells: [...cells, ...own, ...row.cells],
+      };
+    }
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Remembers the reasons for which something was left, but for what they quote and count. */
+function note({ skipped, rewritten }: ExpandAccount, model: string, left: Map<string, Set<string>>): void {
+  const add = (what: string, op: string, reason: string): void => {
+    const kind = `${what} ${op}: ${reason.replace(/'[^']*'/g, '…').replace(/\d[\d.e-]*/g, 'n')}`;
+    left.set(kind, (left.get(kind) ?? new Set()).add(model));
+  };
+  for (const { op, reason } of skipped) add('skipped', op, reason);
+  for (const { op, without } of rewritten) for (const reason of without) add('in part', op, reason);
+}
+
+async function checkRun(
+  original: Model,
+  file: string,
+  directory: string,
+  { options }: Run,
+  onAccount: (account: ExpandAccount) => void,
+): Promise<Omit<Row, 'model'>> {
+  const failures: string[] = [];
+  const started = performance.now();
+  const model = await readModel(file);
+  const [account] = await model.apply(expand(options));
+  onAccount(account);
+  const expandedPath = join(directory, 'expanded.onnx');
+  await saveModel(model, expandedPath, { overwrite: true });
+  const expandedError = await outputError(original, await readModel(expandedPath));
+  if (!(expandedError <= OUTPUT_TOLERANCE)) failures.push(`expanded outputs differ by ${expandedError}`);
+
+  const collapsed = await readModel(expandedPath);
+  const [folded] = await collapsed.apply(collapse({ chainsOnly: true }));
+  for (const { node, reason } of folded.skipped) failures.push(`collapse skipped ${node}: ${reason}`);
+  const nodesBack = sameNodes(original, collapsed);
+  if (!nodesBack) failures.push('nodes differ after collapse');
+  const weightError = await worstWeight(original, collapsed);
+  if (!(weightError <= WEIGHT_TOLERANCE)) failures.push(`weights differ by ${weightError}`);
+  const collapsedError = await outputError(original, collapsed);
+  if (!(collapsedError <= OUTPUT_TOLERANCE)) failures.push(`collapsed outputs differ by ${collapsedError}`);
+  const { rewritten, skipped } = account;
+  const cells = [
+    String(rewritten.length),
+    String(rewritten.reduce((sum, { residuals }) => sum + residuals, 0)),
+    String(rewritten.reduce((sum, { norms }) => sum + norms, 0)),
+    String(skipped.length),
+    expandedError.toExponential(1),
+    nodesBack ? 'yes' : 'NO',
+    weightError.toExponential(1),
+    collapsedError.toExponential(1),
+    ((performance.now() - started) / 1000).toFixed(0),
+  ];
+  return { failures, cells };
 }
 
 function equalFiles(a: string, b: string): boolean {

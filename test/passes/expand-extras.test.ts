@@ -11,6 +11,7 @@ import {
 import type { ExpandOptions } from '../../src/passes/expand.js';
 import { Random } from '../../src/runtime/random.js';
 import { openSession } from '../../src/runtime/session.js';
+import { buildGraph, buildModel } from '../support/build.js';
 import { collapsed, expanded, expectRestored, expectSameFunction, TOLERANCE } from './laws.js';
 import { copyOf, type Layer, oneLayer, opsOf, stack, valuesOf, weight } from './models.js';
 
@@ -412,6 +413,87 @@ test('a weight that two layers share is shared again after the chains', async ()
   );
   const { restored } = await expectRestored(model, { depth: 3, residual: true, batchNorm: true });
   expect(restored.graph.nodes.map(({ inputs }) => inputs[1]).filter(Boolean)).toEqual(['w', 'w']);
+});
+
+const EVERYTHING = {
+  depth: 3,
+  residual: true,
+  residualIntervals: [1, 2, -1],
+  residualMode: 'learn',
+  batchNorm: true,
+} as const satisfies ExpandOptions;
+
+test('in the branches of If, of values and weights around them', async () => {
+  const branch = (name: string, b: string) =>
+    buildGraph({
+      name,
+      outputs: [[`${name}.y`, 'float32']],
+      nodes: [{ opType: 'Gemm', name, inputs: ['x', 'w', b], outputs: [`${name}.y`] }],
+      initializers: [weight(b, [4])],
+    });
+  const model = buildModel({
+    inputs: [
+      ['x', 'float32', [3, 4]],
+      ['flag', 'bool', []],
+    ],
+    outputs: [['y', 'float32', [3, 4]]],
+    nodes: [
+      {
+        opType: 'If',
+        name: 'if',
+        inputs: ['flag'],
+        outputs: ['y'],
+        attributes: {
+          then_branch: { graph: branch('then', 'b1') },
+          else_branch: { graph: branch('else', 'b2') },
+        },
+      },
+    ],
+    initializers: [weight('w', [4, 4])],
+  });
+  const { expanded: after } = await expectRestored(model, EVERYTHING);
+  expect(after.account.rewritten).toMatchObject([
+    { residuals: 5, norms: 3 },
+    { residuals: 5, norms: 3 },
+  ]);
+  await expectSameFunction(model, after.model);
+});
+
+test('in a function of the model', async () => {
+  const model = buildModel({
+    opset: { '': 17, own: 1 },
+    inputs: [['x', 'float32', [2, 3, 5, 5]]],
+    outputs: [['y', 'float32', [2, 4, 5, 5]]],
+    nodes: [{ opType: 'Block', domain: 'own', name: 'call', inputs: ['x'], outputs: ['y'] }],
+    functions: [
+      {
+        domain: 'own',
+        name: 'Block',
+        inputs: ['a'],
+        outputs: ['b'],
+        opset: { '': 17 },
+        nodes: [
+          {
+            opType: 'Constant',
+            inputs: [],
+            outputs: ['w'],
+            attributes: { value: { tensor: weight('w', [4, 3, 3, 3]) } },
+          },
+          {
+            opType: 'Conv',
+            name: 'conv',
+            inputs: ['a', 'w'],
+            outputs: ['b'],
+            attributes: { pads: { ints: [1, 1, 1, 1] } },
+          },
+        ],
+      },
+    ],
+  });
+  const { expanded: after, restored } = await expectRestored(model, EVERYTHING);
+  expect(after.account.rewritten).toMatchObject([{ residuals: 5, norms: 3 }]);
+  expect(restored.functions[0]!.nodes.map(({ opType }) => opType)).toEqual(['Constant', 'Conv']);
+  await expectSameFunction(model, after.model);
 });
 
 test('a residual chain with BatchNormalization, printed', async () => {
