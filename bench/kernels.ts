@@ -1,15 +1,24 @@
 /**
- * Symmetric eigenvalues and eigenvectors against ml-matrix and NumPy: npx tsx bench/kernels.ts [largest order]
+ * The kernels against NumPy and ml-matrix: npx tsx bench/kernels.ts [largest order, 4096 unless given]
  *
- * Ratios compare times of the same run; NumPy (/usr/bin/python3, where there is one) uses as many threads as its BLAS
- * likes, the kernels use one.
+ * Ratios compare times of the same run: first singular values, where time by n³ shows whether there is a cliff, then
+ * symmetric eigenvalues and eigenvectors, and Gram matrices. NumPy (/usr/bin/python3, where there is one) uses as many
+ * threads as its BLAS likes; so do the kernels where it says so, and one elsewhere.
  */
 import { execFileSync } from 'node:child_process';
 import { EVD, Matrix } from 'ml-matrix';
-import { GramAccumulator, KernelPool, symmetricEigen, symmetricEigenvalues } from '../src/kernels/index.js';
+import {
+  GramAccumulator,
+  KernelPool,
+  singularValues,
+  symmetricEigen,
+  symmetricEigenvalues,
+} from '../src/kernels/index.js';
 
-const largest = Number(process.argv[2] ?? 2048);
-const orders = [256, 512, 1024, 2048, 4096].filter((n) => n <= largest);
+const largest = Number(process.argv[2] ?? 4096);
+const allOrders = [64, 128, 256, 512, 1024, 2048, 4096].filter((n) => n <= largest);
+/** Of eigenvectors, which for 4096 take half a minute inside WebAssembly. */
+const orders = allOrders.filter((n) => n >= 256 && n <= 2048);
 /** ml-matrix needs 9 s for 1024. */
 const LARGEST_PEER = 512;
 
@@ -35,46 +44,75 @@ function time(run: () => void, repeats: number): number {
   return best / 1000;
 }
 
-interface Peer {
-  eigvalsh: number;
-  eigh: number;
-}
-
-function numpy(n: number, repeats: number): Peer | undefined {
+/** Seconds of the fastest of some runs of NumPy expressions of the n x n matrices `a` (symmetric) and `w` (float32). */
+function numpy<K extends string>(
+  n: number,
+  expressions: Readonly<Record<K, string>>,
+): Readonly<Record<K, number>> | undefined {
   const script = `
-import json, time
+import json, sys, time
 import numpy as np
-a = np.random.default_rng(0).random((${n}, ${n})) - 0.5
-a = a + a.T
+w = np.random.default_rng(0).random((${n}, ${n}), dtype=np.float32) - np.float32(0.5)
+a = (w + w.T).astype(np.float64)
 def best(f):
     times = []
-    for _ in range(${repeats}):
-        start = time.perf_counter(); f(a); times.append(time.perf_counter() - start)
+    while len(times) < ${repeatsOf(n)}:
+        start = time.perf_counter(); f(); times.append(time.perf_counter() - start)
     return min(times)
-print(json.dumps({'eigvalsh': best(np.linalg.eigvalsh), 'eigh': best(np.linalg.eigh)}))`;
+def gram(w):
+    d = w.astype(np.float64)
+    return np.linalg.eigvalsh(d @ d.T)
+print(json.dumps({k: best(eval('lambda: ' + e)) for k, e in json.loads(sys.argv[1]).items()}))`;
   try {
+    const args = ['-c', script, JSON.stringify(expressions)];
     return JSON.parse(
-      execFileSync('/usr/bin/python3', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] }).toString(),
+      execFileSync('/usr/bin/python3', args, { stdio: ['ignore', 'pipe', 'ignore'] }).toString(),
     );
   } catch {
     return undefined;
   }
 }
 
+function repeatsOf(n: number): number {
+  return n <= 512 ? 9 : n <= 1024 ? 3 : 2;
+}
+
 const cell = (seconds: number | undefined) => (seconds === undefined ? '-' : seconds.toFixed(4)).padStart(9);
 const ratio = (x: number, y: number | undefined) => (y === undefined ? '-' : (y / x).toFixed(2)).padStart(7);
 
-console.log('seconds; x/y = y as many times as slow as the kernel\n');
+console.log('all singular values of an n x n matrix of float32, seconds; from 1024 on with all cores');
+console.log('ps: picoseconds by n^3; x: NumPy as many times as slow\n');
+console.log('    n    kernels    ps    svd float32    ps      x    Gram float64 + eigvalsh    ps      x');
+for (const n of allOrders) {
+  const w = new Float32Array(n * n).map((_, i) => Math.sin(i * i));
+  await using pool = new KernelPool();
+  let ours = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < repeatsOf(n) + 1; i++) {
+    const start = performance.now();
+    if (n < 1024) singularValues(w, n, n);
+    else await pool.singularValues(w, n, n);
+    ours = Math.min(ours, (performance.now() - start) / 1000);
+  }
+  const peer = numpy(n, { svd: 'np.linalg.svd(w, compute_uv=False)', gram: 'gram(w)' });
+  const by = (seconds: number | undefined) =>
+    seconds === undefined ? '    -' : ((seconds * 1e12) / n ** 3).toFixed(0).padStart(5);
+  console.log(
+    `${String(n).padStart(5)}  ${cell(ours)} ${by(ours)}      ${cell(peer?.svd)} ${by(peer?.svd)} ${ratio(ours, peer?.svd)}    ` +
+      `              ${cell(peer?.gram)} ${by(peer?.gram)} ${ratio(ours, peer?.gram)}`,
+  );
+}
+
+console.log('\nsymmetric matrices, one thread, seconds; x/y = y as many times as slow as the kernel\n');
 console.log('              kernel ml-matrix     ratio     numpy   ratio');
 for (const n of orders) {
   const a = random(n);
-  const repeats = n <= 512 ? 5 : n <= 1024 ? 3 : 2;
+  const repeats = repeatsOf(n);
   const values = time(() => symmetricEigenvalues(a, n), repeats);
   const vectors = time(() => symmetricEigen(a, n), repeats);
   const rows = () => Array.from({ length: n }, (_, i) => Array.from(a.subarray(i * n, (i + 1) * n)));
   const peer =
     n <= LARGEST_PEER ? time(() => new EVD(new Matrix(rows()), { assumeSymmetric: true }), 1) : undefined;
-  const other = numpy(n, repeats);
+  const other = numpy(n, { eigvalsh: 'np.linalg.eigvalsh(a)', eigh: 'np.linalg.eigh(a)' });
   const line = (name: string, x: number, py: number | undefined) =>
     console.log(
       `${name} ${String(n).padStart(5)} ${cell(x)} ${cell(peer)} ${ratio(x, peer)}x ${cell(py)} ${ratio(x, py)}x`,
