@@ -3,6 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { MOST_THREADS } from './team.js';
 
 interface Task {
+  /** What is asked of the matrix. */
+  readonly kind: 'singular values' | 'eigenvalues';
   readonly matrix: Float32Array | Float64Array;
   readonly m: number;
   readonly n: number;
@@ -80,12 +82,31 @@ export class KernelPool {
     n: number,
     options: PoolJobOptions = {},
   ): Promise<Float64Array> {
+    return this.#ask('singular values', matrix, m, n, options);
+  }
+
+  /**
+   * All eigenvalues of a symmetric matrix, ascending, as symmetricEigenvalues gives them; otherwise as singularValues.
+   *
+   * @param a row-major, n x n; only the lower triangle is read
+   */
+  eigenvalues(a: Float64Array, n: number, options: PoolJobOptions = {}): Promise<Float64Array> {
+    return this.#ask('eigenvalues', a, n, n, options);
+  }
+
+  #ask(
+    kind: Task['kind'],
+    matrix: Float32Array | Float64Array,
+    m: number,
+    n: number,
+    { transfer }: PoolJobOptions,
+  ): Promise<Float64Array> {
     if (this.#closed) return Promise.reject(new Error('the kernel pool is closed'));
     const whole = matrix.byteLength === matrix.buffer.byteLength && matrix.buffer instanceof ArrayBuffer;
     // A view of a larger buffer would be cloned with all of that buffer.
-    const own = options.transfer === true && whole ? matrix : matrix.slice();
+    const own = transfer === true && whole ? matrix : matrix.slice();
     return new Promise((resolve, reject) => {
-      this.#queue.push({ matrix: own, m, n, cost: m * n * Math.min(m, n), resolve, reject });
+      this.#queue.push({ kind, matrix: own, m, n, cost: m * n * Math.min(m, n), resolve, reject });
       this.#queue.sort((a, b) => a.cost - b.cost);
       this.#dispatch();
     });
@@ -113,8 +134,8 @@ export class KernelPool {
       const worker = this.#idle.pop() ?? this.#start();
       this.#busy.set(worker, { ...job, threads });
       worker.ref();
-      const { matrix, m, n } = job;
-      worker.postMessage({ matrix, m, n, threads } satisfies Job, [matrix.buffer as ArrayBuffer]);
+      const { kind, matrix, m, n } = job;
+      worker.postMessage({ kind, matrix, m, n, threads } satisfies Job, [matrix.buffer as ArrayBuffer]);
     }
   }
 

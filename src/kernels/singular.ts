@@ -29,14 +29,31 @@ export function symmetricEigenvalues(a: Float64Array, n: number): Float64Array {
   if (n === 0) return new Float64Array(0);
   const work = new Workspace(tridiagonalBytes(n) + valuesBytes(n));
   try {
-    const t = takeTridiagonal(work, n);
-    loadLower(work, t, a);
-    const exponent = normalize(work, t);
-    reduceForValues(work, t);
-    return tridiagonalEigenvalues(work, t, exponent);
+    return eigenvaluesIn(work, a, n);
   } finally {
     void work.release();
   }
+}
+
+/** The same with the work shared by several threads. */
+export async function sharedEigenvalues(a: Float64Array, n: number, threads: number): Promise<Float64Array> {
+  checkSquare(a, n);
+  if (n === 0) return new Float64Array(0);
+  const work = new Workspace(tridiagonalBytes(n) + valuesBytes(n));
+  try {
+    await work.recruit(threads);
+    return eigenvaluesIn(work, a, n);
+  } finally {
+    await work.release();
+  }
+}
+
+function eigenvaluesIn(work: Workspace, a: Float64Array, n: number): Float64Array {
+  const t = takeTridiagonal(work, n);
+  loadLower(work, t, a);
+  const exponent = normalize(work, t);
+  reduceForValues(work, t);
+  return tridiagonalEigenvalues(work, t, exponent);
 }
 
 export function checkSquare(a: Float64Array, n: number): void {

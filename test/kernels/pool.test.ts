@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { KernelPool, singularValues } from '../../src/kernels/index.js';
-import { randomMatrix } from './matrices.js';
+import { KernelPool, singularValues, symmetricEigenvalues } from '../../src/kernels/index.js';
+import { randomMatrix, randomSymmetric } from './matrices.js';
 
 describe('KernelPool', () => {
   it('gives what singularValues gives, in the order asked', async () => {
@@ -33,6 +33,18 @@ describe('KernelPool', () => {
       expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[0]!);
     });
     expect(await pool.singularValues(matrix, m, n)).toEqual(shared);
+  });
+
+  it('gives the eigenvalues of symmetric matrices', async () => {
+    await using pool = new KernelPool({ size: 2 });
+    const a = new Float64Array([2, 9, 1, 2]);
+    expect(await pool.eigenvalues(a, 2)).toEqual(symmetricEigenvalues(a, 2));
+    const large = randomSymmetric(1030, 5);
+    const values = await pool.eigenvalues(large, 1030);
+    const alone = symmetricEigenvalues(large, 1030);
+    values.forEach((value, i) => {
+      expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[1029]!);
+    });
   });
 
   it('copies the matrix, or empties it when told to', async () => {
