@@ -182,7 +182,9 @@ export {
   lossModel,
   trainableWeights,
 } from './passes/gradient/index.js';
+export { ownWeights } from './passes/gradient/own-weights.js';
 export { selectWrt, type WrtPatterns } from './passes/gradient/select.js';
+export { inlinedFunctions } from './passes/inline-functions.js';
 export { type RankRecipe, rankRecipe } from './passes/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
 export { rankReportWithRegions } from './passes/region-rows.js';

@@ -3,6 +3,7 @@ import { findChainProducts } from '../analysis/chain-products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
 import { LOSS_KINDS, type Loss, ownWeights, trainableWeights } from '../passes/gradient/index.js';
+import { inlinedFunctions } from '../passes/inline-functions.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
@@ -67,7 +68,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   const loss = lossOf(model, dataset, options);
   ownWeights(model, options.output ?? model.graph.outputs[0]?.name ?? '');
   const { weights, frozen } = chosenWeights(model, options);
-  const decaying = decayedWeights(model.graph, weights);
+  const decaying = decayedWeights(inlinedFunctions(model).graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
   if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
     throw new ModelError(`weights can not begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
@@ -202,7 +203,7 @@ function chosenWeights(
 ): { readonly weights: readonly string[]; readonly frozen: readonly string[] } {
   const { graph, path } = model;
   const output = options.output ?? graph.outputs[0]?.name ?? '';
-  const all = trainableWeights(graph, output);
+  const all = trainableWeights(inlinedFunctions(model).graph, output);
   if (all.length === 0) {
     throw new ModelError('has no trainable weights: no float initializer stands where a weight does', {
       file: path,

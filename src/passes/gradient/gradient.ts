@@ -1,4 +1,5 @@
 import { type Model, makeNode, Node } from '../../graph/index.js';
+import { inlinedFunctions } from '../inline-functions.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
@@ -9,7 +10,6 @@ import { appendLoss } from './losses.js';
 import { ancestors, probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
 import {
-  checkStandards,
   checkWrt,
   type Gradient,
   type GradientOptions,
@@ -43,8 +43,7 @@ import { trainableWeights } from './weights.js';
 export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
-  checkStandards(model);
-  const base = await upgraded(await rebatched(inlined(model), inputs), inputs);
+  const base = await upgraded(await rebatched(inlined(inlinedFunctions(model)), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const wrt = options.wrt ?? trainableWeights(graph, prediction);

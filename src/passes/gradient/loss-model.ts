@@ -1,11 +1,12 @@
 import { type Model, makeNode, Node, type NodeProto, specOf } from '../../graph/index.js';
+import { inlinedFunctions } from '../inline-functions.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { inlined } from './inline.js';
 import { appendLoss } from './losses.js';
 import { ancestors, probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
-import { checkStandards, type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
+import { type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
 import { upgraded } from './upgrade.js';
 import { Values } from './values.js';
 
@@ -27,8 +28,7 @@ export async function lossModel(
 ): Promise<LossModel> {
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
-  checkStandards(model);
-  const base = await upgraded(await rebatched(inlined(model), inputs), inputs);
+  const base = await upgraded(await rebatched(inlined(inlinedFunctions(model)), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const probed = await probe(base, inputs, [prediction]);

@@ -84,18 +84,6 @@ export function lossOf(wanted: Loss | LossKind): Loss {
   throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
 }
 
-export function checkStandards(model: Model): void {
-  if (model.functions.length === 0) return;
-  const names = new Set((model.proto.functions ?? []).map(({ domain, name }) => `${domain}.${name}`));
-  const call = model.graph.nodes.find((node) => names.has(`${node.domain}.${node.opType}`));
-  if (call !== undefined) {
-    throw new ModelError(`calls the model's own function ${call.opType}; inline functions first`, {
-      file: model.path,
-      node: call.label,
-    });
-  }
-}
-
 /** The value that the loss reads: the output, or what goes into its last Softmax. */
 export function predictionOf({ graph, path }: Model, wanted: string | undefined, kind: LossKind): string {
   const name = wanted ?? graph.outputs[0]?.name;
