@@ -118,25 +118,37 @@ function aboutOf(models: readonly HtmlReportModel[]): string {
   return titles.map(({ name, title }) => `${name}: ${title}`).join('; ');
 }
 
-/** Values of one name in all models, in the order of the first that has them. */
-function matched(
-  reports: readonly (EmbeddingReport | undefined)[],
-): { row: EmbeddingRow; rows: (EmbeddingRow | undefined)[] }[] {
-  const nameOf = (row: EmbeddingRow): string =>
-    JSON.stringify([row.nodes[0] ?? '', row.nodes.length === 0 && row.value]);
-  const all = new Map<string, { row: EmbeddingRow; rows: (EmbeddingRow | undefined)[] }>();
+/** A value of all models. */
+interface Match {
+  readonly row: EmbeddingRow;
+  readonly rows: (EmbeddingRow | undefined)[];
+}
+
+/**
+ * Values of one node or one name in all models, in the order of execution: what only a later model has (what the factors
+ * of a chain make, say) stands behind what comes before it there.
+ */
+function matched(reports: readonly (EmbeddingReport | undefined)[]): readonly Match[] {
+  const all: Match[] = [];
   for (const [model, report] of reports.entries()) {
+    let last = -1;
     for (const row of report?.rows ?? []) {
-      const known = all.get(nameOf(row));
-      const entry = known ?? {
-        row,
-        rows: new Array<EmbeddingRow | undefined>(reports.length).fill(undefined),
-      };
-      entry.rows[model] ??= row;
-      if (known === undefined) all.set(nameOf(row), entry);
+      const isOpen = (match: Match): boolean => match.rows[model] === undefined;
+      const [node] = row.nodes;
+      const byNode =
+        node === undefined ? -1 : all.findIndex((match) => isOpen(match) && match.row.nodes[0] === node);
+      const at =
+        byNode >= 0 ? byNode : all.findIndex((match) => isOpen(match) && match.row.value === row.value);
+      if (at >= 0) (all[at] as Match).rows[model] = row;
+      else {
+        const rows = new Array<EmbeddingRow | undefined>(reports.length).fill(undefined);
+        rows[model] = row;
+        all.splice(last + 1, 0, { row, rows });
+      }
+      last = at >= 0 ? at : last + 1;
     }
   }
-  return [...all.values()];
+  return all;
 }
 
 const NAME_WIDTH = 34;

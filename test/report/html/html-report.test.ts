@@ -6,6 +6,7 @@ import { linearHistogram, logHistogram } from '../../../src/report/html/density.
 import { renderHtmlReport } from '../../../src/report/html/index.js';
 import { escapeHtml, html, scriptJson } from '../../../src/report/html/markup.js';
 import { blocksOf, matchLayers } from '../../../src/report/html/match.js';
+import { embeddingsOf } from '../embedded.js';
 import { brokenRow, reportOf, rowOf } from './spectra.js';
 
 interface Data {
@@ -212,5 +213,40 @@ describe('histograms', () => {
     expect(logHistogram([2, 2, 2], 0)?.density.every(Number.isFinite)).toBe(true);
     expect(linearHistogram([0, 0], undefined)).toBeUndefined();
     expect(logHistogram([0, 0], 0)).toBeUndefined();
+  });
+});
+
+describe('embeddings of several models', () => {
+  const rowsOf = (...values: readonly [value: string, node: string][]) =>
+    reportOf([rowOf('w', 4, 4)], {
+      embeddings: {
+        ...embeddingsOf([]),
+        rows: values.map(([value, node]) => ({ ...embeddingsOf(['w']).rows[0]!, value, nodes: [node] })),
+      },
+    });
+
+  it('are matched by node and by name, and what only one has stands in its place', () => {
+    const models = [
+      { name: 'a.onnx', report: rowsOf(['h', 'first'], ['y', 'last']) },
+      { name: 'b.onnx', report: rowsOf(['p', 'first/0'], ['h', 'first/1'], ['q', 'last/0'], ['z', 'last']) },
+    ];
+    const data = dataOf(renderHtmlReport(models)) as unknown as {
+      embeddings: { values: { label: string; rows: (object | null)[] }[] };
+    };
+    expect(
+      data.embeddings.values.map(({ label, rows }) => [label, ...rows.map((row) => row !== null)]),
+    ).toEqual([
+      ['first/0', false, true],
+      ['first', true, true],
+      ['last/0', false, true],
+      ['last', true, true],
+    ]);
+  });
+
+  it('can not become markup', () => {
+    const page = renderHtmlReport([
+      { name: NASTY[1]!, report: rowsOf([NASTY[0]!, NASTY[1]!], [NASTY[2]!, NASTY[3]!]) },
+    ]);
+    expect(page).not.toMatch(/<img|<svg onload|alert\(1\)<\/script>/);
   });
 });

@@ -32,7 +32,7 @@ function embeddingSpec(plot) {
     name: 'embedding-' + plot,
     title: metric.header + ' of the embeddings over the depth of the network',
     height: 300,
-    x: { log: false, from: 1, to: Math.max(2, n), label: 'values, from input to output' },
+    x: { log: false, isWhole: true, from: 1, to: Math.max(2, n), label: 'values, from input to output' },
     y,
     series: curves.map(({ model, known }) => ({
       kind: /** @type {const} */ ('points'), xs: known.map(({ x }) => x), ys: known.map((one) => one.y), model,
