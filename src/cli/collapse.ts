@@ -1,9 +1,18 @@
 import type { Argv } from 'yargs';
+import type { ProductPlace } from '../runtime/index.js';
 import type { Command } from './command.js';
-import { onFile } from './errors.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
+import { write } from './io.js';
 import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
 import { ProgressLine } from './progress.js';
+import {
+  onModel,
+  type ProviderArguments,
+  preference,
+  productPlace,
+  providerOptions,
+  providersOf,
+} from './provider-options.js';
 
 interface RegionArguments {
   readonly chainsOnly: boolean;
@@ -11,7 +20,7 @@ interface RegionArguments {
   readonly explain: boolean;
 }
 
-interface Arguments extends CommonArguments, OutputArguments, RegionArguments {
+interface Arguments extends CommonArguments, OutputArguments, ProviderArguments, RegionArguments {
   readonly model: string;
 }
 
@@ -36,14 +45,17 @@ export const collapseCommand: Command<Arguments> = {
   describe: 'fold chains of linear layers, and every other affine region, into single layers',
   builder: (parser) =>
     regionOptions(
-      commonOptions(
-        outputOptions(
-          parser.positional('model', {
-            type: 'string',
-            demandOption: true,
-            describe: 'ONNX file, - for standard input',
-          }),
+      providerOptions(
+        commonOptions(
+          outputOptions(
+            parser.positional('model', {
+              type: 'string',
+              demandOption: true,
+              describe: 'ONNX file, - for standard input',
+            }),
+          ),
         ),
+        'what runs the products, in float64 (cuda, cpu), and with --explain the comparison (default: cpu)',
       ),
     )
       .example('$0 collapse trained.onnx -o deploy.onnx', 'fold all that folds exactly')
@@ -51,16 +63,29 @@ export const collapseCommand: Command<Arguments> = {
       .example('$0 collapse trained.onnx --dry-run --explain', 'what it would fold, and how well'),
   handler: async (args, io) => {
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const places = providersOf(args);
+    const products = await productPlace(places, args.explain === true);
+    const probes = { providers: preference(places.list), device: places.device };
     const { collapse } = await import('../passes/collapse.js');
     const { collapseDocument } = await import('../report/passes.js');
     const model = await loadModel(args.model, io, args);
     const progress = new ProgressLine(io, args);
     try {
       const { chainsOnly = false, force = false, explain = false, dryRun } = args;
-      const pass = collapse({ chainsOnly, force, explain, dryRun, onProgress: progress.update });
-      const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
+      const pass = collapse({
+        chainsOnly,
+        force,
+        explain,
+        dryRun,
+        products,
+        probes,
+        onProgress: progress.update,
+      });
+      const [account] = await onModel(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
+      if (!args.quiet && places.list !== undefined)
+        await write(io.stderr, `${placeText(places.list, products)}\n`);
       if (!args.quiet)
         await print(
           collapseDocument(account, { output, verbose: args.verbose || explain }),
@@ -73,3 +98,13 @@ export const collapseCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** Where the products ran, where that was asked for. */
+function placeText(list: readonly string[], products: ProductPlace | undefined): string {
+  if (products !== undefined) return `Products ran on ${products.providers.join(', ')}, in float64.`;
+  if (list.includes('auto')) return 'Products ran on the CPU: no better provider with float64 loads here.';
+  const lacking = list.filter((name) => name !== 'cpu');
+  return lacking.length === 0
+    ? 'Products ran on the CPU, in float64.'
+    : `Products ran on the CPU, for ${lacking.join(', ')} has no float64; regions were compared on ${lacking.join(', ')}.`;
+}

@@ -30,6 +30,7 @@ interface Arguments extends CommonArguments, ProviderArguments, ImageArguments {
   readonly strictEp: boolean | undefined;
   readonly threads: number | undefined;
   readonly bench: boolean | undefined;
+  readonly bind: boolean | undefined;
   readonly runs: number | undefined;
   readonly warmup: number | undefined;
 }
@@ -92,6 +93,10 @@ export const runModelCommand: Command<Arguments> = {
           .option('bench', {
             type: 'boolean',
             describe: 'measure; of several models, and of each --ep, side by side',
+          })
+          .option('bind', {
+            type: 'boolean',
+            describe: '--bench on webgpu: leave inputs and outputs on the device',
           })
           .option('runs', {
             type: 'number',
@@ -162,7 +167,7 @@ function refuse(args: Arguments, names: readonly (keyof Arguments & string)[], w
 }
 
 async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number> {
-  refuse(args, ['runs', 'warmup'], 'goes with --bench');
+  refuse(args, ['runs', 'warmup', 'bind'], 'goes with --bench');
   const { seed, dims, batches, threads, output } = shared;
   const [path = '', ...others] = args.model;
   if (others.length > 0) throw new UsageError('several models go with --bench; run takes one');
@@ -215,6 +220,16 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
       { providers, device, threads, strict },
     ),
   );
+  if (run.providers.includes('webgpu')) {
+    const { wrongOnWebGpu } = await import('../runtime/webgpu-defects.js');
+    const wrong = wrongOnWebGpu(model).map((node) => node.label);
+    if (wrong.length > 0) {
+      const more = wrong.length > 3 ? ` and ${wrong.length - 3} more` : '';
+      notes.push(
+        `onnxruntime's WebGPU provider computes some grouped convolutions wrong; here ${wrong.slice(0, 3).join(', ')}${more}. Compare: verify <model> <model> --ep webgpu --reference-ep cpu`,
+      );
+    }
+  }
   if (labels !== undefined && !Object.values(run.outputs).some((tensor) => ranksClasses(tensor, labels))) {
     const shapes = Object.entries(run.outputs).map(([name, { shape }]) => `${name} [${shape.join(', ')}]`);
     throw new ModelError(
@@ -270,6 +285,9 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
   if (strict && list.includes('cpu')) {
     throw new UsageError('--strict-ep goes with providers other than the CPU: --ep cuda, say');
   }
+  if (args.bind && !list.includes('webgpu')) {
+    throw new UsageError('--bind goes with --ep webgpu, the memory of which onnxruntime-node can bind alone');
+  }
   const path = output === '-' ? undefined : output;
   if (path !== undefined) {
     const { assertWritable } = await import('../graph/index.js');
@@ -289,6 +307,7 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
       providers: [...new Set(list)],
       device,
       strict,
+      bound: args.bind,
       threads,
       batches,
       runs,

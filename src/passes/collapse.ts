@@ -11,6 +11,9 @@ import {
   type Pass,
   Tensor,
 } from '../graph/index.js';
+import type { ProductPlace } from '../runtime/matrix.js';
+import { withProducts } from '../runtime/matrix.js';
+import type { SessionOptions } from '../runtime/session.js';
 import type { OnProgress, Skipped } from './account.js';
 import {
   describeRefusal,
@@ -42,6 +45,10 @@ export interface CollapseOptions {
   readonly force?: boolean;
   /** Run each affine region before it is folded, beside what it becomes, on a random input. */
   readonly explain?: boolean;
+  /** Where large products of factors run, in float64; default the CPU. */
+  readonly products?: ProductPlace | undefined;
+  /** Where `explain` runs regions; default the CPU. */
+  readonly probes?: Pick<SessionOptions, 'providers' | 'device'> | undefined;
   /** Match only: the account says what would be done, the model is not changed. */
   readonly dryRun?: boolean;
   readonly onProgress?: OnProgress | undefined;
@@ -51,6 +58,8 @@ export const COLLAPSE_DEFAULTS = {
   chainsOnly: false,
   force: false,
   explain: false,
+  products: undefined,
+  probes: undefined,
   dryRun: false,
   onProgress: undefined,
 } as const satisfies Required<CollapseOptions>;
@@ -96,7 +105,10 @@ export interface CollapseAccount {
  */
 export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
   const settings = { ...COLLAPSE_DEFAULTS, ...options };
-  return { name: NAME, run: (model) => new Folding(model, settings).run() };
+  return {
+    name: NAME,
+    run: (model) => withProducts(settings.products, () => new Folding(model, settings).run()),
+  };
 }
 
 class Folding {
@@ -143,7 +155,7 @@ class Folding {
 
   /** Folds what is affine beyond chains. */
   async #foldRegions(chains: readonly Chain[]): Promise<CollapseAccount> {
-    const { dryRun, explain, force, onProgress } = this.#settings;
+    const { dryRun, explain, force, onProgress, probes } = this.#settings;
     // A declared chain that could not be folded stays whole; in a dry run all chains are still there.
     const declared = [...this.#model.nodes()].filter(
       (node) => readChainNote(node) !== undefined || readPartNote(node) !== undefined,
@@ -158,7 +170,7 @@ class Folding {
     for (const [done, region] of regions.entries()) {
       const { node, nodes, becomes, before, after, usesRunningStatistics } = describeRegion(region);
       onProgress?.({ done, total: regions.length, what: node });
-      const probe = explain ? (await probeRegion(region)).relativeDifference : undefined;
+      const probe = explain ? (await probeRegion(region, probes)).relativeDifference : undefined;
       if (!dryRun) await foldRegion(region, weights);
       rewritten.push({
         node,

@@ -324,6 +324,18 @@ function benchColumns(rows: readonly BenchRow[]): Column<BenchRow>[] {
       text: (row) => formatCount(Math.round(row.memory / 1e6)),
     },
     {
+      key: 'gpuMemory',
+      header: 'GPU MB',
+      align: 'right',
+      priority: 7,
+      unit: 'B',
+      definition: 'by how much the memory in use on the GPU grew meanwhile, of all processes (nvidia-smi)',
+      value: (row) => row.gpuMemory,
+      text: (row) => (row.gpuMemory === undefined ? '–' : formatCount(Math.round(row.gpuMemory / 1e6))),
+      ...(rows.every((row) => row.gpuMemory === undefined) && { only: 'data' as const }),
+    },
+    { key: 'bound', header: 'bound', only: 'data', value: (row) => row.bound },
+    {
       key: 'nodes',
       header: 'nodes',
       priority: 8,
@@ -353,6 +365,13 @@ export function benchDocument(report: BenchReport): Document {
     text: `${counted(runs, 'run')} each after a first one and ${formatCount(warmup)} to warm up${turns}; times in ms.`,
     tone: 'aside',
   });
+  const bound = [...new Set(rows.filter((row) => row.bound).map(({ provider }) => provider))];
+  if (bound.length > 0) {
+    notes.push({
+      text: `On ${bound.join(', ')}, inputs and outputs stayed in the memory of the device; a run is waited for.`,
+      tone: 'aside',
+    });
+  }
   return {
     kind: 'bench',
     title: 'Inference',

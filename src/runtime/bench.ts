@@ -1,10 +1,11 @@
 import { type Model, ModelError } from '../graph/index.js';
+import { usedGpuMemory } from './nvidia-smi.js';
 import type { ProviderUse } from './placement.js';
 import type { ProviderFailure } from './provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from './providers.js';
 import { fedInputs, randomInputs } from './random-inputs.js';
 import { runModel } from './run-model.js';
-import { openSession, type RuntimeTensor, type Session } from './session.js';
+import { openSession, type Session } from './session.js';
 
 export interface BenchOptions {
   /** What to run on, one session each; default the CPU alone. */
@@ -22,6 +23,11 @@ export interface BenchOptions {
   readonly seed?: number | undefined;
   /** Sizes of other symbolic dimensions; default 1 each. */
   readonly dims?: Readonly<Record<string, number>> | undefined;
+  /**
+   * Keep inputs and outputs in the memory of the device, so that a time is that of the model alone. Goes with WebGPU; a row
+   * of the CPU is not affected. Default false.
+   */
+  readonly bound?: boolean | undefined;
   /** Called before each piece of work. */
   readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
 }
@@ -53,6 +59,10 @@ export interface BenchRow {
    * Memory on a GPU is not in it.
    */
   readonly memory: number;
+  /** Bytes by which the memory in use on the GPU grew meanwhile, of all processes; undefined where nvidia-smi does not tell. */
+  readonly gpuMemory: number | undefined;
+  /** Whether inputs and outputs stayed on the device. */
+  readonly bound: boolean;
   /** Which provider ran how many nodes. */
   readonly uses: readonly ProviderUse[];
   /** Nodes that fell to the CPU. */
@@ -75,6 +85,7 @@ interface Contender {
   readonly choice: ProviderChoice;
   readonly loadTime: number;
   memory: number;
+  gpuMemory: number | undefined;
 }
 
 /** A row before it is known who ran its nodes. */
@@ -85,7 +96,7 @@ type Timing = Omit<BenchRow, 'uses' | 'fallen'>;
  * machine does falls on all alike, and their threads sleep while others run. Providers come one after the other (taking
  * turns with a GPU that is simulated in software, the CPU was some 30 times slower than alone).
  *
- * A time is that of Session.run: inputs are copied to a GPU and outputs back within it.
+ * A time is that of Session.run: inputs are copied to a GPU and outputs back within it, unless `bound` keeps them there.
  *
  * @throws ProviderError for a provider that does not load here; ModelError for batches that a model does not take, and
  *   as openSession and Session.run do
@@ -177,8 +188,10 @@ async function enter(
     await runModel(model, feeds, { providers: choice, device, threads, strict });
   }
   const before = process.memoryUsage.rss();
+  const gpuBefore = choice === 'cpu' ? undefined : await usedGpuMemory(device);
   const begin = performance.now();
-  const session = await openSession(model, { providers: choice, device, threads, yielding: true });
+  const bound = options.bound === true && choice !== 'cpu';
+  const session = await openSession(model, { providers: choice, device, threads, yielding: true, bound });
   const loadTime = performance.now() - begin;
   return {
     name,
@@ -188,7 +201,12 @@ async function enter(
     choice,
     loadTime,
     memory: process.memoryUsage.rss() - before,
+    gpuMemory: growth(gpuBefore, choice === 'cpu' ? undefined : await usedGpuMemory(device)),
   };
+}
+
+function growth(before: number | undefined, after: number | undefined): number | undefined {
+  return before === undefined || after === undefined ? undefined : Math.max(0, after - before);
 }
 
 interface Place {
@@ -215,12 +233,17 @@ async function round(
   for (const contender of contenders) {
     const { session, model, name } = contender;
     const feeds = randomInputs(model, { seed, dims, batch });
-    const time = (): Promise<number> => timed(session, feeds, name);
+    const isGpu = contender.provider !== 'cpu';
     const before = process.memoryUsage.rss();
+    const gpuBefore = isGpu ? await usedGpuMemory(options.device) : undefined;
+    const bound = options.bound && isGpu ? await session.bind(feeds) : undefined;
+    const time = (): Promise<number> => timed(bound ?? { run: () => session.run(feeds) }, name);
     const firstTime = await time();
     for (let run = 0; run < warmup; run += 1) await time();
     contender.memory += process.memoryUsage.rss() - before;
-    entries.push({ contender, time, firstTime, times: [] as number[] });
+    const grown = growth(gpuBefore, isGpu ? await usedGpuMemory(options.device) : undefined);
+    if (grown !== undefined) contender.gpuMemory = (contender.gpuMemory ?? 0) + grown;
+    entries.push({ contender, time, firstTime, bound, times: [] as number[] });
   }
   for (let run = 0; run < runs; run += 1) {
     // Another one first each time.
@@ -230,8 +253,8 @@ async function round(
     }
   }
   const timings: { contender: Contender; timing: Timing }[] = [];
-  for (const { contender, firstTime, times } of entries) {
-    const { name, model, provider, loadTime, memory } = contender;
+  for (const { contender, firstTime, times, bound } of entries) {
+    const { name, model, provider, loadTime, memory, gpuMemory } = contender;
     const sorted = [...times].sort((a, b) => a - b);
     const mean = times.reduce((sum, value) => sum + value, 0) / times.length;
     const size = takesBatch(model) ? batch : undefined;
@@ -252,20 +275,19 @@ async function round(
       throughput: ((size ?? 1) * 1000) / mean,
       ratio: quantile(ratios, 0.5),
       memory: Math.max(0, memory),
+      gpuMemory,
+      bound: bound !== undefined,
     };
+    await bound?.[Symbol.asyncDispose]();
     timings.push({ contender, timing });
   }
   return timings;
 }
 
-async function timed(
-  session: Session,
-  feeds: Readonly<Record<string, RuntimeTensor>>,
-  file: string,
-): Promise<number> {
+async function timed(work: { run(): Promise<unknown> }, file: string): Promise<number> {
   try {
     const begin = performance.now();
-    await session.run(feeds);
+    await work.run();
     return performance.now() - begin;
   } catch (error) {
     if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;

@@ -1,6 +1,7 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { type Gpu, nvidiaGpus } from './nvidia-smi.js';
 import { onnxruntime } from './onnxruntime.js';
 import type { Proof } from './proof.js';
 import { notOnThisPlatform, type ProviderFailure, vulkanDrivers } from './provider-failure.js';
@@ -16,14 +17,6 @@ export interface ProviderDiagnosis {
   readonly proof: Proof | undefined;
   /** What its libraries wrote while they loaded. */
   readonly log: string;
-}
-
-/** A GPU that NVIDIA's driver shows. */
-export interface Gpu {
-  readonly name: string;
-  readonly driver: string;
-  /** Bytes. */
-  readonly memory: number | undefined;
 }
 
 /** What onnxruntime can run on here. */
@@ -134,32 +127,4 @@ function probe(args: readonly string[]): Promise<{ stdout: string; stderr: strin
       resolve({ stdout, stderr, ended: signal === null ? `code ${code}` : signal }),
     );
   });
-}
-
-/** The GPUs that nvidia-smi lists; none where there is no such program. */
-function nvidiaGpus(): Promise<Gpu[]> {
-  const query = ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader,nounits'];
-  return new Promise((resolve) => {
-    execFile('nvidia-smi', query, { timeout: 10_000 }, (error, stdout) => {
-      resolve(error === null ? parseGpus(stdout) : []);
-    });
-  });
-}
-
-/** Lines of `name, driver, MiB`. */
-export function parseGpus(csv: string): Gpu[] {
-  return csv
-    .trim()
-    .split('\n')
-    .filter((line) => line.includes(','))
-    .map((line) => {
-      const parts = line.split(',').map((part) => part.trim());
-      const mebibytes = Number(parts.pop());
-      const driver = parts.pop() ?? '';
-      return {
-        name: parts.join(', '),
-        driver,
-        memory: Number.isFinite(mebibytes) ? mebibytes * 2 ** 20 : undefined,
-      };
-    });
 }

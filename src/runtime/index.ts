@@ -5,7 +5,6 @@ export {
   type DiagnoseOptions,
   type Diagnosis,
   diagnose,
-  type Gpu,
   type ProviderDiagnosis,
 } from './doctor.js';
 export { type GramOptions, gram } from './gram.js';
@@ -43,7 +42,8 @@ export { readSafetensors, type Safetensors, safetensors } from './io/safetensors
 export { convert } from './io/values.js';
 export { listZip, readZipMember, type ZipMember } from './io/zip.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
-export type { Matrix, ProductPlace } from './matrix.js';
+export { type Matrix, type ProductPlace, withProducts } from './matrix.js';
+export type { Gpu } from './nvidia-smi.js';
 export type { PlacedNode, Placement, ProviderUse } from './placement.js';
 export { type Proof, proveWork } from './proof.js';
 export { ProviderError, type ProviderFailure } from './provider-failure.js';
@@ -68,3 +68,4 @@ export {
   type SessionValue,
 } from './session.js';
 export { summarize, type TensorSummary, type TopEntry, topK } from './summary.js';
+export { wrongOnWebGpu } from './webgpu-defects.js';

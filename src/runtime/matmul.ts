@@ -1,7 +1,16 @@
-import { ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
+import { type Model, ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
 import { countGarbage } from './garbage.js';
-import { BLOCK_BYTES, checkFilled, float64, gemmKernel, LOOP_LIMIT, type Matrix, Widener } from './matrix.js';
+import {
+  BLOCK_BYTES,
+  checkFilled,
+  float64,
+  gemmKernel,
+  LOOP_LIMIT,
+  type Matrix,
+  productSession,
+  Widener,
+} from './matrix.js';
 import { kernel } from './run-graph.js';
 import type { Session } from './session.js';
 
@@ -269,7 +278,7 @@ function batchKernel({ transposeA = false, transposeB = false }: MatmulOptions):
     outputs: [`${name}T`],
     attributes: { perm: { ints: [0, 2, 1] } },
   });
-  return kernel(`batch ${transposeA} ${transposeB}`, () =>
+  const build = (): Model =>
     buildModel({
       nodes: [
         ...(transposeA ? [transpose('a')] : []),
@@ -279,6 +288,7 @@ function batchKernel({ transposeA = false, transposeB = false }: MatmulOptions):
       inputs: ['a', 'b'].map((name) => ValueInfo.tensor(name, 'float64', [undefined, undefined, undefined])),
       outputs: [ValueInfo.tensor('y', 'float64', [undefined, undefined, undefined])],
       opset: 17,
-    }),
-  );
+    });
+  const { key, options } = productSession();
+  return kernel(`batch ${transposeA} ${transposeB} ${key}`, build, options);
 }

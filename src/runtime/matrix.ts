@@ -1,9 +1,10 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Model, ModelError, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
 import { countGarbage } from './garbage.js';
 import type { ExecutionProvider } from './providers.js';
 import { kernel } from './run-graph.js';
-import type { Session } from './session.js';
+import type { Session, SessionOptions } from './session.js';
 
 /** A matrix, row-major: element (i, j) is data[i * columns + j]. */
 export interface Matrix {
@@ -82,6 +83,34 @@ export interface ProductPlace {
   readonly device?: number | undefined;
 }
 
+const current = new AsyncLocalStorage<ProductPlace>();
+
+/**
+ * Does work whose large products (matmul, batchedMatmul, gram) run at a place: a pass makes them many layers down. Products
+ * so small that a session costs more than they do stay in a plain loop.
+ *
+ * @param place undefined: as it is outside, the CPU at first
+ * @throws ProviderError before the work, for a provider that does not load
+ */
+export async function withProducts<T>(place: ProductPlace | undefined, work: () => Promise<T>): Promise<T> {
+  if (place === undefined) return await work();
+  return await current.run(place, async () => {
+    await gemmKernel(false, false);
+    return await work();
+  });
+}
+
+/** Where products run, and what tells a kernel from one elsewhere. */
+export function productSession(own?: ProductPlace): {
+  readonly key: string;
+  readonly options: SessionOptions;
+} {
+  const place = own ?? current.getStore();
+  // A node that fell to the CPU would go unnoticed.
+  const strict = place !== undefined && !place.providers.includes('cpu');
+  return { key: JSON.stringify(place) ?? '', options: { ...place, strict } };
+}
+
 /** y = op(a) op(b), all float64; or c - op(a) op(b). */
 export function gemmKernel(
   transposeA: boolean,
@@ -108,8 +137,6 @@ export function gemmKernel(
       outputs: [ValueInfo.tensor('y', 'float64', [undefined, undefined])],
       opset: 17,
     });
-  const key = `gemm ${transposeA} ${transposeB} ${isMinus} ${JSON.stringify(place)}`;
-  // A node that fell to the CPU would go unnoticed.
-  const strict = place !== undefined && !place.providers.includes('cpu');
-  return kernel(key, build, { ...place, strict });
+  const { key, options } = productSession(place);
+  return kernel(`gemm ${transposeA} ${transposeB} ${isMinus} ${key}`, build, options);
 }

@@ -9,13 +9,14 @@ import {
   type NativeArray,
   readModel,
 } from '../graph/index.js';
+import { type CreateSession, DeviceMemory } from './binding.js';
 import { type Bridge, fromBridge, toBridge } from './bridge.js';
 import { countGarbage } from './garbage.js';
 import { readable } from './onnxruntime.js';
 import { type Placement, readProfile } from './placement.js';
 import { explainFailure, ProviderError, type ProviderFailure } from './provider-failure.js';
 import type { ExecutionProvider } from './providers.js';
-import type { RunOptions, RuntimeTensor, Session, SessionValue } from './session.js';
+import type { BoundRun, RunOptions, RuntimeTensor, Session, SessionValue } from './session.js';
 
 /** What onnxruntime holds of tensors that stayed on the device. */
 const resident = new WeakMap<RuntimeTensor, Ort.Tensor>();
@@ -46,6 +47,8 @@ interface Origin {
   readonly device?: number | undefined;
   /** Where the profile goes. */
   readonly directory: string | undefined;
+  /** Makes sessions beside it, where its outputs stay on the device. */
+  readonly binding: CreateSession | undefined;
   dispose(): Promise<void>;
 }
 
@@ -102,6 +105,41 @@ export class OrtSession implements Session {
       return await run;
     } finally {
       this.#running.delete(run);
+    }
+  }
+
+  async bind(feeds: Readonly<Record<string, RuntimeTensor>>): Promise<BoundRun> {
+    const { binding, bridge: bridged, file } = this.#origin;
+    if (binding === undefined) throw this.#error('the session was not opened to be bound');
+    if (bridged.inputs.size + bridged.outputs.size > 0) {
+      throw this.#error('bfloat16 can not be bound: onnxruntime-node takes it as float32');
+    }
+    await this.#checkFeeds(feeds);
+    const outputs = await this.#wantedOutputs(undefined);
+    const memory = new DeviceMemory(binding);
+    try {
+      const inputs: Record<string, Ort.Tensor> = {};
+      for (const { name } of this.inputs) {
+        inputs[name] = await memory.upload(this.#tensor(feeds[name] as RuntimeTensor));
+      }
+      return {
+        run: async () => {
+          try {
+            const results = await this.#native.run(inputs, outputs, { logSeverityLevel: 4 });
+            const tensors = Object.values(results) as Ort.Tensor[];
+            // The device works off its queue in order: the last output is there when all are.
+            const [first] = tensors.filter(({ location }) => location === 'gpu-buffer');
+            if (first !== undefined) await memory.wait(first);
+            for (const tensor of tensors) tensor.dispose();
+          } catch (error) {
+            throw wrap(error, file);
+          }
+        },
+        [Symbol.asyncDispose]: () => memory.release(),
+      };
+    } catch (error) {
+      await memory.release();
+      throw wrap(error, file);
     }
   }
 

@@ -159,7 +159,7 @@ export function float64Providers(choice: ProviderChoice): readonly ExecutionProv
   if (lacking.length === 0) return list as ExecutionProvider[];
   const titles = lacking.map((name) => PROVIDERS[name].title).join(' and ');
   throw new ModelError(
-    `${titles} multiplies no float64 matrices, and a Gram matrix in float32 is too coarse for spectra (some 3 % of the effective rank of a matrix of low rank); CUDA and the CPU do`,
+    `${titles} multiplies no float64 matrices, and float32 is too coarse for products (of a Gram matrix, some 3 % of the effective rank); CUDA and the CPU do`,
   );
 }
 

@@ -15,6 +15,7 @@ import {
   Tensor,
   tensorProtos,
 } from '../graph/index.js';
+import type { CreateSession } from './binding.js';
 import { type Bridge, bridge } from './bridge.js';
 import { onnxruntime } from './onnxruntime.js';
 import { OrtSession, wrap } from './ort-session.js';
@@ -77,6 +78,11 @@ export interface SessionOptions {
   readonly strict?: boolean | undefined;
   /** Note which provider runs which node, for Session.placement; costs a few µs a node. Default false. */
   readonly profile?: boolean | undefined;
+  /**
+   * Leave the outputs in the memory of the device, for Session.bind; default false. onnxruntime-node does this with WebGPU
+   * alone: it knows no CUDA memory.
+   */
+  readonly bound?: boolean | undefined;
   /** Let threads sleep as soon as a run is over: for sessions that take turns. Default false. */
   readonly yielding?: boolean | undefined;
   /**
@@ -100,6 +106,12 @@ export interface RunOptions {
    * onnxruntime-node copies each output all the same, for the garbage collector: this saves work, not memory.
    */
   readonly into?: Readonly<Record<string, RuntimeTensor>> | undefined;
+}
+
+/** Inputs in the memory of a device. Dispose it before its session. */
+export interface BoundRun extends AsyncDisposable {
+  /** Runs the model once: neither inputs nor outputs are copied, and it is waited until the outputs are computed. */
+  run(): Promise<void>;
 }
 
 /** A model that is ready to run. Dispose it, or declare it with `await using`; runs that are under way are waited for. */
@@ -128,6 +140,12 @@ export interface Session extends AsyncDisposable {
     feeds: Readonly<Record<string, RuntimeTensor>>,
     options?: RunOptions,
   ): Promise<Record<string, RuntimeTensor>>;
+  /**
+   * Copies inputs to the memory of the device, to run on them again and again.
+   *
+   * @throws ModelError unless the session was opened with `bound`, and as run does
+   */
+  bind(feeds: Readonly<Record<string, RuntimeTensor>>): Promise<BoundRun>;
 }
 
 /**
@@ -174,6 +192,12 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     const failure = await notOnThisPlatform(provider);
     if (failure !== undefined) throw new ProviderError(failure);
   }
+  if (options.bound && providers[0] !== 'webgpu') {
+    throw new ModelError(
+      `memory of ${providers[0]} can not be bound: onnxruntime-node binds that of webgpu alone`,
+      { file },
+    );
+  }
   const ort = await onnxruntime();
   const directory = options.profile ? await mkdtemp(join(tmpdir(), 'onnx-overparam-profile-')) : undefined;
   const settings: Ort.InferenceSession.SessionOptions = {
@@ -189,6 +213,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
         options.resident.map((name) => [name, 'gpu-buffer' as const]),
       ),
     }),
+    ...(options.bound && { preferredOutputLocation: 'gpu-buffer' }),
     ...(directory !== undefined && { enableProfiling: true, profileFilePrefix: join(directory, 'profile') }),
     extra: {
       session: {
@@ -197,6 +222,13 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
       },
     },
   };
+  const create: CreateSession = (bytes, preferredOutputLocation) =>
+    ort.InferenceSession.create(bytes, {
+      executionProviders: nativeProviders(providers, device),
+      logSeverityLevel: 4,
+      preferredOutputLocation,
+    });
+  const binding = options.bound ? create : undefined;
   const open = async (source: Model | string | Uint8Array, bridged: Bridge): Promise<Session> => {
     const placed = await place(source);
     const dispose = async (): Promise<void> => {
@@ -206,7 +238,15 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     try {
       const restore = quieten(providers);
       const native = await ort.InferenceSession.create(placed.source as string, settings).finally(restore);
-      return new OrtSession(ort, native, { ...options, file, model, bridge: bridged, directory, dispose });
+      return new OrtSession(ort, native, {
+        ...options,
+        file,
+        model,
+        bridge: bridged,
+        directory,
+        dispose,
+        binding,
+      });
     } catch (error) {
       await placed.dispose();
       throw error;

@@ -10,6 +10,7 @@ import {
   matmul,
   Random,
   runGraph,
+  withProducts,
 } from '../../src/runtime/index.js';
 
 afterAll(disposeKernels);
@@ -186,5 +187,35 @@ describe('runGraph', () => {
         /Foo/,
       );
     }
+  });
+});
+
+describe('a place for products', () => {
+  const a = { rows: 40, columns: 50, data: Float32Array.from({ length: 2000 }, (_, i) => Math.sin(i)) };
+  const many = { ...a, batch: 8, rows: 5, columns: 50 };
+  const other = {
+    batch: 8,
+    rows: 50,
+    columns: 90,
+    data: Float32Array.from({ length: 36_000 }, (_, i) => Math.cos(i)),
+  };
+
+  it('reaches the products of the work, and no other', async () => {
+    const work = async () => [await matmul(a, a, { transposeB: true }), await batchedMatmul(many, other)];
+    const expected = await work();
+    expect(await withProducts({ providers: ['cpu'] }, work)).toEqual(expected);
+    expect(await withProducts(undefined, work)).toEqual(expected);
+  });
+
+  it('a provider that does not load is said before the work', async () => {
+    const providers = [process.platform === 'win32' ? 'coreml' : 'directml'] as const;
+    let isDone = false;
+    const work = withProducts({ providers }, async () => {
+      isDone = true;
+    });
+    await expect(work).rejects.toThrow(/does not load/);
+    expect(isDone).toBe(false);
+    // Outside of it, all is as before.
+    expect((await matmul(a, a, { transposeB: true })).rows).toBe(40);
   });
 });

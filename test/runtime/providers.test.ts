@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { EP_CHOICES } from '../../src/cli/provider-options.js';
 import { readModel, Tensor } from '../../src/graph/index.js';
-import { parseGpus } from '../../src/runtime/doctor.js';
 import { neededLibraries } from '../../src/runtime/elf.js';
 import { causeOf } from '../../src/runtime/install.js';
+import { parseGpus, parseMemory } from '../../src/runtime/nvidia-smi.js';
 import { installation } from '../../src/runtime/onnxruntime.js';
 import { placementOf } from '../../src/runtime/placement.js';
 import { explainFailure, ProviderError } from '../../src/runtime/provider-failure.js';
@@ -258,6 +258,7 @@ test('what nvidia-smi prints', () => {
     { name: 'Tesla T4', driver: '535.1', memory: undefined },
   ]);
   expect(parseGpus('')).toEqual([]);
+  expect(['1234\n', '[N/A]\n', ''].map(parseMemory)).toEqual([1234 * 2 ** 20, undefined, undefined]);
 });
 
 test("the cause in an installer's stack trace", () => {

@@ -2,11 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { verifyModels } from '../../src/analysis/verify.js';
 import { readModel, Tensor } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand.js';
+import { gradient } from '../../src/passes/gradient/index.js';
 import { benchModels } from '../../src/runtime/bench.js';
 import { diagnose } from '../../src/runtime/doctor.js';
 import { randomInputs } from '../../src/runtime/random-inputs.js';
 import { runModel } from '../../src/runtime/run-model.js';
 import { openSession } from '../../src/runtime/session.js';
+import { wrongOnWebGpu } from '../../src/runtime/webgpu-defects.js';
+import { MLP } from '../passes/gradient/networks.js';
 import { findWebGpu } from '../support/webgpu.js';
 import { modelOf, numbers } from './helpers.js';
 
@@ -86,6 +89,31 @@ describe.runIf(hasWebGpu)('WebGPU', () => {
     await expect(verifyModels(falling(), falling(), strict)).rejects.toThrow('fall to the CPU');
   });
 
+  test.each([
+    ['a perceptron', () => MLP('float32'), 5],
+  ] as const)('a training step of %s: loss and gradients as on the CPU', async (_, build, classes) => {
+    const model = build();
+    const step = await gradient(model, { loss: 'cross-entropy', batch: 3 });
+    const labels = {
+      type: 'int64',
+      shape: [3],
+      data: BigInt64Array.from([0, 1, classes - 1], BigInt),
+    } as const;
+    const feeds = { ...randomInputs(step.model), [step.target ?? '']: labels };
+    const cpu = await runModel(step.model, feeds);
+    const gpu = await runModel(step.model, feeds, { providers: 'webgpu' });
+    const onGpu = gpu.placement.uses.find(({ provider }) => provider === 'webgpu')?.nodes ?? 0;
+    expect(onGpu).toBeGreaterThan(10);
+    expect(Object.keys(gpu.outputs)).toEqual(Object.keys(cpu.outputs));
+    for (const [name, { data }] of Object.entries(cpu.outputs)) {
+      const other = gpu.outputs[name]?.data as Float32Array;
+      const scale = (data as Float32Array).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-6);
+      for (const [at, value] of (data as Float32Array).entries()) {
+        expect(Math.abs(other[at]! - value), name).toBeLessThan(1e-3 * scale);
+      }
+    }
+  });
+
   test('bench: beside the CPU', async () => {
     const models = [{ name: 'falling', model: falling() }];
     const { rows } = await benchModels(models, {
@@ -100,6 +128,60 @@ describe.runIf(hasWebGpu)('WebGPU', () => {
       ['cpu', 3, 0],
       ['webgpu', 3, 1],
     ]);
+  });
+
+  test('inputs and outputs can stay on the device', async () => {
+    const model = perceptron();
+    const feeds = randomInputs(model, { batch: 3 });
+    await using session = await openSession(model, { providers: 'webgpu', bound: true });
+    await using bound = await session.bind(feeds);
+    for (let run = 0; run < 3; run += 1) await bound.run();
+    await expect(session.bind({})).rejects.toThrow("input 'x' is not fed");
+    await using plain = await openSession(model, { providers: 'webgpu' });
+    await expect(plain.bind(feeds)).rejects.toThrow('was not opened to be bound');
+    const { rows } = await benchModels([{ name: 'a', model }], {
+      providers: ['cpu', 'webgpu'],
+      bound: true,
+      runs: 2,
+      warmup: 0,
+    });
+    expect(rows.map(({ provider, bound: isBound, p50 }) => [provider, isBound, p50 > 0])).toEqual([
+      ['cpu', false, true],
+      ['webgpu', true, true],
+    ]);
+  });
+
+  test('grouped convolutions that it computes wrong are known, and no others', async () => {
+    for (const [channels, outputs, group] of [
+      [2, 12, 2],
+      [4, 20, 4],
+      [2, 18, 2],
+      [3, 18, 3],
+      [2, 16, 2],
+      [4, 12, 4],
+      [4, 4, 1],
+    ] as const) {
+      const each = channels / group;
+      const model = modelOf(
+        [{ opType: 'Conv', inputs: ['x', 'w'], outputs: ['y'], attributes: { group: { int: group } } }],
+        [['x', 'float32', [1, channels, 7, 7]]],
+        [['y', 'float32', [1, outputs, 5, 5]]],
+        [Tensor.of('w', 'float32', [outputs, each, 3, 3], numbers(outputs * each * 9))],
+      );
+      const feeds = randomInputs(model);
+      const [cpu, gpu] = [
+        await runModel(model, feeds),
+        await runModel(model, feeds, { providers: 'webgpu' }),
+      ];
+      const [a, b] = [cpu.outputs.y!.data, gpu.outputs.y!.data] as [Float32Array, Float32Array];
+      const isWrong = a.some((value, at) => Math.abs(value - b[at]!) > 1e-2 * Math.max(...a.map(Math.abs)));
+      expect([channels, outputs, group, wrongOnWebGpu(model).length]).toEqual([
+        channels,
+        outputs,
+        group,
+        Number(isWrong),
+      ]);
+    }
   });
 
   test('doctor: it multiplies matrices', async () => {

@@ -11,12 +11,14 @@ import {
 import { buildModel } from '../../runtime/build.js';
 import { evaluateConstant } from '../../runtime/constant.js';
 import { Random } from '../../runtime/random.js';
-import { openSession, type RuntimeTensor } from '../../runtime/session.js';
+import { openSession, type RuntimeTensor, type SessionOptions } from '../../runtime/session.js';
 import { opsetsOf } from '../placement.js';
 import { foldedNodes, foldedValues } from './fold.js';
 import { gridOf } from './geometry.js';
 import type { Region } from './region.js';
 import { RELABELLING } from './relabel.js';
+
+type Place = Pick<SessionOptions, 'providers' | 'device'>;
 
 /** How a region's nodes and what they become compare on one random input. */
 export interface Probe {
@@ -30,11 +32,12 @@ const BATCH = 2;
 
 /**
  * Runs a region's nodes and the node that they would become in onnxruntime, on the same normal random input: a batch
- * of two, with odd sizes along windows. BatchNormalization runs in inference form. Call it before foldRegion.
+ * of two, with odd sizes along windows. Whatever the place has no kernel for, the CPU runs.
+ * BatchNormalization runs in inference form. Call it before foldRegion.
  *
  * @throws ModelError where onnxruntime does not run an operator in the region's element type
  */
-export async function probeRegion(region: Region, seed = 0): Promise<Probe> {
+export async function probeRegion(region: Region, place: Place = {}, seed = 0): Promise<Probe> {
   const { source, output, frame, nodes, graph } = region;
   const shape = inputShape(region);
   const size = shape.reduce((product, dim) => product * dim, 1);
@@ -76,7 +79,10 @@ export async function probeRegion(region: Region, seed = 0): Promise<Probe> {
     ],
     opset,
   });
-  const [before, after] = [await run(original, source, feed), await run(rewritten, source, feed)];
+  const [before, after] = [
+    await run(original, source, feed, place),
+    await run(rewritten, source, feed, place),
+  ];
   return { shape, relativeDifference: difference(floatsOf(before[output]), floatsOf(after[output])) };
 }
 
@@ -88,8 +94,9 @@ async function run(
   model: Model,
   source: string,
   feed: RuntimeTensor,
+  place: Place,
 ): Promise<Record<string, RuntimeTensor>> {
-  await using session = await openSession(model, { optimization: 'disabled' });
+  await using session = await openSession(model, { ...place, optimization: 'disabled' });
   return await session.run({ [source]: feed });
 }
 
