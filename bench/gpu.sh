@@ -61,6 +61,16 @@ for model in "${models[@]}"; do
     --format json >"$work/$number.expanded.json" || failed=1
   cli verify "$model" "$collapsed" --ep "$ep" "${device[@]}" --tolerance 1e-2 --samples 1 \
     --format json >"$work/$number.collapsed.json" || failed=1
+  if [ "$ep" = webgpu ]; then
+    step "$name on webgpu: inputs and outputs stay on the device"
+    cli run "$model" "$expanded" "$collapsed" --bench --ep webgpu --bind --runs "${RUNS:-30}" \
+      --format json >"$work/$number.bound.json" || failed=1
+  else
+    # Products of factors in float64 on the card, and the same model all the same.
+    step "$name: collapse with products on $ep"
+    cli collapse "$expanded" -o "$work/$name-on-$ep.onnx" --ep "$ep" "${device[@]}" --quiet || failed=1
+    cli verify "$model" "$work/$name-on-$ep.onnx" --samples 1 --format json >"$work/$number.products.json" || failed=1
+  fi
   step "$name: original, expanded, collapsed; CPU and $ep"
   cli run "$model" "$expanded" "$collapsed" --bench --ep cpu --ep "$ep" "${device[@]}" --runs "${RUNS:-30}" \
     --format json >"$work/$number.bench.json" || failed=1
@@ -81,6 +91,8 @@ node -e '
     expanded: read(`${index + 1}.expanded`),
     collapsed: read(`${index + 1}.collapsed`),
     bench: read(`${index + 1}.bench`),
+    bound: read(`${index + 1}.bound`),
+    products: read(`${index + 1}.products`),
   }));
   const body = { date: new Date().toISOString(), provider, doctor: read("doctor"), results };
   writeFileSync(out, `${JSON.stringify(body, undefined, 2)}\n`);
