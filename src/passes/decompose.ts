@@ -220,10 +220,17 @@ function rankAtMostOne({ rows, columns, data }: Matrix, epsilon: number): Decomp
     multiples[i] = multiple;
   }
   const [p, q] = [norm2(multiples), norm2(row)];
+  const isDouble = epsilon < EPSILON_FLOAT32;
+  const unit = (data: Float64Array, norm: number): Matrix => ({
+    rows: 1,
+    columns: data.length,
+    data: data.map((value) => value / norm),
+  });
+  const [left, right] = [unit(multiples, p), unit(row, q)];
   return {
     values: Float64Array.of(p * q),
-    left: async ([scale = 0]) => ({ rows, columns: 1, data: multiples.map((value) => (scale * value) / p) }),
-    right: async ([scale = 0]) => ({ rows: 1, columns, data: row.map((value) => (scale * value) / q) }),
+    left: async (scale) => scaledTranspose(left, scale, isDouble),
+    right: async (scale) => scaledRows(right, scale, isDouble),
   };
 }
 
