@@ -35,6 +35,9 @@ describe('wrong options: exit 2 and what to do', () => {
     [['--min-size', '1.5'], '--min-size must be a whole number of at least 0'],
     [['--gain', '2'], 'gain goes with a fresh init, and no site has one'],
     [['--init', 'fresh:kaiming', '--gain', '0'], '--gain must be a number above 0'],
+    [['--residual', '--residual-intervals', '0'], '--residual-intervals must be numbers of layers such as 2'],
+    [['--residual', '--residual-intervals', '1,,2'], '--residual-intervals must be numbers of layers'],
+    [['--residual-mode', 'learn'], 'residualMode goes with residual, and no site has it'],
     [['--noise', '-1'], '--noise must be a number of at least 0'],
     [['--noise', '0.1', '--init', 'fresh:normal'], 'noise goes with an init that is not fresh'],
     [['--kernel-sizes', '3;3'], "--kernel-sizes must be kernels such as 3,3 or 5=3,3, not '3;3'"],
@@ -90,6 +93,18 @@ test('what a dry run prints as JSON is a recipe that does the same', async () =>
   writeFileSync(path('recipe.yaml'), `${yaml}- { match: '*', skip: true }\n`);
   await cli('expand', SHAPES, '-o', 'yaml.onnx', '--recipe', 'recipe.yaml');
   expect(Buffer.compare(readFileSync(path('direct.onnx')), readFileSync(path('yaml.onnx')))).toBe(0);
+});
+
+test('residual chains with BatchNormalization, and back', async () => {
+  const options = ['--depth', '3', '--residual', '--residual-intervals', '1,-1', '--batch-norm'];
+  const out = await cli('expand', SHAPES, '-o', 'residual.onnx', ...options);
+  expect([out.code, out.stderr]).toEqual([0, '']);
+  expect(out.stdout).toMatch(/residuals +norms/);
+  expect(out.stdout).toContain('Expanded without a part of what was asked for: ');
+  expect((await cli('verify', SHAPES, 'residual.onnx')).code).toBe(0);
+  const back = await cli('collapse', 'residual.onnx', '-o', 'back.onnx', '--chains-only');
+  expect(back.stdout).toContain('became 9; their weights shrink');
+  expect((await cli('verify', SHAPES, 'back.onnx')).code).toBe(0);
 });
 
 test('what changes the function says so, and by how much', async () => {

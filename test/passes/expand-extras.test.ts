@@ -8,6 +8,7 @@ import {
   Tensor,
   ValueInfo,
 } from '../../src/graph/index.js';
+import { smallSvd } from '../../src/kernels/index.js';
 import type { ExpandOptions } from '../../src/passes/expand.js';
 import { Random } from '../../src/runtime/random.js';
 import { openSession } from '../../src/runtime/session.js';
@@ -399,6 +400,21 @@ describe('what the options do to a site', () => {
       }
     }
   });
+});
+
+test('all layers of a residual chain have one spectrum, whose path sums are the singular values', async () => {
+  const w = weight('w', [6, 9], 'float64');
+  const model = oneLayer({ opType: 'MatMul', x: [2, 6], y: [2, 9], weight: w });
+  const { model: after } = await expanded(model, { depth: 4, residual: true, residualIntervals: [2] });
+  const spectra = [6, 9, 9, 9].map((rows, i) =>
+    smallSvd(valuesOf(after, `w/overparam/${i}`), rows, 9).values.slice(0, 6),
+  );
+  const { values } = smallSvd(w.floats(), 6, 9);
+  for (const [i, a] of spectra[0]!.entries()) {
+    for (const spectrum of spectra) expect(Math.abs(spectrum[i]! / a - 1)).toBeLessThan(1e-9);
+    // The first two layers have no identity around them: 6 units become 9.
+    expect(Math.abs((a ** 2 * (a ** 2 + 1)) / values[i]! - 1)).toBeLessThan(1e-9);
+  }
 });
 
 test('a weight that two layers share is shared again after the chains', async () => {

@@ -98,6 +98,13 @@ describe('recipe', () => {
         recipe: [{ match: 'head', init: 'fresh:xavier', gain: 2 }],
       },
       { kernelSizes: [[2, 2]], width: 4, minSize: 100, init: 'identity' },
+      {
+        depth: 3,
+        residual: true,
+        residualIntervals: [1, -1],
+        residualMode: 'learn',
+        recipe: [{ match: 'fc*', batchNorm: true, residual: false }],
+      },
     ] as const satisfies ExpandOptions[]) {
       const dry = await expanded(model, { ...options, dryRun: true });
       const recipe = parseRecipe(JSON.parse(JSON.stringify({ kind: 'expand', ...dry.account })));
@@ -139,6 +146,12 @@ describe('recipe', () => {
       [{ match: 'a', kernelSizes: [[3, 3], [5]] }],
       /^\[0\]\.kernelSizes has two lists that compose to a kernel of 5$/,
     ],
+    [[{ match: 'a', residual: 1 }], /^\[0\]\.residual must be true or false, not 1$/],
+    [
+      [{ match: 'a', residualIntervals: [2, 0] }],
+      /^\[0\]\.residualIntervals\[1\] must be a whole number of at least 1, or -1 for the whole chain, not 0$/,
+    ],
+    [[{ match: 'a', residualMode: 'all' }], /^\[0\]\.residualMode must be one of none, learn, not "all"$/],
     [[{ match: 'a', deepth: 3 }], /^\[0\]\.deepth is no setting; there are match, op, skip, depth, /],
     [{ recipe: [{ match: 'a', depth: 0 }] }, /^recipe\[0\]\.depth must be/],
   ])('%j is refused, with the place', (value, message) => {
@@ -156,6 +169,11 @@ test('options out of range are refused early', () => {
     [{ gain: -1, init: 'fresh:normal' }, /gain must be a positive number/],
     [{ noise: -1 }, /noise must be/],
     [{ noise: 0.1, init: 'fresh:normal' }, /noise goes with/],
+    [{ residual: true, residualIntervals: [] }, /residualIntervals must not be empty/],
+    [{ residual: true, residualIntervals: [0.5] }, /residualIntervals must be whole numbers/],
+    [{ residual: true, residualMode: 'all' as 'learn' }, /residualMode must be one of none, learn/],
+    [{ residualIntervals: [1] }, /residualIntervals goes with residual/],
+    [{ residualMode: 'learn' }, /residualMode goes with residual/],
     [{ kernelSizes: [[3, 3], [5]] }, /two lists/],
     [{ kernelSizes: [[]] }, /kernelSizes must be lists/],
     [{ kernelSizes: [Array(9).fill(3)] }, /at most|may have/],
