@@ -221,9 +221,10 @@ async function matrixOf(link: Link): Promise<MatrixBatch> {
 }
 
 function scaledBy(matrix: MatrixBatch, factor: number): MatrixBatch {
-  return factor === 1
-    ? matrix
-    : { ...matrix, data: Float64Array.from(matrix.data, (value) => factor * value) };
+  if (factor === 1) return matrix;
+  const data = new Float64Array(matrix.data);
+  for (let i = 0; i < data.length; i += 1) (data[i] as number) *= factor;
+  return { ...matrix, data };
 }
 
 async function after(later: Affine, earlier: Affine): Promise<Affine> {
@@ -270,7 +271,7 @@ async function normalized({ matrix, bias }: Affine, norm: NormOperator | undefin
 function added(map: Affine, around: Affine, tap: number): Affine {
   if (map.matrix === undefined) return map;
   const { rows, columns } = map.matrix;
-  const data = Float64Array.from(map.matrix.data);
+  const data = new Float64Array(map.matrix.data);
   if (around.matrix === undefined) {
     const width = columns / rows;
     for (let i = 0; i < data.length / columns; i += 1)

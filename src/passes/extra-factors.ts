@@ -106,7 +106,7 @@ function tapOf(site: LinearSite): number {
 }
 
 function lessIdentity(matrix: Matrix, inputs: number, tap: number): Matrix {
-  const data = Float64Array.from(matrix.data);
+  const data = new Float64Array(matrix.data);
   const width = matrix.columns / inputs;
   for (let i = 0; i < inputs; i += 1) (data[i * matrix.columns + i * width + tap] as number) -= 1;
   return { ...matrix, data };
@@ -114,7 +114,9 @@ function lessIdentity(matrix: Matrix, inputs: number, tap: number): Matrix {
 
 function scaled(matrix: Matrix, factor: number): Matrix {
   if (factor === 1) return matrix;
-  return { ...matrix, data: Float64Array.from(matrix.data, (value) => value * factor) };
+  const data = new Float64Array(matrix.data);
+  for (let i = 0; i < data.length; i += 1) (data[i] as number) *= factor;
+  return { ...matrix, data };
 }
 
 function transposed({ rows, columns, data }: Matrix): Matrix {

@@ -91,7 +91,7 @@ function firstCut(first: number, skips: readonly Skip[]): number {
 function less(matrix: Matrix, count: number, { inputs, tap }: ResidualTask): Matrix {
   if (count === 0) return matrix;
   const taps = matrix.columns / inputs;
-  const data = Float64Array.from(matrix.data);
+  const data = new Float64Array(matrix.data);
   for (let i = 0; i < Math.min(matrix.rows, inputs); i += 1) {
     (data[i * matrix.columns + i * taps + tap] as number) -= count;
   }
@@ -167,7 +167,8 @@ function identities(
   const through = pathsFrom(first);
   const around = early.reduce((sum, { to }) => sum + pathsFrom(to), 0);
   const taps = target.columns / inputs;
-  const part = Float64Array.from(target.data, (value) => value / through);
+  const part = new Float64Array(target.data);
+  for (let i = 0; i < part.length; i += 1) (part[i] as number) /= through;
   const head = Float64Array.from(moreRows({ ...target, data: part }, hidden, random).data);
   for (let i = 0; around > 0 && i < Math.min(hidden, inputs); i += 1) {
     (head[i * target.columns + i * taps + tap] as number) -= around / through;
@@ -235,7 +236,7 @@ function firstColumns({ rows, columns, data }: Matrix, count: number): Matrix {
 }
 
 function scaledColumns({ rows, columns, data }: Matrix, scale: Float64Array): Matrix {
-  const scaled = Float64Array.from(data);
+  const scaled = new Float64Array(data);
   for (let i = 0; i < rows; i += 1) {
     for (let j = 0; j < columns; j += 1) (scaled[i * columns + j] as number) *= scale[j] as number;
   }
