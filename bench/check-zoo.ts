@@ -124,7 +124,7 @@ async function* checkModel(
     for (const run of runs) {
       const row = await checkRun(original, file, directory, run, (account) => note(account, name, left));
       if (!sameFields) row.failures.push('read -> write changes fields');
-      const own = runs.length > 1 ? [run.name] : [];
+      const own = run.name === '' ? [] : [run.name];
       yield {
         model: [name, ...own].join(' '),
         failures: row.failures,
