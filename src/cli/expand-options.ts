@@ -32,6 +32,7 @@ export interface ExpandArguments {
   readonly exclude: string | readonly string[] | undefined;
   readonly op: string | readonly string[] | undefined;
   readonly minSize: number | undefined;
+  readonly byRank: boolean | undefined;
   readonly recipe: string | undefined;
   readonly seed: number | undefined;
 }
@@ -105,6 +106,11 @@ export function expandOptions<T>(parser: Argv<T>): Argv<T & ExpandArguments> {
       requiresArg: true,
       describe: 'only weights of so many elements or more',
     })
+    .option('by-rank', {
+      type: 'boolean',
+      describe:
+        'factorize: two layers with as many units between them as the weight has rank, where that is smaller',
+    })
     .option('recipe', {
       type: 'string',
       requiresArg: true,
@@ -129,6 +135,10 @@ export async function expandOptionsOf(args: ExpandArguments): Promise<ExpandOpti
   const residualIntervals = intervals(once(args.residualIntervals, '--residual-intervals'));
   const residualMode = once(args.residualMode, '--residual-mode');
   const file = once(args.recipe, '--recipe');
+  if (args.byRank) {
+    const other = (['recipe', 'width', 'depth'] as const).find((name) => args[name] !== undefined);
+    if (other !== undefined) throw new UsageError(`--by-rank settles what --${other} would`);
+  }
   const recipe = file === undefined ? undefined : await readRecipe(file);
   return {
     ...(depth !== undefined && { depth }),

@@ -1,3 +1,4 @@
+import type { ExpandOptions } from '../passes/expand.js';
 import type { Command } from './command.js';
 import { onFile, UsageError } from './errors.js';
 import { type ExpandArguments, expandOptions, expandOptionsOf } from './expand-options.js';
@@ -32,6 +33,7 @@ export const expandCommand: Command<Arguments> = {
         '$0 expand model.onnx -o out.onnx --depth 4 --residual --batch-norm',
         'chains like small ResNets',
       )
+      .example('$0 expand trained.onnx -o small.onnx --by-rank', 'after low-rank training: fewer parameters')
       .example('$0 expand model.onnx --dry-run --format json > recipe.json', 'settings by name, to edit')
       .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'and to be given back'),
   handler: async (args, io) => {
@@ -40,9 +42,15 @@ export const expandCommand: Command<Arguments> = {
     const { expand } = await import('../passes/expand.js');
     const { expandDocument } = await import('../report/passes.js');
     const progress = new ProgressLine(io, args);
-    const pass = passOf(() => expand({ ...options, dryRun: args.dryRun, onProgress: progress.update }));
+    const passWith = (more: ExpandOptions) =>
+      passOf(() => expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update }));
+    let pass = passWith({});
     const model = await loadModel(args.model, io, args);
     try {
+      if (args.byRank) {
+        const { rankRecipe } = await import('../passes/rank-recipe.js');
+        pass = passWith({ recipe: (await onFile(nameOf(args.model), () => rankRecipe(model))).recipe });
+      }
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();

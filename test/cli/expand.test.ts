@@ -3,6 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { saveModel } from '../../src/graph/index.js';
+import { buildModel, floats } from '../support/build.js';
 
 const MAIN = resolve('dist/cli/main.js');
 const SHAPES = resolve('fixtures/shapes.onnx');
@@ -125,4 +127,39 @@ test('a kernel as two, where the width is enough for it', async () => {
   const wide = await cli('expand', SHAPES, '-o', 'wide.onnx', '--kernel-sizes', '3=2,2', '--width', '4');
   expect([wide.code, wide.stderr]).toEqual([0, '']);
   expect((await cli('verify', SHAPES, 'wide.onnx')).code).toBe(0);
+});
+
+test('--by-rank factorizes what has less rank than it could, and leaves the rest', async () => {
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n', 16]]],
+    outputs: [['y', 'float32', ['n', 12]]],
+    nodes: [
+      { opType: 'MatMul', name: 'low', inputs: ['x', 'a'], outputs: ['h'] },
+      { opType: 'MatMul', name: 'full', inputs: ['h', 'b'], outputs: ['y'] },
+    ],
+    initializers: [
+      floats('a', [16, 12], (i) => Math.sin(Math.floor(i / 12)) * Math.cos(i % 12)),
+      floats('b', [12, 12], (i) => Math.sin(1.3 * i * i)),
+    ],
+  });
+  await saveModel(model, path('low.onnx'));
+  const { code, stdout } = await cli(
+    'expand',
+    'low.onnx',
+    '--by-rank',
+    '-o',
+    'small.onnx',
+    '--format',
+    'json',
+  );
+  expect(code).toBe(0);
+  const { rewritten, total } = JSON.parse(stdout);
+  expect(rewritten).toMatchObject([{ node: 'low', rank: 1, hidden: 1, depth: 2 }]);
+  expect(total).toEqual({ parametersBefore: 192, parametersAfter: 28 });
+  expect((await cli('verify', 'low.onnx', 'small.onnx')).code).toBe(0);
+  const wrong = await cli('expand', 'low.onnx', '--by-rank', '--width', '2', '--dry-run');
+  expect([wrong.code, wrong.stderr]).toEqual([
+    2,
+    expect.stringContaining('--by-rank settles what --width would'),
+  ]);
 });
