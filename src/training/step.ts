@@ -11,7 +11,16 @@ import { clipped, movingAverage } from './optimizers/index.js';
 export interface StepOptions
   extends Pick<
     GradientOptions,
-    'loss' | 'output' | 'dims' | 'wrt' | 'batchNorm' | 'dropout' | 'columnBytes' | 'block' | 'elementary'
+    | 'loss'
+    | 'output'
+    | 'dims'
+    | 'wrt'
+    | 'batchNorm'
+    | 'dropout'
+    | 'columnBytes'
+    | 'block'
+    | 'elementary'
+    | 'masks'
   > {
   /** Samples a step. */
   readonly batch: number;
@@ -80,7 +89,7 @@ export interface Step {
  */
 export async function buildStep(model: Model, options: StepOptions): Promise<Step> {
   checkOptions(model, options);
-  const made = await gradient(model, { ...options, weights: 'inputs', masks: 'inputs' });
+  const made = await gradient(model, { ...options, weights: 'inputs', masks: options.masks ?? 'inputs' });
   const { model: base } = made;
   const fresh = (name: string): string => base.freshName(name);
   const before = new Builder(fresh);

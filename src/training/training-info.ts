@@ -25,7 +25,8 @@ import { decayedWeights } from './weight-decay.js';
 /** The IR version that knows training_info. */
 const IR_VERSION = 7;
 
-export interface TrainingInfoOptions extends Omit<StepOptions, 'batch' | 'emaDecay' | 'weightDecayOf'> {
+export interface TrainingInfoOptions
+  extends Omit<StepOptions, 'batch' | 'emaDecay' | 'weightDecayOf' | 'masks'> {
   /** Samples a step, where the model leaves its batch open or says 1. */
   readonly batch?: number | undefined;
   /** Of the weights that `decayedWeights` names; default 0. */
@@ -81,7 +82,13 @@ export async function withTrainingInfo(model: Model, options: TrainingInfoOption
   const { weightDecay = 0 } = options;
   const weightDecayOf = (name: string): number =>
     weightDecay > 0 && decayedWeights(host.model.graph, [name]).has(name) ? weightDecay : 0;
-  const step = await buildStep(host.model, { ...options, batch: host.batch, weightDecayOf });
+  const step = await buildStep(host.model, {
+    ...options,
+    batch: host.batch,
+    weightDecayOf,
+    // Whoever runs the algorithm knows of no masks to feed.
+    masks: 'operator',
+  });
   const info = new InfoBuilder(host.model, step, options.learningRate);
   const built = info.build();
   const { proto } = host.model;

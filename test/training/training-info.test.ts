@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { check } from '../../src/graph/check.js';
 import { type Model, modelToBytes, readModel } from '../../src/graph/index.js';
-import { openSession, type RuntimeTensor } from '../../src/runtime/index.js';
+import { openSession, type RuntimeTensor, randomInputs } from '../../src/runtime/index.js';
 import { openEngine } from '../../src/training/engine.js';
 import { type OptimizerName, optimizer } from '../../src/training/optimizers/index.js';
 import { trainingStep, withTrainingInfo } from '../../src/training/training-info.js';
@@ -213,6 +213,38 @@ test('a model that says a batch of 1 has it open afterwards', async () => {
       Math.round(100 * x),
     ),
   ).toEqual([-60, 10, 140, 210, 340, 410]);
+});
+
+test('Dropout draws by itself', async () => {
+  const dropping = buildModel({
+    opset: 18,
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32', ['n', 2]]],
+    nodes: [
+      { opType: 'MatMul', inputs: ['x', 'w'], outputs: ['h'] },
+      { opType: 'Dropout', inputs: ['h', 'ratio'], outputs: ['d'] },
+      { opType: 'MatMul', inputs: ['d', 'v'], outputs: ['y'] },
+    ],
+    initializers: [floats('w', [3, 64]), floats('v', [64, 2]), floats('ratio', [], () => 0.5)],
+  });
+  const { model } = await withTrainingInfo(dropping, {
+    loss: 'mse',
+    batch: 2,
+    optimizer: optimizer('sgd'),
+    learningRate: 0.1,
+  });
+  const step = trainingStep(model);
+  expect(check(step.model)).toEqual([]);
+  expect(step.model.graph.inputs.map(({ name }) => name)).toEqual([
+    'x',
+    'target',
+    'w',
+    'v',
+    'training/steps',
+  ]);
+  await using session = await openSession(step.model);
+  const results = await session.run(randomInputs(step.model, { dims: { n: 2 } }));
+  expect(Object.keys(results)).toContain(step.updates.get('w'));
 });
 
 test('a model without training_info has no step', () => {
