@@ -136,5 +136,5 @@ export type TrainEvent =
     }
   | { readonly kind: 'done'; readonly summary: TrainSummary };
 
-/** What tells the best epoch: of the validation samples, or of the training samples where there are none. */
+/** What of the validation samples tells the best epoch. */
 export type Monitor = 'accuracy' | 'loss';

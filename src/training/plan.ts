@@ -50,6 +50,9 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   whole(epochs, 'the number of epochs', 1);
   whole(options.batch ?? 1, 'the batch', 1);
   whole(options.patience ?? 1, 'the patience', 1);
+  if (options.patience !== undefined && options.validation === undefined) {
+    throw new ModelError('patience needs samples to validate on: only they tell whether an epoch was better');
+  }
   if (!(warmup >= 0 && warmup < epochs)) {
     throw new ModelError(`the warm-up must be from 0 to below the ${epochs} epochs, not ${warmup}`);
   }

@@ -165,7 +165,7 @@ class Run {
   async *events(): AsyncGenerator<TrainEvent, TrainResult> {
     const { epochs } = this.#settled.plan;
     let reason: StopReason = 'epochs';
-    if (this.#history.length === 0) {
+    if (this.#history.length === 0 && this.#position().step === 0) {
       const record = await this.#record(0, undefined);
       if (record !== undefined) {
         this.#history.push(record);
