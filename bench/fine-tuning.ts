@@ -16,6 +16,7 @@ import { gradient } from '../src/passes/gradient/index.js';
 import {
   blockSize,
   evaluate,
+  fedInputs,
   Random,
   type RuntimeTensor,
   randomInputs,
@@ -67,8 +68,17 @@ async function fineTune(file: string, steps: number, wanted: number, rate: numbe
     batch,
     optimizer: optimizer('adam'),
   });
-  const data = randomInputs(model, { batch });
-  const classes = await classesOf(model, data);
+  const classes = await classesOf(model);
+  const data: Record<string, RuntimeTensor> = {};
+  for (const { name, shape } of fedInputs(model.graph)) {
+    const sizes = [batch, ...(shape ?? []).slice(1).map(Number)];
+    const size = sizes.reduce((product, dim) => product * dim, 1);
+    data[name] = {
+      type: 'float32',
+      shape: sizes,
+      data: new Random(1, name).fillNormal(new Float32Array(size)),
+    };
+  }
   const random = new Random(0, 'labels');
   const labels = BigInt64Array.from({ length: batch }, () => BigInt(random.integer(classes)));
   const repeated = (tensor: RuntimeTensor): RuntimeTensor => ({ ...tensor, shape: [1, ...tensor.shape] });
@@ -95,18 +105,12 @@ async function fineTune(file: string, steps: number, wanted: number, rate: numbe
 
 /** The batch that a model insists on; undefined where another can be had. */
 function batchOf(model: Model): number | undefined {
-  const first = model.graph.inputs.find(({ name }) => !model.graph.initializers.has(name))?.shape?.[0];
+  const first = fedInputs(model.graph)[0]?.shape?.[0];
   return typeof first === 'number' && first > 1 ? first : undefined;
 }
 
-async function classesOf(model: Model, data: Record<string, RuntimeTensor>): Promise<number> {
-  const one = Object.fromEntries(
-    Object.entries(data).map(([name, tensor]) => {
-      const size = tensor.data.length / (tensor.shape[0] ?? 1);
-      return [name, { ...tensor, shape: [1, ...tensor.shape.slice(1)], data: tensor.data.slice(0, size) }];
-    }),
-  );
-  const results = await evaluate(model, one as Record<string, RuntimeTensor>);
+async function classesOf(model: Model): Promise<number> {
+  const results = await evaluate(model, randomInputs(model, { batch: 1 }));
   return results[model.graph.outputs[0]?.name ?? '']?.shape[1] ?? 1;
 }
 

@@ -287,3 +287,29 @@ describe('Dropout', () => {
     expect((await still.run(one)).losses[0]).toBeCloseTo(evaluated.loss, 5);
   });
 });
+
+test('a file with BatchNormalization in training form trains and is evaluated as one in inference form', async () => {
+  const model = CNN();
+  const other = CNN();
+  for (const node of other.graph.nodes.filter((one) => one.is('BatchNormalization'))) {
+    other.graph.edit({
+      removeNodes: [node],
+      insertNodes: [
+        {
+          opType: 'BatchNormalization',
+          inputs: node.inputs,
+          outputs: [...node.outputs, `${node.label}/mean`, `${node.label}/var`],
+          attributes: { training_mode: { int: 1 } },
+        },
+      ],
+    });
+  }
+  const chunk = randomChunk(model, { steps: 3, batch: 6, classes: 4 });
+  for (const batchNorm of ['training', 'inference'] as const) {
+    await using plain = await openEngine(model, { ...base, batchNorm });
+    await using training = await openEngine(other, { ...base, batchNorm });
+    expect(await training.run(chunk)).toEqual(await plain.run(chunk));
+    expect(bits(await training.state())).toEqual(bits(await plain.state()));
+    expect(await training.evaluate(batchesOf(chunk, 9))).toEqual(await plain.evaluate(batchesOf(chunk, 9)));
+  }
+});

@@ -3,6 +3,7 @@ import { inlinedFunctions } from '../inline-functions.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
+import { settleNorms } from './forms.js';
 import { rewriteForward } from './forward.js';
 import { fuse } from './fuse.js';
 import { inlined } from './inline.js';
@@ -47,6 +48,7 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const wrt = options.wrt ?? trainableWeights(graph, prediction);
+  settleNorms(graph);
   fuse(graph, new Set([...wrt, prediction]));
   const types = checkWrt(graph, wrt);
   // Before the model is run for its shapes: what can not be done is said at once.

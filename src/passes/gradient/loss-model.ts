@@ -1,7 +1,8 @@
-import { type Model, makeNode, Node, type NodeProto, specOf } from '../../graph/index.js';
+import { type Model, makeNode, Node } from '../../graph/index.js';
 import { inlinedFunctions } from '../inline-functions.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
+import { inferring } from './forms.js';
 import { inlined } from './inline.js';
 import { appendLoss } from './losses.js';
 import { ancestors, probe, settledInputs } from './probe.js';
@@ -55,16 +56,4 @@ export async function lossModel(
     wrt: options.wrt ?? [],
     options,
   });
-}
-
-/** A node in inference form: files that were written for training have BatchNormalization and Dropout in another. */
-function inferring(node: Node): NodeProto {
-  const spec = specOf(node.proto);
-  if (node.is('BatchNormalization') && node.attributes.int('training_mode', 0) !== 0) {
-    const attributeProtos = (spec.attributeProtos ?? []).filter(({ name }) => name !== 'training_mode');
-    return makeNode({ ...spec, outputs: spec.outputs.slice(0, 1), attributeProtos });
-  }
-  if (node.is('Dropout') && spec.inputs.length > 2)
-    return makeNode({ ...spec, inputs: spec.inputs.slice(0, 2) });
-  return node.proto;
 }
