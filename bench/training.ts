@@ -3,7 +3,8 @@
  *
  * Small networks, batch 64, from the same weights on the same data; each also with every layer expanded to depth 3, in
  * PyTorch too. Each network has a process of ours and one of PyTorch's, which take short turns. Figures are those of each
- * side's best turn, which a busy machine disturbs least; the median of the turns' ratios stands beside. Before that both take the gradient of the first batch, and the errors are printed: ours and
+ * side's best turn, which a busy machine disturbs least; the medians of the turns' ratios, of time and of CPU time, stand
+ * beside (with one thread, the latter says most on a busy machine). Before that both take the gradient of the first batch, and the errors are printed: ours and
  * PyTorch's float32 against PyTorch's float64. Ours counts right answers and takes the norm of every weight's gradient on
  * the way. Needs python3-torch and python3-onnx.
  */
@@ -36,6 +37,8 @@ const STEPS = 20;
 
 interface Turn {
   readonly ms: number;
+  /** Of all threads. */
+  readonly cpuMs: number;
   readonly megabytes: number;
   readonly loss: number;
 }
@@ -57,9 +60,9 @@ async function main(): Promise<void> {
   });
   if (exported.status !== 0) throw new Error('PyTorch could not export the networks');
   console.log(
-    '| network | depth | ours ms | PyTorch ms | ratio | median ratio | ours MB | PyTorch MB | gradient error | PyTorch float32 |',
+    '| network | depth | ours ms | PyTorch ms | ratio | median ratio | CPU ratio | ours MB | PyTorch MB | gradient error | PyTorch float32 |',
   );
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
   for (const name of NETWORKS.filter((network) => values.only.split(',').includes(network))) {
     for (const isExpanded of values.plain ? [false] : [false, true]) {
       await benchNetwork(name, isExpanded, Number(values.turns), values.threads);
@@ -116,6 +119,7 @@ async function benchNetwork(
     best.torch.toFixed(2),
     (best.ours / best.torch).toFixed(2),
     median(results.map((pair) => pair.ours.ms / pair.torch.ms)).toFixed(2),
+    median(results.map((pair) => pair.ours.cpuMs / pair.torch.cpuMs)).toFixed(2),
     last?.ours.megabytes.toFixed(0),
     last?.torch.megabytes.toFixed(0),
     errors.ours.toExponential(1),
@@ -191,6 +195,7 @@ async function serve(file: string, threads: number): Promise<void> {
   console.log('{}');
   for await (const line of createInterface({ input: process.stdin })) {
     const steps = Number(line);
+    const before = process.cpuUsage();
     const begin = performance.now();
     const { losses } = await engine.run({
       steps,
@@ -199,8 +204,10 @@ async function serve(file: string, threads: number): Promise<void> {
       learningRates: new Float32Array(steps).fill(isVit ? 1e-3 : 0.01),
     });
     const ms = (performance.now() - begin) / steps;
+    const used = process.cpuUsage(before);
+    const cpuMs = (used.user + used.system) / 1000 / steps;
     const megabytes = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1000;
-    console.log(JSON.stringify({ ms, megabytes, loss: losses[steps - 1] }));
+    console.log(JSON.stringify({ ms, cpuMs, megabytes, loss: losses[steps - 1] }));
   }
 }
 
