@@ -76,7 +76,8 @@ export const collapseCommand: Command<Arguments> = {
         chainsOnly,
         force,
         explain,
-        dryRun,
+        // To be compared chains have to be folded, and then their regions are told as they will be.
+        dryRun: dryRun && !explain,
         products,
         probes,
         onProgress: progress.update,

@@ -1,10 +1,12 @@
 import { readChainNote, readPartNote } from '../analysis/chain-note.js';
 import {
+  type ConstantValue,
   type FloatType,
   findConstant,
   type Graph,
   isConstant,
   type Model,
+  ModelError,
   type Node,
   type NodeSpec,
   narrow,
@@ -16,16 +18,21 @@ import { withProducts } from '../runtime/matrix.js';
 import type { SessionOptions } from '../runtime/session.js';
 import type { OnProgress, Skipped } from './account.js';
 import {
+  constantsOfRegion,
   describeRefusal,
   describeRegion,
   type FoldedWeights,
   findRegions,
   foldRegion,
+  type Probe,
   probeRegion,
+  type Region,
 } from './affine/index.js';
 import { constantsOf } from './affine/operators.js';
-import type { Link } from './chain-link.js';
+import { constantsOfChain, workOfChain } from './chain-cost.js';
+import { type Link, outputsOf } from './chain-link.js';
 import { type Chain, findChains, projectionsOf } from './chain-match.js';
+import { probeChain } from './chain-probe.js';
 import { compose } from './compose.js';
 import { composeSteps } from './compose-steps.js';
 import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
@@ -43,7 +50,7 @@ export interface CollapseOptions {
   readonly chainsOnly?: boolean;
   /** Fold affine regions also where that takes more parameters or multiply-adds than before. */
   readonly force?: boolean;
-  /** Run each affine region before it is folded, beside what it becomes, on a random input. */
+  /** Run each chain and region before it is folded, beside what it becomes, on a random input. */
   readonly explain?: boolean;
   /** Where large products of factors run, in float64; default the CPU. */
   readonly products?: ProductPlace | undefined;
@@ -64,27 +71,38 @@ export const COLLAPSE_DEFAULTS = {
   onProgress: undefined,
 } as const satisfies Required<CollapseOptions>;
 
-/** A chain or affine region that became one node (or two, where its shape demands it). */
+/**
+ * A chain or affine region that became one node (or two, where its shape demands it). Each node of the model stands in
+ * one of these at most: a region tells of a chain in it by the nodes that the chain was.
+ */
 export interface CollapsedChain {
   readonly node: string;
+  /** What it became: operators in the order of application, ' + ' between them. */
   readonly op: string;
+  /** How many nodes these are. */
+  readonly nodesAfter: number;
   /** Names of the nodes that it was. */
   readonly from: readonly string[];
   /** Their operators. */
   readonly fromOps: readonly string[];
   /** Whether the nodes said that they are a chain, or were found to be one, or to be an affine region. */
   readonly by: 'metadata' | 'structure' | 'region';
-  /** Elements of the factors (of regions: of all constants), without those that a chain before shares. */
+  /** Elements of all constants of the nodes (weights, biases, statistics), without those that an entry before has. */
   readonly parametersBefore: number;
-  /** Elements of the product; 0 where a chain before has the same. */
+  /** The same of what they became. */
   readonly parametersAfter: number;
-  /** Multiply-adds for each output position; of regions. */
-  readonly multiplyAddsBefore?: number;
-  readonly multiplyAddsAfter?: number;
+  /** Multiply-adds for one position of the output (for one row, of matrices). */
+  readonly multiplyAddsBefore: number;
+  readonly multiplyAddsAfter: number;
   /** True where a BatchNormalization in training mode was folded, with its running statistics. */
   readonly usesRunningStatistics?: boolean;
-  /** Largest relative difference of a probe in onnxruntime; of regions, with `explain`. */
+  /**
+   * Largest relative difference of a probe in onnxruntime, with `explain`; where a chain was folded first and then
+   * its region, the sum of both.
+   */
   readonly probe?: number;
+  /** Why the probe could not be run. */
+  readonly unprobed?: string;
 }
 
 export interface CollapseAccount {
@@ -117,8 +135,10 @@ class Folding {
   readonly #keys = new ValueKeys();
   /** Names of the weights that were made, by the factors they were made of: shared factors give a shared weight. */
   readonly #weights = new Map<string, string>();
-  /** The factors that the account counted already. */
+  /** The constants that the account counted already. */
   readonly #counted = new Set<string>();
+  /** The chains that were replaced, by the node that stands for each. */
+  readonly #made = new Map<Node, CollapsedChain>();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
     this.#model = model;
@@ -145,16 +165,18 @@ class Folding {
           if (norm) for (const read of constantsOf(norm)) removeUnread(read);
       }
     }
-    if (!chainsOnly) {
-      const regions = await this.#foldRegions(chains);
-      rewritten.push(...regions.rewritten);
-      skipped.push(...regions.skipped);
-    }
-    return { rewritten, skipped };
+    if (chainsOnly) return { rewritten, skipped };
+    const regions = await this.#foldRegions(chains);
+    return {
+      rewritten: [...rewritten.filter((chain) => !regions.taken.has(chain)), ...regions.rewritten],
+      skipped: [...skipped, ...regions.skipped],
+    };
   }
 
-  /** Folds what is affine beyond chains. */
-  async #foldRegions(chains: readonly Chain[]): Promise<CollapseAccount> {
+  /** Folds what is affine beyond chains; `taken` are the chains that regions took in. */
+  async #foldRegions(
+    chains: readonly Chain[],
+  ): Promise<CollapseAccount & { readonly taken: ReadonlySet<CollapsedChain> }> {
     const { dryRun, explain, force, onProgress, probes } = this.#settings;
     // A declared chain that could not be folded stays whole; in a dry run all chains are still there.
     const declared = [...this.#model.nodes()].filter(
@@ -166,24 +188,37 @@ class Folding {
       force,
     });
     const weights: FoldedWeights = new Map();
+    const known = new Set<string>();
     const rewritten: CollapsedChain[] = [];
+    const taken = new Set<CollapsedChain>();
     for (const [done, region] of regions.entries()) {
-      const { node, nodes, becomes, before, after, usesRunningStatistics } = describeRegion(region);
+      const { node, becomes, before, after, usesRunningStatistics } = describeRegion(region);
       onProgress?.({ done, total: regions.length, what: node });
-      const probe = explain ? (await probeRegion(region, probes)).relativeDifference : undefined;
+      const within = region.nodes.map((part) => this.#made.get(part));
+      const parts = within.filter((chain) => chain !== undefined);
+      for (const chain of parts) taken.add(chain);
+      const probe = explain ? await probed(() => probeRegion(region, probes)) : {};
+      const own = this.#count(constantsOfRegion(region));
       if (!dryRun) await foldRegion(region, weights);
+      const copies = known.has(region.key) ? after.weights : 0;
+      known.add(region.key);
       rewritten.push({
         node,
         op: becomes.join(' + '),
-        from: nodes.map((part) => part.node),
-        fromOps: nodes.map((part) => part.op),
+        nodesAfter: becomes.length,
+        from: region.nodes.flatMap((part, i) => within[i]?.from ?? [part.label]),
+        fromOps: region.nodes.flatMap((part, i) => within[i]?.fromOps ?? [part.opType]),
         by: 'region',
-        parametersBefore: before.parameters,
-        parametersAfter: after.parameters,
-        multiplyAddsBefore: before.multiplyAdds,
+        parametersBefore: parts.reduce((sum, chain) => sum + chain.parametersBefore, own),
+        parametersAfter: after.parameters - copies,
+        multiplyAddsBefore: region.nodes.reduce((sum, part, i) => {
+          const chain = within[i];
+          const saved = chain === undefined ? 0 : chain.multiplyAddsBefore - chain.multiplyAddsAfter;
+          return sum + saved * positionsOf(region, part);
+        }, before.multiplyAdds),
         multiplyAddsAfter: after.multiplyAdds,
         ...(usesRunningStatistics && { usesRunningStatistics }),
-        ...(probe !== undefined && { probe }),
+        ...summed([...parts, probe]),
       });
     }
     const skipped = refused.map(describeRefusal).map(({ nodes, reason }) => ({
@@ -191,63 +226,91 @@ class Folding {
       op: [...new Set(nodes.map((part) => part.op))].join(', '),
       reason,
     }));
-    return { rewritten, skipped };
+    return { rewritten, skipped, taken };
   }
 
   /** Replaces a chain by its product. */
   async #fold(chain: Chain): Promise<CollapsedChain> {
     const { links } = chain;
+    const { dryRun, explain, probes } = this.#settings;
     const last = links.at(-1) as Link;
     const names = namesOf(chain);
     const key = productKey(chain, this.#keys);
     const isKnown = this.#weights.has(key);
+    const product = dryRun && !explain ? undefined : await this.#multiply(chain);
+    const probe =
+      explain && product
+        ? await probed(async () => probeChain(chain, await product.weight(), product.bias, probes))
+        : {};
+    const { before, after } = workOfChain(chain);
     const account: CollapsedChain = {
       node: names.node || last.node.outputs[0] || '',
       op: opOf(links),
+      nodesAfter: 1,
       from: nodesOf(chain).map((node) => node.label),
       fromOps: nodesOf(chain).map((node) => node.opType),
       by: chain.by,
-      parametersBefore: linksOf(chain).reduce((sum, link) => sum + this.#count(link), 0),
-      parametersAfter: isKnown ? 0 : foldedShape(links).reduce((product, dim) => product * dim, 1),
+      parametersBefore: this.#count(constantsOfChain(chain)),
+      parametersAfter: biasSize(chain, product) + (isKnown ? 0 : sizeOf(foldedShape(links))),
+      multiplyAddsBefore: before,
+      multiplyAddsAfter: after,
+      ...probe,
     };
-    if (this.#settings.dryRun) this.#weights.set(key, names.weight);
-    else await this.#replace(chain, key);
+    if (dryRun || product === undefined) this.#weights.set(key, names.weight);
+    else for (const node of await this.#replace(chain, product, key)) this.#made.set(node, account);
     return account;
   }
 
-  /** Elements of a factor, at its first call. */
-  #count({ site }: Link): number {
-    const key = this.#keys.of(site.weight.graph, site.weight.value);
-    if (this.#counted.has(key)) return 0;
-    this.#counted.add(key);
-    return site.rows * site.columns;
+  /** Elements of constants that were not counted yet. */
+  #count(constants: readonly ConstantValue[]): number {
+    let sum = 0;
+    for (const { graph, value, shape } of constants) {
+      const key = this.#keys.of(graph, value);
+      if (!this.#counted.has(key)) sum += sizeOf(shape);
+      this.#counted.add(key);
+    }
+    return sum;
   }
 
-  async #replace(chain: Chain, key: string): Promise<void> {
+  /** Multiplies a chain out; the weight when it is asked for. */
+  async #multiply(chain: Chain): Promise<Product> {
     const { links } = chain;
-    const first = links[0] as Link;
-    const last = links.at(-1) as Link;
-    const home = homeOf(links);
+    const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
     const steps = chain.whole && (await composeSteps(chain.whole.steps));
     const composed = steps ?? (await compose(links));
+    const bias = steps ? steps.bias : await biasOf(links, composed.bias);
+    let made: Promise<Tensor> | undefined;
+    const weight = (): Promise<Tensor> => {
+      made ??= scratchTensor(this.#model, namesOf(chain).weight, type, foldedShape(links), composed.weight);
+      return made;
+    };
+    return { weight, bias };
+  }
+
+  /** Returns the new node. */
+  async #replace(chain: Chain, product: Product, key: string): Promise<Node[]> {
+    const { links } = chain;
+    const first = links[0] as Link;
+    const home = homeOf(links);
     const nodes: NodeSpec[] = [];
     const initializers: Tensor[] = [];
     const add = (placed: Placement): void => {
       nodes.push(...placed.nodes);
       initializers.push(...placed.initializers);
     };
-    const placed = await this.#placeWeight(chain, home, composed.weight, this.#weights.get(key));
+    const placed = await this.#placeWeight(chain, home, product, this.#weights.get(key));
     const weight = placed.name;
     this.#weights.set(key, weight);
+    this.#counted.add(this.#keys.of(home, weight));
     add(placed);
-    const type = last.site.weight.dataType as FloatType;
-    const total = steps ? steps.bias : await biasOf(links, composed.bias);
     let bias: string | undefined;
-    if (total !== undefined) {
+    if (product.bias !== undefined) {
+      const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
       bias = this.#model.freshName(`${weight}/bias`);
-      add(asConstants(home, [Tensor.of(bias, type, [total.length], narrow(type, total))]));
+      this.#counted.add(this.#keys.of(home, bias));
+      add(asConstants(home, [Tensor.of(bias, type, [product.bias.length], narrow(type, product.bias))]));
     }
-    editWith({ nodes, initializers }, home, first.node, {
+    return editWith({ nodes, initializers }, home, first.node, {
       removeNodes: nodesOf(chain),
       insertNodes: [{ ...foldedNode(links, namesOf(chain).node, weight, bias), outputs: [outputOf(chain)] }],
     });
@@ -262,15 +325,13 @@ class Folding {
   async #placeWeight(
     chain: Chain,
     home: Graph,
-    values: Float32Array | Float64Array | AsyncIterable<Float32Array | Float64Array>,
+    product: Product,
     same: string | undefined,
   ): Promise<Placement & { readonly name: string }> {
-    const { links } = chain;
     const wanted = namesOf(chain).weight;
-    const source = links[0]?.note?.source;
+    const source = chain.links[0]?.note?.source;
     if (same === wanted || (same !== undefined && source === undefined)) return { ...NOTHING, name: same };
-    const type = links.at(-1)?.site.weight.dataType as FloatType;
-    const tensor = await scratchTensor(this.#model, wanted, type, foldedShape(links), values);
+    const tensor = await product.weight();
     if (!isNamed(home, wanted)) {
       const placed = source && (await placeAsSource(home, tensor, source));
       if (placed !== undefined) return { ...placed, name: wanted };
@@ -284,6 +345,56 @@ class Folding {
     const name = this.#model.freshName(collapsedName(wanted));
     return { ...asConstants(home, [tensor.renamed(name)]), name };
   }
+}
+
+/** What a chain multiplies out to. */
+interface Product {
+  readonly weight: () => Promise<Tensor>;
+  /** Undefined where the last node keeps its own. */
+  readonly bias: Float64Array | undefined;
+}
+
+/** Elements of the bias that a chain's node has; of a product that was not computed, that it may have. */
+function biasSize({ links, whole }: Chain, product: Product | undefined): number {
+  const { site, bias, zero } = links.at(-1) as Link;
+  const carriesOne =
+    links.some((link) => link.bias !== undefined) ||
+    whole?.steps.some(
+      ({ norm, skips }) => norm !== undefined || skips.some(({ projection }) => projection?.bias),
+    );
+  const last = sizeOf((bias ?? zero)?.shape ?? [0]);
+  if (product !== undefined) return product.bias?.length ?? last;
+  return links.slice(0, -1).some((link) => link.bias) || (carriesOne && !last) ? outputsOf(site) : last;
+}
+
+/** Positions of the output of a region's node for one of the region's. */
+function positionsOf({ measures, plan }: Region, node: Node): number {
+  const own = measures.find((measure) => measure.node === node)?.volume ?? 1;
+  return plan.geometry.stride.reduce((product, step) => product * step, 1) / own;
+}
+
+type Probed = Pick<CollapsedChain, 'probe' | 'unprobed'>;
+
+/** What a probe told, or why it could not be run: what is folded is right all the same. */
+async function probed(run: () => Promise<number | Probe>): Promise<Probed> {
+  try {
+    const result = await run();
+    return { probe: typeof result === 'number' ? result : result.relativeDifference };
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { unprobed: error.message };
+  }
+}
+
+function summed(parts: readonly Probed[]): Probed {
+  const unprobed = parts.find((part) => part.unprobed !== undefined)?.unprobed;
+  if (unprobed !== undefined) return { unprobed };
+  const probes = parts.map(({ probe }) => probe).filter((probe) => probe !== undefined);
+  return probes.length === 0 ? {} : { probe: probes.reduce((sum, probe) => sum + probe, 0) };
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
 }
 
 /** The linear nodes of a chain: its factors, and the projections of its connections. */

@@ -16,13 +16,15 @@ interface Sized {
   readonly parametersAfter: number;
 }
 
-function parameterColumns<Row extends Sized>(): Column<Row>[] {
+function parameterColumns<Row extends Sized>(
+  definition = 'elements of the weights, without biases',
+): Column<Row>[] {
   return [
     {
       key: 'parametersBefore',
       header: 'params before',
       align: 'right',
-      definition: 'elements of the weights, without biases',
+      definition,
       value: (row) => row.parametersBefore,
     },
     { key: 'parametersAfter', header: 'after', align: 'right', value: (row) => row.parametersAfter },
@@ -170,8 +172,9 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
   { key: 'op', header: 'op', priority: 1, value: (row) => row.op },
   {
     key: 'from',
-    header: 'layers',
+    header: 'nodes',
     align: 'right',
+    definition: 'how many nodes it was made of',
     value: (row) => row.from.join(' '),
     text: (row) => String(row.from.length),
   },
@@ -180,10 +183,10 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
     header: 'found by',
     priority: 3,
     definition:
-      'metadata: the note that expand left; structure: consecutive linear nodes, whoever made them; region: nodes that are affine together',
+      'metadata: the note that expand left; structure: consecutive linear nodes, whoever made them; region: nodes that are affine together, chains among them too',
     value: (row) => row.by,
   },
-  ...parameterColumns<CollapsedChain>(),
+  ...parameterColumns<CollapsedChain>('elements of all constants: weights, biases, statistics'),
   {
     key: 'multiplyAddsBefore',
     header: 'multiply-adds before',
@@ -203,7 +206,7 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
     key: 'probe',
     header: 'probe',
     align: 'right',
-    definition: 'largest relative difference of the region and what it became, on a random input',
+    definition: 'largest relative difference of the nodes and what they became, on a random input',
     value: (row) => row.probe,
     text: (row) => (row.probe === undefined ? '' : row.probe.toExponential(1)),
   },
@@ -213,13 +216,18 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
 export function collapseDocument(account: CollapseAccount, options: PassDocumentOptions = {}): Document {
   const { rewritten, skipped } = account;
   const { before, after } = sums(rewritten);
-  const layers = rewritten.reduce((sum, row) => sum + row.from.length, 0);
+  const nodes = rewritten.reduce((sum, row) => sum + row.from.length, 0);
+  const nodesAfter = rewritten.reduce((sum, row) => sum + row.nodesAfter, 0);
   const what = options.output === undefined ? 'would become' : 'became';
+  const size =
+    after === before
+      ? `they keep their ${counted(after, 'parameter')}`
+      : `their constants ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)})`;
   const conclusion =
     rewritten.length === 0
       ? 'Nothing to collapse.'
-      : `${counted(layers, 'layer')} ${what} ${formatCount(rewritten.length)}; their weights ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)}).`;
-  const isExplained = rewritten.some((row) => row.probe !== undefined);
+      : `${counted(nodes, 'node')} ${what} ${formatCount(nodesAfter)}; ${size}.`;
+  const isExplained = rewritten.some((row) => row.probe !== undefined || row.unprobed !== undefined);
   const columns = shown(COLLAPSE_COLUMNS, {
     probe: isExplained,
     multiplyAddsBefore: isExplained,
@@ -231,22 +239,39 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
     data: {
       output: options.output ?? null,
       ...account,
-      total: { parametersBefore: before, parametersAfter: after },
+      total: { nodesBefore: nodes, nodesAfter, parametersBefore: before, parametersAfter: after },
     },
     grids: [grid(columns, rewritten)],
     notes: [
       ...(isExplained ? rewritten.map(explained) : []),
+      ...unprobedNotes(rewritten),
       ...trainingNotes(rewritten),
       ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
       ...closing(conclusion, options),
+      ...aheadNotes(account, options),
     ],
   };
+}
+
+/** A dry run that matches alone does not see what chains become. */
+function aheadNotes({ rewritten }: CollapseAccount, { output, verbose }: PassDocumentOptions): Note[] {
+  if (output !== undefined || verbose || !rewritten.some(({ by }) => by !== 'region')) return [];
+  const text = 'What chains become may fold on with their neighbours; --explain folds them to tell.';
+  return [{ text, tone: 'aside' }];
 }
 
 /** What a node was made of, by operator and name. */
 function explained({ node, op, from, fromOps }: CollapsedChain): Note {
   const parts = from.map((name, i) => `${fromOps[i] ?? ''} ${name}`);
   return { text: `${node}: ${parts.join(', ')} → ${op}` };
+}
+
+function unprobedNotes(rewritten: readonly CollapsedChain[]): Note[] {
+  return rewritten.flatMap(({ node, unprobed }) =>
+    unprobed === undefined
+      ? []
+      : [{ text: `${node}: its probe could not be run (${unprobed}).`, tone: 'warning' as const }],
+  );
 }
 
 function trainingNotes(rewritten: readonly CollapsedChain[]): Note[] {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type Model, type NodeSpec, Tensor } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand.js';
+import { type ExpandOptions, expand } from '../../src/passes/expand.js';
 import { collapsed, expectSameFunction } from './laws.js';
 import { copyOf, opsOf, stack, weight } from './models.js';
 
@@ -99,4 +99,86 @@ test('a dry run changes nothing and tells what would be done', async () => {
   expect(same.changed).toBe(false);
   const { account: real } = await collapsed(block());
   expect(account).toEqual(real);
+});
+
+const elements = (model: Model): number =>
+  [...model.graph.initializers.values()].reduce((sum, { size }) => sum + size, 0);
+
+test.each<[string, ExpandOptions]>([
+  ['plain', { depth: 3 }],
+  ['with residuals and normalizations', { depth: 3, residual: true, batchNorm: true }],
+  ['with kernels', { kernelSizes: [[3, 1]], width: 2 }],
+])('chains are explained as regions are: %s', async (_name, options) => {
+  const model = await copyOf(block());
+  await model.apply(expand(options));
+  for (const chainsOnly of [true, false]) {
+    const { model: folded, account } = await collapsed(model, { explain: true, chainsOnly });
+    const { rewritten } = account;
+    expect(rewritten.length).toBeGreaterThan(0);
+    for (const row of rewritten) {
+      expect(row.probe).toBeLessThan(1e-5);
+      expect(row.multiplyAddsAfter).toBeLessThanOrEqual(row.multiplyAddsBefore);
+    }
+    // The figures are those of the files, once each.
+    const gone = rewritten.reduce((sum, row) => sum + row.from.length - row.nodesAfter, 0);
+    expect(folded.graph.nodes).toHaveLength(model.graph.nodes.length - gone);
+    const less = rewritten.reduce((sum, row) => sum + row.parametersBefore - row.parametersAfter, 0);
+    expect(elements(folded)).toBe(elements(model) - less);
+  }
+});
+
+test('a chain that its bias joins is told once, by the nodes that were there', async () => {
+  const plain = stack(
+    [3, 8],
+    [
+      { opType: 'MatMul', name: 'fc', inputs: ['x', 'w'], outputs: ['h'] },
+      { opType: 'Add', name: 'bias', inputs: ['h', 'b'], outputs: ['y'] },
+    ],
+    [weight('w', [8, 5]), weight('b', [5])],
+  );
+  const model = await copyOf(plain);
+  await model.apply(expand({ depth: 2, width: 1 }));
+  const { account } = await collapsed(model, { explain: true });
+  expect(account.rewritten).toMatchObject([
+    {
+      node: 'fc',
+      op: 'Gemm',
+      by: 'region',
+      from: ['fc/overparam/0', 'fc/overparam/1', 'bias'],
+      nodesAfter: 1,
+      parametersBefore: 8 * 5 + 5 * 5 + 5,
+      parametersAfter: 8 * 5 + 5,
+      multiplyAddsBefore: 8 * 5 + 5 * 5 + 5,
+      multiplyAddsAfter: 8 * 5,
+    },
+  ]);
+});
+
+test('transposed convolutions and batched products are probed as they run', async () => {
+  const model = stack(
+    [2, 4, 5, 6],
+    [
+      { opType: 'MatMul', name: 'batched', inputs: ['x', 'w'], outputs: ['h'] },
+      {
+        opType: 'ConvTranspose',
+        name: 'up',
+        inputs: ['h', 'k'],
+        outputs: ['y'],
+        attributes: { strides: { ints: [2, 2] } },
+      },
+    ],
+    [weight('w', [4, 6, 5]), weight('k', [4, 3, 2, 2])],
+  );
+  const expandedModel = await copyOf(model);
+  await expandedModel.apply(expand({ depth: 2 }));
+  const { account } = await collapsed(expandedModel, { explain: true });
+  expect(account.rewritten.map(({ op, multiplyAddsAfter }) => [op, multiplyAddsAfter])).toEqual([
+    ['MatMul', 6 * 5],
+    // Each of the 2 x 2 places that a position becomes takes a quarter of the kernel.
+    ['ConvTranspose', 4 * 3],
+  ]);
+  for (const { probe, unprobed } of account.rewritten) {
+    expect(unprobed).toBeUndefined();
+    expect(probe).toBeLessThan(1e-5);
+  }
 });

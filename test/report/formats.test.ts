@@ -214,17 +214,20 @@ test('expand and collapse', () => {
     from: SITE.nodes,
     fromOps: ['Gemm', 'Gemm', 'Gemm'],
     by: 'metadata',
+    nodesAfter: 1,
     parametersBefore: 73728,
     parametersAfter: 55296,
+    multiplyAddsBefore: 73728,
+    multiplyAddsAfter: 55296,
   } as const;
   expect(
     render(collapseDocument({ rewritten: [chain], skipped: [] }, { output: '-' })),
   ).toMatchInlineSnapshot(`
-    "node  op    layers  found by  params before   after
-    ────  ────  ──────  ────────  ─────────────  ──────
-    fc1   Gemm       3  metadata         73,728  55,296
+    "node  op    nodes  found by  params before   after
+    ────  ────  ─────  ────────  ─────────────  ──────
+    fc1   Gemm      3  metadata         73,728  55,296
 
-    3 layers became 1; their weights shrink from 73,728 to 55,296 parameters (×0.750).
+    3 nodes became 1; their constants shrink from 73,728 to 55,296 parameters (×0.750).
     Written to standard output.
     "
   `);

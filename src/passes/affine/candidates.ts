@@ -150,6 +150,7 @@ export class Candidates {
       frame,
       shape: this.#shapes.of(source),
       plan,
+      measures: planned.measures,
       tail,
       target,
       before,

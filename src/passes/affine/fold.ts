@@ -1,5 +1,11 @@
 import { foldedMetadata } from '../../analysis/chain-note.js';
-import { type AttributeValue, type NodeProto, type NodeSpec, Tensor } from '../../graph/index.js';
+import {
+  type AttributeValue,
+  type ConstantValue,
+  type NodeProto,
+  type NodeSpec,
+  Tensor,
+} from '../../graph/index.js';
 import { collapsedName } from '../fold.js';
 import { stemOf } from '../naming.js';
 import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
@@ -20,6 +26,11 @@ export interface FoldedValues {
   /** How a matrix stands. */
   readonly layout: 'out-in' | 'in-out';
   readonly bias: Float64Array | undefined;
+}
+
+/** The constants that a region's nodes read: weights, biases, statistics. */
+export function constantsOfRegion({ plan }: Region): ConstantValue[] {
+  return constantsOfPlan(plan).map(({ constant }) => constant);
 }
 
 /** Composes a region's nodes in float64. Changes nothing. */

@@ -1,7 +1,7 @@
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import type { Cost, Target } from './cost.js';
 import type { Rearrangement } from './layout.js';
-import type { Plan } from './plan.js';
+import type { Measure, Plan } from './plan.js';
 import type { RefusalKind } from './refusal.js';
 import type { Frame } from './step-geometry.js';
 
@@ -19,6 +19,8 @@ export interface Region {
   /** The source's shape, as far as the graph tells. */
   readonly shape: readonly Dimension[] | undefined;
   readonly plan: Plan;
+  /** What each node does. */
+  readonly measures: readonly Measure[];
   /** What brings the axes of the result into the order in which the nodes leave them. */
   readonly tail: readonly Rearrangement[];
   readonly target: Target;
