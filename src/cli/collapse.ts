@@ -41,8 +41,6 @@ function regionOptions<T>(parser: Argv<T>): Argv<T & RegionArguments> {
 }
 
 export const collapseCommand: Command<Arguments> = {
-  usage: 'collapse <model>',
-  describe: 'fold chains of linear layers, and every other affine region, into single layers',
   builder: (parser) =>
     regionOptions(
       providerOptions(

@@ -14,8 +14,6 @@ interface Arguments extends CommonArguments, ProviderArguments {
 }
 
 export const doctorCommand: Command<Arguments> = {
-  usage: 'doctor',
-  describe: 'which execution providers work here, how fast, and what is missing for the others',
   builder: (parser) =>
     commonOptions(
       providerOptions(

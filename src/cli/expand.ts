@@ -11,8 +11,6 @@ interface Arguments extends CommonArguments, OutputArguments, ExpandArguments {
 }
 
 export const expandCommand: Command<Arguments> = {
-  usage: 'expand <model>',
-  describe: 'replace linear layers by chains of linear layers, same function',
   builder: (parser) =>
     commonOptions(
       outputOptions(

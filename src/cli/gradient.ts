@@ -21,8 +21,6 @@ interface Arguments extends CommonArguments, OutputArguments, GradientArguments 
 }
 
 export const gradientCommand: Command<Arguments> = {
-  usage: 'gradient <model>',
-  describe: 'the graph of a loss and its gradients, of standard operators',
   builder: (parser) =>
     gradientOptions(
       commonOptions(

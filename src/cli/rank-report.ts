@@ -44,8 +44,6 @@ const CONV_VIEWS = ['matricized', 'slices', 'operator'] as const satisfies reado
 const METRIC_LIST = ALL_METRICS.map(({ key }) => key).join(', ');
 
 export const rankReportCommand: Command<Arguments> = {
-  usage: 'rank-report <model> [others..]',
-  describe: 'spectrum and ranks of every weight; of several models, side by side',
   builder: (parser) =>
     commonOptions(
       embeddingOptions(

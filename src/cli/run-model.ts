@@ -36,8 +36,6 @@ interface Arguments extends CommonArguments, ProviderArguments, ImageArguments {
 }
 
 export const runModelCommand: Command<Arguments> = {
-  usage: 'run <model..>',
-  describe: 'run a model on the CPU or a GPU, or with --bench measure several side by side',
   builder: (parser) =>
     commonOptions(
       providerOptions(

@@ -1,34 +1,14 @@
 import yargs, { type Argv } from 'yargs';
 import { style } from '../report/text.js';
-import { collapseCommand } from './collapse.js';
-import type { Command } from './command.js';
-import { doctorCommand } from './doctor.js';
+import { COMMANDS } from './commands.js';
 import { describeError, exitCodeOf, UsageError } from './errors.js';
-import { expandCommand } from './expand.js';
-import { gradientCommand } from './gradient.js';
 import { hasColour, type Io, ReaderGone, write } from './io.js';
 import { SWITCHES } from './options.js';
-import { rankReportCommand } from './rank-report.js';
-import { runModelCommand } from './run-model.js';
 import { nearest } from './suggest.js';
-import { trainCommand } from './train.js';
-import { trainLogCommand } from './train-log.js';
-import { verifyCommand } from './verify.js';
 import { version } from './version.js';
 
 const NAME = 'onnx-overparam';
-const COMMANDS = [
-  'expand',
-  'collapse',
-  'gradient',
-  'rank-report',
-  'verify',
-  'train',
-  'train-log',
-  'run',
-  'doctor',
-  'completion',
-];
+const NAMES = [...COMMANDS.map(({ usage }) => usage.split(' ', 1).join()), 'completion'];
 
 /**
  * Runs the command line.
@@ -38,7 +18,7 @@ const COMMANDS = [
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const verbose = argv.includes('--verbose');
-  const command = COMMANDS.find((name) => argv.find((word) => !word.startsWith('-')) === name);
+  const command = NAMES.find((name) => argv.find((word) => !word.startsWith('-')) === name);
   try {
     return await parse(argv, io);
   } catch (error) {
@@ -63,7 +43,7 @@ function withDashes(args: object): Record<string, unknown> {
 
 async function parse(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0;
-  const parser = yargs(argv.map((word) => (word === '-' ? DASH : word)))
+  const parser: Argv = yargs(argv.map((word) => (word === '-' ? DASH : word)))
     .scriptName(NAME)
     .locale('en')
     .usage('$0 <command>\n\nExpand, collapse and look at the linear layers of ONNX models.')
@@ -79,38 +59,27 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
     .example('$0 collapse trained.onnx -o deploy.onnx', 'after training')
     .epilog('Exit code: 0 done, 1 the work failed or a check did not hold, 2 the command line was wrong.')
     .wrap(Math.min(100, io.stdout.columns ?? (Number(io.env.COLUMNS) || 100)))
-    .fail((message, error) => {
-      // yargs reports what handlers throw here too.
-      if (error !== undefined && error.name !== 'YError') throw error;
-      throw new UsageError(
-        usageText(
-          (message ?? error?.message ?? 'wrong command line').replaceAll(DASH, '-'),
-          argv,
-          optionsOf(parser),
-        ),
-      );
-    });
-  const add = <Arguments>({ usage, describe, builder, handler }: Command<Arguments>): void => {
+    .fail(fail);
+  function fail(message: string | undefined, error: Error | undefined): never {
+    // yargs reports what handlers throw here too.
+    if (error !== undefined && error.name !== 'YError') throw error;
+    const text = (message ?? error?.message ?? 'wrong command line').replaceAll(DASH, '-');
+    throw new UsageError(usageText(text, argv, optionsOf(parser)));
+  }
+  for (const { usage, describe, load } of COMMANDS) {
     parser.command(
       usage,
       describe,
-      (sub: Argv) => builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)).epilog('') as Argv<Arguments>,
+      async (sub: Argv) =>
+        (await load()).builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)).epilog(''),
       async (args) => {
-        exitCode = await handler({ ...SWITCHES, ...withDashes(args) } as Arguments, io);
+        exitCode = await (await load()).handler({ ...SWITCHES, ...withDashes(args) }, io);
       },
     );
-  };
-  add(expandCommand);
-  add(collapseCommand);
-  add(gradientCommand);
-  add(rankReportCommand);
-  add(verifyCommand);
-  add(trainCommand);
-  add(trainLogCommand);
-  add(runModelCommand);
-  add(doctorCommand);
+  }
   parser.completion('completion', 'print a completion script for bash or zsh');
-  await parser.parseAsync();
+  // What it finds out after a builder was loaded, yargs does not always hand to fail().
+  await parser.parseAsync().catch((error: Error) => fail(undefined, error));
   return exitCode;
 }
 
@@ -156,7 +125,7 @@ function unknownText(word: string, argv: readonly string[], options: readonly st
     return `unknown option ${dashed(word)}${meant === undefined ? '' : `; did you mean ${dashed(meant)}?`}`;
   }
   if (argv.find((given) => !given.startsWith('-')) !== word) return `'${word}' is one argument too many`;
-  const meant = nearest(word, COMMANDS);
+  const meant = nearest(word, NAMES);
   return `unknown command '${word}'${meant === undefined ? '' : `; did you mean ${meant}?`}`;
 }
 

@@ -14,8 +14,6 @@ interface Arguments {
 }
 
 export const trainLogCommand: Command<Arguments> = {
-  usage: 'train-log <logs..>',
-  describe: 'draw the logs of trainings over each other, as a page',
   builder: (parser) =>
     parser
       .positional('logs', {

@@ -26,8 +26,6 @@ interface Arguments extends CommonArguments, OutputArguments, TrainArguments {
 const FILES = 'Files:';
 
 export const trainCommand: Command<Arguments> = {
-  usage: 'train <model>',
-  describe: 'train a model on the stock onnxruntime; its graph stays as it is',
   builder: (parser) =>
     commonOptions(
       outputOptions(

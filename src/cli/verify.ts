@@ -25,8 +25,6 @@ interface Arguments extends CommonArguments, ProviderArguments {
 }
 
 export const verifyCommand: Command<Arguments> = {
-  usage: 'verify <a> <b>',
-  describe: 'run two models on the same random inputs and compare their outputs',
   builder: (parser) =>
     commonOptions(
       providerOptions(parser)

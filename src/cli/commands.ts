@@ -1,0 +1,61 @@
+import type { Command } from './command.js';
+
+/** What its arguments are, a command's builder and handler agree about. */
+type AnyCommand = Command<unknown>;
+
+/** How a command presents itself. Its options and its work are loaded where it is the one chosen: that halves the start. */
+export interface CommandEntry {
+  /** Name and positionals, as yargs writes them: 'expand <model>'. */
+  readonly usage: string;
+  readonly describe: string;
+  readonly load: () => Promise<AnyCommand>;
+}
+
+/** All commands, in the order of --help. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    usage: 'expand <model>',
+    describe: 'replace linear layers by chains of linear layers, same function',
+    load: async () => (await import('./expand.js')).expandCommand as AnyCommand,
+  },
+  {
+    usage: 'collapse <model>',
+    describe: 'fold chains of linear layers, and every other affine region, into single layers',
+    load: async () => (await import('./collapse.js')).collapseCommand as AnyCommand,
+  },
+  {
+    usage: 'gradient <model>',
+    describe: 'the graph of a loss and its gradients, of standard operators',
+    load: async () => (await import('./gradient.js')).gradientCommand as AnyCommand,
+  },
+  {
+    usage: 'rank-report <model> [others..]',
+    describe: 'spectrum and ranks of every weight; of several models, side by side',
+    load: async () => (await import('./rank-report.js')).rankReportCommand as AnyCommand,
+  },
+  {
+    usage: 'verify <a> <b>',
+    describe: 'run two models on the same random inputs and compare their outputs',
+    load: async () => (await import('./verify.js')).verifyCommand as AnyCommand,
+  },
+  {
+    usage: 'train <model>',
+    describe: 'train a model on the stock onnxruntime; its graph stays as it is',
+    load: async () => (await import('./train.js')).trainCommand as AnyCommand,
+  },
+  {
+    usage: 'train-log <logs..>',
+    describe: 'draw the logs of trainings over each other, as a page',
+    load: async () => (await import('./train-log.js')).trainLogCommand as AnyCommand,
+  },
+  {
+    usage: 'run <model..>',
+    describe: 'run a model on the CPU or a GPU, or with --bench measure several side by side',
+    load: async () => (await import('./run-model.js')).runModelCommand as AnyCommand,
+  },
+  {
+    usage: 'doctor',
+    describe: 'which execution providers work here, how fast, and what is missing for the others',
+    load: async () => (await import('./doctor.js')).doctorCommand as AnyCommand,
+  },
+];
