@@ -207,8 +207,6 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
   };
   if (rows * columns === 0) return { ...base, metrics: undefined, problem: 'the weight is empty' };
   const elements = await readWeight(weight);
-  const problem = nonFinite(elements.data);
-  if (problem !== undefined) return { ...base, metrics: undefined, problem };
   // Permuted before the matrix is handed to a thread.
   const permuted =
     options.randomized === true ? await permutedData(elements.data, options.seed, name) : undefined;
@@ -219,9 +217,11 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
     random =
       permuted && (await weightSpectrum(weight, { ...elements, data: permuted, isOwn: true }, pool, options));
   } catch (error) {
-    // The view does not fit this convolution.
+    // Elements that are not finite, or a view that does not fit this convolution. Only now is it worth a look at all of
+    // them, which may be in a thread and are read again.
     if (!(error instanceof RangeError)) throw error;
-    return { ...base, metrics: undefined, problem: error.message };
+    const { data } = await readWeight(weight);
+    return { ...base, metrics: undefined, problem: nonFinite(data) ?? error.message };
   }
   const { values, resolution, copies } = spectrum;
   const of = { rows: spectrum.rows, columns: spectrum.columns, resolution };

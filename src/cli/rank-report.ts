@@ -189,7 +189,7 @@ export const rankReportCommand: Command<Arguments> = {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
     }
-    const { compareRankReports, rankReport } = await import('../analysis/rank-report.js');
+    const { rankReport } = await import('../analysis/rank-report.js');
     const chains = once(args.chains, '--chains');
     const only = [args.only ?? []].flat();
     // The table draws the spectra.
@@ -240,11 +240,7 @@ export const rankReportCommand: Command<Arguments> = {
       sort,
       top,
     };
-    const { comparisonDocument, rankDocument } = await import('../report/index.js');
-    const result =
-      second === undefined
-        ? rankDocument(first, view)
-        : comparisonDocument(compareRankReports(first, second), view);
+    const result = await documentOf(first, second, view);
     const document = isPage ? await withPage(result, pages, io) : result;
     if (path === undefined) await print(document, { ...args, format }, io);
     else await writeDocument(document, path, { ...args, format });
@@ -253,6 +249,17 @@ export const rankReportCommand: Command<Arguments> = {
     return assertions.every(({ passed }) => passed) ? 0 : 1;
   },
 };
+
+async function documentOf(
+  first: RankReport,
+  second: RankReport | undefined,
+  view: RankDocumentOptions,
+): Promise<Document> {
+  if (second === undefined) return (await import('../report/rank.js')).rankDocument(first, view);
+  const { compareRankReports } = await import('../analysis/compare-reports.js');
+  const { comparisonDocument } = await import('../report/rank-comparison.js');
+  return comparisonDocument(compareRankReports(first, second), view);
+}
 
 /** The model is read once more, to be folded. */
 async function reportWithRegions(model: Model, options: RankReportOptions): Promise<RankReport> {

@@ -9,7 +9,7 @@ import {
   tridiagonalEigenvalues,
 } from './tridiagonal.js';
 
-/** Beyond these a Gram matrix of doubles loses bits to under- or overflow; no float32 comes near. */
+/** Beyond these a Gram matrix of doubles loses bits to under- or overflow. */
 const SMALL = 2 ** -250;
 const LARGE = 2 ** 250;
 
@@ -74,10 +74,9 @@ export function checkSquare(a: Float64Array, n: number): void {
  * singularValues(new Float32Array([3, 0, 0, 0, 4, 0]), 2, 3); // [4, 3]
  */
 export function singularValues(matrix: Float32Array | Float64Array, m: number, n: number): Float64Array {
-  const exponent = checkMatrix(matrix, m, n);
+  checkSize(matrix, m, n);
   const order = Math.min(m, n);
-  if (order === 0 || exponent === undefined) return new Float64Array(order);
-  return valuesOf(new GramAccumulator(order), matrix, m, n, exponent);
+  return order === 0 ? new Float64Array(0) : valuesOf(new GramAccumulator(order), matrix, m, n);
 }
 
 /** The same with the work on a matrix shared by several threads: two take 0.6 of the time at an order of 4096. */
@@ -87,10 +86,10 @@ export async function sharedSingularValues(
   n: number,
   threads: number,
 ): Promise<Float64Array> {
-  const exponent = checkMatrix(matrix, m, n);
+  checkSize(matrix, m, n);
   const order = Math.min(m, n);
-  if (order === 0 || exponent === undefined) return new Float64Array(order);
-  return valuesOf(await new GramAccumulator(order).recruit(threads), matrix, m, n, exponent);
+  if (order === 0) return new Float64Array(0);
+  return valuesOf(await new GramAccumulator(order).recruit(threads), matrix, m, n);
 }
 
 function valuesOf(
@@ -98,32 +97,41 @@ function valuesOf(
   matrix: Float32Array | Float64Array,
   m: number,
   n: number,
-  exponent: number,
 ): Float64Array {
+  // The square of no float32 leaves the range of float64.
+  const exponent = matrix instanceof Float32Array ? 0 : exponentOf(matrix);
   const scale = 2 ** -exponent;
   if (m <= n) gram.addColumns(matrix, { stride: n }, scale);
   else gram.addRows(matrix, m, scale);
-  const values = gram.eigenvalues().reverse();
+  let values: Float64Array;
+  try {
+    values = gram.eigenvalues().reverse();
+  } catch (error) {
+    // NaN and Infinity come out on the diagonal of the Gram matrix, which is smaller than the matrix.
+    checkFinite(matrix, m, n);
+    throw error;
+  }
   const unit = 2 ** exponent;
   for (let i = 0; i < values.length; i++) values[i] = Math.sqrt(Math.max(0, values[i] as number)) * unit;
   return values;
 }
 
-/** The power of two to divide the matrix by; undefined where it is all zeros. */
-function checkMatrix(matrix: Float32Array | Float64Array, m: number, n: number): number | undefined {
+function checkSize(matrix: Float32Array | Float64Array, m: number, n: number): void {
   if (!(Number.isInteger(m) && Number.isInteger(n) && m >= 0 && n >= 0 && matrix.length === m * n))
     throw new RangeError(`expected a ${m} x ${n} matrix, got ${matrix.length} values`);
+}
+
+function checkFinite(matrix: Float32Array | Float64Array, m: number, n: number): void {
+  const at = matrix.findIndex((value) => !Number.isFinite(value));
+  if (at >= 0)
+    throw new RangeError(`the ${m} x ${n} matrix holds ${matrix[at]} at [${Math.floor(at / n)}, ${at % n}]`);
+}
+
+/** Of the power of two to divide the matrix by; 0 where any is as good. */
+function exponentOf(matrix: Float64Array): number {
   let most = 0;
-  for (let i = 0; i < matrix.length; i++) {
-    const x = Math.abs(matrix[i] as number);
-    if (!(x <= most)) {
-      if (!(x < Number.POSITIVE_INFINITY))
-        throw new RangeError(`the ${m} x ${n} matrix holds ${matrix[i]} at [${Math.floor(i / n)}, ${i % n}]`);
-      most = x;
-    }
-  }
-  if (most === 0) return undefined;
-  if (most >= SMALL && most <= LARGE) return 0;
+  for (let i = 0; i < matrix.length; i++) most = Math.max(most, Math.abs(matrix[i] as number));
+  if (most === 0 || !(most < Number.POSITIVE_INFINITY) || (most >= SMALL && most <= LARGE)) return 0;
   // 2 ** 1074 is no double, so the smallest subnormals are brought up by 2 ** 1000 only, which is enough.
   return Math.max(-1000, Math.min(1000, Math.round(Math.log2(most))));
 }
