@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import type { OptimizerName } from '../../src/training/optimizers/index.js';
 import { wave } from '../passes/gradient/networks.js';
 
-/** What test/reference/training.py recorded of PyTorch. */
+/** What test/reference/optimizers.py recorded of PyTorch. */
 export const reference = JSON.parse(
-  readFileSync(new URL('../reference/training.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../reference/optimizers.json', import.meta.url), 'utf8'),
 ) as {
   readonly optimizers: readonly {
     readonly name: OptimizerName;

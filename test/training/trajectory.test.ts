@@ -13,7 +13,7 @@ interface Trajectory {
 }
 
 const reference = JSON.parse(
-  readFileSync(new URL('../reference/training.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../reference/trajectories.json', import.meta.url), 'utf8'),
 ) as Record<string, Trajectory>;
 
 const NETWORKS: readonly [string, Model, readonly number[], number][] = [

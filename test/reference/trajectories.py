@@ -1,6 +1,6 @@
 """Losses and weights of a few training steps by PyTorch in float64, for test/training/trajectory.test.ts.
 
-    python3 test/reference/training.py > test/reference/training.json && npx biome format --write test/reference/training.json
+    python3 test/reference/trajectories.py > test/reference/trajectories.json && npx biome format --write test/reference/trajectories.json
 
 The networks, their weights and the data are those of gradient.py.
 """
