@@ -145,7 +145,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
   if (weights.length > 0) {
-    const { KernelPool } = await import('../kernels/index.js');
+    const { KernelPool } = await import('../kernels/pool.js');
     await using own =
       options.pool === undefined
         ? new KernelPool({ size: options.concurrency ?? (await defaultConcurrency()) })

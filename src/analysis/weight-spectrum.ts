@@ -79,7 +79,7 @@ async function ofMatrix(
   let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
   let resolution = RESOLUTION;
   if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
-    const { smallSvd } = await import('../kernels/index.js');
+    const { smallSvd } = await import('../kernels/jacobi.js');
     values = smallSvd(data, m, n).values;
     // The usual bound on the error of a computed singular value, relative to the largest.
     resolution = Math.max(rows, columns) * EPSILON.float64;
