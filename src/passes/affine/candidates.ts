@@ -1,10 +1,11 @@
 import type { FloatType, Node } from '../../graph/index.js';
 import type { ValueKeys } from '../naming.js';
-import { costBefore, targetOf } from './cost.js';
+import { opsetOf } from '../placement.js';
+import { costBefore, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
 import { Facts } from './facts.js';
-import type { Axis } from './geometry.js';
+import { type Axis, isDiagonal, isPointwise } from './geometry.js';
 import { channelAxis, type Layout, rearrangements, sourceLayout } from './layout.js';
-import { isWeighted } from './operators.js';
+import { type AffineOperator, constantsOf, isWeighted } from './operators.js';
 import { chain, keyOf, type Measure, type Planned, planSegment, type Segment, sizeRead } from './plan.js';
 import { isRefusal, type Refusal, refuse } from './refusal.js';
 import type { Region } from './region.js';
@@ -40,16 +41,20 @@ export class Candidates {
     const [first] = ahead;
     if (first === undefined) return [];
     let failed: [end: number, Region | Refusal][] = [];
-    // The first way to look at the source that leads to a region.
+    let plain: [end: number, Region | Refusal][] | undefined;
+    // The first way to look at the source that leads to a region, better to one with a weight.
     for (const frame of this.#framesOf(
       first.source,
       ahead.flatMap((segment) => segment.nodes),
     )) {
       const groups = [...this.#groupsIn(frame, ahead, start)];
-      if (groups.some(([, group]) => !isRefusal(group))) return groups;
+      const regions: Region[] = [];
+      for (const [, group] of groups) if (!isRefusal(group)) regions.push(group);
+      if (regions.some(({ target }) => !isPointwiseTarget(target))) return groups;
+      if (regions.length > 0) plain ??= groups;
       if (failed.length === 0) failed = groups;
     }
-    return failed;
+    return plain ?? failed;
   }
 
   *#groupsIn(
@@ -62,7 +67,7 @@ export class Candidates {
     if (first === undefined) return;
     const aheadNodes = ahead.flatMap((segment) => segment.nodes);
     const layout = this.#layoutOf(first.source, frame);
-    const size = sizeRead(first.source, aheadNodes, operators) ?? this.#facts.size(first.source, frame.axis);
+    const size = this.#sizeOf(first.source, frame, aheadNodes);
     const parts: Planned[] = [];
     const nodes: Node[] = [];
     let planned: Planned | Refusal | undefined;
@@ -96,7 +101,7 @@ export class Candidates {
         }
         planned = whole;
       }
-      if (nodes.length < 2 || !nodes.some((node) => this.#isWeighted(node))) continue;
+      if (nodes.length < 2) continue;
       const region = this.#region(first.source, segment.output, [...nodes], frame, planned);
       if (region !== undefined) yield [start + i + 1, region];
     }
@@ -112,17 +117,25 @@ export class Candidates {
   ): Region | Refusal | undefined {
     const { operators, graph } = this.affine;
     const { plan, layout } = planned;
+    const pointwise = nodes.some((node) => this.#isWeighted(node)) ? undefined : this.#pointwise(nodes);
+    // Without a weight it has to be one number a channel, or two.
+    if (pointwise && !(pointwise.isPossible && isDiagonal(plan.geometry) && isPointwise(plan.geometry)))
+      return undefined;
     const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
     if (isRefusal(tail)) return tail;
     // A node that relabels alone belongs to a region only where it comes to nothing in it.
     const isEdge = [nodes[0], nodes.at(-1)].some((node) => node && operators.get(node)?.kind === 'relabel');
     if (isEdge && tail.length > 0) return undefined;
-    const makesConv = frame.axis === 'channel' && !nodes.some((node) => node.is('Conv', 'ConvTranspose'));
+    const makesConv =
+      pointwise === undefined &&
+      frame.axis === 'channel' &&
+      !nodes.some((node) => node.is('Conv', 'ConvTranspose'));
     if (makesConv && frame.type !== 'float32' && frame.type !== 'float16')
       return refuse('unsupported', `runtimes have products of matrices in ${frame.type}, but no Conv`);
     const carrier = carrierOf(nodes, this.affine);
+    if (carrier === undefined) return undefined;
     const before = costBefore(planned, operators);
-    const target = targetOf(plan.geometry, frame, carrier.is('Gemm'), tail);
+    const target = targetOf(plan.geometry, frame, pointwise ?? { prefersGemm: carrier.is('Gemm') }, tail);
     const after = target.cost;
     // MatMul and Add are what MatMul and Add become.
     if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
@@ -155,7 +168,8 @@ export class Candidates {
       target,
       before,
       usesRunningStatistics,
-      key: keyOf(plan, this.#keys),
+      // Vectors stand differently in values of different rank.
+      key: `${pointwise ? `${frame.axis} ${frame.rank} ` : ''}${keyOf(plan, this.#keys)}`,
     };
   }
 
@@ -183,7 +197,52 @@ export class Candidates {
       const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
       return axes.map((way) => ({ axis: way, rank, type }));
     }
-    return [];
+    return this.#pointwiseFrames(source, nodes);
+  }
+
+  /** The same of nodes without a weight: as the first vector stands, and any way where all are single numbers. */
+  #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] {
+    const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
+    const norm = operators.find((operator) => operator.kind === 'norm');
+    const constants = operators.flatMap(constantsOf);
+    const type = (norm?.scale ?? constants[0])?.dataType as FloatType | undefined;
+    // Before operator set 7 vectors had to be aligned by an attribute.
+    if (type === undefined || opsetOf(this.affine.graph) < 7) return [];
+    const rank = this.#rankOf([source]);
+    if (rank === undefined) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
+    if (rank < 2) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
+    if (norm !== undefined) return [{ axis: 'channel', rank, type }];
+    const vector = constants.find(({ shape }) => shape.some((dim) => dim !== 1));
+    const stands = vector?.shape.findIndex((dim) => dim !== 1) ?? 0;
+    const at = vector === undefined ? 1 : rank - vector.shape.length + stands;
+    const axes: Axis[] = ['channel', 'last', 'left'];
+    // Behind a relabelling it may stand at any.
+    const isMoved = operators.some((operator) => operator.kind === 'relabel');
+    return axes
+      .filter((axis) => isMoved || channelAxis(axis, rank) === at)
+      .map((axis) => ({ axis, rank, type }));
+  }
+
+  /** What nodes without a weight can become. */
+  #pointwise(nodes: readonly Node[]): Pointwise {
+    const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
+    const hasNorm = operators.some((operator) => operator.kind === 'norm');
+    const hasScale = operators.some(
+      (operator) =>
+        operator.kind === 'scale' ||
+        (operator.kind === 'sum' && (operator.signs.length > 1 || operator.signs[0] === -1)),
+    );
+    const constants = operators.flatMap(constantsOf);
+    const isUniform = constants.every(({ shape }) => shape.every((dim) => dim === 1)) && !hasNorm;
+    return { hasNorm, hasScale, isPossible: constants.length > 0, isUniform };
+  }
+
+  #sizeOf(source: string, { axis, rank }: Frame, nodes: readonly Node[]): number | undefined {
+    const found = sizeRead(source, nodes, this.affine.operators) ?? this.#facts.size(source, axis);
+    if (found !== undefined || nodes.some((node) => this.#isWeighted(node))) return found;
+    const known = rank === undefined ? undefined : this.#shapes.of(source)?.[channelAxis(axis, rank)];
+    // Single numbers are one number for any number of channels.
+    return typeof known === 'number' ? known : 1;
   }
 
   #rankOf(values: Iterable<string>): number | undefined {
@@ -225,16 +284,18 @@ function followBackwards(parts: readonly Planned[]): Planned | Refusal {
     );
 }
 
-/** The last of the nodes with the largest weight. */
-function carrierOf(nodes: readonly Node[], { operators }: AffineGraph): Node {
+/** The last of the nodes with the largest weight; without one, the last normalization, or else factor, or summand. */
+function carrierOf(nodes: readonly Node[], { operators }: AffineGraph): Node | undefined {
   let carrier: Node | undefined;
   let largest = -1;
+  const last: Partial<Record<AffineOperator['kind'], Node>> = {};
   for (const node of nodes) {
     const operator = operators.get(node);
-    if (operator === undefined || !isWeighted(operator)) continue;
+    if (operator === undefined) continue;
+    if (constantsOf(operator).length > 0) last[operator.kind] = node;
+    if (!isWeighted(operator)) continue;
     const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
     if (size >= largest) [carrier, largest] = [node, size];
   }
-  if (carrier === undefined) throw new Error('a region without a weight');
-  return carrier;
+  return carrier ?? last.norm ?? last.scale ?? last.sum;
 }

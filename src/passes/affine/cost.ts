@@ -1,11 +1,11 @@
 import { type Geometry, gridOf, strideVolume } from './geometry.js';
-import type { Rearrangement } from './layout.js';
+import { channelAxis, type Rearrangement } from './layout.js';
 import { constantsOf, isWeighted } from './operators.js';
 import type { Operators, Planned } from './plan.js';
 import type { Frame } from './step-geometry.js';
 
 export interface Cost {
-  /** Nodes that compute something: not Identity, nor Dropout in inference. */
+  /** Nodes, without Dropout, which does nothing in inference but may be trained on. */
   readonly nodes: number;
   /** Elements of the weights that mix channels. */
   readonly weights: number;
@@ -29,7 +29,7 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
   const volume = strideVolume(plan.geometry);
   const sizes = [...constants.values()];
   return {
-    nodes: measures.filter(({ node }) => !node.is('Identity', 'Dropout')).length,
+    nodes: measures.filter(({ node }) => !node.is('Dropout')).length,
     weights: sizes.reduce((sum, { size, isWeight }) => sum + (isWeight ? size : 0), 0),
     parameters: sizes.reduce((sum, { size }) => sum + size, 0),
     // A node in front of a stride works at more places than there are in the output.
@@ -40,8 +40,36 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
 /** What stands in for the nodes of a plan. */
 export interface Target {
   /** Operators in the order of application. */
-  readonly operators: readonly ('Conv' | 'Gemm' | 'MatMul' | 'Add' | 'Transpose' | 'Flatten' | 'Reshape')[];
+  readonly operators: readonly (
+    | 'Conv'
+    | 'Gemm'
+    | 'MatMul'
+    | 'BatchNormalization'
+    | 'Mul'
+    | 'Add'
+    | 'Transpose'
+    | 'Flatten'
+    | 'Reshape'
+  )[];
+  /** True for one number in place of one a channel. */
+  readonly isUniform?: boolean;
   readonly cost: Cost;
+}
+
+/** Of nodes without a weight that mixes channels. */
+export interface Pointwise {
+  readonly hasNorm: boolean;
+  /** Something multiplies. */
+  readonly hasScale: boolean;
+  /** Something is read from constants. */
+  readonly isPossible: boolean;
+  /** All constants are single numbers, so that the channels, and how many there are, are no matter. */
+  readonly isUniform: boolean;
+}
+
+/** True for a target that multiplies and adds one number a channel. */
+export function isPointwiseTarget({ operators: [first] }: Target): boolean {
+  return first === 'BatchNormalization' || first === 'Mul' || first === 'Add';
 }
 
 const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Reshape' } as const;
@@ -53,13 +81,40 @@ const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Resh
 export function targetOf(
   geometry: Geometry,
   frame: Frame,
-  prefersGemm: boolean,
+  kind: Pointwise | { readonly prefersGemm: boolean },
   tail: readonly Rearrangement[],
 ): Target {
-  const { operators, cost } = mapTarget(geometry, frame, prefersGemm);
+  const { operators, cost, isUniform } =
+    'prefersGemm' in kind
+      ? mapTarget(geometry, frame, kind.prefersGemm)
+      : pointwiseTarget(geometry, frame, kind);
   return {
+    ...(isUniform && { isUniform }),
     operators: [...operators, ...tail.map(({ kind }) => REARRANGING[kind])],
     cost: { ...cost, nodes: cost.nodes + tail.length },
+  };
+}
+
+function pointwiseTarget(
+  { outputs, hasBias }: Geometry,
+  { axis, rank }: Frame,
+  { hasNorm, hasScale, isUniform }: Pointwise,
+): Target {
+  if (hasNorm && rank !== undefined && channelAxis(axis, rank) === 1) {
+    return {
+      operators: ['BatchNormalization'],
+      cost: { nodes: 1, weights: 0, parameters: 4 * outputs, multiplyAdds: outputs },
+    };
+  }
+  const operators: ('Mul' | 'Add')[] = [];
+  if (hasScale || hasNorm) operators.push('Mul');
+  if (hasBias) operators.push('Add');
+  const count = operators.length;
+  const size = isUniform ? 1 : outputs;
+  return {
+    operators,
+    isUniform,
+    cost: { nodes: count, weights: 0, parameters: count * size, multiplyAdds: count * outputs },
   };
 }
 

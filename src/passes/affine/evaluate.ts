@@ -1,4 +1,4 @@
-import type { ConstantValue } from '../../graph/index.js';
+import type { ConstantValue, Node } from '../../graph/index.js';
 import { evaluateConstant } from '../../runtime/constant.js';
 import { composeGeometry, type Geometry } from './geometry.js';
 import type { AffineOperator, MatrixOperator, NormOperator } from './operators.js';
@@ -200,4 +200,16 @@ async function normValues(operator: NormOperator, geometry: Geometry): Promise<A
   );
   const bias = factors.map((factor, i) => (shift[i] as number) - (mean[i] as number) * factor);
   return diagonal(geometry, factors, geometry.hasBias ? bias : undefined);
+}
+
+/** What a BatchNormalization knows of its input. */
+export async function statisticsOf(
+  norm: Node,
+): Promise<{ readonly mean: Floats; readonly variance: Floats; readonly epsilon: number }> {
+  const [mean, variance] = [
+    await evaluateConstant(norm.graph, norm.inputs[3] ?? ''),
+    await evaluateConstant(norm.graph, norm.inputs[4] ?? ''),
+  ];
+  const epsilon = norm.attributes.float('epsilon', Math.fround(1e-5));
+  return { mean: mean.floats(), variance: variance.floats(), epsilon };
 }

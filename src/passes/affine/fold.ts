@@ -10,7 +10,8 @@ import { collapsedName } from '../fold.js';
 import { stemOf } from '../naming.js';
 import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
-import { evaluatePlan } from './evaluate.js';
+import { isPointwiseTarget } from './cost.js';
+import { evaluatePlan, statisticsOf } from './evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './geometry.js';
 import type { Rearrangement } from './layout.js';
 import { windowOf } from './operators.js';
@@ -20,7 +21,7 @@ import { type AffineValues, type Floats, inOneGroup, outIn, transposed } from '.
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
 export interface FoldedValues {
-  /** [outputs, inputs / groups, ...kernel] of a Conv, or a matrix. */
+  /** [outputs, inputs / groups, ...kernel] of a Conv, or a matrix; without a weight, of the factors. */
   readonly shape: readonly number[];
   readonly weight: Floats;
   /** How a matrix stands. */
@@ -37,6 +38,7 @@ export function constantsOfRegion({ plan }: Region): ConstantValue[] {
 export async function foldedValues(region: Region): Promise<FoldedValues> {
   const { plan, frame, carrier } = region;
   const { geometry } = plan;
+  if (isPointwiseTarget(region.target)) return pointwiseValues(region);
   const isMatrix = frame.axis !== 'channel';
   const wanted = frame.axis !== 'last' || carrier.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
   const out = frame.type === 'float32' ? 'float32' : 'float64';
@@ -56,6 +58,36 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
   const grid = gridOf(geometry);
   const shape = [geometry.outputs, geometry.inputs / geometry.groups, ...grid.extents];
   return { shape, weight: onGrid(outIn(values), grid), layout: 'out-in', bias };
+}
+
+/** Factors and summands of one number a channel; of a normalization, for the statistics that the carrier has. */
+async function pointwiseValues(region: Region): Promise<FoldedValues> {
+  const { plan, carrier, target } = region;
+  const values = await evaluatePlan(plan, { layout: 'out-in', out: 'float64' });
+  const [kernel, bias] = target.isUniform
+    ? [values.kernel.slice(0, 1), values.bias?.slice(0, 1)]
+    : [values.kernel, values.bias];
+  const common = { shape: vectorShape(region), layout: 'out-in' } as const;
+  if (target.operators[0] !== 'BatchNormalization') {
+    const sum = plan.geometry.hasBias ? (bias ?? new Float64Array(kernel.length)) : undefined;
+    return { ...common, weight: kernel, bias: sum };
+  }
+  const { mean, variance, epsilon } = await statisticsOf(carrier);
+  const shift = bias ?? new Float64Array(kernel.length);
+  return {
+    ...common,
+    weight: kernel.map((factor, i) => factor * Math.sqrt((variance[i] as number) + epsilon)),
+    bias: shift.map((value, i) => value + (kernel[i] as number) * (mean[i] as number)),
+  };
+}
+
+/** The shape of one number a channel beside a region's source; of a bias too. */
+export function vectorShape({ frame, plan, target }: Region): number[] {
+  const { outputs } = plan.geometry;
+  if (target.isUniform) return [];
+  if (frame.axis === 'left') return [outputs, 1];
+  if (!isPointwiseTarget(target) || target.operators[0] === 'BatchNormalization') return [outputs];
+  return frame.axis === 'channel' ? [outputs, ...plan.geometry.stride.map(() => 1)] : [outputs];
 }
 
 /** The kernel over the whole window, with zeros where no tap is. */
@@ -142,6 +174,12 @@ function mapNodes(
   const common = { template: carrier.proto, name: label, outputs: [output], metadata };
   const bias = names.bias === undefined ? [] : [names.bias];
   const inputs = [source, names.weight, ...bias];
+  if (target.operators[0] === 'BatchNormalization') {
+    const attributes = { epsilon: { float: carrier.attributes.float('epsilon', Math.fround(1e-5)) } };
+    const statistics = carrier.inputs.slice(3, 5);
+    return [{ ...common, opType: 'BatchNormalization', inputs: [...inputs, ...statistics], attributes }];
+  }
+  if (isPointwiseTarget(target)) return pointwiseNodes(region, names, label, output);
   if (target.operators[0] === 'Conv')
     return [{ ...common, opType: 'Conv', inputs, ...convAttributes(region) }];
   if (target.operators[0] === 'Gemm')
@@ -161,6 +199,25 @@ function mapNodes(
       ...(opsetOf(region.graph) < 7 && { attributes: { broadcast: { int: 1 } } }),
     },
   ];
+}
+
+function pointwiseNodes(
+  { source, carrier, target }: Region,
+  names: FoldedNames,
+  label: string,
+  output: string,
+): NodeSpec[] {
+  const metadata = foldedMetadata(carrier);
+  const steps = target.operators.filter((opType) => opType === 'Mul' || opType === 'Add');
+  let value = source;
+  return steps.map((opType, i) => {
+    const isLast = i === steps.length - 1;
+    const made = isLast ? output : names.fresh(`${output}/product`);
+    const suffix = i > 0 ? '/bias' : '';
+    const inputs = [value, opType === 'Mul' ? names.weight : (names.bias ?? '')];
+    value = made;
+    return { opType, name: label === '' ? '' : `${label}${suffix}`, inputs, outputs: [made], metadata };
+  });
 }
 
 type NodeAttributes = Pick<NodeSpec, 'attributes' | 'attributeProtos'>;
@@ -229,7 +286,7 @@ export type FoldedWeights = Map<string, string>;
  * @returns the names of the new nodes
  */
 export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<string[]> {
-  const { graph, carrier, frame, plan } = region;
+  const { graph, carrier, frame, plan, target } = region;
   const { model } = graph;
   const constants = constantsOfPlan(plan);
   const home = constants.find(({ isWeight }) => isWeight)?.constant.graph ?? graph;
@@ -239,7 +296,7 @@ export async function foldRegion(region: Region, weights: FoldedWeights = new Ma
   const weightName = known ?? weightNameOf(region, home);
   weights.set(region.key, weightName);
   const tensors: Tensor[] = [];
-  if (known === undefined)
+  if (known === undefined && target.operators[0] !== 'Add')
     tensors.push(await scratchTensor(model, weightName, frame.type, values.shape, values.weight));
   const bias = biasOf(region, values, `${weightName}/bias`, weightName);
   if (bias !== undefined) {
@@ -267,7 +324,7 @@ function biasOf(
   fallback: string,
   weightName: string,
 ): Bias | undefined {
-  const { graph, plan, target, frame } = region;
+  const { graph, plan, target } = region;
   const { model } = graph;
   const { outputs } = plan.geometry;
   // Before operator set 11 a Gemm could not do without.
@@ -275,7 +332,7 @@ function biasOf(
   const values = bias ?? (isNeeded ? new Float64Array(outputs) : undefined);
   if (values === undefined) return undefined;
   const natural = /(^|[._/])weight$/.test(weightName) ? weightName.replace(/weight$/, 'bias') : fallback;
-  return { name: model.freshName(natural), shape: frame.axis === 'left' ? [outputs, 1] : [outputs], values };
+  return { name: model.freshName(natural), shape: vectorShape(region), values };
 }
 
 /** What the names of a chain's factors begin with, if they are one chain's. */
@@ -299,7 +356,8 @@ function weightNameOf({ carrier, nodes, plan, graph }: Region, home: typeof grap
   const stem = commonStem(makers.map(({ constant }) => constant.value));
   if (stem !== undefined && home.resolve(stem) === undefined) return stem;
   const own = makers.find(({ node }) => node === carrier)?.constant;
-  const name = own?.value ?? `${carrier.name}/weight`;
+  const constants = new Set(constantsOfPlan(plan).map(({ constant }) => constant.value));
+  const name = own?.value ?? carrier.inputs.find((input) => constants.has(input)) ?? `${carrier.name}/weight`;
   const isReplaced =
     own !== undefined &&
     own.path.length === 0 &&

@@ -1,6 +1,6 @@
 import { narrow, Tensor } from '../../graph/index.js';
 import { compareNodes, type ProbePlace } from '../probe.js';
-import { foldedNodes, foldedValues } from './fold.js';
+import { foldedNodes, foldedValues, vectorShape } from './fold.js';
 import { gridOf } from './geometry.js';
 import type { Region } from './region.js';
 import { RELABELLING } from './relabel.js';
@@ -30,7 +30,6 @@ export async function probeRegion(region: Region, place: ProbePlace = {}, seed =
     Tensor.of(name, frame.type, dims, narrow(frame.type, data));
   const fresh = (base: string): string => `probe/${base}`;
   const names = { weight: 'probe/weight', bias: folded.bias && 'probe/bias', fresh };
-  const { outputs } = region.plan.geometry;
   const comparison = {
     graph,
     source,
@@ -41,9 +40,7 @@ export async function probeRegion(region: Region, place: ProbePlace = {}, seed =
     after: foldedNodes(region, folded, names, 'probe'),
     constants: [
       tensor('probe/weight', folded.shape, folded.weight),
-      ...(folded.bias
-        ? [tensor('probe/bias', frame.axis === 'left' ? [outputs, 1] : [outputs], folded.bias)]
-        : []),
+      ...(folded.bias ? [tensor('probe/bias', vectorShape(region), folded.bias)] : []),
     ],
   };
   return { shape, relativeDifference: await compareNodes(comparison, place, seed) };

@@ -142,7 +142,7 @@ describe('what is refused', () => {
 
   it('one node, alone or with what does nothing', async () => {
     const net = new Net([2, 3, 8]);
-    const y = net.node('Identity', [
+    const y = net.node('Dropout', [
       net.node('Add', [net.node('MatMul', ['x', net.weight('w', [8, 8], 8)]), net.weight('b', [8], 1)]),
     ]);
     const { regions, refused } = await foldCopy(net.model(y), { force: true });
