@@ -1,14 +1,12 @@
 /**
- * The whole story, by the commands a user would type: `npm run demo`.
+ * The whole story, by the commands a user would type: the second half of `npm run demo`.
  *
  * Draws images (scripts/shapes-data.ts), trains a small convolutional network (scripts/demo-network.ts) from random weights
  * as it is and with every linear layer as a chain of three, folds the chains, and compares: how many test images are right, and how
  * much of their rank the layers use. Everything is seeded.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { basename, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, join } from 'node:path';
 import {
   type Dataset,
   findLinearSites,
@@ -22,38 +20,11 @@ import {
 } from '../src/index.js';
 import { demoNetwork } from './demo-network.js';
 import { writeShapes } from './shapes-data.js';
+import { command, heading, OUT, table } from './steps.js';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(ROOT, 'dist/cli/main.js');
-const OUT = join(ROOT, 'demo-out');
 const DEPTH = 3;
 const COUNTS = { train: 1500, test: 1000 };
 const TRAINING = ['--from-scratch', '--epochs', '14', '--lr', '0.002', '--clip', '1'];
-
-function heading(text: string): void {
-  console.log(`\n── ${text} ${'─'.repeat(Math.max(0, 96 - text.length))}\n`);
-}
-
-function command(...args: readonly string[]): void {
-  const shown = args.map((arg) => (arg.startsWith(ROOT) ? relative(ROOT, arg) : arg));
-  console.log(`$ npx onnx-overparam ${shown.join(' ')}\n`);
-  const { status } = spawnSync(process.execPath, [CLI, ...shown], { stdio: 'inherit', cwd: ROOT });
-  if (status !== 0) process.exit(status ?? 1);
-}
-
-function table(rows: readonly (readonly string[])[]): void {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  );
-  for (const [index, row] of rows.entries()) {
-    console.log(
-      row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
-        .join('  '),
-    );
-    if (index === 0) console.log(widths.map((width) => '─'.repeat(width)).join('  '));
-  }
-}
 
 /** The share of samples that a model gets right, by running it. */
 async function accuracy(path: string, dataset: Dataset): Promise<number> {
@@ -88,16 +59,17 @@ async function summary(title: string, path: string, test: Dataset, report: RankR
 }
 
 const start = performance.now();
-const file = (name: string): string => join(OUT, name);
+const FOLDER = join(OUT, 'training');
+const file = (name: string): string => join(FOLDER, name);
 const network = file('network.onnx');
-rmSync(OUT, { recursive: true, force: true });
-mkdirSync(OUT, { recursive: true });
+rmSync(FOLDER, { recursive: true, force: true });
+mkdirSync(FOLDER, { recursive: true });
 
 heading('1. Draw images of ten shapes: discs, rings, stars, stripes ...');
 writeShapes(file('shapes'), COUNTS);
 await saveModel(demoNetwork(), network);
 console.log(
-  `${COUNTS.train.toLocaleString('en')} to train on, ${COUNTS.test.toLocaleString('en')} to test with, in demo-out/shapes`,
+  `${COUNTS.train.toLocaleString('en')} to train on, ${COUNTS.test.toLocaleString('en')} to test with, in demo-out/training/shapes`,
 );
 
 heading('2. Train the network as it is, from random weights');
@@ -175,4 +147,4 @@ console.log(`Both networks can express the same functions and took as many steps
 finds weights of lower effective rank (arXiv 2103.10427), and here it gets there sooner: with three times as many epochs the
 plain network catches up. The collapsed file is of the size of the plain one.
 Training took ${seconds[0]} s and ${seconds[1]} s, all of this ${((performance.now() - start) / 1000).toFixed(0)} s.
-Open demo-out/train-log.html to see loss, accuracy and the rank of every layer over the epochs.`);
+Open demo-out/training/train-log.html to see loss, accuracy and the rank of every layer over the epochs.`);
