@@ -68,4 +68,4 @@ export {
   type SessionValue,
 } from './session.js';
 export { summarize, type TensorSummary, type TopEntry, topK } from './summary.js';
-export { wrongOnWebGpu } from './webgpu-defects.js';
+export { isWrongConv, wrongOnWebGpu } from './webgpu-defects.js';

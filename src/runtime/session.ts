@@ -27,6 +27,7 @@ import {
   type ProviderFailure,
 } from './provider-failure.js';
 import { candidates, type ExecutionProvider, nativeProviders, type ProviderChoice } from './providers.js';
+import { mendedForWebGpu } from './webgpu-defects.js';
 
 /** Element types that onnxruntime-node passes in and out as they are; bfloat16 goes through float32, exactly. */
 export const RUNTIME_TYPES = [
@@ -230,7 +231,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     });
   const binding = options.bound ? create : undefined;
   const open = async (source: Model | string | Uint8Array, bridged: Bridge): Promise<Session> => {
-    const placed = await place(source);
+    const placed = await place(providers.includes('webgpu') ? await mended(source) : source);
     const dispose = async (): Promise<void> => {
       await placed.dispose();
       if (directory !== undefined) await rm(directory, { recursive: true, force: true });
@@ -270,6 +271,19 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
       throw await fail(again);
     }
   }
+}
+
+/** The model without the convolutions that WebGPU computes wrong. */
+async function mended(source: Model | string | Uint8Array): Promise<Model | string | Uint8Array> {
+  let model: Model;
+  try {
+    model = source instanceof Model ? source : await readModel(source);
+  } catch {
+    // What is no model is for onnxruntime to say.
+    return source;
+  }
+  const right = mendedForWebGpu(model);
+  return right === model ? source : right;
 }
 
 /**

@@ -92,7 +92,7 @@ export function columns(build: Builder, x: Value, window: Window, positions: rea
   return build.reshape(made, [batch, channels, k, l]);
 }
 
-/** The same by strided slices: onnxruntime's WebGPU provider (1.30) computes a Conv with more outputs than groups wrongly. */
+/** The same by strided slices, for onnxruntime's WebGPU provider (1.30) computes some convolutions wrong (see isWrongConv). */
 function slicedColumns(build: Builder, x: Value, window: Window, positions: readonly number[]): Value {
   const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
   const axes = range(0, window.kernel.length);

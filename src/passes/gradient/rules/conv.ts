@@ -1,3 +1,4 @@
+import { isWrongConv } from '../../../runtime/index.js';
 import { blockedConv } from '../blocked.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
@@ -58,13 +59,33 @@ function convTranspose(context: RuleContext): (Value | undefined)[] {
     );
     const source = cropEnds(build, dy, ends);
     const end = ends.map((count) => Math.max(0, count));
-    return build.op('Conv', [source, w], x.shape, windowAttributes({ ...window, end }, group));
+    return convolution(build, source, w, { ...window, end }, group, x.shape);
   };
   return [
     context.needs(0) ? dx() : undefined,
     context.needs(1) ? weightGradient(build, dy, x, window, group, w.shape) : undefined,
     context.needs(2) ? build.reduce('ReduceSum', dy, otherThanChannels(dy), true) : undefined,
   ];
+}
+
+/** A Conv or, where not all providers compute that right, a product with the windows of x. */
+function convolution(
+  build: Builder,
+  x: Value,
+  w: Value,
+  window: Window,
+  group: number,
+  shape: readonly number[],
+): Value {
+  const [n, channels, outputs] = [at(x.shape, 0), at(x.shape, 1), at(w.shape, 0)];
+  if (!build.elementary || !isWrongConv({ channels, outputs, groups: group })) {
+    return build.op('Conv', [x, w], shape, windowAttributes(window, group));
+  }
+  const positions = shape.slice(2);
+  const long = (channels / group) * product(window.kernel);
+  const cols = build.reshape(columns(build, x, window, positions), [n, group, long, product(positions)]);
+  const made = build.matmul(build.reshape(w, [1, group, outputs / group, long]), cols);
+  return build.reshape(made, shape);
 }
 
 /** Takes off what no window reaches. */
@@ -133,7 +154,7 @@ function inputGradient(
   const made = { shape: [at(dy.shape, 0), channels, ...spatial] };
   return (
     blockedConv(build, dy, flipped, undefined, turned, group, made) ??
-    build.op('Conv', [dy, flipped], made.shape, windowAttributes(turned, group))
+    convolution(build, dy, flipped, turned, group, made.shape)
   );
 }
 
@@ -210,20 +231,19 @@ function weightGradientByConv(
   ]);
   const kernel = build.transpose(dy, [1, 0, ...range(2, rank)]);
   const ends = spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
-  const made = build.op(
-    'Conv',
-    [cropEnds(build, source, ends), kernel],
+  const made = convolution(
+    build,
+    cropEnds(build, source, ends),
+    kernel,
+    {
+      kernel: positions,
+      strides: window.dilations,
+      dilations: window.strides,
+      begin: window.begin,
+      end: ends.map((count) => Math.max(0, count)),
+    },
+    group,
     [c / group, m, ...window.kernel],
-    windowAttributes(
-      {
-        kernel: positions,
-        strides: window.dilations,
-        dilations: window.strides,
-        begin: window.begin,
-        end: ends.map((count) => Math.max(0, count)),
-      },
-      group,
-    ),
   );
   return build.reshape(build.transpose(made, [1, 0, ...range(2, rank)]), shape);
 }
