@@ -22,11 +22,13 @@ import {
   describeRefusal,
   describeRegion,
   type FoldedWeights,
+  findIdentities,
   findRegions,
   foldRegion,
   type Probe,
   probeRegion,
   type Region,
+  removeIdentity,
 } from './affine/index.js';
 import { constantsOf } from './affine/operators.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
@@ -77,7 +79,7 @@ export const COLLAPSE_DEFAULTS = {
  */
 export interface CollapsedChain {
   readonly node: string;
-  /** What it became: operators in the order of application, ' + ' between them. */
+  /** What it became: operators in the order of application, ' + ' between them; empty where it did nothing. */
   readonly op: string;
   /** How many nodes these are. */
   readonly nodesAfter: number;
@@ -166,11 +168,37 @@ class Folding {
       }
     }
     if (chainsOnly) return { rewritten, skipped };
+    const identities = this.#removeIdentities();
     const regions = await this.#foldRegions(chains);
+    const inRegions = new Set(regions.rewritten.flatMap(({ from }) => from));
     return {
-      rewritten: [...rewritten.filter((chain) => !regions.taken.has(chain)), ...regions.rewritten],
+      rewritten: [
+        ...rewritten.filter((chain) => !regions.taken.has(chain)),
+        // In a dry run they are still there.
+        ...identities.filter(({ node }) => !inRegions.has(node)),
+        ...regions.rewritten,
+      ],
       skipped: [...skipped, ...regions.skipped],
     };
+  }
+
+  #removeIdentities(): CollapsedChain[] {
+    return findIdentities(this.#model).map((node) => {
+      const { label, opType } = node;
+      if (!this.#settings.dryRun) removeIdentity(node);
+      return {
+        node: label,
+        op: '',
+        nodesAfter: 0,
+        from: [label],
+        fromOps: [opType],
+        by: 'region',
+        parametersBefore: 0,
+        parametersAfter: 0,
+        multiplyAddsBefore: 0,
+        multiplyAddsAfter: 0,
+      };
+    });
   }
 
   /** Folds what is affine beyond chains; `taken` are the chains that regions took in. */

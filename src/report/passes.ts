@@ -169,7 +169,7 @@ function changedNotes(rewritten: readonly ExpandedSite[]): Note[] {
 
 const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
   { key: 'node', header: 'node', shrink: 16, value: (row) => row.node },
-  { key: 'op', header: 'op', priority: 1, value: (row) => row.op },
+  { key: 'op', header: 'op', priority: 1, value: (row) => row.op, text: (row) => row.op || 'removed' },
   {
     key: 'from',
     header: 'nodes',
@@ -263,7 +263,7 @@ function aheadNotes({ rewritten }: CollapseAccount, { output, verbose }: PassDoc
 /** What a node was made of, by operator and name. */
 function explained({ node, op, from, fromOps }: CollapsedChain): Note {
   const parts = from.map((name, i) => `${fromOps[i] ?? ''} ${name}`);
-  return { text: `${node}: ${parts.join(', ')} → ${op}` };
+  return { text: `${node}: ${parts.join(', ')} → ${op || 'nothing: it is the identity'}` };
 }
 
 function unprobedNotes(rewritten: readonly CollapsedChain[]): Note[] {

@@ -182,3 +182,34 @@ test('transposed convolutions and batched products are probed as they run', asyn
     expect(probe).toBeLessThan(1e-5);
   }
 });
+
+test('poolings of one element go, but not one that makes the output', async () => {
+  const pool = (name: string, x: string, y: string): NodeSpec => ({
+    opType: 'AveragePool',
+    name,
+    inputs: [x],
+    outputs: [y],
+    attributes: { kernel_shape: { ints: [1, 1] }, strides: { ints: [1, 1] } },
+  });
+  const model = stack(
+    [2, 3, 4, 5],
+    [
+      { opType: 'Relu', name: 'relu', inputs: ['x'], outputs: ['a'] },
+      pool('pool', 'a', 'b'),
+      { opType: 'Flatten', name: 'flatten', inputs: ['b'], outputs: ['c'] },
+      { opType: 'Gemm', name: 'fc', inputs: ['c', 'w'], outputs: ['d'] },
+      { opType: 'Reshape', name: 'image', inputs: ['d', 'shape'], outputs: ['e'] },
+      {
+        ...pool('strided', 'e', 'f'),
+        attributes: { kernel_shape: { ints: [1, 1] }, strides: { ints: [2, 2] } },
+      },
+      pool('last', 'f', 'y'),
+    ],
+    [weight('w', [60, 8]), Tensor.of('shape', 'int64', [4], BigInt64Array.from([2n, 2n, 2n, 2n]))],
+  );
+  const { model: folded, account } = await collapsed(model, { explain: true });
+  expect(opsOf(folded)).toEqual(['Relu', 'Flatten', 'Gemm', 'Reshape', 'AveragePool', 'AveragePool']);
+  expect(account.rewritten).toMatchObject([{ node: 'pool', op: '', nodesAfter: 0, from: ['pool'] }]);
+  await expectSameFunction(model, folded, 0);
+  expect((await collapsed(model, { dryRun: true })).account.rewritten).toHaveLength(1);
+});

@@ -1,5 +1,6 @@
 export type { Cost, Target } from './cost.js';
 export { constantsOfRegion, type FoldedWeights, foldRegion } from './fold.js';
+export { findIdentities, removeIdentity } from './identities.js';
 export { type Probe, probeRegion } from './probe.js';
 export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from './refusal.js';
 export type { FoundRegions, RefusedRegion, Region } from './region.js';
