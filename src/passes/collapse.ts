@@ -29,6 +29,7 @@ import {
   probeRegion,
   type Region,
   removeIdentity,
+  withComputedShapes,
 } from './affine/index.js';
 import { constantsOf } from './affine/operators.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
@@ -169,7 +170,7 @@ class Folding {
     }
     if (chainsOnly) return { rewritten, skipped };
     const identities = this.#removeIdentities();
-    const regions = await this.#foldRegions(chains);
+    const regions = await withComputedShapes(this.#model, () => this.#foldRegions(chains));
     const inRegions = new Set(regions.rewritten.flatMap(({ from }) => from));
     return {
       rewritten: [

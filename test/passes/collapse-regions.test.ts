@@ -213,3 +213,39 @@ test('poolings of one element go, but not one that makes the output', async () =
   await expectSameFunction(model, folded, 0);
   expect((await collapsed(model, { dryRun: true })).account.rewritten).toHaveLength(1);
 });
+
+test('a view whose shape is computed of constants is seen through, and what computed it goes', async () => {
+  const integer = (name: string, value: bigint): Tensor =>
+    Tensor.of(name, 'int64', [], BigInt64Array.of(value));
+  const one = Tensor.of('zero', 'int64', [1], BigInt64Array.of(0n));
+  const unsqueeze = (x: string): NodeSpec => ({
+    opType: 'Unsqueeze',
+    name: `${x}/list`,
+    inputs: [x, 'zero'],
+    outputs: [`${x}s`],
+  });
+  const model = stack(
+    [2, 6, 1, 1],
+    [
+      { opType: 'Conv', name: 'conv', inputs: ['x', 'k'], outputs: ['a'] },
+      unsqueeze('rest'),
+      unsqueeze('size'),
+      {
+        opType: 'Concat',
+        name: 'shape',
+        inputs: ['rests', 'sizes'],
+        outputs: ['s'],
+        attributes: { axis: { int: 0 } },
+      },
+      { opType: 'Reshape', name: 'view', inputs: ['a', 's'], outputs: ['b'] },
+      { opType: 'Gemm', name: 'fc', inputs: ['b', 'w'], outputs: ['y'] },
+    ],
+    [weight('k', [6, 6, 1, 1]), weight('w', [6, 4]), integer('rest', -1n), integer('size', 6n), one],
+  );
+  const { model: folded, account } = await collapsed(model, { explain: true });
+  expect(account.rewritten).toMatchObject([{ from: ['conv', 'view', 'fc'] }]);
+  expect(account.rewritten[0]?.probe).toBeLessThan(1e-6);
+  expect(opsOf(folded).filter((op) => op === 'Concat' || op === 'Unsqueeze')).toEqual([]);
+  expect([...folded.graph.initializers.keys()].filter((name) => /rest|size|zero/.test(name))).toEqual([]);
+  await expectSameFunction(model, folded, 1e-6);
+});

@@ -10,6 +10,7 @@ import { collapsedName } from '../fold.js';
 import { stemOf } from '../naming.js';
 import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
+import { removeUnreadValue } from './computed.js';
 import { isPointwiseTarget } from './cost.js';
 import { evaluatePlan, statisticsOf } from './evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './geometry.js';
@@ -17,6 +18,7 @@ import type { Rearrangement } from './layout.js';
 import { windowOf } from './operators.js';
 import { constantsOfPlan } from './plan.js';
 import type { Region } from './region.js';
+import { RELABELLING } from './relabel.js';
 import { type AffineValues, type Floats, inOneGroup, outIn, transposed } from './values.js';
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
@@ -304,11 +306,16 @@ export async function foldRegion(region: Region, weights: FoldedWeights = new Ma
   }
   const fresh = (base: string): string => model.freshName(base);
   const nodes = foldedNodes(region, values, { weight: weightName, bias: bias?.name, fresh }, label);
+  // Shapes, axes and pads.
+  const shapes = region.nodes
+    .filter((node) => node.is(...RELABELLING, 'Pad'))
+    .flatMap((node) => node.inputs.slice(1));
   const inserted = editWith(asConstants(home, tensors), home, region.nodes.at(-1) ?? carrier, {
     removeNodes: region.nodes,
     insertNodes: nodes,
   });
   for (const { constant } of constants) removeUnread(constant);
+  for (const value of shapes) removeUnreadValue(graph, value);
   return inserted.map((node) => node.label);
 }
 

@@ -1,3 +1,4 @@
+export { withComputedShapes } from './computed.js';
 export type { Cost, Target } from './cost.js';
 export { constantsOfRegion, type FoldedWeights, foldRegion } from './fold.js';
 export { findIdentities, removeIdentity } from './identities.js';

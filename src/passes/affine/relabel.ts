@@ -1,4 +1,5 @@
 import type { Node } from '../../graph/index.js';
+import { computedIntegers } from './computed.js';
 import { operandOf } from './operand.js';
 
 /** How a node gives its input other axes without computing anything. */
@@ -42,7 +43,10 @@ export function relabellingOf(node: Node): Relabelling | undefined {
 
 /** A constant list of integers that a node reads; undefined where it is none. */
 export function integerOperand(node: Node, index: number): number[] | undefined {
-  const found = operandOf(node.graph, node.inputs[index] ?? '');
+  const value = node.inputs[index] ?? '';
+  const known = computedIntegers(node.graph, value);
+  if (known !== undefined) return [...known];
+  const found = operandOf(node.graph, value);
   const isInteger = !('reason' in found) && (found.dataType === 'int64' || found.dataType === 'int32');
   return isInteger ? found.root?.integers() : undefined;
 }
