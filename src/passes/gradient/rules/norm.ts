@@ -120,7 +120,7 @@ function batchNorm(context: RuleContext): (Value | undefined)[] {
     dBias = sum(dy);
     // sum(dy * xhat) = inv * (sum(dy * x) - mean * sum(dy)) would save a pass, but cancels in float32.
     const centered = build.sub(x, wide(mean));
-    dScale = build.mul(sum(build.mul(dy, centered)), inv);
+    dScale = build.mul(channelDots(build, dy, centered), inv);
     if (context.needs(0)) {
       const gain = build.mul(inv, scale);
       if (isTraining) {
@@ -142,6 +142,20 @@ function batchNorm(context: RuleContext): (Value | undefined)[] {
     context.needs(1) ? dScale : undefined,
     context.needs(2) ? dBias : undefined,
   ];
+}
+
+/** Of shorter vectors, many products cost more than a pass over all of them. */
+const SHORT = 512;
+
+/** Sums of a * b over all but the channels, [C]: as dot products, which spares writing and reading a * b. */
+function channelDots(build: Builder, a: Value, b: Value): Value {
+  const [n, c, length] = [at(a.shape, 0), at(a.shape, 1), product(a.shape.slice(2))];
+  if (length < SHORT) return build.reduce('ReduceSum', build.mul(a, b), otherThanChannels(a), true);
+  const dots = build.matmul(
+    build.reshape(a, [n, c, 1, length]),
+    build.transposeLast(build.reshape(b, [n, c, 1, length])),
+  );
+  return build.reduce('ReduceSum', build.reshape(dots, [n, c]), [0], true);
 }
 
 function keepRank(build: Builder, v: Value, x: Value): Value {
