@@ -79,8 +79,8 @@ async function ofMatrix(
   let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
   let resolution = RESOLUTION;
   if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
-    const { smallSvd } = await import('../kernels/jacobi.js');
-    values = smallSvd(data, m, n).values;
+    const { smallSingularValues } = await import('../kernels/jacobi.js');
+    values = smallSingularValues(data, m, n);
     // The usual bound on the error of a computed singular value, relative to the largest.
     resolution = Math.max(rows, columns) * EPSILON.float64;
   }

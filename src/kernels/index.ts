@@ -10,6 +10,6 @@ export {
 } from './eigen.js';
 export type { Gemm, Product } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
-export { type SmallSvd, smallSvd } from './jacobi.js';
+export { type SmallSvd, smallSingularValues, smallSvd } from './jacobi.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './pool.js';
 export { singularValues, symmetricEigenvalues } from './singular.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Matrix, SVD } from 'ml-matrix';
 import { expect, test } from 'vitest';
-import { smallSvd } from '../../src/kernels/index.js';
+import { smallSingularValues, smallSvd } from '../../src/kernels/index.js';
 
 const matrices = fc
   .tuple(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 20 }))
@@ -32,6 +32,7 @@ test('the parts multiply out to the matrix', () => {
   fc.assert(
     fc.property(matrices, ([m, n, data]) => {
       const svd = smallSvd(Float64Array.from(data), m, n);
+      expect(smallSingularValues(Float64Array.from(data), m, n)).toEqual(svd.values);
       expect(worst(product(svd, m, n), data)).toBeLessThan(1e-13);
       for (let k = 1; k < svd.values.length; k += 1)
         expect(svd.values[k]!).toBeLessThanOrEqual(svd.values[k - 1]!);
