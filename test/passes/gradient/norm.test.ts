@@ -22,6 +22,8 @@ describe('normalizations', () => {
       [4, 3],
       [3, 2, 5],
       [2, 3, 2, 3],
+      // Long enough for dot products.
+      [2, 2, 16, 33],
     ]) {
       const c = shape[1]!;
       await checkOp({

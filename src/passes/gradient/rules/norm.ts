@@ -150,7 +150,8 @@ const SHORT = 512;
 /** Sums of a * b over all but the channels, [C]: as dot products, which spares writing and reading a * b. */
 function channelDots(build: Builder, a: Value, b: Value): Value {
   const [n, c, length] = [at(a.shape, 0), at(a.shape, 1), product(a.shape.slice(2))];
-  if (length < SHORT) return build.reduce('ReduceSum', build.mul(a, b), otherThanChannels(a), true);
+  if (build.elementary || length < SHORT)
+    return build.reduce('ReduceSum', build.mul(a, b), otherThanChannels(a), true);
   const dots = build.matmul(
     build.reshape(a, [n, c, 1, length]),
     build.transposeLast(build.reshape(b, [n, c, 1, length])),
