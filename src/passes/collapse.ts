@@ -6,7 +6,6 @@ import {
   type Graph,
   isConstant,
   type Model,
-  ModelError,
   type Node,
   type NodeSpec,
   narrow,
@@ -25,7 +24,6 @@ import {
   findIdentities,
   findRegions,
   foldRegion,
-  type Probe,
   probeRegion,
   type Region,
   removeIdentity,
@@ -36,12 +34,15 @@ import { constantsOfChain, workOfChain } from './chain-cost.js';
 import { type Link, outputsOf } from './chain-link.js';
 import { type Chain, findChains, projectionsOf } from './chain-match.js';
 import { probeChain } from './chain-probe.js';
+import { type CollapseAccount, type CollapsedChain, probed, summed } from './collapse-account.js';
 import { compose } from './compose.js';
 import { composeSteps } from './compose-steps.js';
 import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
 import { ValueKeys } from './naming.js';
 import { asConstants, editWith, type Placement, scratchTensor } from './placement.js';
 import { isNear, placeAsSource, removeUnread } from './weight-source.js';
+
+export type { CollapseAccount, CollapsedChain } from './collapse-account.js';
 
 const NAME = 'collapse';
 
@@ -73,45 +74,6 @@ export const COLLAPSE_DEFAULTS = {
   dryRun: false,
   onProgress: undefined,
 } as const satisfies Required<CollapseOptions>;
-
-/**
- * A chain or affine region that became one node (or two, where its shape demands it). Each node of the model stands in
- * one of these at most: a region tells of a chain in it by the nodes that the chain was.
- */
-export interface CollapsedChain {
-  readonly node: string;
-  /** What it became: operators in the order of application, ' + ' between them; empty where it did nothing. */
-  readonly op: string;
-  /** How many nodes these are. */
-  readonly nodesAfter: number;
-  /** Names of the nodes that it was. */
-  readonly from: readonly string[];
-  /** Their operators. */
-  readonly fromOps: readonly string[];
-  /** Whether the nodes said that they are a chain, or were found to be one, or to be an affine region. */
-  readonly by: 'metadata' | 'structure' | 'region';
-  /** Elements of all constants of the nodes (weights, biases, statistics), without those that an entry before has. */
-  readonly parametersBefore: number;
-  /** The same of what they became. */
-  readonly parametersAfter: number;
-  /** Multiply-adds for one position of the output (for one row, of matrices). */
-  readonly multiplyAddsBefore: number;
-  readonly multiplyAddsAfter: number;
-  /** True where a BatchNormalization in training mode was folded, with its running statistics. */
-  readonly usesRunningStatistics?: boolean;
-  /**
-   * Largest relative difference of a probe in onnxruntime, with `explain`; where a chain was folded first and then
-   * its region, the sum of both.
-   */
-  readonly probe?: number;
-  /** Why the probe could not be run. */
-  readonly unprobed?: string;
-}
-
-export interface CollapseAccount {
-  readonly rewritten: readonly CollapsedChain[];
-  readonly skipped: readonly Skipped[];
-}
 
 /**
  * Folds chains of linear nodes, and with `chainsOnly: false` (the default) every other affine region, into single
@@ -171,12 +133,10 @@ class Folding {
     if (chainsOnly) return { rewritten, skipped };
     const identities = this.#removeIdentities();
     const regions = await withComputedShapes(this.#model, () => this.#foldRegions(chains));
-    const inRegions = new Set(regions.rewritten.flatMap(({ from }) => from));
     return {
       rewritten: [
         ...rewritten.filter((chain) => !regions.taken.has(chain)),
-        // In a dry run they are still there.
-        ...identities.filter(({ node }) => !inRegions.has(node)),
+        ...identities,
         ...regions.rewritten,
       ],
       skipped: [...skipped, ...regions.skipped],
@@ -207,11 +167,11 @@ class Folding {
     chains: readonly Chain[],
   ): Promise<CollapseAccount & { readonly taken: ReadonlySet<CollapsedChain> }> {
     const { dryRun, explain, force, onProgress, probes } = this.#settings;
-    // A declared chain that could not be folded stays whole; in a dry run all chains are still there.
+    // A declared chain that could not be folded stays whole; in a dry run all chains, and what is the identity, are still there.
     const declared = [...this.#model.nodes()].filter(
       (node) => readChainNote(node) !== undefined || readPartNote(node) !== undefined,
     );
-    const present = dryRun ? chains.flatMap(nodesOf) : [];
+    const present = dryRun ? [...chains.flatMap(nodesOf), ...findIdentities(this.#model)] : [];
     const { regions, refused } = findRegions(this.#model, {
       exclude: new Set([...declared, ...present]),
       force,
@@ -400,26 +360,6 @@ function biasSize({ links, whole }: Chain, product: Product | undefined): number
 function positionsOf({ measures, plan }: Region, node: Node): number {
   const own = measures.find((measure) => measure.node === node)?.volume ?? 1;
   return plan.geometry.stride.reduce((product, step) => product * step, 1) / own;
-}
-
-type Probed = Pick<CollapsedChain, 'probe' | 'unprobed'>;
-
-/** What a probe told, or why it could not be run: what is folded is right all the same. */
-async function probed(run: () => Promise<number | Probe>): Promise<Probed> {
-  try {
-    const result = await run();
-    return { probe: typeof result === 'number' ? result : result.relativeDifference };
-  } catch (error) {
-    if (!(error instanceof ModelError)) throw error;
-    return { unprobed: error.message };
-  }
-}
-
-function summed(parts: readonly Probed[]): Probed {
-  const unprobed = parts.find((part) => part.unprobed !== undefined)?.unprobed;
-  if (unprobed !== undefined) return { unprobed };
-  const probes = parts.map(({ probe }) => probe).filter((probe) => probe !== undefined);
-  return probes.length === 0 ? {} : { probe: probes.reduce((sum, probe) => sum + probe, 0) };
 }
 
 function sizeOf(shape: readonly number[]): number {

@@ -220,9 +220,11 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
   const nodesAfter = rewritten.reduce((sum, row) => sum + row.nodesAfter, 0);
   const what = options.output === undefined ? 'would become' : 'became';
   const size =
-    after === before
-      ? `they keep their ${counted(after, 'parameter')}`
-      : `their constants ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)})`;
+    after === 0 && before === 0
+      ? 'they have no parameters'
+      : after === before
+        ? `they keep their ${counted(after, 'parameter')}`
+        : `their constants ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)})`;
   const conclusion =
     rewritten.length === 0
       ? 'Nothing to collapse.'
