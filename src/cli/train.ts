@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model } from '../graph/index.js';
+import type { TrainPlan } from '../training/events.js';
 import type { TrainOptions } from '../training/options.js';
 import type { TrainResult } from '../training/train.js';
 import type { Command } from './command.js';
@@ -113,12 +114,11 @@ async function withSchedule(
   options: TrainOptions,
   args: Arguments,
 ): Promise<TrainOptions> {
-  const { planTraining } = await import('../training/plan.js');
+  const { stepsPerEpoch } = await import('../training/plan.js');
+  const { TRAIN_DEFAULTS } = await import('../training/options.js');
   const complete = { ...options, validation: data.validation, test: data.test, dims: undefined };
-  const { stepsPerEpoch, epochs } = await onModel(nameOf(args.model), async () =>
-    planTraining(model, data.train, complete),
-  );
-  return { ...complete, schedule: scheduleOf(args, stepsPerEpoch, epochs) };
+  const steps = await onModel(nameOf(args.model), async () => stepsPerEpoch(model, data.train, complete));
+  return { ...complete, schedule: scheduleOf(args, steps, options.epochs ?? TRAIN_DEFAULTS.epochs) };
 }
 
 async function dryRun(
@@ -174,8 +174,10 @@ async function run(
     signal: stop.signal,
   });
   let result: TrainResult;
+  let plan: TrainPlan | undefined;
   try {
     for await (const event of training) {
+      if (event.kind === 'start') plan = event.plan;
       progress.take(event);
       await logs.take(event);
     }
@@ -205,7 +207,7 @@ async function run(
     await rm(directory, { recursive: true, force: true });
   if (!args.quiet) {
     const { trainDocument } = await import('../report/training/summary.js');
-    await print(trainDocument(result, { output, verbose: args.verbose }), args, io);
+    await print(trainDocument(result, { output, verbose: args.verbose, plan }), args, io);
   }
   return 0;
 }

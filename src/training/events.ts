@@ -1,4 +1,5 @@
 import type { ExecutionProvider } from '../runtime/index.js';
+import type { PrunedWeight } from './low-rank.js';
 import type { Evaluation } from './types.js';
 
 /** A weight that is trained. */
@@ -16,6 +17,8 @@ export interface TrainPlan {
   readonly parameters: number;
   /** Weights of the model that stay as they are. */
   readonly frozen: readonly string[];
+  /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */
+  readonly untied: readonly string[];
   /** Chains of linear layers among the trained layers. */
   readonly chains: number;
   /** Samples to train on, and to validate on. */
@@ -90,6 +93,8 @@ export interface TrainSummary {
   readonly last: EpochRecord | undefined;
   /** Of the test samples, where there are some. */
   readonly test: Evaluation | undefined;
+  /** The ranks of the weights that the model has now, where ranks were pruned. */
+  readonly pruned?: readonly PrunedWeight[] | undefined;
 }
 
 export type StopReason = 'epochs' | 'patience' | 'aborted';

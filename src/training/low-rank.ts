@@ -57,6 +57,8 @@ export interface RankPruning {
     readonly weights: ReadonlyMap<string, RuntimeTensor>;
     readonly pruned: readonly PrunedWeight[];
   }>;
+  /** What rank the weights have, up to rounding; they stay as they are. */
+  ranks(weights: ReadonlyMap<string, RuntimeTensor>): Promise<readonly PrunedWeight[]>;
 }
 
 /**
@@ -106,19 +108,29 @@ export function trainedRankPruning(
     weights: [...targets.keys()],
     skipped,
     next: (step) => (Math.floor(step / interval) + 1) * interval,
-    async prune(current, rate) {
-      const result = new Map<string, RuntimeTensor>();
-      const pruned: PrunedWeight[] = [];
-      for (const [name, site] of targets) {
-        const tensor = current.get(name);
-        if (tensor === undefined) continue;
-        const done = await pruneWeight(name, site, tensor, { energy, threshold: rate * nuclear });
-        result.set(name, done.tensor);
-        pruned.push(done.account);
-      }
-      return { weights: result, pruned };
-    },
+    prune: (current, rate) => pruneAll(targets, current, { energy, threshold: rate * nuclear }),
+    ranks: async (current) => (await pruneAll(targets, current, { energy: ROUNDING, threshold: 0 })).pruned,
   };
+}
+
+/** Share of the sum of squares that rounding to float32 may leave in singular values that were zero. */
+const ROUNDING = 1e-10;
+
+async function pruneAll(
+  targets: ReadonlyMap<string, LinearSite>,
+  current: ReadonlyMap<string, RuntimeTensor>,
+  limits: Limits,
+): ReturnType<RankPruning['prune']> {
+  const weights = new Map<string, RuntimeTensor>();
+  const pruned: PrunedWeight[] = [];
+  for (const [name, site] of targets) {
+    const tensor = current.get(name);
+    if (tensor === undefined) continue;
+    const done = await pruneWeight(name, site, tensor, limits);
+    weights.set(name, done.tensor);
+    pruned.push(done.account);
+  }
+  return { weights, pruned };
 }
 
 /** The weights that are matrices of linear layers, with the layout that one of their sites gives. */

@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto';
 import { findChainProducts } from '../analysis/chain-products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
-import { LOSS_KINDS, type Loss, ownWeights, trainableWeights } from '../passes/gradient/index.js';
+import {
+  LOSS_KINDS,
+  type Loss,
+  ownWeights,
+  trainableWeights,
+  untieWeights,
+} from '../passes/gradient/index.js';
 import { inlinedFunctions } from '../passes/inline-functions.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
@@ -31,7 +37,8 @@ export interface Settled {
 
 /**
  * What `train` would do: the weights that are trained, the steps, the settings. Checks the options; reads no weights and
- * no samples. Weights that nodes of the model hold (Constant, ConstantOfShape) become initializers.
+ * no samples. Weights that nodes of the model hold (Constant, ConstantOfShape) become initializers,
+ * and each layer gets a copy of its own of the zeros and ones that the file has only once.
  *
  * @throws ModelError for options out of their range, globs that match nothing, and data that does not fit the model
  * @example
@@ -59,17 +66,22 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   if (dataset.size === 0) throw new ModelError('the data has no samples to train on');
   const feeds = feedsOf(model, dataset);
   const batch = batchOf(model, dataset, options.batch);
-  const stepsPerEpoch = Math.floor(dataset.size / batch);
+  const perEpoch = Math.floor(dataset.size / batch);
   const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
   optimizer(name, options.optimizerOptions);
   const learningRate = options.learningRate ?? OPTIMIZERS[name].learningRate;
   const decay = options.weightDecay ?? OPTIMIZERS[name].weightDecay;
   if (!(decay >= 0)) throw new ModelError(`weight decay must be at least 0, not ${decay}`);
   const shape = options.schedule ?? TRAIN_DEFAULTS.schedule;
-  const steps = epochs * stepsPerEpoch;
-  const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * stepsPerEpoch) });
+  const steps = epochs * perEpoch;
+  const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * perEpoch) });
   const loss = lossOf(model, dataset, options);
-  ownWeights(model, options.output ?? model.graph.outputs[0]?.name ?? '');
+  const output = options.output ?? model.graph.outputs[0]?.name ?? '';
+  const copied = new Set(model.graph.nodes.flatMap((node) => (node.is('Identity') ? node.outputs : [])));
+  const untied = [
+    ...ownWeights(model, output).filter((name) => copied.has(name)),
+    ...untieWeights(model, output),
+  ];
   const { weights, frozen } = chosenWeights(model, options);
   const decaying = decayedWeights(inlinedFunctions(model).graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
@@ -129,11 +141,12 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     })),
     parameters: tensors.reduce((sum, { size }) => sum + size, 0),
     frozen,
+    untied,
     chains: chains.length,
     samples: dataset.size,
     validationSamples: options.validation?.size ?? 0,
     batch,
-    stepsPerEpoch,
+    stepsPerEpoch: perEpoch,
     epochs,
     loss: loss.kind,
     optimizer: name,
@@ -197,6 +210,15 @@ function lossOf(model: Model, dataset: Dataset, options: TrainOptions): Loss {
   if (!isFloatType(target.type)) return { kind: 'cross-entropy' };
   const output = options.output ?? model.graph.outputs[0]?.name ?? '';
   return { kind: model.graph.producer(output)?.is('Sigmoid') ? 'bce' : 'mse' };
+}
+
+/** Steps of an epoch, without a look at anything but sizes. */
+export function stepsPerEpoch(
+  model: Model,
+  dataset: Dataset,
+  { batch }: Pick<TrainOptions, 'batch'>,
+): number {
+  return Math.floor(dataset.size / batchOf(model, dataset, batch));
 }
 
 /** The initializers that are trained, by --train and --freeze, and those that could be and are not. */

@@ -201,6 +201,7 @@ class Run {
       best: keepsBest ? best : last,
       last,
       test,
+      pruned: await this.#settled.pruning?.ranks(weights),
     };
     yield { kind: 'done', summary };
     return { ...summary, model: this.#model, history: this.#history };

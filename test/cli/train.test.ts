@@ -207,6 +207,40 @@ test('a teacher and no labels', async () => {
   expect(Number(/validation: (\d+\.\d)% right/.exec(stdout)?.[1])).toBeGreaterThan(60);
 });
 
+test('a teacher on data without labels', async () => {
+  const count = 200;
+  const x = new Random(5, 'unlabeled').fillNormal(new Float64Array(count * 12));
+  writeFileSync(
+    path('unlabeled.npz'),
+    writeNpz({ x: { type: 'float32', shape: [count, 12], data: Float32Array.from(x) } }),
+  );
+  const args = ['net.onnx', '--data', 'unlabeled.npz', '--from-scratch', '--epochs', '8', '--lr', '0.01'];
+  const { code, stdout } = await train(
+    ...args,
+    '-o',
+    'taught.onnx',
+    '--teacher',
+    'out.onnx',
+    '--format',
+    'json',
+  );
+  expect(code).toBe(0);
+  const { history } = JSON.parse(stdout) as { history: { validation: { loss: number } }[] };
+  expect(history.at(-1)!.validation.loss).toBeLessThan(0.9 * history[0]!.validation.loss);
+  const refused = await train(...args, '-o', 'untaught.onnx');
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toMatch(/no targets|no labels|target/);
+});
+
+test('a pruned training says the ranks that it ends with', async () => {
+  const { code, stdout } = await train(
+    ...['net.onnx', '--data', 'data.npz', '-o', 'pruned.onnx', '--epochs', '2', '--lr', '0.01'],
+    ...['--trp', '--trp-energy', '0.3', '--trp-interval', '4', '--nuclear', '0.01'],
+  );
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/w1 has rank [1-9] of 12/);
+});
+
 test('Ctrl-C finishes the steps under way, saves, and --resume goes on to the same bytes', async () => {
   const options = ['net.onnx', '--data', 'data.npz', '--epochs', '30', '--lr', '0.01', '--skip-ranks'];
   const whole = await train(...options, '-o', 'whole.onnx');

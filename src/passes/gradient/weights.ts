@@ -2,7 +2,7 @@ import { type Graph, isFloatType, type Node } from '../../graph/index.js';
 import { ancestors } from './probe.js';
 
 /** Inputs in which operators take what is trained. */
-const WEIGHT_INPUTS: Readonly<Record<string, readonly number[]>> = {
+export const WEIGHT_INPUTS: Readonly<Record<string, readonly number[]>> = {
   Gemm: [0, 1, 2],
   MatMul: [0, 1],
   Einsum: [0, 1, 2, 3],
@@ -60,20 +60,28 @@ export function trainableWeights(graph: Graph, output: string): string[] {
 
 /**
  * The values that stand where weights and running statistics do and that a node with `holds` makes, views of them looked
- * through. Operands of Add, Mul and Concat are not among them: a number that a node holds there is seldom a weight.
+ * through. Of the operands of Add and Mul only vectors behind Identity are among them: another number that a node holds there
+ * is seldom a weight.
  */
 export function weightPlaces(graph: Graph, output: string, holds: (node: Node) => boolean): Set<string> {
   const found = new Set<string>();
   for (const node of ancestors(graph.nodes, [output])) {
-    if (node.domain !== '' || node.is('Add', 'Mul', 'Concat')) continue;
+    if (node.domain !== '' || node.is('Concat')) continue;
+    const isLoose = node.is('Add', 'Mul');
     const statistics = node.is('BatchNormalization') ? [3, 4] : [];
     for (const index of [...(WEIGHT_INPUTS[node.opType] ?? []), ...statistics]) {
       const source = sourceOf(graph, node.inputs[index] ?? '', holds);
       const maker = graph.producer(source);
+      if (isLoose && !isCopiedVector(graph, maker)) continue;
       if (maker !== undefined && holds(maker)) found.add(source);
     }
   }
   return found;
+}
+
+function isCopiedVector(graph: Graph, maker: Node | undefined): boolean {
+  const tensor = maker?.is('Identity') ? graph.initializers.get(maker.inputs[0] ?? '') : undefined;
+  return tensor !== undefined && tensor.size > 1;
 }
 
 /** What a value is a view of: an initializer, or what a node makes that is no view or `stops`. */

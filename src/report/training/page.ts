@@ -12,7 +12,7 @@ import {
   type WeightData,
   weightsOf,
 } from './page-data.js';
-import { duration } from './summary.js';
+import { duration, settingText } from './summary.js';
 
 export interface TrainPageOptions {
   /** Default 'Training'. */
@@ -131,9 +131,7 @@ function runCard({ name, log }: NamedLog, index: number, isOneOfMany: boolean): 
     ['parameters', formatCount(plan.parameters)],
     ['time', duration(records.reduce((sum, record) => sum + record.seconds, 0))],
   ];
-  const settings = Object.entries(plan.settings).map(
-    ([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`,
-  );
+  const settings = Object.entries(plan.settings).map(([key, value]) => settingText(key, value));
   const about = [
     `${baseName(context.data)}, ${formatCount(plan.samples)} samples`,
     `${plan.loss}, ${plan.optimizer} at ${plan.learningRate} (${plan.schedule}), batch ${plan.batch}, seed ${plan.seed}`,

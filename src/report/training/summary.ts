@@ -9,6 +9,8 @@ export interface TrainDocumentOptions {
   readonly test?:
     | { readonly samples: number; readonly loss: number; readonly accuracy: number | undefined }
     | undefined;
+  /** What was to be trained. */
+  readonly plan?: TrainPlan | undefined;
   /** Also of the factors of chains. */
   readonly verbose?: boolean;
 }
@@ -87,15 +89,40 @@ export function trainDocument(result: TrainResult, options: TrainDocumentOptions
       ? []
       : [{ text: `epoch ${last.epoch}, training: ${figures(last.training)}` }]),
     ...(test === undefined ? [] : [{ text: `test: ${figures(test)}`, tone: 'good' as const }]),
+    ...(result.pruned ?? []).map(({ weight, rank, of }) => ({
+      text: `${printable(weight)} has rank ${formatCount(rank)} of ${formatCount(of)}`,
+    })),
+    ...untiedNote(options.plan),
     ...(output === undefined || output === '-' ? [] : [{ text: `written to ${printable(output)}` }]),
   ];
   return {
     kind: 'train',
     title: 'Training',
-    data: { reason, epochs, steps, seconds, best, test, output, history },
+    data: { reason, epochs, steps, seconds, best, test, pruned: result.pruned, output, history },
     grids: [grid(RANKS, ranks)],
     notes,
   };
+}
+
+/** That layers no longer share what was equal by chance. */
+function untiedNote(plan: TrainPlan | undefined): Note[] {
+  const count = plan?.untied.length ?? 0;
+  if (count === 0) return [];
+  return [
+    {
+      text: `${counted(count, 'copy', 'copies')} made of weights that layers shared because they were equal, so that each trains its own`,
+    },
+  ];
+}
+
+/** Names of options as words: fromScratch as from scratch. */
+export function settingText(name: string, value: unknown): string {
+  const words = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  if (typeof value === 'object' && value !== null) {
+    const parts = Object.entries(value).map(([key, inner]) => settingText(key, inner));
+    return `${words} (${parts.join(', ')})`;
+  }
+  return value === true ? words : `${words} ${String(value)}`;
 }
 
 function figures({
@@ -150,11 +177,12 @@ export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Do
       : []),
   ];
   const { samples, validationSamples, batch, stepsPerEpoch, epochs } = plan;
-  const settings = Object.entries(plan.settings).map(([name, value]) => `${name} ${String(value)}`);
+  const settings = Object.entries(plan.settings).map(([name, value]) => settingText(name, value));
   const notes: Note[] = [
     {
       text: `${counted(plan.weights.length, 'weight')}, ${counted(plan.parameters, 'parameter')}${plan.chains > 0 ? `, ${counted(plan.chains, 'chain')}` : ''}${plan.frozen.length > 0 ? `; ${counted(plan.frozen.length, 'weight')} frozen` : ''}`,
     },
+    ...untiedNote(plan),
     {
       text: `${counted(samples, 'sample')}${validationSamples > 0 ? `, ${formatCount(validationSamples)} to validate` : ''}; ${counted(epochs, 'epoch')} of ${counted(stepsPerEpoch, 'step')} of ${counted(batch, 'sample')}`,
     },

@@ -14,6 +14,7 @@ export function planOf(fields: Partial<TrainPlan> = {}): TrainPlan {
     weights: [{ name: 'w', shape: [4, 6], decays: true }],
     parameters: 24,
     frozen: ['b'],
+    untied: [],
     chains: 0,
     samples: 640,
     validationSamples: 64,
