@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Argv } from 'yargs';
+import type { Model } from '../graph/index.js';
 import type { Command } from './command.js';
 import { UsageError } from './errors.js';
 import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
@@ -218,16 +219,7 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
       { providers, device, threads, strict },
     ),
   );
-  if (run.providers.includes('webgpu')) {
-    const { wrongOnWebGpu } = await import('../runtime/webgpu-defects.js');
-    const wrong = wrongOnWebGpu(model).map((node) => node.label);
-    if (wrong.length > 0) {
-      const more = wrong.length > 3 ? ` and ${wrong.length - 3} more` : '';
-      notes.push(
-        `onnxruntime's WebGPU provider computes some convolutions wrong; ${wrong.slice(0, 3).join(', ')}${more} ran in another form, with channels of zeros added or group by group`,
-      );
-    }
-  }
+  if (run.providers.includes('webgpu')) notes.push(...(await mendedNotes(model)));
   if (labels !== undefined && !Object.values(run.outputs).some((tensor) => ranksClasses(tensor, labels))) {
     const shapes = Object.entries(run.outputs).map(([name, { shape }]) => `${name} [${shape.join(', ')}]`);
     throw new ModelError(
@@ -250,6 +242,17 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
     await print(document, { ...args, output }, io);
   }
   return 0;
+}
+
+/** Which convolutions run in another form on WebGPU. */
+async function mendedNotes(model: Model): Promise<string[]> {
+  const { wrongOnWebGpu } = await import('../runtime/webgpu-defects.js');
+  const wrong = wrongOnWebGpu(model).map((node) => node.label);
+  if (wrong.length === 0) return [];
+  const more = wrong.length > 3 ? ` and ${wrong.length - 3} more` : '';
+  return [
+    `onnxruntime's WebGPU provider computes some convolutions wrong; ${wrong.slice(0, 3).join(', ')}${more} ran in another form, with channels of zeros added or group by group`,
+  ];
 }
 
 async function readLabels(file: string): Promise<string[]> {
@@ -315,7 +318,12 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
       onProgress: progress.update,
     });
     progress.clear();
-    const document = benchDocument(report);
+    const notes: string[] = [];
+    for (const { name, model } of models) {
+      if (!report.rows.some((row) => row.model === name && row.provider === 'webgpu')) continue;
+      notes.push(...(await mendedNotes(model)).map((note) => `${name}: ${note}`));
+    }
+    const document = benchDocument(report, notes);
     const format = formatOf(args.format, path);
     if (path === undefined) await print(document, { ...args, format }, io);
     else await writeDocument(document, path, { ...args, format });

@@ -347,9 +347,9 @@ function benchColumns(rows: readonly BenchRow[]): Column<BenchRow>[] {
 }
 
 /** A benchmark in all forms. */
-export function benchDocument(report: BenchReport): Document {
+export function benchDocument(report: BenchReport, more: readonly string[] = []): Document {
   const { rows, runs, warmup, passedOver } = report;
-  const notes: Note[] = [...passedOverNotes(passedOver)];
+  const notes: Note[] = [...passedOverNotes(passedOver), ...more.map((text): Note => ({ text }))];
   const seen = new Set<string>();
   for (const { model, provider, fallen, uses } of rows) {
     if (fallen === 0 || seen.has(`${model} ${provider}`)) continue;

@@ -104,11 +104,9 @@ interface Made {
   readonly constants: Tensor[];
 }
 
-type Names = Pick<Node, 'inputs' | 'outputs' | 'name' | 'proto'>;
-
 /** A convolution without groups, over channels of zeros besides its own. */
 function padded(
-  node: Names,
+  node: Node,
   { channels, shape }: ConvSizes & { shape: readonly number[] },
   model: Model,
 ): Made {
@@ -139,11 +137,7 @@ function padded(
 }
 
 /** A convolution group by group. */
-function apart(
-  node: Node,
-  { channels, outputs, groups, shape }: ConvSizes & { shape: readonly number[] },
-  model: Model,
-): Made {
+function apart(node: Node, { groups }: ConvSizes, model: Model): Made {
   const own = `${PREFIX}${node.outputs[0]}`;
   const inputs = node.inputs.filter((name) => name !== '');
   const each: Record<string, AttributeValue> = model.opset() >= 18 ? { num_outputs: { int: groups } } : {};
@@ -157,24 +151,16 @@ function apart(
       attributes: { axis: { int: index === 0 ? 1 : 0 }, ...each },
     }),
   );
-  const sizes = { channels: channels / groups, outputs: outputs / groups, groups: 1 };
-  const parts = indices.map((group): Made => {
-    const part = {
-      name: `${own}/${group}`,
-      inputs: inputs.map((_, index) => `${own}/${index}/${group}`),
-      outputs: [`${own}/${group}`],
-    };
-    const proto = createMessage('NodeProto', {
+  // Outputs of such a group are no multiple of 4, so that alone it is right.
+  const parts = indices.map((group) =>
+    createMessage('NodeProto', {
       ...node.proto,
-      name: part.name,
-      input: part.inputs,
-      output: part.outputs,
+      name: `${own}/${group}`,
+      input: inputs.map((_, index) => `${own}/${index}/${group}`),
+      output: [`${own}/${group}`],
       attribute: (node.proto.attribute ?? []).filter(({ name }) => name !== 'group'),
-    });
-    return isWrongConv(sizes)
-      ? padded({ ...part, proto }, { ...sizes, shape }, model)
-      : { nodes: [proto], constants: [] };
-  });
+    }),
+  );
   const concat = makeNode({
     opType: 'Concat',
     name: node.name,
@@ -182,8 +168,5 @@ function apart(
     outputs: node.outputs,
     attributes: { axis: { int: 1 } },
   });
-  return {
-    nodes: [...split, ...parts.flatMap(({ nodes }) => nodes), concat],
-    constants: parts.flatMap(({ constants }) => constants),
-  };
+  return { nodes: [...split, ...parts, concat], constants: [] };
 }
