@@ -38,6 +38,11 @@ const CASES: Readonly<Record<DifferentiableOp, readonly Omit<OpCase, 'op'>[]>> =
   ],
   BatchNormalization: [
     {
+      shapes: [[2, 1, 516], [1], [1]],
+      constants: [doubles('mean', [0]), doubles('var', [1])],
+      tolerance: 1e-6,
+    },
+    {
       shapes: [[4, 2, 2], [2], [2]],
       constants: [doubles('mean', [0, 0]), doubles('var', [1, 1])],
       tolerance: 1e-6,
