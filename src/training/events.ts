@@ -19,6 +19,8 @@ export interface TrainPlan {
   readonly frozen: readonly string[];
   /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */
   readonly untied: readonly string[];
+  /** Matrices that begin with one number throughout, as files have them that leave weights out: they learn next to nothing. */
+  readonly filled: readonly string[];
   /** Chains of linear layers among the trained layers. */
   readonly chains: number;
   /** Samples to train on, and to validate on. */

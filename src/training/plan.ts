@@ -3,6 +3,7 @@ import { findChainProducts } from '../analysis/chain-products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
 import {
+  isFilled,
   LOSS_KINDS,
   type Loss,
   ownWeights,
@@ -142,6 +143,12 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     parameters: tensors.reduce((sum, { size }) => sum + size, 0),
     frozen,
     untied,
+    filled:
+      fresh === undefined
+        ? tensors
+            .filter((tensor) => tensor.shape.filter((dim) => dim > 1).length > 1 && isFilled(tensor))
+            .map(({ name }) => name)
+        : [],
     chains: chains.length,
     samples: dataset.size,
     validationSamples: options.validation?.size ?? 0,

@@ -210,6 +210,20 @@ test('from scratch: other weights than the model has, the same for the same seed
   expect(Buffer.compare(await start(1), await start(2))).not.toBe(0);
 });
 
+test('a matrix that is one number throughout is told, unless training begins from scratch', () => {
+  const model = mlp();
+  model.graph.setInitializer(
+    Tensor.of(
+      'w2',
+      'float32',
+      model.graph.initializers.get('w2')!.shape,
+      new Float32Array(model.graph.initializers.get('w2')!.size).fill(0.1),
+    ),
+  );
+  expect(planTraining(model, data(model)).filled).toEqual(['w2']);
+  expect(planTraining(model, data(model), { fromScratch: true }).filled).toEqual([]);
+});
+
 test('a training that diverges names the step and the layer, and leaves the model as it was', async () => {
   const model = mlp();
   const bytes = bytesOf(model);

@@ -5,5 +5,5 @@ export { LOSS_KINDS, type Loss, type LossKind } from './losses.js';
 export { ownWeights } from './own-weights.js';
 export type { Gradient, GradientOptions, Mask } from './request.js';
 export { DIFFERENTIABLE_OPS, type DifferentiableOp } from './rules/index.js';
-export { untieWeights } from './untie.js';
+export { isFilled, untieWeights } from './untie.js';
 export { trainableWeights } from './weights.js';

@@ -75,7 +75,8 @@ function layerOf(graph: Graph, node: Node, isFill: (tensor: Tensor) => boolean):
   return shared ?? node.outputs[0] ?? '';
 }
 
-function isFilled(tensor: Tensor): boolean {
+/** Whether all elements of a tensor are equal. */
+export function isFilled(tensor: Tensor): boolean {
   const numbers = tensor.floats();
   return numbers.every((number) => number === numbers[0]);
 }

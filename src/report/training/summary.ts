@@ -93,6 +93,7 @@ export function trainDocument(result: TrainResult, options: TrainDocumentOptions
       text: `${printable(weight)} has rank ${formatCount(rank)} of ${formatCount(of)}`,
     })),
     ...untiedNote(options.plan),
+    ...filledNote(options.plan),
     ...(output === undefined || output === '-' ? [] : [{ text: `written to ${printable(output)}` }]),
   ];
   return {
@@ -111,6 +112,19 @@ function untiedNote(plan: TrainPlan | undefined): Note[] {
   return [
     {
       text: `${counted(count, 'copy', 'copies')} made of weights that layers shared because they were equal, so that each trains its own`,
+    },
+  ];
+}
+
+/** That a file without its weights is no place to start from. */
+function filledNote(plan: TrainPlan | undefined): Note[] {
+  const [first, ...more] = plan?.filled ?? [];
+  if (first === undefined) return [];
+  const which = more.length === 0 ? '' : ` and ${formatCount(more.length)} more`;
+  return [
+    {
+      text: `${printable(first)}${which} begin with one number throughout, which hardly trains; --from-scratch draws random weights`,
+      tone: 'warning',
     },
   ];
 }
@@ -183,6 +197,7 @@ export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Do
       text: `${counted(plan.weights.length, 'weight')}, ${counted(plan.parameters, 'parameter')}${plan.chains > 0 ? `, ${counted(plan.chains, 'chain')}` : ''}${plan.frozen.length > 0 ? `; ${counted(plan.frozen.length, 'weight')} frozen` : ''}`,
     },
     ...untiedNote(plan),
+    ...filledNote(plan),
     {
       text: `${counted(samples, 'sample')}${validationSamples > 0 ? `, ${formatCount(validationSamples)} to validate` : ''}; ${counted(epochs, 'epoch')} of ${counted(stepsPerEpoch, 'step')} of ${counted(batch, 'sample')}`,
     },

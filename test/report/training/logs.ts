@@ -15,6 +15,7 @@ export function planOf(fields: Partial<TrainPlan> = {}): TrainPlan {
     parameters: 24,
     frozen: ['b'],
     untied: [],
+    filled: [],
     chains: 0,
     samples: 640,
     validationSamples: 64,
