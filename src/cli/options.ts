@@ -46,7 +46,8 @@ export interface OutputArguments {
   readonly dryRun: boolean;
 }
 
-export function outputOptions<T>(parser: Argv<T>): Argv<T & OutputArguments> {
+/** Where a command writes. */
+export function fileOptions<T>(parser: Argv<T>): Argv<T & Pick<OutputArguments, 'output' | 'overwrite'>> {
   return parser
     .option('output', {
       alias: 'o',
@@ -54,11 +55,17 @@ export function outputOptions<T>(parser: Argv<T>): Argv<T & OutputArguments> {
       requiresArg: true,
       describe: 'file to write, - for standard output',
     })
-    .option('overwrite', { type: 'boolean', describe: 'replace the output file if it exists' })
-    .option('dry-run', {
+    .option('overwrite', {
       type: 'boolean',
-      describe: 'say what would be done, write nothing',
-    }) as unknown as Argv<T & OutputArguments>;
+      describe: 'replace the output file if it exists',
+    }) as unknown as Argv<T & Pick<OutputArguments, 'output' | 'overwrite'>>;
+}
+
+export function outputOptions<T>(parser: Argv<T>): Argv<T & OutputArguments> {
+  return fileOptions(parser).option('dry-run', {
+    type: 'boolean',
+    describe: 'say what would be done, write nothing',
+  }) as unknown as Argv<T & OutputArguments>;
 }
 
 /** An option that may be given once. */

@@ -4,7 +4,7 @@ import type { Command } from './command.js';
 import { UsageError } from './errors.js';
 import { nameOf } from './files.js';
 import { type Io, readAll, write } from './io.js';
-import { once } from './options.js';
+import { fileOptions, once } from './options.js';
 import { version } from './version.js';
 
 interface Arguments {
@@ -15,20 +15,14 @@ interface Arguments {
 
 export const trainLogCommand: Command<Arguments> = {
   builder: (parser) =>
-    parser
-      .positional('logs', {
+    fileOptions(
+      parser.positional('logs', {
         type: 'string',
         array: true,
         demandOption: true,
         describe: 'files that train --log wrote, - for standard input',
-      })
-      .option('output', {
-        alias: 'o',
-        type: 'string',
-        requiresArg: true,
-        describe: 'file to write, - for standard output',
-      })
-      .option('overwrite', { type: 'boolean', describe: 'replace the output file if it exists' })
+      }),
+    )
       .option('verbose', { type: 'boolean', describe: 'stack traces of errors' })
       .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change') as never,
   handler: async (args, io) => {

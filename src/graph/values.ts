@@ -1,3 +1,4 @@
+import type { Node } from './node.js';
 import type { GraphProto, NodeProto } from './proto/schema.js';
 
 /** The graphs in a node's attributes. */
@@ -32,4 +33,15 @@ export function* valuesMade(graph: GraphProto): Generator<string> {
 export function* valuesMadeBelow(graph: GraphProto): Generator<string> {
   yield* valuesMade(graph);
   for (const node of graph.node ?? []) for (const inner of subgraphsOf(node)) yield* valuesMadeBelow(inner);
+}
+
+/** The nodes that values are made by, in the order given; what their subgraphs read counts as read by them. */
+export function ancestors(nodes: readonly Node[], values: readonly string[]): Node[] {
+  const wanted = new Set(values);
+  const kept = nodes.toReversed().filter((node) => {
+    const isNeeded = node.outputs.some((output) => output !== '' && wanted.has(output));
+    if (isNeeded) for (const value of valuesRead(node.proto)) wanted.add(value);
+    return isNeeded;
+  });
+  return kept.reverse();
 }

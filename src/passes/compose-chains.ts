@@ -2,7 +2,7 @@ import { evaluateConstant } from '../runtime/constant.js';
 import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
 import type { Link } from './chain-link.js';
 import { inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
-import type { Floats } from './decompose.js';
+import { type Floats, joined } from './decompose.js';
 
 type Out = 'float32' | 'float64';
 
@@ -159,16 +159,4 @@ function swapped(data: Floats, rows: number, a: number, b: number): Floats {
 function elementsOf(made: { readonly data: Floats } | undefined): Floats {
   if (made === undefined) throw new RangeError('a chain without factors');
   return made.data;
-}
-
-function joined(parts: readonly Floats[]): Floats {
-  const [first] = parts;
-  if (first !== undefined && parts.length === 1) return first;
-  const out = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    out.set(part, offset);
-    offset += part.length;
-  }
-  return out;
 }

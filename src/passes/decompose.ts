@@ -297,3 +297,16 @@ async function squaredNorms(vectors: Matrix, a: Matrix, isWide: boolean): Promis
   }
   return out;
 }
+
+/** Arrays end to end, in float64; one alone as it is. */
+export function joined(parts: readonly Floats[]): Floats {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
+  const out = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    out.set(part, offset);
+    offset += part.length;
+  }
+  return out;
+}

@@ -4,7 +4,7 @@ import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
 import { type ChainSettings, isFresh } from './chain-options.js';
 import { type ChainPlan, factorSizes, inputsPerGroup, projectionSize, taps } from './chain-plan.js';
-import { type Floats, norm2 } from './decompose.js';
+import { type Floats, joined, norm2 } from './decompose.js';
 import type { Dropped } from './factorize.js';
 import { freshMatrices, freshProjectionScale } from './initialize.js';
 import { splitKernel } from './kernel-split.js';
@@ -125,18 +125,6 @@ function transposed({ rows, columns, data }: Matrix): Matrix {
     for (let j = 0; j < columns; j += 1) made[j * rows + i] = data[i * columns + j] as number;
   }
   return { rows: columns, columns: rows, data: made };
-}
-
-function joined(blocks: readonly Floats[]): Floats {
-  const [first] = blocks;
-  if (first !== undefined && blocks.length === 1) return first;
-  const made = new Float64Array(blocks.reduce((sum, block) => sum + block.length, 0));
-  let offset = 0;
-  for (const block of blocks) {
-    made.set(block, offset);
-    offset += block.length;
-  }
-  return made;
 }
 
 /** Adds to factors what else a chain has: projections, and normalizations with statistics that fit. */

@@ -1,4 +1,4 @@
-import { type Model, type Node, type NodeSpec, type ValueInfo, valuesRead } from '../graph/index.js';
+import { ancestors, type Model, type NodeSpec, type ValueInfo, valuesRead } from '../graph/index.js';
 import type { GraphProto, NodeProto } from '../graph/proto/schema.js';
 import { buildModel } from './build.js';
 import { fedInputs } from './random-inputs.js';
@@ -40,15 +40,4 @@ export function partOf(model: Model, outputs: readonly string[], options: PartOp
     functions: model.proto.functions ?? [],
     irVersion: Math.max(4, model.irVersion),
   });
-}
-
-/** The nodes that values are made by, in their order. */
-function ancestors(nodes: readonly Node[], values: readonly string[]): Node[] {
-  const wanted = new Set(values);
-  const kept = nodes.toReversed().filter((node) => {
-    const isNeeded = node.outputs.some((output) => output !== '' && wanted.has(output));
-    if (isNeeded) for (const value of valuesRead(node.proto)) wanted.add(value);
-    return isNeeded;
-  });
-  return kept.reverse();
 }

@@ -4,13 +4,13 @@ import type { GraphProto } from '../graph/proto/schema.js';
 import type { LossKind } from '../passes/gradient/index.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import {
-  fedInputs,
   openSession,
   type ProviderChoice,
   type RuntimeTensor,
   runGraph,
   type Session,
 } from '../runtime/index.js';
+import { feedsOf } from './feeds.js';
 import { checkLeast } from './optimizers/ranges.js';
 import type { Batch, Dataset, Field } from './types.js';
 
@@ -50,7 +50,7 @@ export async function distilled(
   checkLeast(temperature, 'the temperature', 0, true);
   if (dataset.size === 0) throw new ModelError('the data has no samples to distil from');
   const name = predictionOf(teacher, options.output, loss);
-  const feeds = feedsOf(dataset, teacher);
+  const feeds = feedsOf(teacher, dataset, 'teacher');
   const session = await openSession(endingAt(teacher, name), { providers, threads });
   try {
     const say = async (batch: Batch): Promise<RuntimeTensor> =>
@@ -88,20 +88,6 @@ function endingAt(model: Model, name: string): Model {
       }),
     }),
   );
-}
-
-/** Which input of the data goes into which of the teacher: by name or, where the names do not match, by position. */
-function feedsOf({ inputs }: Dataset, teacher: Model): ReadonlyMap<string, string> {
-  const wanted = fedInputs(teacher.graph).map(({ name }) => name);
-  const given = inputs.map(({ name }) => name);
-  if (given.length < wanted.length) {
-    throw new ModelError(
-      `the teacher takes ${wanted.length} inputs (${wanted.join(', ')}), but the data has ${given.length} (${given.join(', ')})`,
-      { file: teacher.path },
-    );
-  }
-  const isNamed = wanted.every((name) => given.includes(name));
-  return new Map(wanted.map((name, index) => [name, isNamed ? name : (given[index] ?? name)]));
 }
 
 function feedsFrom(

@@ -14,6 +14,7 @@ import { inlinedFunctions } from '../passes/inline-functions.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
+import { feedsOf } from './feeds.js';
 import { FRESH_INITS, type FreshStart } from './fresh.js';
 import { RANK_PRUNING_DEFAULTS, type RankPruning, trainedRankPruning } from './low-rank.js';
 import { OPTIMIZERS, optimizer } from './optimizers/index.js';
@@ -293,18 +294,4 @@ function dimsOf(model: Model, dataset: Dataset, feeds: ReadonlyMap<string, strin
     }
   }
   return dims;
-}
-
-/** Which input of the data set goes into which of the model: by name or, where the names do not match, by position. */
-function feedsOf(model: Model, dataset: Dataset): ReadonlyMap<string, string> {
-  const inputs = fedInputs(model.graph).map(({ name }) => name);
-  const given = dataset.inputs.map(({ name }) => name);
-  if (given.length < inputs.length) {
-    throw new ModelError(
-      `the model takes ${inputs.length} inputs (${inputs.join(', ')}), but the data has ${given.length} (${given.join(', ')})`,
-      { file: model.path },
-    );
-  }
-  const isNamed = inputs.every((name) => given.includes(name));
-  return new Map(inputs.map((name, index) => [name, isNamed ? name : (given[index] ?? name)]));
 }

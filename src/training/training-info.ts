@@ -1,4 +1,5 @@
 import {
+  ancestors,
   type GraphProto,
   isFloatType,
   Model,
@@ -9,12 +10,13 @@ import {
   specOf,
   Tensor,
   ValueInfo,
+  valuesRead,
 } from '../graph/index.js';
 import { createMessage, fromBigInt } from '../graph/proto/codec.js';
 import type { ValueInfoProto } from '../graph/proto/schema.js';
 import { trainableWeights } from '../passes/gradient/index.js';
 import { inlined } from '../passes/gradient/inline.js';
-import { ancestors, readBy, settledInputs } from '../passes/gradient/probe.js';
+import { settledInputs } from '../passes/gradient/probe.js';
 import { rebatched } from '../passes/gradient/rebatch.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { OPSET, upgraded } from '../passes/gradient/upgrade.js';
@@ -278,7 +280,7 @@ class InfoBuilder {
     const theirs = new Set(this.#host.graph.nodes.map(({ proto }) => proto));
     const made = new Set<string>();
     return this.#step.gradient.model.graph.nodes.filter((node) => {
-      const readsTheirs = [...readBy(node)].every((name) => !made.has(name));
+      const readsTheirs = [...valuesRead(node.proto)].every((name) => !made.has(name));
       if (readsTheirs && theirs.has(node.proto)) return false;
       const isDouble = readsTheirs && this.#asksForMore(node);
       for (const [index, output] of node.outputs.entries()) {

@@ -1,5 +1,4 @@
-import { ModelError, type Node } from '../../graph/index.js';
-import { readBy } from './probe.js';
+import { ModelError, type Node, valuesRead } from '../../graph/index.js';
 import { ruleOf, throughInputs } from './rules/index.js';
 import type { Rule } from './types.js';
 
@@ -55,7 +54,7 @@ export function findActivity(
   const dependent = new Set(wrt);
   const rules = new Map<Node, Rule | { readonly reason: string }>();
   for (const node of nodes) {
-    const hits = [...readBy(node)].filter((value) => dependent.has(value));
+    const hits = [...valuesRead(node.proto)].filter((value) => dependent.has(value));
     if (hits.length === 0) continue;
     const rule = ruleOf(node);
     if (rule === 'stops') continue;
@@ -74,7 +73,7 @@ export function findActivity(
     if (rule === undefined || !node.outputs.some((output) => reached.has(output))) continue;
     if ('reason' in rule) unsupported.push({ node: node.label, op: node.opType, reason: rule.reason });
     else active.push({ node, rule });
-    for (const value of readBy(node)) if (dependent.has(value)) reached.add(value);
+    for (const value of valuesRead(node.proto)) if (dependent.has(value)) reached.add(value);
   }
   if (unsupported.length > 0) throw new GradientError(unsupported.reverse(), file);
   return {

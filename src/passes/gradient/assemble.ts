@@ -1,11 +1,19 @@
-import { Model, makeNode, Node, type NodeSpec, type Tensor, ValueInfo } from '../../graph/index.js';
+import {
+  ancestors,
+  Model,
+  makeNode,
+  Node,
+  type NodeSpec,
+  type Tensor,
+  ValueInfo,
+  valuesRead,
+} from '../../graph/index.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type { GraphProto, OperatorSetIdProto } from '../../graph/proto/schema.js';
 import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
 import type { Forward } from './forward.js';
 import type { LossPiece } from './losses.js';
-import { ancestors } from './probe.js';
 import type { Gradient, GradientOptions } from './request.js';
 import type { Value } from './types.js';
 
@@ -57,7 +65,7 @@ export function assemble({
   );
   const isFed = options.weights !== 'constants';
   const fed = new Set(isFed ? [...wrt, ...state.keys()].filter((name) => graph.initializers.has(name)) : []);
-  const read = new Set(nodes.flatMap((node) => [...node.inputs, ...innerReads(node)]));
+  const read = new Set(nodes.flatMap((node) => [...valuesRead(node.proto)]));
   const weights = new Map(
     [...fed].flatMap((name) => {
       const tensor = graph.initializers.get(name);
@@ -108,8 +116,4 @@ function imports(base: Model, nodes: readonly Node[]): OperatorSetIdProto[] {
   const known = base.proto.opset_import ?? [];
   if (!nodes.some(({ domain }) => domain === BLOCKED_DOMAIN) || base.opset(BLOCKED_DOMAIN) > 0) return known;
   return [...known, createMessage('OperatorSetIdProto', { domain: BLOCKED_DOMAIN, version: fromBigInt(1) })];
-}
-
-function innerReads(node: Node): string[] {
-  return node.subgraphs.flatMap((inner) => inner.nodes.flatMap((one) => [...one.inputs, ...innerReads(one)]));
 }

@@ -1,4 +1,4 @@
-import { type Model, makeNode, Node } from '../../graph/index.js';
+import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
 import { inlinedFunctions } from '../inline-functions.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
@@ -8,7 +8,7 @@ import { rewriteForward } from './forward.js';
 import { fuse } from './fuse.js';
 import { inlined } from './inline.js';
 import { appendLoss } from './losses.js';
-import { ancestors, probe, settledInputs } from './probe.js';
+import { probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
 import {
   checkWrt,

@@ -1,11 +1,11 @@
-import { type Model, makeNode, Node } from '../../graph/index.js';
+import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
 import { inlinedFunctions } from '../inline-functions.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { inferring } from './forms.js';
 import { inlined } from './inline.js';
 import { appendLoss } from './losses.js';
-import { ancestors, probe, settledInputs } from './probe.js';
+import { probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
 import { type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
 import { upgraded } from './upgrade.js';

@@ -1,4 +1,12 @@
-import { type Dimension, type Model, ModelError, type Node, Tensor, ValueInfo } from '../../graph/index.js';
+import {
+  ancestors,
+  type Dimension,
+  type Model,
+  ModelError,
+  Tensor,
+  ValueInfo,
+  valuesRead,
+} from '../../graph/index.js';
 import type { GraphProto } from '../../graph/proto/schema.js';
 import { buildModel } from '../../runtime/build.js';
 import { fedInputs, openSession, type RuntimeTensor, randomInputs } from '../../runtime/index.js';
@@ -104,7 +112,7 @@ export async function probe(
   const fed: Record<string, RuntimeTensor> = {};
   const inline: Tensor[] = [];
   const nodes = ancestors(graph.nodes, [...wantedShapes, ...wantedNumbers]);
-  const read = new Set(nodes.flatMap((node) => [...readBy(node)]));
+  const read = new Set(nodes.flatMap((node) => [...valuesRead(node.proto)]));
   for (const [name, tensor] of graph.initializers) {
     if (!read.has(name)) continue;
     const type = tensor.dataType;
@@ -153,25 +161,4 @@ export async function probe(
 
 function numbersOf(tensor: RuntimeTensor | undefined): number[] {
   return Array.from((tensor?.data ?? []) as ArrayLike<number | bigint>, Number);
-}
-
-/** The nodes that values are made by, in the order given. */
-export function ancestors(nodes: readonly Node[], values: readonly string[]): Node[] {
-  const wanted = new Set(values);
-  const kept: Node[] = [];
-  for (const node of nodes.toReversed()) {
-    if (!node.outputs.some((output) => output !== '' && wanted.has(output))) continue;
-    kept.push(node);
-    for (const value of readBy(node)) wanted.add(value);
-  }
-  return kept.reverse();
-}
-
-/** What a node reads: its inputs, and whatever its subgraphs read (their own values too, which do no harm). */
-export function* readBy(node: Node): Generator<string> {
-  for (const input of node.inputs) if (input !== '') yield input;
-  for (const graph of node.subgraphs) {
-    for (const inner of graph.nodes) yield* readBy(inner);
-    for (const output of graph.outputs) yield output.name;
-  }
 }

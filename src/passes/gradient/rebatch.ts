@@ -1,4 +1,5 @@
 import {
+  ancestors,
   findConstant,
   isConstant,
   Model,
@@ -14,7 +15,7 @@ import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type { GraphProto } from '../../graph/proto/schema.js';
 import { constantTensor, evaluate, type RuntimeTensor, randomInputs } from '../../runtime/index.js';
 import { type BatchAxis, type BatchPlan, followBatch } from './batch-axis.js';
-import { ancestors, probe } from './probe.js';
+import { probe } from './probe.js';
 
 /**
  * The model for another batch than the 1 that its inputs say. Exporters that know no other write the sizes of Reshape

@@ -5,9 +5,10 @@ import {
   ModelError,
   type Node,
   type Tensor,
+  valuesRead,
 } from '../../graph/index.js';
 import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
-import { readBy, type Sizes } from './probe.js';
+import type { Sizes } from './probe.js';
 import type { Mode, Rule, Value } from './types.js';
 
 export interface GradientOptions extends Sizes {
@@ -153,7 +154,7 @@ function followsData(graph: Graph, value: string): boolean {
     seen.add(name);
     if (graph.isInput(name)) return true;
     const node = graph.producer(name);
-    if (node !== undefined && !node.is('Shape', 'Size')) stack.push(...readBy(node));
+    if (node !== undefined && !node.is('Shape', 'Size')) stack.push(...valuesRead(node.proto));
   }
   return false;
 }

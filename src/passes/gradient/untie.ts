@@ -1,5 +1,4 @@
-import { type Graph, isFloatType, type Model, type Node, type Tensor } from '../../graph/index.js';
-import { ancestors } from './probe.js';
+import { ancestors, type Graph, isFloatType, type Model, type Node, type Tensor } from '../../graph/index.js';
 import { WEIGHT_INPUTS } from './weights.js';
 
 /** One vector at most: all dimensions but one are 1. */

@@ -1,5 +1,4 @@
-import { type Graph, isFloatType, type Node } from '../../graph/index.js';
-import { ancestors } from './probe.js';
+import { ancestors, type Graph, isFloatType, type Node } from '../../graph/index.js';
 
 /** Inputs in which operators take what is trained. */
 export const WEIGHT_INPUTS: Readonly<Record<string, readonly number[]>> = {
