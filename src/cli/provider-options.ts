@@ -8,6 +8,8 @@ import { number } from './options.js';
 export const EP_CHOICES = ['auto', 'cpu', 'cuda', 'webgpu', 'tensorrt', 'coreml', 'directml'] as const;
 export type EpChoice = (typeof EP_CHOICES)[number];
 
+const TAKE_DEVICE: readonly EpChoice[] = ['cuda', 'tensorrt', 'directml'];
+
 /** What a command that runs models takes. */
 export interface ProviderArguments {
   readonly ep: EpChoice | readonly EpChoice[] | undefined;
@@ -31,7 +33,16 @@ export function providersOf(args: ProviderArguments): {
   readonly device: number | undefined;
 } {
   const list = args.ep === undefined ? undefined : [args.ep].flat();
-  return { list, device: number(args.device, '--device', { min: 0, whole: true }) };
+  const device = number(args.device, '--device', { min: 0, whole: true });
+  if (device !== undefined && !list?.some((name) => TAKE_DEVICE.includes(name))) {
+    const hint = list?.includes('webgpu')
+      ? '; on Linux VK_ICD_FILENAMES tells WebGPU which Vulkan driver to take'
+      : '';
+    throw new UsageError(
+      `--device is for --ep ${TAKE_DEVICE.join(', ')}, not for ${list?.join(', ') ?? 'cpu'}${hint}`,
+    );
+  }
+  return { list, device };
 }
 
 /** A preference list: 'auto' stands alone and the CPU last. */

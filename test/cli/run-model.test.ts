@@ -172,6 +172,14 @@ describe('run', () => {
     [['run', SHAPES, '--bench', '-i', 'x.npy'], '--input does not go with --bench'],
     [['run', SHAPES, '--bench', '--strict-ep'], '--strict-ep goes with providers other than the CPU'],
     [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be a whole number of at least 1'],
+    [
+      ['run', SHAPES, '--random', '--device', '1'],
+      '--device is for --ep cuda, tensorrt, directml, not for cpu',
+    ],
+    [
+      ['run', SHAPES, '--random', '--ep', 'webgpu', '--device', '0'],
+      '--device is for --ep cuda, tensorrt, direct',
+    ],
     [['verify', SHAPES, SHAPES, '--strict-ep'], '--strict-ep goes with a provider other than the CPU'],
   ])('a wrong command line: %j', async (args, message) => {
     const { code, stdout, stderr } = await cli(args);

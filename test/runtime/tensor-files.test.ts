@@ -40,12 +40,18 @@ describe('JSON', () => {
     });
   });
 
+  test('so do values with a shape and no type', () => {
+    expect(readJsonTensors('{"x": {"shape": [2, 1], "data": [1, 0.5]}}')).toEqual({
+      x: { type: 'float64', shape: [2, 1], data: Float64Array.of(1, 0.5) },
+    });
+  });
+
   test.each([
     ['{', 'this is no JSON'],
     ['[1]', 'must be an object of tensors by name'],
     ['{"x": [[1], [2, 3]]}', "'x': its lists are ragged"],
     ['{"x": null}', "'x': null is no value of a tensor"],
-    ['{"x": {"shape": [1], "data": [1]}}', '\'x\': its "type" must be one of'],
+    ['{"x": {"type": "float", "shape": [1], "data": [1]}}', '\'x\': its "type" must be one of'],
     ['{"x": {"type": "float32", "shape": [-1], "data": [1]}}', 'its "shape" must be a list'],
     ['{"x": {"type": "float32", "shape": [2], "data": [1]}}', 'has 2 elements, but 1 are given'],
     ['{"x": {"type": "uint8", "shape": [1], "data": [256]}}', '256 is no uint8'],

@@ -4,8 +4,8 @@ import { fromValues, type TensorValue } from './values.js';
 
 /**
  * Tensors from JSON: an object of tensors by name, each as nested lists (`[[1, 2], [3, 4]]`, a single number) or with
- * its type and shape (`{"type": "float32", "shape": [2, 2], "data": [1, 2, 3, 4]}`), as writeJsonTensors writes it.
- * Nested lists become float64, int64, bool or string, whatever holds their values. "NaN", "Infinity" and "-Infinity"
+ * its shape and, if it matters, type (`{"type": "float32", "shape": [2, 2], "data": [1, 2, 3, 4]}`), as writeJsonTensors
+ * writes it. Without a type, values become float64, int64, bool or string, whatever holds them. "NaN", "Infinity" and "-Infinity"
  * stand for what JSON lacks, and a text for an integer beyond 2^53.
  *
  * @throws ModelError for JSON that is none, lists that are ragged, and values that do not fit the type
@@ -35,14 +35,15 @@ export function readJsonTensors(text: string): Record<string, RuntimeTensor> {
 function tensorOf(value: unknown): RuntimeTensor {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     const { type, shape, data } = value as { type?: unknown; shape?: unknown; data?: unknown };
-    if (!RUNTIME_TYPES.some((known) => known === type)) {
+    if (type !== undefined && !RUNTIME_TYPES.some((known) => known === type)) {
       throw new ModelError(`its "type" must be one of ${RUNTIME_TYPES.join(', ')}`);
     }
     if (!Array.isArray(shape) || !shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) {
       throw new ModelError('its "shape" must be a list of whole numbers');
     }
     if (!Array.isArray(data)) throw new ModelError('its "data" must be a list');
-    return fromValues(type as DataType, shape as number[], (data as unknown[]).flat(Infinity).map(scalar));
+    const values = (data as unknown[]).flat(Infinity).map(scalar);
+    return fromValues((type as DataType | undefined) ?? naturalType(values), shape as number[], values);
   }
   const shape: number[] = [];
   for (let level = value; Array.isArray(level); level = level[0] as unknown) shape.push(level.length);
