@@ -339,6 +339,7 @@ export type {
   Chunk,
   ChunkResult,
   Dataset,
+  DivergenceOrigin,
   Engine,
   Evaluation,
   Field,

@@ -19,12 +19,22 @@ import {
   releaseTensor,
   type SessionOptions,
 } from '../runtime/index.js';
+import { firstNotFinite } from './divergence.js';
 import { Evaluator } from './evaluator.js';
 import { openLoop } from './loop.js';
-import type { Runner } from './runner.js';
+import { findOrigin } from './origin.js';
+import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
 import { buildStep, type Step, type StepOptions } from './step.js';
-import type { Batch, Chunk, ChunkResult, Engine, Evaluation, TrainingState } from './types.js';
+import type {
+  Batch,
+  Chunk,
+  ChunkResult,
+  DivergenceOrigin,
+  Engine,
+  Evaluation,
+  TrainingState,
+} from './types.js';
 
 export interface EngineOptions
   extends StepOptions,
@@ -57,7 +67,8 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const open = providers[0] === 'webgpu' ? openSingle : openLoop;
   const runner = await open(step, sessionOptions);
   const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
-  return new StepEngine(step, runner, new Evaluator(model, options, fed, sessionOptions), options.batch);
+  const evaluator = new Evaluator(model, options, fed, sessionOptions);
+  return new StepEngine(model, step, runner, evaluator, options.batch);
 }
 
 /** What 'auto' stands for here. */
@@ -80,6 +91,7 @@ async function settled(
 class StepEngine implements Engine {
   readonly batch: number;
   readonly trained: readonly string[];
+  readonly #model: Model;
   readonly #step: Step;
   readonly #runner: Runner;
   readonly #evaluator: Evaluator;
@@ -87,8 +99,9 @@ class StepEngine implements Engine {
   /** By key, as the last run returned them: never written to. They may be on the device. */
   #state: ReadonlyMap<string, RuntimeTensor>;
 
-  constructor(step: Step, runner: Runner, evaluator: Evaluator, batch: number) {
+  constructor(model: Model, step: Step, runner: Runner, evaluator: Evaluator, batch: number) {
     this.batch = batch;
+    this.#model = model;
     this.trained = step.trained;
     this.#step = step;
     this.#runner = runner;
@@ -102,10 +115,24 @@ class StepEngine implements Engine {
     const { steps } = chunk;
     checkChunk(chunk);
     const { state, figures } = await this.#runner.run(chunk, this.#done, this.#state);
+    const { losses, correct, norms } = figures;
+    const gradientNorms = jointNorms(norms, steps);
+    const diverged = firstNotFinite({ losses, gradientNorms });
+    const origin = diverged === undefined ? undefined : await this.#origin(chunk, diverged);
     this.#replace(state);
     this.#done += steps;
-    const { losses, correct, norms } = figures;
-    return { losses, correct, gradientNorms: jointNorms(norms, steps), weightGradientNorms: norms };
+    return { losses, correct, gradientNorms, weightGradientNorms: norms, ...(origin && { origin }) };
+  }
+
+  /** What is not finite in a step of a chunk; the state is that before the chunk. */
+  async #origin(chunk: Chunk, index: number): Promise<DivergenceOrigin | undefined> {
+    const done = this.#done;
+    let state = this.#state;
+    if (index > 0) state = (await this.#runner.run(firstSteps(chunk, index), done, state)).state;
+    const fetched = new Map<string, RuntimeTensor>();
+    for (const [key, tensor] of state) fetched.set(key, await fetchTensor(tensor));
+    if (state !== this.#state) for (const tensor of state.values()) releaseTensor(tensor);
+    return await findOrigin(this.#model.graph, this.#step, { chunk, index, done }, fetched);
   }
 
   #replace(next: ReadonlyMap<string, RuntimeTensor>): void {

@@ -1,11 +1,10 @@
 import { Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
 import { Builder } from '../passes/gradient/builder.js';
-import { openSession, type RuntimeTensor, type Session, type SessionOptions } from '../runtime/index.js';
+import { openSession, type RuntimeTensor, type SessionOptions } from '../runtime/index.js';
 import { bodyOf, dataInputs } from './body.js';
-import { type Figures, fedData, type Runner, startsOf } from './runner.js';
+import { fedData, type Runner, startsOf } from './runner.js';
 import type { Step } from './step.js';
-import type { Chunk } from './types.js';
 
 /** A model that does many steps in one run, and the names of what goes in and comes out. */
 interface LoopModel {
@@ -139,48 +138,29 @@ function loopModel(step: Step): LoopModel {
 /** All steps of a chunk in one run: on the CPU and CUDA, which have Loop. */
 export async function openLoop(step: Step, options: SessionOptions): Promise<Runner> {
   const loop = loopModel(step);
-  return new LoopRunner(step, loop, await openSession(loop.model, options));
-}
-
-class LoopRunner implements Runner {
-  readonly #step: Step;
-  readonly #loop: LoopModel;
-  readonly #session: Session;
-
-  constructor(step: Step, loop: LoopModel, session: Session) {
-    this.#step = step;
-    this.#loop = loop;
-    this.#session = session;
-  }
-
-  async run(
-    chunk: Chunk,
-    done: number,
-    state: ReadonlyMap<string, RuntimeTensor>,
-  ): Promise<{ readonly state: ReadonlyMap<string, RuntimeTensor>; readonly figures: Figures }> {
-    const loop = this.#loop;
-    const { steps, learningRates } = chunk;
-    const feeds: Record<string, RuntimeTensor> = {
-      [loop.steps]: { type: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
-      [loop.done]: { type: 'float32', shape: [], data: Float32Array.of(done) },
-      [loop.learningRates]: { type: 'float32', shape: [steps], data: learningRates },
-    };
-    if (loop.starts !== undefined) feeds[loop.starts] = startsOf(this.#step, done, steps);
-    for (const [name, input] of loop.data) feeds[input] = fedData(this.#step, chunk, name);
-    for (const [key, { from }] of loop.carried) feeds[from] = state.get(key) as RuntimeTensor;
-    const results = await this.#session.run(feeds);
-    const floats = (name: string): Float32Array => results[name]?.data as Float32Array;
-    return {
-      state: new Map([...loop.carried].map(([key, { to }]) => [key, results[to] as RuntimeTensor])),
-      figures: {
-        losses: floats(loop.losses),
-        correct: loop.correct === undefined ? undefined : floats(loop.correct),
-        norms: floats(loop.norms),
-      },
-    };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session[Symbol.asyncDispose]();
-  }
+  const session = await openSession(loop.model, options);
+  return {
+    run: async (chunk, done, state) => {
+      const { steps, learningRates } = chunk;
+      const feeds: Record<string, RuntimeTensor> = {
+        [loop.steps]: { type: 'int64', shape: [], data: BigInt64Array.of(BigInt(steps)) },
+        [loop.done]: { type: 'float32', shape: [], data: Float32Array.of(done) },
+        [loop.learningRates]: { type: 'float32', shape: [steps], data: learningRates },
+      };
+      if (loop.starts !== undefined) feeds[loop.starts] = startsOf(step, done, steps);
+      for (const [name, input] of loop.data) feeds[input] = fedData(step, chunk, name);
+      for (const [key, { from }] of loop.carried) feeds[from] = state.get(key) as RuntimeTensor;
+      const results = await session.run(feeds);
+      const floats = (name: string): Float32Array => results[name]?.data as Float32Array;
+      return {
+        state: new Map([...loop.carried].map(([key, { to }]) => [key, results[to] as RuntimeTensor])),
+        figures: {
+          losses: floats(loop.losses),
+          correct: loop.correct === undefined ? undefined : floats(loop.correct),
+          norms: floats(loop.norms),
+        },
+      };
+    },
+    [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
+  };
 }

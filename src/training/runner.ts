@@ -1,4 +1,4 @@
-import { ModelError } from '../graph/index.js';
+import { ModelError, type NativeArray } from '../graph/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Step } from './step.js';
 import type { Chunk } from './types.js';
@@ -22,6 +22,21 @@ export interface Runner extends AsyncDisposable {
     done: number,
     state: ReadonlyMap<string, RuntimeTensor>,
   ): Promise<{ readonly state: ReadonlyMap<string, RuntimeTensor>; readonly figures: Figures }>;
+}
+
+/** The first steps of a chunk. */
+export function firstSteps({ inputs, target, learningRates }: Chunk, steps: number): Chunk {
+  const cut = (tensor: RuntimeTensor): RuntimeTensor => {
+    const shape = [steps, ...tensor.shape.slice(1)];
+    const size = shape.reduce((product, dim) => product * dim, 1);
+    return { ...tensor, shape, data: (tensor.data as Float32Array).subarray(0, size) as NativeArray };
+  };
+  return {
+    steps,
+    inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, cut(tensor)])),
+    target: target && cut(target),
+    learningRates: learningRates.subarray(0, steps),
+  };
 }
 
 /** The tensor of a chunk that a step's input takes its part of. */

@@ -5,7 +5,7 @@ import { normalAxis, product } from '../passes/gradient/shapes.js';
 import type { Value } from '../passes/gradient/types.js';
 import { type Masks, sliceMasks } from './masks.js';
 import type { OptimizerRule } from './optimizer-rule.js';
-import { clipped, movingAverage } from './optimizers/index.js';
+import { clipped, gradientNorms, jointNorm, movingAverage } from './optimizers/index.js';
 
 /** What one training step does to the weights. */
 export interface StepOptions
@@ -116,17 +116,9 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     const [parameter, given] = [known(name), known(name, made.gradients.get(name))];
     return options.penalty?.({ build, name, parameter, gradient: given }) ?? given;
   });
-  const norms = build.unary(
-    'Sqrt',
-    build.concat(
-      gradients.map((value) => squaredNorm(build, value)),
-      0,
-    ),
-  );
-  if (options.clipNorm !== undefined) {
-    const total = build.unary('Sqrt', build.reduce('ReduceSum', build.square(norms), [0], true));
-    gradients = clipped(build, gradients, total, options.clipNorm);
-  }
+  const norms = gradientNorms(build, gradients);
+  if (options.clipNorm !== undefined)
+    gradients = clipped(build, gradients, jointNorm(build, norms), options.clipNorm);
 
   const carried: Carried[] = [];
   const carry = (kind: Carried['kind'], key: string, from: Value, to: Value, start: Carried['start']) =>
@@ -187,12 +179,6 @@ function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOpti
   const fed = wrt?.find((name) => !model.graph.initializers.has(name));
   if (fed !== undefined)
     throw new ModelError(`'${fed}' is no initializer, so it can not be trained`, { file: model.path });
-}
-
-/** Sum of squares, float32 [1]. */
-function squaredNorm(build: Builder, x: Value): Value {
-  const flat = build.cast(build.reshape(x, [1, product(x.shape)]), 'float32');
-  return build.reshape(build.gemm(flat, flat, false, true), [1]);
 }
 
 /** The samples whose largest logit is the target's; of several positions a sample (segmentation), the share of them. */

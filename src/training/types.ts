@@ -58,6 +58,22 @@ export interface ChunkResult {
   readonly gradientNorms: Float32Array;
   /** The same of each weight in `Engine.trained`, [steps, trained] in row-major order: tells which layer diverged first. */
   readonly weightGradientNorms: Float32Array;
+  /** Of the first step whose loss or gradients are not finite, where there is one: what that came from. */
+  readonly origin?: DivergenceOrigin | undefined;
+}
+
+/** The first value of a step that is not finite. */
+export interface DivergenceOrigin {
+  /**
+   * What it is: samples that were fed, targets that were, a weight or running statistic that an earlier step left so, an output of
+   * the model's nodes, a part of the loss, or a gradient.
+   */
+  readonly kind: 'data' | 'target' | 'weight' | 'forward' | 'loss' | 'backward';
+  /** Its name, in the model or in the graph of the step. */
+  readonly tensor: string;
+  /** The model's node that computes it, or whose gradient it is a part of; undefined where there is none. */
+  readonly node?: string | undefined;
+  readonly opType?: string | undefined;
 }
 
 /** Everything that a run needs to go on to the same bits. */

@@ -7,7 +7,8 @@ import { openSession, type RuntimeTensor, type Session } from '../../src/runtime
 import type { OptimizerRule } from '../../src/training/optimizer-rule.js';
 import {
   clipped,
-  globalNorm,
+  gradientNorms,
+  jointNorm,
   movingAverage,
   OPTIMIZER_NAMES,
   optimizer,
@@ -141,7 +142,7 @@ describe('clipping by the global norm goes as PyTorch does', () => {
   test.each(reference.clip)('at $limit', async ({ limit, norm, gradients }) => {
     const made = await session((build, input) => {
       const values = shapes.map((shape, i) => input(`g${i}`, 'float32', shape));
-      const total = globalNorm(build, values);
+      const total = jointNorm(build, gradientNorms(build, values));
       return [total, ...clipped(build, values, total, limit)];
     });
     await using run = made.session;

@@ -234,9 +234,12 @@ test('a training that diverges names the step and the layer, and leaves the mode
   );
   expect(error).toBeInstanceOf(DivergenceError);
   expect((error as DivergenceError).step).toBeGreaterThan(1);
-  expect((error as DivergenceError).message).toMatch(
-    /^node '.*': training diverged in step \d \(epoch 1\): .*'[wb]\d'/,
+  const { message, origin, weight } = error as DivergenceError;
+  expect(message).toMatch(
+    /^node '(.*)': training diverged in step \d \(epoch 1\): the first value that is not finite is '\1', which Gemm computes;/,
   );
+  expect(origin).toMatchObject({ kind: 'forward', opType: 'Gemm' });
+  expect(weight).toBe('w1');
   expect(Buffer.compare(bytesOf(model), bytes)).toBe(0);
   await expect(training.result()).rejects.toBe(error);
 });

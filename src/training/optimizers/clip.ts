@@ -1,27 +1,28 @@
 import type { Builder } from '../../passes/gradient/builder.js';
-import { range } from '../../passes/gradient/shapes.js';
+import { product } from '../../passes/gradient/shapes.js';
 import type { Value } from '../../passes/gradient/types.js';
 import { checkLeast } from './ranges.js';
 import { scalarIn } from './scalars.js';
 
-/** In float32, the Euclidean norm of all gradients together. */
-export function globalNorm(build: Builder, gradients: readonly Value[]): Value {
+/** The Euclidean norm of each gradient, float32 [gradients]. */
+export function gradientNorms(build: Builder, gradients: readonly Value[]): Value {
   const squares = gradients.map((gradient) => {
-    const axes = build.ints(range(0, gradient.shape.length));
-    const sum =
-      gradient.shape.length === 0
-        ? build.square(gradient)
-        : build.op('ReduceSumSquare', [gradient, axes], [], { keepdims: { int: 0 } });
-    return build.cast(sum, 'float32');
+    const flat = build.cast(build.reshape(gradient, [1, product(gradient.shape)]), 'float32');
+    return build.reshape(build.gemm(flat, flat, false, true), [1]);
   });
-  return build.unary('Sqrt', build.sum(squares));
+  return build.unary('Sqrt', build.concat(squares, 0));
+}
+
+/** Of such norms the one of all gradients together, float32 []. */
+export function jointNorm(build: Builder, norms: Value): Value {
+  return build.unary('Sqrt', build.reduce('ReduceSum', build.square(norms), [0], true));
 }
 
 /**
  * The gradients, scaled down together where their norm is above `limit`, as torch.nn.utils.clip_grad_norm_ does:
  * times min(1, limit / (norm + 1e-6)).
  *
- * @param norm of `globalNorm`
+ * @param norm their joint norm
  * @throws ModelError for a limit that is not above 0
  */
 export function clipped(build: Builder, gradients: readonly Value[], norm: Value, limit: number): Value[] {
