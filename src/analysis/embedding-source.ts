@@ -38,7 +38,7 @@ export interface Fed {
 /** Of random inputs: the same for a seed, a sample's own whatever the batch. */
 export interface RandomSource {
   readonly seed?: number | undefined;
-  /** Sizes of symbolic dimensions other than the batch, by name; default 1 each. */
+  /** Sizes of open dimensions other than the batch, by name or place; default 1 each. */
   readonly dims?: Readonly<Record<string, number>> | undefined;
 }
 

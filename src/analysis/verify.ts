@@ -7,6 +7,7 @@ import {
   type NativeArrays,
   widen,
 } from '../graph/index.js';
+import { type OpenDims, onOpenDims } from '../runtime/open-dims.js';
 import type { PlacedNode, ProviderUse } from '../runtime/placement.js';
 import { ProviderError, type ProviderFailure } from '../runtime/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../runtime/providers.js';
@@ -19,8 +20,8 @@ export interface VerifyOptions {
   readonly samples?: number | undefined;
   /** Seed of the first sample; default 0. */
   readonly seed?: number | undefined;
-  /** Sizes of symbolic input dimensions, by name; default 1 each. */
-  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Sizes of open dimensions, by name or place; default 1 each. */
+  readonly dims?: OpenDims | undefined;
   /**
    * Largest |Δ| relative to the largest |a| that passes; default 1e-4, or 8 units in the last place where an
    * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625).
@@ -133,7 +134,10 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
       return { passed: false, samples: sample, outputs: [], problems: [...problems] };
     }
     const wanted = { outputs: [...comparisons.keys()] };
-    const [fromA, fromB] = [await sessionA.run(feeds, wanted), await sessionB.run(feedsB, wanted)];
+    const [fromA, fromB] = await onOpenDims(fedInputs(a.graph), { dims }, async () => [
+      await sessionA.run(feeds, wanted),
+      await sessionB.run(feedsB, wanted),
+    ]);
     for (const [name, comparison] of comparisons) {
       const [left, right] = [fromA[name], fromB[name]];
       if (left === undefined || right === undefined)

@@ -72,7 +72,7 @@ export function embeddingOptions<T>(parser: Argv<T>): Argv<T & EmbeddingArgument
     .option('dim', {
       type: 'string',
       requiresArg: true,
-      describe: 'name=size of a symbolic dimension of random inputs (default: 1); may repeat',
+      describe: 'size of an open dimension of random inputs, name=4 or x[1]=4 (default: 1); may repeat',
     }) as unknown as Argv<T & EmbeddingArguments>;
 }
 

@@ -112,7 +112,7 @@ export function gradientOptions<T>(parser: Argv<T>): Argv<T & GradientArguments>
       type: 'string',
       requiresArg: true,
       group: GRAPH,
-      describe: 'name=size of a symbolic dimension; may repeat',
+      describe: 'size of an open dimension, name=4 or x[1]=4; may repeat',
     })
     .option('batch-norm', {
       choices: MODES,

@@ -59,7 +59,7 @@ export const runModelCommand: Command<Arguments> = {
           .option('dim', {
             type: 'string',
             requiresArg: true,
-            describe: 'name=size of a symbolic dimension of random inputs (default: 1); may repeat',
+            describe: 'size of an open dimension of random inputs, name=4 or x[1]=4 (default: 1); may repeat',
           })
           .option('batch', {
             type: 'string',
@@ -196,6 +196,7 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
     await assertWritable(output, { overwrite: args.overwrite });
   }
   const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
+  const { onOpenDims } = await import('../runtime/open-dims.js');
   const { fedInputs, randomInputs } = await import('../runtime/random-inputs.js');
   const { runModel } = await import('../runtime/run-model.js');
   const { ranksClasses, runDocument } = await import('../report/inference.js');
@@ -208,15 +209,17 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   const { given, notes: read } = await readInputs(inputs, taken, images);
   const notes = [...read];
   const run = await onModel(nameOf(path), () =>
-    runModel(
-      model,
-      (session) => {
-        if (inputs.length === 0) return randomInputs(model, { seed, dims, batch: batches?.[0] });
-        const fitted = files.fitFeeds(given, session.inputs);
-        notes.push(...fitted.notes);
-        return fitted.feeds;
-      },
-      { providers, device, threads, strict },
+    onOpenDims(inputs.length === 0 ? fedInputs(model.graph) : [], { dims, batch: batches?.[0] }, () =>
+      runModel(
+        model,
+        (session) => {
+          if (inputs.length === 0) return randomInputs(model, { seed, dims, batch: batches?.[0] });
+          const fitted = files.fitFeeds(given, session.inputs);
+          notes.push(...fitted.notes);
+          return fitted.feeds;
+        },
+        { providers, device, threads, strict },
+      ),
     ),
   );
   if (run.providers.includes('webgpu')) notes.push(...(await mendedNotes(model)));

@@ -44,7 +44,7 @@ export const verifyCommand: Command<Arguments> = {
         .option('dim', {
           type: 'string',
           requiresArg: true,
-          describe: 'name=size of a symbolic dimension (default: 1); may repeat',
+          describe: 'size of an open dimension, name=4 or x[1]=4 (default: 1); may repeat',
         })
         .option('reference-ep', {
           choices: EP_CHOICES,

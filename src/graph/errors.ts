@@ -15,6 +15,8 @@ export interface Where {
 export class ModelError extends Error {
   override readonly name = 'ModelError';
   readonly where: Where;
+  /** The message without the place. */
+  readonly what: string;
 
   constructor(what: string, where: Where = {}, options?: ErrorOptions) {
     const place = [
@@ -25,6 +27,7 @@ export class ModelError extends Error {
     ].filter(Boolean);
     super(place.length > 0 ? `${place.join(', ')}: ${what}` : what, options);
     this.where = where;
+    this.what = what;
   }
 }
 

@@ -1,5 +1,6 @@
 import { type Model, ModelError } from '../graph/index.js';
 import { usedGpuMemory } from './nvidia-smi.js';
+import { isOpen, type OpenDims, onOpenDims } from './open-dims.js';
 import type { ProviderUse } from './placement.js';
 import type { ProviderFailure } from './provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from './providers.js';
@@ -21,8 +22,8 @@ export interface BenchOptions {
   readonly warmup?: number | undefined;
   /** Of the inputs; default 0. */
   readonly seed?: number | undefined;
-  /** Sizes of other symbolic dimensions; default 1 each. */
-  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Sizes of other open dimensions, by name or place; default 1 each. */
+  readonly dims?: OpenDims | undefined;
   /**
    * Keep inputs and outputs in the memory of the device, so that a time is that of the model alone. Goes with WebGPU; a row
    * of the CPU is not affected. Default false.
@@ -155,10 +156,6 @@ export async function benchModels(
   }
 }
 
-function isOpen(dimension: unknown): boolean {
-  return typeof dimension !== 'number' || dimension < 0;
-}
-
 /** Whether the batch size of a model is open. */
 function takesBatch(model: Model): boolean {
   return fedInputs(model.graph).some(({ shape }) => (shape?.length ?? 0) > 0 && isOpen(shape?.[0]));
@@ -238,7 +235,7 @@ async function round(
     const gpuBefore = isGpu ? await usedGpuMemory(options.device) : undefined;
     const bound = options.bound && isGpu ? await session.bind(feeds) : undefined;
     const time = (): Promise<number> => timed(bound ?? { run: () => session.run(feeds) }, name);
-    const firstTime = await time();
+    const firstTime = await onOpenDims(fedInputs(model.graph), { dims, batch }, time);
     for (let run = 0; run < warmup; run += 1) await time();
     contender.memory += process.memoryUsage.rss() - before;
     const grown = growth(gpuBefore, isGpu ? await usedGpuMemory(options.device) : undefined);

@@ -44,6 +44,7 @@ export { listZip, readZipMember, type ZipMember } from './io/zip.js';
 export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
 export { type Matrix, type ProductPlace, withProducts } from './matrix.js';
 export type { Gpu } from './nvidia-smi.js';
+export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './open-dims.js';
 export type { PlacedNode, Placement, ProviderUse } from './placement.js';
 export { type Proof, proveWork } from './proof.js';
 export { ProviderError, type ProviderFailure } from './provider-failure.js';

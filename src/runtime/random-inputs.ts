@@ -11,14 +11,15 @@ import {
   type ValueInfo,
 } from '../graph/index.js';
 import { constantTensor } from './constant.js';
+import { checkDims, isOpen, type OpenDims, sizeIn } from './open-dims.js';
 import { Random } from './random.js';
 import type { RuntimeTensor } from './session.js';
 
 export interface RandomInputOptions {
   /** The same seed gives the same bytes; default 0. */
   readonly seed?: number | undefined;
-  /** Sizes of symbolic dimensions, by name; default 1 each. */
-  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Sizes of open dimensions, by name or place; default 1 each. */
+  readonly dims?: OpenDims | undefined;
   /** Size of the first dimension of every input that leaves it open and of which `dims` says nothing. */
   readonly batch?: number | undefined;
 }
@@ -44,8 +45,7 @@ export interface RandomInputOptions {
  *
  * Each tensor has a random stream of its own, so that one input more changes none of the others.
  *
- * @param options.dims sizes of symbolic dimensions; a dimension without a name is 1
- * @throws ModelError for a name in dims that no input has, an input that is no tensor or of a type that can not be
+ * @throws ModelError for a name or place in dims that no open dimension has, an input that is no tensor or of a type that can not be
  *   fed, and one of which not even the rank is known
  * @example
  * const inputs = randomInputs(model, { seed: 1, dims: { batch: 4 } });
@@ -77,24 +77,6 @@ export function fedInputs(graph: Graph): ValueInfo[] {
   );
 }
 
-function checkDims(model: Model, inputs: readonly ValueInfo[], dims: Readonly<Record<string, number>>): void {
-  const names = new Set(
-    inputs.flatMap((input) => (input.shape ?? []).filter((dim) => typeof dim === 'string')),
-  );
-  for (const [name, size] of Object.entries(dims)) {
-    if (!names.has(name)) {
-      const known =
-        names.size === 0 ? 'it has none' : `those are ${[...names].map((dim) => `'${dim}'`).join(', ')}`;
-      throw new ModelError(`no input has a symbolic dimension '${name}'; ${known}`, { file: model.path });
-    }
-    if (!Number.isInteger(size) || size < 0) {
-      throw new ModelError(`the dimension '${name}' can not be ${size}; it takes a whole number`, {
-        file: model.path,
-      });
-    }
-  }
-}
-
 /** The names of open first dimensions, which may stand elsewhere too. */
 function batchDims(inputs: readonly ValueInfo[], batch: number | undefined): Record<string, number> {
   if (batch === undefined) return {};
@@ -104,7 +86,7 @@ function batchDims(inputs: readonly ValueInfo[], batch: number | undefined): Rec
 
 function tensorOf(
   input: ValueInfo,
-  { dims, batch }: { dims: Readonly<Record<string, number>>; batch: number | undefined },
+  { dims, batch }: { dims: OpenDims; batch: number | undefined },
   file: string | undefined,
 ): { type: FedType; shape: number[] } {
   const type = input.dataType;
@@ -118,9 +100,8 @@ function tensorOf(
     );
   }
   const size = (dim: Dimension, axis: number): number => {
-    if (typeof dim === 'string') return dims[dim] ?? 1;
-    // Some exporters write an unknown size as -1.
-    return dim === undefined || dim < 0 ? (axis === 0 ? (batch ?? 1) : 1) : dim;
+    if (typeof dim === 'number' && !isOpen(dim)) return dim;
+    return sizeIn(dims, input, axis) ?? (axis === 0 && typeof dim !== 'string' ? (batch ?? 1) : 1);
   };
   return { type, shape: input.shape.map(size) };
 }

@@ -187,9 +187,12 @@ describe('what does not work: exit 1 and why', () => {
     ],
     [['--batch', '2', '--freeze', '*'], 'nothing is left to differentiate by'],
     [['--batch', '2', '--prediction', 'z'], "has no output 'z'; its outputs are 'y'"],
-    [[], "dimension 0 of input 'x' is open (batch), and the sizes are baked into a gradient"],
+    [
+      [],
+      "dimension 0 of input 'x' is open (batch), and a gradient has fixed sizes; give it with --dim 'batch=16' or --batch 16, say",
+    ],
     [['--training-info'], "dimension 0 of input 'x' is open (batch)"],
-    [['--batch', '2', '--dim', 'other=2'], "no input has a symbolic dimension 'other'"],
+    [['--batch', '2', '--dim', 'other=2'], "no input has an open dimension 'other'"],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli(
       'gradient',

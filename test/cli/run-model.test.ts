@@ -45,6 +45,13 @@ beforeAll(async () => {
     [Tensor.of('w', 'float32', [3, 2], Float32Array.of(1, 0, 0, 0, 0, 1))],
   );
   await saveModel(model, path('pick.onnx'));
+  const open = modelOf(
+    [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+    [['x', 'float32', [undefined, 'length']]],
+    [['y', 'float32']],
+    [Tensor.of('w', 'float32', [3, 2], Float32Array.of(1, 0, 0, 0, 0, 1))],
+  );
+  await saveModel(open, path('open.onnx'));
   writeFileSync(path('x.npy'), writeNpy(fromValues('float64', [1, 3], [1, 2, 3])));
   writeFileSync(path('x.npz'), writeNpz({ x: fromValues('float32', [2, 3], [1, 2, 3, 4, 5, 6]) }));
   writeFileSync(path('x.json'), '{"x": [[7, 8, 9]]}');
@@ -197,7 +204,11 @@ describe('run', () => {
     ],
     [['run', 'pick.onnx', '-i', 'names.txt'], 'names.txt: this is no JSON'],
     [['run', SHAPES, '--random', '--labels', 'none.txt'], 'none.txt: no such file'],
-    [['run', 'pick.onnx', '--random', '--dim', 'k=2'], "no input has a symbolic dimension 'k'"],
+    [
+      ['run', 'open.onnx', '--random'],
+      "Open dimensions were taken as 1: 'x[0]', 'length'; --dim 'length=16' makes one 16",
+    ],
+    [['run', 'pick.onnx', '--random', '--dim', 'k=2'], "no input has an open dimension 'k'"],
     [['run', 'pick.onnx', '--random', '--ep', 'directml', '--device', '0'], 'DirectML does not load'],
   ])('a failure: %j', async (args, message) => {
     const { code, stdout, stderr } = await cli(args);

@@ -46,7 +46,7 @@ describe('randomInputs', () => {
     expect(randomInputs(both).x_int64).toEqual(randomInputs(one).x_int64);
   });
 
-  it('sizes symbolic dimensions by name, 1 where nothing is said, and refuses names that no input has', () => {
+  it('sizes open dimensions by name or place, 1 where nothing is said, and refuses names that no input has', () => {
     const model = modelOf(
       [{ opType: 'Add', inputs: ['a', 'b'], outputs: ['y'] }],
       [
@@ -60,11 +60,15 @@ describe('randomInputs', () => {
       [4, 1, 1],
       [4, 2, 1],
     ]);
+    expect(randomInputs(model, { dims: { 'a[1]': 3, 'a[2]': 2, length: 5 } }).a!.shape).toEqual([1, 3, 2]);
+    expect(() => randomInputs(model, { dims: { 'b[1]': 3 } })).toThrow(
+      "no input has an open dimension 'b[1]'",
+    );
     expect(() => randomInputs(model, { dims: { bacth: 4 } })).toThrow(
-      "no input has a symbolic dimension 'bacth'; those are 'batch', 'length'",
+      "no input has an open dimension 'bacth'; those are 'batch', 'a[1]', 'length'",
     );
     expect(() => randomInputs(model, { dims: { batch: 1.5 } })).toThrow("'batch' can not be 1.5");
-    expect(() => randomInputs(identities(['bool'], [1]), { dims: { n: 1 } })).toThrow('it has none');
+    expect(() => randomInputs(identities(['bool'], [1]), { dims: { n: 1 } })).toThrow('there are none');
   });
 
   it('does not feed initializers that are listed as inputs', () => {

@@ -9,14 +9,24 @@ import {
 } from '../../graph/index.js';
 import type { GraphProto } from '../../graph/proto/schema.js';
 import { buildModel } from '../../runtime/build.js';
-import { fedInputs, openSession, type RuntimeTensor, randomInputs } from '../../runtime/index.js';
+import {
+  checkDims,
+  dimKey,
+  fedInputs,
+  isOpen,
+  type OpenDims,
+  openSession,
+  type RuntimeTensor,
+  randomInputs,
+  sizeIn,
+} from '../../runtime/index.js';
 
 /** Larger constants are fed to the probe, which copies nothing. */
 const INLINE_BYTES = 4096;
 
 export interface Sizes {
-  /** Sizes of symbolic dimensions, by name. */
-  readonly dims?: Readonly<Record<string, number>> | undefined;
+  /** Sizes of open dimensions, by name or place. */
+  readonly dims?: OpenDims | undefined;
   /** Size of the first dimension of every input, where the model leaves it open or says 1. */
   readonly batch?: number | undefined;
 }
@@ -28,7 +38,6 @@ export interface Sizes {
  *   that the model leaves open and nothing settles
  */
 export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueInfo[] {
-  const used = new Set<string>();
   const inputs = fedInputs(model.graph);
   for (const [name, size] of [
     ...Object.entries(dims),
@@ -40,7 +49,8 @@ export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueI
       });
     }
   }
-  const settled = inputs.map((input) => {
+  checkDims(model, inputs, dims);
+  return inputs.map((input) => {
     const { dataType, shape } = input;
     if (dataType === undefined || shape === undefined) {
       throw new ModelError(`input '${input.name}' is ${input.toString()}; its type and rank must be known`, {
@@ -48,24 +58,17 @@ export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueI
       });
     }
     const sizes = shape.map((dim: Dimension, axis) => {
-      if (typeof dim === 'string' && Object.hasOwn(dims, dim)) {
-        used.add(dim);
-        return dims[dim];
-      }
+      const given = isOpen(dim) ? sizeIn(dims, input, axis) : undefined;
+      if (given !== undefined) return given;
       if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
       if (typeof dim === 'number' && dim > 0) return dim;
       throw new ModelError(
-        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and the sizes are baked into a gradient; give it in dims${axis === 0 ? ' or as batch' : ''}`,
+        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and a gradient has fixed sizes; give it with --dim '${dimKey(input, axis)}=16'${axis === 0 ? ' or --batch 16' : ''}, say`,
         { file: model.path },
       );
     });
     return ValueInfo.tensor(input.name, dataType, sizes);
   });
-  const unknown = Object.keys(dims).find((name) => !used.has(name));
-  if (unknown !== undefined) {
-    throw new ModelError(`no input has a symbolic dimension '${unknown}'`, { file: model.path });
-  }
-  return settled;
 }
 
 export interface Probed {
