@@ -95,6 +95,7 @@ export const trainCommand: Command<Arguments> = {
       seed: settings.seed ?? 0,
       unlabeled: args.teacher !== undefined,
     });
+    if (!args.quiet) for (const note of data.train.notes ?? []) await write(io.stderr, `${note}\n`);
     const { taught } = await import('./train-teacher.js');
     await using lesson = await taught(data, settings, args, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);

@@ -35,6 +35,8 @@ export interface Dataset extends AsyncDisposable {
   readonly size: number;
   /** Names of the classes, where the files say them. */
   readonly classes?: readonly string[] | undefined;
+  /** What is done to the samples besides, that a user should know: images brought to another size. */
+  readonly notes?: readonly string[] | undefined;
   /** The samples at these indices, in their order. */
   batch(indices: ArrayLike<number>, options?: BatchOptions): Promise<Batch>;
 }

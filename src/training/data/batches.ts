@@ -98,6 +98,7 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
     inputs: dataset.inputs,
     target: dataset.target,
     classes: dataset.classes,
+    notes: dataset.notes,
     size: own.length,
     batch: async (indices, options) => {
       const chosen = Float64Array.from(indices, (index) => {

@@ -12,6 +12,7 @@ class SourceDataset implements Dataset {
   readonly target: Field | undefined;
   readonly size: number;
   readonly classes: readonly string[] | undefined;
+  readonly notes: readonly string[];
   readonly #source: Source;
   readonly #inputs: readonly Prepared[];
   readonly #target: Prepared | undefined;
@@ -36,6 +37,7 @@ class SourceDataset implements Dataset {
     this.target = this.#target?.field;
     this.size = Math.min(limit, source.size);
     this.classes = source.classes;
+    this.notes = this.#inputs.flatMap(({ note }) => note ?? []);
   }
 
   async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {

@@ -32,6 +32,8 @@ export interface Prepared {
   readonly field: Field;
   /** Whether windows are cut out of its samples. */
   readonly isImage: boolean;
+  /** How images are brought to another size or other channels. */
+  readonly note?: string | undefined;
   /** The samples side by side. Windows: one a sample, or none, which takes all of it. */
   read(indices: ArrayLike<number>, windows?: readonly PixelWindow[]): Promise<RuntimeTensor>;
 }
@@ -55,9 +57,9 @@ export function prepareInput(column: Column, spec: InputSpec | undefined, option
     : prepareImages(column, fitted, spec, options);
 }
 
-/** How many channels images can have: those of files can be made grey, or colours of grey. */
+/** How many channels images can have: those of files can be made grey, and grey is made colours. */
 function channelsOf(column: Column, natural: PixelGeometry): readonly number[] {
-  return column.resize === undefined ? [natural.channels] : [1, 3];
+  return column.resize !== undefined || natural.channels === 1 ? [1, 3] : [natural.channels];
 }
 
 function hasElements(shape: InputSpec['shape'], of: readonly number[]): boolean {
@@ -90,6 +92,7 @@ function prepareImages(
   return {
     field: { name: spec?.name ?? column.name, type, shape },
     isImage: true,
+    note: isSameSize ? undefined : resizing(column, geometry, options),
     read: async (indices, windows) => {
       const data = (await sized.read(indices)) as PixelArray;
       const result = asArray(
@@ -110,31 +113,61 @@ function prepareImages(
   };
 }
 
+function resizing(column: Column, to: PixelGeometry, { fit = 'cover' }: DatasetOptions): string {
+  const from = column.pixels as PixelGeometry;
+  const isSame = from.width === to.width && from.height === to.height;
+  const which = column.resize === undefined ? '' : ' (the first)';
+  const isOther = from.width * to.height !== from.height * to.width;
+  const beyond = { cover: 'cut at the sides', contain: 'with black around', fill: 'stretched' }[fit];
+  const channels =
+    from.channels === to.channels ? '' : from.channels === 1 ? 'grey in three channels' : 'colours as grey';
+  const parts = [
+    `images of ${from.width} x ${from.height} pixels${which}`,
+    ...(isSame
+      ? []
+      : [
+          `are resized to ${to.width} x ${to.height}${isOther || which ? `, ${beyond} where proportions differ` : ''}`,
+        ]),
+    ...(channels === '' ? [] : [isSame ? `become ${channels}` : channels]),
+  ];
+  const [first, ...rest] = parts;
+  return `${first} ${rest.join(', ')}`;
+}
+
 const WHOLE: PixelWindow = { top: 0, left: 0, flip: false };
 
-/** Images of an array in another size. */
+/** Images of an array in another size, or grey ones in three equal colours. */
 function resized(column: Column, to: PixelGeometry, { fit }: DatasetOptions): Column {
   const from = column.pixels as PixelGeometry;
-  if (column.type !== 'uint8') {
+  const isSameSize = from.width === to.width && from.height === to.height;
+  if (column.type !== 'uint8' && !isSameSize) {
     throw new ModelError(
       `the images are ${from.width} x ${from.height} pixels of ${column.type}, and only bytes are resized to ${to.width} x ${to.height}`,
     );
   }
   // Planes are resized one by one, for side by side they would run into each other.
-  const planes = from.layout === 'chw' ? from.channels : 1;
-  const channels = (from.layout === 'chw' ? 1 : from.channels) as 1 | 3;
+  const isPlanar = from.layout === 'chw' || from.channels === 1;
+  const planes = isPlanar ? from.channels : 1;
+  const channels = (isPlanar ? 1 : from.channels) as 1 | 3;
+  const copies = to.channels / from.channels;
   const [before, after] = [from.width * from.height * channels, to.width * to.height * channels];
   return {
     ...column,
-    pixels: { ...to, layout: from.layout },
+    pixels: { ...to, layout: isPlanar ? 'chw' : 'hwc' },
     read: async (indices) => {
-      const data = (await column.read(indices)) as Uint8Array;
-      const result = new Uint8Array(indices.length * planes * after);
+      const data = (await column.read(indices)) as PixelArray;
+      const all = new Uint8Array(byteLengthOf(column.type, indices.length * planes * copies * after));
+      const result = asArray(column.type, all) as PixelArray;
       const size = { width: to.width, height: to.height, fit };
       const one = async (_: unknown, plane: number): Promise<void> => {
-        const part = data.subarray(plane * before, (plane + 1) * before);
-        const image = { width: from.width, height: from.height, channels, data: part };
-        result.set((await resizePixels(image, size)).data, plane * after);
+        let part = data.subarray(plane * before, (plane + 1) * before) as PixelArray;
+        if (!isSameSize) {
+          const image = { width: from.width, height: from.height, channels, data: part as Uint8Array };
+          part = (await resizePixels(image, size)).data;
+        }
+        for (let copy = 0; copy < copies; copy += 1) {
+          result.set(part as Uint8Array, (plane * copies + copy) * after);
+        }
       };
       await Promise.all(Array.from({ length: indices.length * planes }, one));
       return result;

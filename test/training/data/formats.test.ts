@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { writeNpy } from '../../../src/runtime/io/npy.js';
 import { writeNpz } from '../../../src/runtime/io/npz.js';
 import type { RuntimeTensor } from '../../../src/runtime/session.js';
-import { datasetSplits, openDataset } from '../../../src/training/data/index.js';
+import { datasetSplits, openDataset, tensorDataset } from '../../../src/training/data/index.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 import { idx, pattern, write } from './files.js';
 
@@ -499,6 +499,37 @@ describe('folders of images', () => {
         Array.from({ length: 6 * area }, (_, i) => colours[Math.floor(i / area) % 3]),
       );
     }
+  });
+
+  test('grey images become three equal colours, resized or not, and it is told', async () => {
+    const data = pattern(2 * 4 * 5);
+    const arrays = [
+      ['uint8', data],
+      ['float32', Float32Array.from(data)],
+    ] as const;
+    for (const [type, values] of arrays) {
+      const tensors = { x: { type, shape: [2, 1, 4, 5], data: values } };
+      for (const shape of [
+        [3, 4, 5],
+        [4, 5, 3],
+      ]) {
+        await using dataset = tensorDataset(tensors, { scale: 1, inputs: [{ name: 'x', shape }] });
+        expect(dataset.notes).toEqual(['images of 5 x 4 pixels become grey in three channels']);
+        const { x } = (await dataset.batch([1])).inputs;
+        const own = Array.from(data.subarray(20));
+        expect(numbers(x?.data)).toEqual(
+          shape[0] === 3 ? [...own, ...own, ...own] : own.flatMap((value) => [value, value, value]),
+        );
+      }
+    }
+    const x = { type: 'uint8', shape: [1, 1, 2, 3], data: new Uint8Array(6).fill(7) } as const;
+    await using large = tensorDataset({ x }, { scale: 1, inputs: [{ name: 'x', shape: [3, 8, 8] }] });
+    expect(new Set(numbers((await large.batch([0])).inputs.x?.data))).toEqual(new Set([7]));
+    expect(large.notes).toEqual([
+      'images of 3 x 2 pixels are resized to 8 x 8, cut at the sides where proportions differ, grey in three channels',
+    ]);
+    await using same = tensorDataset({ x }, { inputs: [{ name: 'x', shape: [1, 2, 3] }] });
+    expect(same.notes).toEqual([]);
   });
 
   test('images without classes have no target', async () => {
