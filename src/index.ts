@@ -73,6 +73,7 @@ export {
   type SpectrumMetrics,
   spectrumMetrics,
 } from './analysis/metrics.js';
+export type { OutputComparison } from './analysis/output-comparison.js';
 export {
   compareRankReports,
   type NotLookedAt,
@@ -87,7 +88,6 @@ export {
 export { EXTRA_METRICS, type ExtraDescriptor, type ExtraKey } from './analysis/spectral-descriptors.js';
 // Running models, and telling whether two compute the same. onnxruntime loads with the first session.
 export {
-  type OutputComparison,
   type Verification,
   type VerifyOptions,
   verifyModels,

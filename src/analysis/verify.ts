@@ -5,15 +5,18 @@ import {
   type Model,
   ModelError,
   type NativeArrays,
+  narrow,
   widen,
 } from '../graph/index.js';
 import { type OpenDims, onOpenDims } from '../runtime/open-dims.js';
 import type { PlacedNode, ProviderUse } from '../runtime/placement.js';
 import { ProviderError, type ProviderFailure } from '../runtime/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../runtime/providers.js';
+import { Random } from '../runtime/random.js';
 import { fedInputs, randomInputs } from '../runtime/random-inputs.js';
 import { fallenError, fallenOf } from '../runtime/run-model.js';
 import { openSession, type RuntimeTensor, type Session } from '../runtime/session.js';
+import { Comparison, type OutputComparison } from './output-comparison.js';
 
 export interface VerifyOptions {
   /** How many random inputs to compare on, at least 1; default 3. */
@@ -24,7 +27,8 @@ export interface VerifyOptions {
   readonly dims?: OpenDims | undefined;
   /**
    * Largest |Δ| relative to the largest |a| that passes; default 1e-4, or 8 units in the last place where an
-   * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625).
+   * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625). An output past the default passes all the
+   * same where rounding alone moves it as far (OutputComparison.rounding); a tolerance that is given is final.
    */
   readonly tolerance?: number | undefined;
   /** What to run on, as for openSession; default the CPU. */
@@ -44,29 +48,6 @@ export interface VerifyPlacement {
   readonly uses: readonly ProviderUse[];
   /** Nodes that the CPU ran although it was not asked for. */
   readonly fallen: readonly PlacedNode[];
-}
-
-/** How one output of two models compares, over all samples. */
-export interface OutputComparison {
-  readonly name: string;
-  readonly type: DataType;
-  /** max |a - b|, over the elements that are finite in both. */
-  readonly maxDifference: number;
-  /** max |a|, over finite elements. */
-  readonly maxValue: number;
-  /** maxDifference / maxValue; 0 where both are 0, Infinity where maxValue alone is. */
-  readonly relativeDifference: number;
-  /** Root mean square of a - b relative to that of a. */
-  readonly relativeRms: number;
-  /** Elements where one is NaN or infinite and the other is not the same. */
-  readonly nonFiniteDifferences: number;
-  /** Fraction of elements that are not equal, NaN being equal to NaN: what decides for integers, bool and strings. */
-  readonly differingFraction: number;
-  /** Elements compared. */
-  readonly elements: number;
-  /** What relativeDifference was held against; 0 for types that are compared exactly. */
-  readonly tolerance: number;
-  readonly passed: boolean;
 }
 
 export interface Verification {
@@ -149,6 +130,15 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
         );
     }
   }
+  const isPast = ({ passed, type, nonFiniteDifferences }: OutputComparison): boolean =>
+    !passed && isFloatType(type) && nonFiniteDifferences === 0;
+  const past = [...comparisons].filter(([, comparison]) => isPast(comparison.result()));
+  if (tolerance === undefined && past.length > 0) {
+    for (let sample = 0; sample < samples; sample += 1) {
+      const feeds = randomInputs(a, { seed: seed + sample, dims });
+      await addRounding(sessionA, feeds, new Map(past), seed + sample);
+    }
+  }
   const outputs = [...comparisons.values()].map((comparison) => comparison.result());
   const passed = problems.size === 0 && outputs.every((output) => output.passed);
   const result = { passed, samples, outputs, problems: [...problems] };
@@ -164,6 +154,31 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     if (fallen.length > 0) throw fallenError(fallen, placement, asked, model);
   }
   return { ...result, placements };
+}
+
+/** Runs a model on inputs that differ in their last bits from those given, and hands what moves to the comparisons. */
+async function addRounding(
+  session: Session,
+  feeds: Readonly<Record<string, RuntimeTensor>>,
+  comparisons: ReadonlyMap<string, Comparison>,
+  seed: number,
+): Promise<void> {
+  const random = new Random(seed, 'rounding');
+  const moved = Object.fromEntries(
+    Object.entries(feeds).map(([name, { type, shape, data }]) => {
+      if (!isFloatType(type)) return [name, { type, shape, data }];
+      const values = widen(type, data as NativeArrays[typeof type]).map(
+        (value) => value * (1 + (random.integer(2) === 0 ? -1 : 1) * EPSILON[type]),
+      );
+      return [name, { type, shape, data: narrow(type, values) }];
+    }),
+  );
+  const wanted = { outputs: [...comparisons.keys()] };
+  const [before, after] = [await session.run(feeds, wanted), await session.run(moved, wanted)];
+  for (const [name, comparison] of comparisons) {
+    const [left, right] = [before[name], after[name]];
+    if (left !== undefined && right?.shape.join() === left.shape.join()) comparison.addRounding(left, right);
+  }
 }
 
 async function placementOf(session: Session): Promise<VerifyPlacement> {
@@ -222,86 +237,4 @@ function commonOutputs(a: Session, b: Session, problems: Set<string>): { name: s
       problems.add(`the first model has no output '${name}'`);
   }
   return common;
-}
-
-const DEFAULT_TOLERANCE = 1e-4;
-/** Units in the last place that outputs of coarse types may differ by. */
-const COARSE_ULPS = 8;
-
-/** The figures of one output, gathered sample by sample. */
-class Comparison {
-  readonly #name: string;
-  readonly #type: DataType;
-  readonly #tolerance: number;
-  #maxDifference = 0;
-  #maxValue = 0;
-  #squaredDifference = 0;
-  #squaredValue = 0;
-  #nonFinite = 0;
-  #differing = 0;
-  #elements = 0;
-
-  constructor(name: string, type: DataType, tolerance: number | undefined) {
-    this.#name = name;
-    this.#type = type;
-    this.#tolerance = isFloatType(type)
-      ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * EPSILON[type]))
-      : 0;
-  }
-
-  /** Takes up two outputs of the same shape. */
-  add(a: RuntimeTensor, b: RuntimeTensor): void {
-    this.#elements += a.data.length;
-    if (isFloatType(this.#type)) {
-      this.#addFloats(this.#floats(a), this.#floats(b));
-      return;
-    }
-    for (let i = 0; i < a.data.length; i += 1) if (a.data[i] !== b.data[i]) this.#differing += 1;
-  }
-
-  result(): OutputComparison {
-    const ratio = (part: number, whole: number): number => (part === 0 ? 0 : part / whole);
-    const relativeDifference = ratio(this.#maxDifference, this.#maxValue);
-    const differs = isFloatType(this.#type)
-      ? relativeDifference > this.#tolerance || this.#nonFinite > 0
-      : this.#differing > 0;
-    return {
-      name: this.#name,
-      type: this.#type,
-      maxDifference: this.#maxDifference,
-      maxValue: this.#maxValue,
-      relativeDifference,
-      relativeRms: ratio(Math.sqrt(this.#squaredDifference), Math.sqrt(this.#squaredValue)),
-      nonFiniteDifferences: this.#nonFinite,
-      differingFraction: ratio(this.#differing, this.#elements),
-      elements: this.#elements,
-      tolerance: this.#tolerance,
-      passed: !differs,
-    };
-  }
-
-  #floats(tensor: RuntimeTensor): Float32Array | Float64Array {
-    const { type, data } = tensor;
-    if (!isFloatType(type)) throw new TypeError(`${type} is not a floating-point type`);
-    return widen(type, data as NativeArrays[typeof type]);
-  }
-
-  #addFloats(a: Float32Array | Float64Array, b: Float32Array | Float64Array): void {
-    for (let i = 0; i < a.length; i += 1) {
-      const left = a[i] as number;
-      const right = b[i] as number;
-      // Not Object.is, which tells 0 from -0.
-      const isDifferent = left !== right && !(Number.isNaN(left) && Number.isNaN(right));
-      if (isDifferent) this.#differing += 1;
-      if (Number.isFinite(left) && Number.isFinite(right)) {
-        const difference = Math.abs(left - right);
-        this.#maxDifference = Math.max(this.#maxDifference, difference);
-        this.#maxValue = Math.max(this.#maxValue, Math.abs(left));
-        this.#squaredDifference += difference * difference;
-        this.#squaredValue += left * left;
-      } else if (isDifferent) {
-        this.#nonFinite += 1;
-      }
-    }
-  }
 }

@@ -1,4 +1,5 @@
-import type { OutputComparison, Verification, VerifyPlacement } from '../analysis/verify.js';
+import type { OutputComparison } from '../analysis/output-comparison.js';
+import type { Verification, VerifyPlacement } from '../analysis/verify.js';
 import { type Column, type Document, grid, type Note } from './document.js';
 import { placementNotes } from './inference.js';
 import { counted, formatSignificant } from './text.js';
@@ -51,6 +52,7 @@ const COLUMNS: readonly Column<OutputComparison>[] = [
     value: (row) => row.tolerance,
     text: (row) => (row.tolerance === 0 ? 'exact' : figure(row.tolerance)),
   },
+  { key: 'rounding', header: 'rounding', only: 'data', value: (row) => row.rounding },
   {
     key: 'passed',
     header: 'verdict',
@@ -77,6 +79,7 @@ export function verifyDocument(
       notes.push({ text: `output '${name}': ${count} NaN or infinite in one model only`, tone: 'bad' });
     }
   }
+  notes.push(...outputs.flatMap((output) => roundingNote(output, names.a)));
   notes.push(...whoRan(verification, names));
   const inputs = counted(samples, 'random input');
   if (passed)
@@ -94,6 +97,17 @@ export function verifyDocument(
     grids: [grid(COLUMNS, outputs)],
     notes,
   };
+}
+
+/** What rounding alone does to an output that is past the tolerance. */
+function roundingNote({ name, rounding, passed }: OutputComparison, model: string): Note[] {
+  if (rounding === undefined) return [];
+  const moves = `output '${name}': ${model} itself moves it by ${figure(rounding)} when its inputs change in their last bit`;
+  return [
+    passed
+      ? { text: `${moves}, so this difference is rounding`, tone: 'aside' }
+      : { text: moves, tone: 'bad' },
+  ];
 }
 
 /** Which provider ran the nodes of both, where they were asked for. */

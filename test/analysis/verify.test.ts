@@ -166,6 +166,29 @@ describe('verifyModels', () => {
     });
   });
 
+  it('lets rounding pass that the first model shows itself, unless a tolerance is given', async () => {
+    // onnxruntime's Sigmoid is exact to the last bit of one; where it is near zero, that is a digit or two of it.
+    const odds = (nodes: NodeSpec[], ...constants: number[]): Model =>
+      unary(
+        [...nodes, op('Sigmoid', ['z'], 'y')],
+        'float32',
+        constants.map((value, i) => Tensor.of(`c${i}`, 'float32', [], Float32Array.of(value))),
+      );
+    const scaled = [op('Mul', ['x', 'c0'], 'p'), op('Add', ['p', 'c1'], 'z')];
+    const a = odds(scaled, 0.3, -13);
+    const b = odds([op('Add', ['x', 'c0'], 'p'), op('Mul', ['p', 'c1'], 'z')], -13 / 0.3, 0.3);
+    const other = odds(scaled, 0.3, -12.5);
+    const dims = { n: 1000 };
+    const { outputs, passed } = await verifyModels(a, b, { dims });
+    expect(outputs[0]!.relativeDifference).toBeGreaterThan(1e-4);
+    expect(outputs[0]!.rounding).toBeGreaterThan(outputs[0]!.relativeDifference / 2);
+    expect(passed).toBe(true);
+    expect((await verifyModels(a, b, { dims, tolerance: 1e-4 })).passed).toBe(false);
+    const { passed: isOther, outputs: others } = await verifyModels(a, other, { dims });
+    expect(isOther).toBe(false);
+    expect(others[0]!.rounding).toBeLessThan(0.1);
+  });
+
   it.each(['bool', 'string', 'float16', 'bfloat16', 'float64'] as const)('compares %s', async (type) => {
     const same = () => unary([op('Identity', ['x'], 'y')], type);
     const { passed, outputs } = await verifyModels(same(), same(), { dims: { n: 10 } });

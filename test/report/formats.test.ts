@@ -248,6 +248,7 @@ test('verify', () => {
     differingFraction: 0.5,
     elements: 30,
     tolerance: 1e-4,
+    rounding: undefined,
     passed: false,
   } as const;
   const verification = {
