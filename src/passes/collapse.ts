@@ -131,16 +131,19 @@ class Folding {
       }
     }
     if (chainsOnly) return { rewritten, skipped };
-    const identities = this.#removeIdentities();
-    const regions = await withComputedShapes(this.#model, () => this.#foldRegions(chains));
-    return {
-      rewritten: [
-        ...rewritten.filter((chain) => !regions.taken.has(chain)),
-        ...identities,
-        ...regions.rewritten,
-      ],
-      skipped: [...skipped, ...regions.skipped],
-    };
+    rewritten.push(...this.#removeIdentities());
+    const taken = new Set<CollapsedChain>();
+    // What a region became, a bias above all, may go on into the next one.
+    for (;;) {
+      const round = await withComputedShapes(this.#model, () => this.#foldRegions(chains));
+      rewritten.push(...round.rewritten);
+      for (const one of round.taken) taken.add(one);
+      if (dryRun || round.rewritten.length === 0) {
+        skipped.push(...round.skipped);
+        break;
+      }
+    }
+    return { rewritten: rewritten.filter((one) => !taken.has(one)), skipped };
   }
 
   #removeIdentities(): CollapsedChain[] {
@@ -162,7 +165,7 @@ class Folding {
     });
   }
 
-  /** Folds what is affine beyond chains; `taken` are the chains that regions took in. */
+  /** Folds what is affine beyond chains; `taken` are the chains and earlier regions that regions took in. */
   async #foldRegions(
     chains: readonly Chain[],
   ): Promise<CollapseAccount & { readonly taken: ReadonlySet<CollapsedChain> }> {
@@ -183,32 +186,36 @@ class Folding {
     for (const [done, region] of regions.entries()) {
       const { node, becomes, before, after, usesRunningStatistics } = describeRegion(region);
       onProgress?.({ done, total: regions.length, what: node });
-      const within = region.nodes.map((part) => this.#made.get(part));
-      const parts = within.filter((chain) => chain !== undefined);
-      for (const chain of parts) taken.add(chain);
+      const origins = this.#originsOf(region);
+      const parts = [...new Set([...origins.values()].map(({ account }) => account))].filter(
+        (account) => account !== undefined,
+      );
+      for (const part of parts) taken.add(part);
       const probe = explain ? await probed(() => probeRegion(region, probes)) : {};
-      const own = this.#count(constantsOfRegion(region));
-      if (!dryRun) await foldRegion(region, weights);
+      const isOwn = (part: Node): boolean => origins.get(part)?.account === undefined;
+      const own = this.#count(constantsOfRegion(region, isOwn));
+      const made = dryRun ? [] : await foldRegion(region, weights);
       const copies = known.has(region.key) ? after.weights : 0;
       known.add(region.key);
-      rewritten.push({
+      const account: CollapsedChain = {
         node,
         op: becomes.join(' + '),
         nodesAfter: becomes.length,
-        from: region.nodes.flatMap((part, i) => within[i]?.from ?? [part.label]),
-        fromOps: region.nodes.flatMap((part, i) => within[i]?.fromOps ?? [part.opType]),
+        from: [...origins.values()].flatMap(({ from }) => from),
+        fromOps: [...origins.values()].flatMap(({ fromOps }) => fromOps),
         by: 'region',
         parametersBefore: parts.reduce((sum, chain) => sum + chain.parametersBefore, own),
         parametersAfter: after.parameters - copies,
-        multiplyAddsBefore: region.nodes.reduce((sum, part, i) => {
-          const chain = within[i];
-          const saved = chain === undefined ? 0 : chain.multiplyAddsBefore - chain.multiplyAddsAfter;
-          return sum + saved * positionsOf(region, part);
-        }, before.multiplyAdds),
+        multiplyAddsBefore: [...origins].reduce(
+          (sum, [part, { saved }]) => sum + saved * positionsOf(region, part),
+          before.multiplyAdds,
+        ),
         multiplyAddsAfter: after.multiplyAdds,
         ...(usesRunningStatistics && { usesRunningStatistics }),
         ...summed([...parts, probe]),
-      });
+      };
+      rewritten.push(account);
+      for (const one of made) this.#made.set(one, account);
     }
     const skipped = refused.map(describeRefusal).map(({ nodes, reason }) => ({
       node: nodes.map((part) => part.node).join(', '),
@@ -216,6 +223,28 @@ class Folding {
       reason,
     }));
     return { rewritten, skipped, taken };
+  }
+
+  /** What each node of a region was in the model as it came. */
+  #originsOf({ nodes }: Region): Map<Node, Origin> {
+    const counts = new Map<CollapsedChain, number>();
+    for (const node of nodes) {
+      const account = this.#made.get(node);
+      if (account !== undefined) counts.set(account, (counts.get(account) ?? 0) + 1);
+    }
+    const told = new Set<CollapsedChain>();
+    return new Map(
+      nodes.map((node): [Node, Origin] => {
+        const made = this.#made.get(node);
+        if (made === undefined) return [node, { from: [node.label], fromOps: [node.opType], saved: 0 }];
+        // Of two nodes that a region became one may go on alone.
+        const account = (counts.get(made) ?? 0) >= made.nodesAfter ? made : undefined;
+        if (account === undefined || told.has(account)) return [node, { account, ...NO_ORIGIN }];
+        told.add(account);
+        const { from, fromOps, multiplyAddsBefore, multiplyAddsAfter } = account;
+        return [node, { account, from, fromOps, saved: multiplyAddsBefore - multiplyAddsAfter }];
+      }),
+    );
   }
 
   /** Replaces a chain by its product. */
@@ -335,6 +364,16 @@ class Folding {
     return { ...asConstants(home, [tensor.renamed(name)]), name };
   }
 }
+
+/** What a node was before anything was folded. */
+interface Origin extends Pick<CollapsedChain, 'from' | 'fromOps'> {
+  /** The chain or region that became it, if all that this became is taken together with it. */
+  readonly account?: CollapsedChain | undefined;
+  /** Multiply-adds that were saved already. */
+  readonly saved: number;
+}
+
+const NO_ORIGIN = { from: [], fromOps: [], saved: 0 } as const;
 
 /** What a chain multiplies out to. */
 interface Product {

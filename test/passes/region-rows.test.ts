@@ -51,7 +51,8 @@ describe('affine regions as a whole', () => {
         weight: 'hidden.weight',
         chain: {
           role: 'product',
-          from: ['hidden.Gemm/overparam/0', 'hidden.Gemm/overparam/1', 'hidden.Gemm/overparam/2'],
+          // The bias in front of Flatten went into that of the product.
+          from: ['Flatten', 'hidden.Gemm/overparam/0', 'hidden.Gemm/overparam/1', 'hidden.Gemm/overparam/2'],
         },
       },
     ]);

@@ -1,17 +1,14 @@
-import type { FloatType, Node } from '../../graph/index.js';
+import type { Node } from '../../graph/index.js';
 import type { ValueKeys } from '../naming.js';
-import { opsetOf } from '../placement.js';
 import { costBefore, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
-import { Facts } from './facts.js';
-import { type Axis, isDiagonal, isPointwise } from './geometry.js';
-import { channelAxis, type Layout, rearrangements, sourceLayout } from './layout.js';
+import { isDiagonal, isPointwise } from './geometry.js';
 import { type AffineOperator, constantsOf, isWeighted } from './operators.js';
-import { chain, keyOf, type Measure, type Planned, planSegment, type Segment, sizeRead } from './plan.js';
+import { chain, keyOf, type Measure, type Planned, planSegment, type Segment } from './plan.js';
+import { rearrangements } from './rearrange.js';
 import { isRefusal, type Refusal, refuse } from './refusal.js';
 import type { Region } from './region.js';
 import type { AffineGraph } from './segments.js';
-import { Shapes } from './shapes.js';
-import type { Frame } from './step-geometry.js';
+import { type Way, Ways } from './ways.js';
 
 /** Longer groups are not tried: their number is quadratic. */
 const GROUP_LIMIT = 64;
@@ -24,15 +21,13 @@ export class Candidates {
   readonly affine: AffineGraph;
   readonly #force: boolean;
   readonly #keys: ValueKeys;
-  readonly #facts: Facts;
-  readonly #shapes: Shapes;
+  readonly #ways: Ways;
 
   constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
     this.affine = affine;
     this.#force = force;
     this.#keys = keys;
-    this.#facts = new Facts(affine.graph);
-    this.#shapes = new Shapes(affine.graph);
+    this.#ways = new Ways(affine);
   }
 
   /** The groups that begin with a segment, as regions or with the reason why they are none. */
@@ -43,11 +38,11 @@ export class Candidates {
     let failed: [end: number, Region | Refusal][] = [];
     let plain: [end: number, Region | Refusal][] | undefined;
     // The first way to look at the source that leads to a region, better to one with a weight.
-    for (const frame of this.#framesOf(
+    for (const way of this.#ways.of(
       first.source,
       ahead.flatMap((segment) => segment.nodes),
     )) {
-      const groups = [...this.#groupsIn(frame, ahead, start)];
+      const groups = [...this.#groupsIn(way, ahead, start)];
       const regions: Region[] = [];
       for (const [, group] of groups) if (!isRefusal(group)) regions.push(group);
       if (regions.some(({ target }) => !isPointwiseTarget(target))) return groups;
@@ -57,17 +52,11 @@ export class Candidates {
     return plain ?? failed;
   }
 
-  *#groupsIn(
-    frame: Frame,
-    ahead: readonly Segment[],
-    start: number,
-  ): Generator<[end: number, Region | Refusal]> {
+  *#groupsIn(way: Way, ahead: readonly Segment[], start: number): Generator<[end: number, Region | Refusal]> {
     const { operators } = this.affine;
     const [first] = ahead;
     if (first === undefined) return;
-    const aheadNodes = ahead.flatMap((segment) => segment.nodes);
-    const layout = this.#layoutOf(first.source, frame);
-    const size = this.#sizeOf(first.source, frame, aheadNodes);
+    const { frame, layout, channels } = way;
     const parts: Planned[] = [];
     const nodes: Node[] = [];
     let planned: Planned | Refusal | undefined;
@@ -79,7 +68,7 @@ export class Candidates {
         operators,
         frame,
         before ? before.layout : layout,
-        before?.plan.geometry.outputs ?? size,
+        before?.plan.geometry.outputs ?? channels,
       );
       if (isRefusal(part)) {
         yield [start + i + 1, part];
@@ -102,7 +91,7 @@ export class Candidates {
         planned = whole;
       }
       if (nodes.length < 2) continue;
-      const region = this.#region(first.source, segment.output, [...nodes], frame, planned);
+      const region = this.#region(first.source, segment.output, [...nodes], way, planned);
       if (region !== undefined) yield [start + i + 1, region];
     }
   }
@@ -112,7 +101,7 @@ export class Candidates {
     source: string,
     output: string,
     nodes: readonly Node[],
-    frame: Frame,
+    { frame, head }: Way,
     planned: Planned,
   ): Region | Refusal | undefined {
     const { operators, graph } = this.affine;
@@ -121,6 +110,8 @@ export class Candidates {
     // Without a weight it has to be one number a channel, or two.
     if (pointwise && !(pointwise.isPossible && isDiagonal(plan.geometry) && isPointwise(plan.geometry)))
       return undefined;
+    // Vectors would only grow.
+    if (pointwise && head.length > 0) return undefined;
     const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
     if (isRefusal(tail)) return tail;
     // A node that relabels alone belongs to a region only where it comes to nothing in it.
@@ -135,7 +126,8 @@ export class Candidates {
     const carrier = carrierOf(nodes, this.affine);
     if (carrier === undefined) return undefined;
     const before = costBefore(planned, operators);
-    const target = targetOf(plan.geometry, frame, pointwise ?? { prefersGemm: carrier.is('Gemm') }, tail);
+    const kind = pointwise ?? { prefersGemm: carrier.is('Gemm') };
+    const target = targetOf(plan.geometry, frame, kind, { head, tail });
     const after = target.cost;
     // MatMul and Add are what MatMul and Add become.
     if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
@@ -147,7 +139,7 @@ export class Candidates {
           : ['multiply-adds per output position', before.multiplyAdds, after.multiplyAdds];
       return refuse(
         'cost',
-        `one ${target.operators[0]} would have ${would} ${what}, the ${nodes.length} nodes have ${were}`,
+        `one ${target.main} would have ${would} ${what}, the ${nodes.length} nodes have ${were}`,
       );
     }
     const usesRunningStatistics = nodes.some((node) => {
@@ -161,9 +153,10 @@ export class Candidates {
       nodes,
       carrier,
       frame,
-      shape: this.#shapes.of(source),
+      shape: this.#ways.shapeOf(source),
       plan,
       measures: planned.measures,
+      head,
       tail,
       target,
       before,
@@ -171,56 +164,6 @@ export class Candidates {
       // Vectors stand differently in values of different rank.
       key: `${pointwise ? `${frame.axis} ${frame.rank} ` : ''}${keyOf(plan, this.#keys)}`,
     };
-  }
-
-  /** How a source may be mixed: as the first node with a weight says; behind a relabelling there are more ways. */
-  #framesOf(source: string, nodes: readonly Node[]): Frame[] {
-    const { operators } = this.affine;
-    /** Values whose axes are the source's. */
-    const alike = new Set([source]);
-    for (const node of nodes) {
-      const operator = operators.get(node);
-      if (operator === undefined) continue;
-      const isAlike = operator.data.every((value) => alike.has(value));
-      if (isAlike && operator.kind !== 'relabel')
-        for (const output of node.outputs.slice(0, 1)) alike.add(output);
-      if (!isWeighted(operator)) continue;
-      const { weight } = operator;
-      const type = weight.dataType as FloatType;
-      const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
-      if (isAlike) {
-        if (axis === 'channel') return [{ axis, rank: weight.shape.length, type }];
-        return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
-      }
-      const rank = this.#rankOf([source]);
-      if (rank === undefined) return [];
-      const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
-      return axes.map((way) => ({ axis: way, rank, type }));
-    }
-    return this.#pointwiseFrames(source, nodes);
-  }
-
-  /** The same of nodes without a weight: as the first vector stands, and any way where all are single numbers. */
-  #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] {
-    const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
-    const norm = operators.find((operator) => operator.kind === 'norm');
-    const constants = operators.flatMap(constantsOf);
-    const type = (norm?.scale ?? constants[0])?.dataType as FloatType | undefined;
-    // Before operator set 7 vectors had to be aligned by an attribute.
-    if (type === undefined || opsetOf(this.affine.graph) < 7) return [];
-    const rank = this.#rankOf([source]);
-    if (rank === undefined) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
-    if (rank < 2) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
-    if (norm !== undefined) return [{ axis: 'channel', rank, type }];
-    const vector = constants.find(({ shape }) => shape.some((dim) => dim !== 1));
-    const stands = vector?.shape.findIndex((dim) => dim !== 1) ?? 0;
-    const at = vector === undefined ? 1 : rank - vector.shape.length + stands;
-    const axes: Axis[] = ['channel', 'last', 'left'];
-    // Behind a relabelling it may stand at any.
-    const isMoved = operators.some((operator) => operator.kind === 'relabel');
-    return axes
-      .filter((axis) => isMoved || channelAxis(axis, rank) === at)
-      .map((axis) => ({ axis, rank, type }));
   }
 
   /** What nodes without a weight can become. */
@@ -235,29 +178,6 @@ export class Candidates {
     const constants = operators.flatMap(constantsOf);
     const isUniform = constants.every(({ shape }) => shape.every((dim) => dim === 1)) && !hasNorm;
     return { hasNorm, hasScale, isPossible: constants.length > 0, isUniform };
-  }
-
-  #sizeOf(source: string, { axis, rank }: Frame, nodes: readonly Node[]): number | undefined {
-    const found = sizeRead(source, nodes, this.affine.operators) ?? this.#facts.size(source, axis);
-    if (found !== undefined || nodes.some((node) => this.#isWeighted(node))) return found;
-    const known = rank === undefined ? undefined : this.#shapes.of(source)?.[channelAxis(axis, rank)];
-    // Single numbers are one number for any number of channels.
-    return typeof known === 'number' ? known : 1;
-  }
-
-  #rankOf(values: Iterable<string>): number | undefined {
-    for (const value of values) {
-      const rank = this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
-      if (rank !== undefined) return rank;
-    }
-    return undefined;
-  }
-
-  #layoutOf(source: string, { axis, rank }: Frame): Layout | undefined {
-    if (rank === undefined) return undefined;
-    const known = this.#shapes.of(source);
-    const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
-    return sourceLayout(shape, channelAxis(axis, rank));
   }
 
   #isWeighted(node: Node): boolean {

@@ -1,7 +1,8 @@
 import { type Geometry, gridOf, strideVolume } from './geometry.js';
-import { channelAxis, type Rearrangement } from './layout.js';
+import { channelAxis } from './layout.js';
 import { constantsOf, isWeighted } from './operators.js';
 import type { Operators, Planned } from './plan.js';
+import type { Rearrangement } from './rearrange.js';
 import type { Frame } from './step-geometry.js';
 
 export interface Cost {
@@ -51,6 +52,8 @@ export interface Target {
     | 'Flatten'
     | 'Reshape'
   )[];
+  /** The one that has the numbers; of a matrix with an Add, the matrix. */
+  readonly main: 'Conv' | 'Gemm' | 'MatMul' | 'BatchNormalization' | 'Mul' | 'Add' | undefined;
   /** True for one number in place of one a channel. */
   readonly isUniform?: boolean;
   readonly cost: Cost;
@@ -68,8 +71,8 @@ export interface Pointwise {
 }
 
 /** True for a target that multiplies and adds one number a channel. */
-export function isPointwiseTarget({ operators: [first] }: Target): boolean {
-  return first === 'BatchNormalization' || first === 'Mul' || first === 'Add';
+export function isPointwiseTarget({ main }: Target): boolean {
+  return main === 'BatchNormalization' || main === 'Mul' || main === 'Add';
 }
 
 const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Reshape' } as const;
@@ -82,16 +85,21 @@ export function targetOf(
   geometry: Geometry,
   frame: Frame,
   kind: Pointwise | { readonly prefersGemm: boolean },
-  tail: readonly Rearrangement[],
+  { head, tail }: { readonly head: readonly Rearrangement[]; readonly tail: readonly Rearrangement[] },
 ): Target {
-  const { operators, cost, isUniform } =
+  const { operators, main, cost, isUniform } =
     'prefersGemm' in kind
       ? mapTarget(geometry, frame, kind.prefersGemm)
       : pointwiseTarget(geometry, frame, kind);
   return {
+    main,
     ...(isUniform && { isUniform }),
-    operators: [...operators, ...tail.map(({ kind }) => REARRANGING[kind])],
-    cost: { ...cost, nodes: cost.nodes + tail.length },
+    operators: [
+      ...head.map(({ kind }) => REARRANGING[kind]),
+      ...operators,
+      ...tail.map(({ kind }) => REARRANGING[kind]),
+    ],
+    cost: { ...cost, nodes: cost.nodes + head.length + tail.length },
   };
 }
 
@@ -102,6 +110,7 @@ function pointwiseTarget(
 ): Target {
   if (hasNorm && rank !== undefined && channelAxis(axis, rank) === 1) {
     return {
+      main: 'BatchNormalization',
       operators: ['BatchNormalization'],
       cost: { nodes: 1, weights: 0, parameters: 4 * outputs, multiplyAdds: outputs },
     };
@@ -112,6 +121,7 @@ function pointwiseTarget(
   const count = operators.length;
   const size = isUniform ? 1 : outputs;
   return {
+    main: operators[0],
     operators,
     isUniform,
     cost: { nodes: count, weights: 0, parameters: count * size, multiplyAdds: count * outputs },
@@ -125,6 +135,7 @@ function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Targ
     const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
     const weights = outputs * (inputs / groups) * window;
     return {
+      main: 'Conv',
       operators: ['Conv'],
       cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
     };
@@ -133,11 +144,13 @@ function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Targ
   const isGemm = frame.axis === 'last' && (isTransposed || (frame.rank === 2 && (hasBias || prefersGemm)));
   if (isGemm) {
     return {
+      main: 'Gemm',
       operators: ['Gemm'],
       cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
     };
   }
   return {
+    main: 'MatMul',
     operators: hasBias ? ['MatMul', 'Add'] : ['MatMul'],
     cost: { nodes: hasBias ? 2 : 1, weights, parameters: weights + bias, multiplyAdds: weights + bias },
   };

@@ -1,8 +1,11 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
 import { evaluateConstant } from '../../runtime/constant.js';
 import { composeGeometry, type Geometry } from './geometry.js';
+import type { Layout } from './layout.js';
 import type { AffineOperator, MatrixOperator, NormOperator } from './operators.js';
 import type { Plan } from './plan.js';
+import { placesInSpread } from './spread.js';
+import { alignedShape, normShape } from './step-geometry.js';
 import {
   type AffineValues,
   added,
@@ -45,7 +48,7 @@ class Evaluation {
       case 'permute':
         return permutation(plan.order, plan.geometry);
       case 'step':
-        return stepValues(plan.operator, plan.geometry);
+        return stepValues(plan.operator, plan.geometry, plan.parts);
       case 'chain': {
         const parts: AffineValues[] = [];
         for (const part of flatten(plan)) parts.push(await this.values(part));
@@ -57,7 +60,7 @@ class Evaluation {
           terms.push({ sign: plan.operator.signs[i] ?? 1, values: await this.values(term) });
         }
         const values = sumValues(terms, plan.geometry);
-        const own = await constantsSum(plan.operator, plan.geometry.outputs);
+        const own = await constantsSum(plan.operator, plan.geometry.outputs, plan.parts);
         return { ...values, bias: added(values.bias, own) };
       }
     }
@@ -94,23 +97,45 @@ async function read({ graph, value }: ConstantValue): Promise<Floats> {
   return (await evaluateConstant(graph, value)).floats();
 }
 
-/** A constant of one number, or one a channel, as one a channel. */
-async function vector(constant: ConstantValue, length: number): Promise<Float64Array> {
+/** A constant of one number, or one a channel, as one a channel; of a value whose axes are parts of them, too. */
+async function vector(
+  constant: ConstantValue,
+  length: number,
+  parts?: { readonly layout: Layout; readonly shape: readonly number[] | undefined },
+): Promise<Float64Array> {
   const values = await read(constant);
+  if (parts !== undefined) {
+    const places = placesInSpread(parts.layout, parts.shape ?? constant.shape, length);
+    if (places === undefined) throw new Error(`'${constant.value}' is not one number a channel`);
+    return Float64Array.from(places, (place) => values[place] as number);
+  }
   return values.length === length ? Float64Array.from(values) : new Float64Array(length).fill(values[0] ?? 0);
 }
 
-async function constantsSum(operator: AffineOperator, length: number): Promise<Float64Array | undefined> {
+async function constantsSum(
+  operator: AffineOperator,
+  length: number,
+  layout: Layout | undefined,
+): Promise<Float64Array | undefined> {
   let sum: Float64Array | undefined;
   if (operator.kind !== 'sum') return sum;
   for (const { sign, value } of operator.constants) {
-    const part = await vector(value, length);
+    const part = await vector(value, length, partsOf(value, operator.node, layout));
     sum = added(sum, sign === 1 ? part : part.map((element) => -element));
   }
   return sum;
 }
 
-async function stepValues(operator: AffineOperator, geometry: Geometry): Promise<AffineValues> {
+/** Where a constant stands beside a value whose axes are parts of the channels. */
+function partsOf(constant: ConstantValue, node: Node, layout: Layout | undefined) {
+  return layout && { layout, shape: alignedShape(constant, node, layout.axes.length) };
+}
+
+async function stepValues(
+  operator: AffineOperator,
+  geometry: Geometry,
+  parts: Layout | undefined,
+): Promise<AffineValues> {
   const { outputs, inputs, groups, taps, hasBias } = geometry;
   switch (operator.kind) {
     case 'conv':
@@ -126,14 +151,15 @@ async function stepValues(operator: AffineOperator, geometry: Geometry): Promise
     case 'matrix':
       return matrixValues(operator, geometry);
     case 'norm':
-      return normValues(operator, geometry);
+      return normValues(operator, geometry, parts);
     case 'scale': {
-      const factors = await vector(operator.factor, outputs);
-      return diagonal(geometry, operator.isDivision ? factors.map((factor) => 1 / factor) : factors);
+      const { factor, node } = operator;
+      const factors = await vector(factor, outputs, partsOf(factor, node, parts));
+      return diagonal(geometry, operator.isDivision ? factors.map((value) => 1 / value) : factors);
     }
     case 'sum': {
       const signs = new Float64Array(outputs).fill(operator.signs[0] ?? 1);
-      return diagonal(geometry, signs, hasBias ? await constantsSum(operator, outputs) : undefined);
+      return diagonal(geometry, signs, hasBias ? await constantsSum(operator, outputs, parts) : undefined);
     }
     case 'pool':
       return {
@@ -186,12 +212,18 @@ async function matrixValues(operator: MatrixOperator, geometry: Geometry): Promi
 }
 
 /** gamma (x - mean) / sqrt(variance + epsilon) + beta (Ioffe & Szegedy 2015, algorithm 2). */
-async function normValues(operator: NormOperator, geometry: Geometry): Promise<AffineValues> {
+async function normValues(
+  operator: NormOperator,
+  geometry: Geometry,
+  layout: Layout | undefined,
+): Promise<AffineValues> {
+  const { outputs } = geometry;
+  const parts = layout && { layout, shape: normShape(operator.scale.shape[0] ?? 0, layout) };
   const [scale, shift, mean, variance] = [
-    await read(operator.scale),
-    await read(operator.shift),
-    await read(operator.mean),
-    await read(operator.variance),
+    await vector(operator.scale, outputs, parts),
+    await vector(operator.shift, outputs, parts),
+    await vector(operator.mean, outputs, parts),
+    await vector(operator.variance, outputs, parts),
   ];
   const { epsilon } = operator;
   const factors = Float64Array.from(

@@ -2,6 +2,7 @@ import { foldedMetadata } from '../../analysis/chain-note.js';
 import {
   type AttributeValue,
   type ConstantValue,
+  type Node,
   type NodeProto,
   type NodeSpec,
   Tensor,
@@ -14,9 +15,9 @@ import { removeUnreadValue } from './computed.js';
 import { isPointwiseTarget } from './cost.js';
 import { evaluatePlan, statisticsOf } from './evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './geometry.js';
-import type { Rearrangement } from './layout.js';
 import { windowOf } from './operators.js';
 import { constantsOfPlan } from './plan.js';
+import type { Rearrangement } from './rearrange.js';
 import type { Region } from './region.js';
 import { RELABELLING } from './relabel.js';
 import { type AffineValues, type Floats, inOneGroup, outIn, transposed } from './values.js';
@@ -31,9 +32,11 @@ export interface FoldedValues {
   readonly bias: Float64Array | undefined;
 }
 
-/** The constants that a region's nodes read: weights, biases, statistics. */
-export function constantsOfRegion({ plan }: Region): ConstantValue[] {
-  return constantsOfPlan(plan).map(({ constant }) => constant);
+/** The constants that a region's nodes, or some of them, read: weights, biases, statistics. */
+export function constantsOfRegion({ plan }: Region, isMeant: (node: Node) => boolean): ConstantValue[] {
+  return constantsOfPlan(plan)
+    .filter(({ node }) => isMeant(node))
+    .map(({ constant }) => constant);
 }
 
 /** Composes a region's nodes in float64. Changes nothing. */
@@ -51,7 +54,7 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
   if (isMatrix) {
     const { inputs, outputs } = geometry;
     // Only a Gemm takes either.
-    const isGemm = region.target.operators[0] === 'Gemm';
+    const isGemm = region.target.main === 'Gemm';
     const layout = isGemm ? values.layout : frame.axis === 'left' ? 'out-in' : 'in-out';
     const rows = values.layout === 'out-in' ? outputs : inputs;
     const weight = values.layout === layout ? values.kernel : transposed(values.kernel, rows);
@@ -70,7 +73,7 @@ async function pointwiseValues(region: Region): Promise<FoldedValues> {
     ? [values.kernel.slice(0, 1), values.bias?.slice(0, 1)]
     : [values.kernel, values.bias];
   const common = { shape: vectorShape(region), layout: 'out-in' } as const;
-  if (target.operators[0] !== 'BatchNormalization') {
+  if (target.main !== 'BatchNormalization') {
     const sum = plan.geometry.hasBias ? (bias ?? new Float64Array(kernel.length)) : undefined;
     return { ...common, weight: kernel, bias: sum };
   }
@@ -88,7 +91,7 @@ export function vectorShape({ frame, plan, target }: Region): number[] {
   const { outputs } = plan.geometry;
   if (target.isUniform) return [];
   if (frame.axis === 'left') return [outputs, 1];
-  if (!isPointwiseTarget(target) || target.operators[0] === 'BatchNormalization') return [outputs];
+  if (!isPointwiseTarget(target) || target.main === 'BatchNormalization') return [outputs];
   return frame.axis === 'channel' ? [outputs, ...plan.geometry.stride.map(() => 1)] : [outputs];
 }
 
@@ -122,17 +125,39 @@ export function foldedNodes(
   names: FoldedNames,
   label: string,
 ): NodeSpec[] {
-  const { output, tail } = region;
+  const { output, source, head, tail, nodes } = region;
+  const arranging: NodeSpec[] = [];
+  let from = source;
+  const present = [...nodes];
+  for (const [i, step] of head.entries()) {
+    const made = names.fresh(`${source}/${i === head.length - 1 ? 'arranged' : 'turned'}`);
+    const at = present.findIndex((node) => node.opType.toLowerCase() === step.kind);
+    const [own] = at < 0 ? [] : present.splice(at, 1);
+    const name = own?.name ?? stepName(label && `${label}/source`, head, i);
+    arranging.push(...rearrangingNodes(region, step, from, names.fresh, { name, outputs: [made] }));
+    from = made;
+  }
   const rearranging: NodeSpec[] = [];
   let input = output;
   // From the last to the first, so that each knows the value that it makes.
   for (const [i, step] of [...tail.entries()].reverse()) {
     const made = input;
     input = names.fresh(`${output}/${i === 0 ? 'folded' : 'turned'}`);
-    const common = { name: label === '' ? '' : `${label}/${step.kind}`, outputs: [made] };
+    const common = { name: stepName(label, tail, i), outputs: [made] };
     rearranging.unshift(...rearrangingNodes(region, step, input, names.fresh, common));
   }
-  return [...mapNodes(region, values, names, label, input), ...rearranging];
+  return [
+    ...arranging,
+    ...mapNodes({ ...region, source: from }, values, names, label, input),
+    ...rearranging,
+  ];
+}
+
+/** A name for one of several nodes; of a kind that comes more than once, with its number. */
+function stepName(label: string, steps: readonly Rearrangement[], at: number): string {
+  const kind = steps[at]?.kind ?? '';
+  const earlier = steps.slice(0, at).filter((step) => step.kind === kind).length;
+  return label === '' ? '' : `${label}/${kind}${earlier === 0 ? '' : `_${earlier + 1}`}`;
 }
 
 function rearrangingNodes(
@@ -176,15 +201,14 @@ function mapNodes(
   const common = { template: carrier.proto, name: label, outputs: [output], metadata };
   const bias = names.bias === undefined ? [] : [names.bias];
   const inputs = [source, names.weight, ...bias];
-  if (target.operators[0] === 'BatchNormalization') {
+  if (target.main === 'BatchNormalization') {
     const attributes = { epsilon: { float: carrier.attributes.float('epsilon', Math.fround(1e-5)) } };
     const statistics = carrier.inputs.slice(3, 5);
     return [{ ...common, opType: 'BatchNormalization', inputs: [...inputs, ...statistics], attributes }];
   }
   if (isPointwiseTarget(target)) return pointwiseNodes(region, names, label, output);
-  if (target.operators[0] === 'Conv')
-    return [{ ...common, opType: 'Conv', inputs, ...convAttributes(region) }];
-  if (target.operators[0] === 'Gemm')
+  if (target.main === 'Conv') return [{ ...common, opType: 'Conv', inputs, ...convAttributes(region) }];
+  if (target.main === 'Gemm')
     return [{ ...common, opType: 'Gemm', inputs, ...gemmAttributes(region, values) }];
   const factors = region.frame.axis === 'left' ? [names.weight, source] : [source, names.weight];
   const product = { ...common, opType: 'MatMul', inputs: factors };
@@ -285,9 +309,9 @@ export type FoldedWeights = Map<string, string>;
  * reads any more. Composed in float64 and rounded once.
  *
  * @param weights hand the same map to every call, so that regions that shared their weights share the folded one
- * @returns the names of the new nodes
+ * @returns the new nodes
  */
-export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<string[]> {
+export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<Node[]> {
   const { graph, carrier, frame, plan, target } = region;
   const { model } = graph;
   const constants = constantsOfPlan(plan);
@@ -298,7 +322,7 @@ export async function foldRegion(region: Region, weights: FoldedWeights = new Ma
   const weightName = known ?? weightNameOf(region, home);
   weights.set(region.key, weightName);
   const tensors: Tensor[] = [];
-  if (known === undefined && target.operators[0] !== 'Add')
+  if (known === undefined && target.main !== 'Add')
     tensors.push(await scratchTensor(model, weightName, frame.type, values.shape, values.weight));
   const bias = biasOf(region, values, `${weightName}/bias`, weightName);
   if (bias !== undefined) {
@@ -316,7 +340,7 @@ export async function foldRegion(region: Region, weights: FoldedWeights = new Ma
   });
   for (const { constant } of constants) removeUnread(constant);
   for (const value of shapes) removeUnreadValue(graph, value);
-  return inserted.map((node) => node.label);
+  return inserted;
 }
 
 interface Bias {
@@ -335,7 +359,7 @@ function biasOf(
   const { model } = graph;
   const { outputs } = plan.geometry;
   // Before operator set 11 a Gemm could not do without.
-  const isNeeded = target.operators[0] === 'Gemm' && opsetOf(graph) < 11;
+  const isNeeded = target.main === 'Gemm' && opsetOf(graph) < 11;
   const values = bias ?? (isNeeded ? new Float64Array(outputs) : undefined);
   if (values === undefined) return undefined;
   const natural = /(^|[._/])weight$/.test(weightName) ? weightName.replace(/weight$/, 'bias') : fallback;

@@ -2,15 +2,10 @@ import type { Dimension } from '../../graph/index.js';
 import type { Axis } from './geometry.js';
 import { type Refusal, refuse } from './refusal.js';
 import type { Relabelling } from './relabel.js';
-
-/** A size as a number times symbols, in order: sizes that are not known are symbols too. */
-interface Size {
-  readonly factor: number;
-  readonly symbols: readonly string[];
-}
+import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, times } from './size.js';
 
 /** A digit of the index along one axis of the source: (index / weight) mod size. */
-interface Digit {
+export interface Digit {
   readonly axis: number;
   readonly weight: Size;
   readonly size: Size;
@@ -26,33 +21,6 @@ export interface Layout {
   /** The source's axis that is mixed. */
   readonly channel: number;
   readonly axes: readonly (readonly Digit[])[];
-}
-
-const ONE: Size = { factor: 1, symbols: [] };
-
-function sizeOf(dim: Dimension, fallback: string): Size {
-  if (typeof dim === 'number' && dim >= 0) return { factor: dim, symbols: [] };
-  return { factor: 1, symbols: [dim === undefined || dim === '' ? fallback : String(dim)] };
-}
-
-const isOne = ({ factor, symbols }: Size): boolean => factor === 1 && symbols.length === 0;
-const keyOf = ({ factor, symbols }: Size): string => [factor, ...symbols].join('·');
-const isSame = (a: Size, b: Size): boolean => keyOf(a) === keyOf(b);
-
-function times(a: Size, b: Size): Size {
-  return { factor: a.factor * b.factor, symbols: [...a.symbols, ...b.symbols].sort() };
-}
-
-/** undefined where b does not divide a for certain. */
-function over(a: Size, b: Size): Size | undefined {
-  if (b.factor === 0 || a.factor % b.factor !== 0) return undefined;
-  const symbols = [...a.symbols];
-  for (const symbol of b.symbols) {
-    const at = symbols.indexOf(symbol);
-    if (at < 0) return undefined;
-    symbols.splice(at, 1);
-  }
-  return { factor: a.factor / b.factor, symbols };
 }
 
 function wholeAxis(axis: number, size: Size): Digit[] {
@@ -75,7 +43,7 @@ export function channelAxis(axis: Axis, rank: number): number {
 }
 
 /** Digits that follow each other as they do in their axis are one. */
-function joined(digits: readonly Digit[]): Digit[] {
+export function joined(digits: readonly Digit[]): Digit[] {
   const result: Digit[] = [];
   for (const digit of digits) {
     const last = result.at(-1);
@@ -85,6 +53,21 @@ function joined(digits: readonly Digit[]): Digit[] {
     else result.push(digit);
   }
   return result;
+}
+
+/** Digits of one axis from the slowest to the fastest; undefined where they are not all of it up to the slowest. */
+export function tiled(digits: readonly Digit[]): Digit[] | undefined {
+  const rest = [...digits];
+  const order: Digit[] = [];
+  let weight = ONE;
+  while (rest.length > 0) {
+    const at = rest.findIndex((digit) => isSame(digit.weight, weight));
+    const [next] = at < 0 ? [] : rest.splice(at, 1);
+    if (next === undefined) return undefined;
+    order.unshift(next);
+    weight = times(weight, next.size);
+  }
+  return order;
 }
 
 /** The layout behind a node that relabels, or why that can not be told. */
@@ -255,44 +238,4 @@ export function withWindows(
     return axis === undefined || size === undefined || size === before ? digits : wholeAxis(axis, size);
   });
   return { ...layout, sizes, axes };
-}
-
-/** A node that brings a value from its source's axes into its own. */
-export type Rearrangement =
-  | { readonly kind: 'transpose'; readonly permutation: readonly number[] }
-  | { readonly kind: 'flatten' }
-  | { readonly kind: 'reshape'; readonly target: readonly number[] };
-
-/** What makes a layout of the source's own; empty where it is the same. */
-export function rearrangements(layout: Layout, name: string): Rearrangement[] | Refusal {
-  const { axes, sizes } = layout;
-  const order: number[] = [];
-  for (const { axis, weight, size } of axes.flat()) {
-    if (!isOne(weight) || !isSame(size, sizes[axis] ?? ONE))
-      return refuse('unsupported', `'${name}' leaves an axis in parts`);
-    order.push(axis);
-  }
-  const units = sizes.flatMap((_, axis) => (order.includes(axis) ? [] : [axis]));
-  const isSorted = order.every((axis, i) => i === 0 || axis > (order[i - 1] ?? 0));
-  // Axes of size 1 fill the places that are left, so that a permutation alone may do.
-  const spare = [...units];
-  const plain = axes.map((digits) => (digits.length === 0 ? spare.shift() : digits[0]?.axis));
-  const isPlain = axes.length === sizes.length && axes.every((digits) => digits.length < 2);
-  if (isPlain && plain.every((axis, at) => axis === at)) return [];
-  if (isPlain) return [{ kind: 'transpose', permutation: plain.map((axis) => axis ?? 0) }];
-  const permutation = isSorted ? sizes.map((_, axis) => axis) : [...order, ...units];
-  const steps: Rearrangement[] = isSorted ? [] : [{ kind: 'transpose', permutation }];
-  const [first, second, ...more] = axes;
-  const isFlat =
-    second !== undefined && more.length === 0 && first?.length === 1 && first[0]?.axis === permutation[0];
-  if (isFlat) return [...steps, { kind: 'flatten' }];
-  const between = permutation.map((axis) => sizes[axis] ?? ONE);
-  const target = axes.map((digits, at) => {
-    const size = digits.reduce((whole, digit) => times(whole, digit.size), ONE);
-    if (size.symbols.length === 0) return size.factor;
-    return isSame(size, between[at] ?? ONE) ? 0 : -1;
-  });
-  if (target.filter((dim) => dim === -1).length > 1)
-    return refuse('unsupported', `'${name}' makes a shape of which more than one size is not known`);
-  return [...steps, { kind: 'reshape', target }];
 }

@@ -14,6 +14,8 @@ interface Solution {
   readonly refused: readonly RefusedRegion[];
   readonly weights: number;
   readonly nodes: number;
+  /** Regions that give their source other axes first. */
+  readonly arranged: number;
 }
 
 /** A group of consecutive segments: what it would be as one node, or the best that can be made inside of it. */
@@ -70,7 +72,7 @@ export class Partition {
       if (segments.length === 0) isDone.add(end);
       solutions.push(segments.length === 0 ? this.#alone([end]) : this.#partition(segments));
     }
-    return join([...solutions, { regions: [], refused, weights: 0, nodes: 0 }]);
+    return join([...solutions, { regions: [], refused, weights: 0, nodes: 0, arranged: 0 }]);
   }
 
   /** What stood in the way of nodes that would be affine, where a neighbour is. */
@@ -94,7 +96,9 @@ export class Partition {
 
   /** Dynamic programming over the ends of groups of consecutive segments. */
   #partition(segments: readonly Segment[]): Solution {
-    const best: (Choice | undefined)[] = [{ start: 0, regions: [], refused: [], weights: 0, nodes: 0 }];
+    const best: (Choice | undefined)[] = [
+      { start: 0, regions: [], refused: [], weights: 0, nodes: 0, arranged: 0 },
+    ];
     const failures = new Map<string, Refusal>();
     for (const [start, segment] of segments.entries()) {
       const before = best[start];
@@ -113,6 +117,7 @@ export class Partition {
             refused: [],
             weights: group.target.cost.weights,
             nodes: group.target.cost.nodes,
+            arranged: group.head.length > 0 ? 1 : 0,
           });
       }
     }
@@ -122,10 +127,11 @@ export class Partition {
   }
 
   #isBetter(a: Solution, b: Solution): boolean {
-    const rank = ({ weights, nodes }: Solution): [number, number] =>
-      this.#force ? [nodes, weights] : [weights, nodes];
+    const rank = ({ weights, nodes, arranged }: Solution): [number, number, number] =>
+      this.#force ? [nodes, weights, arranged] : [weights, nodes, arranged];
     const [left, right] = [rank(a), rank(b)];
-    return left[0] !== right[0] ? left[0] < right[0] : left[1] < right[1];
+    const at = left.findIndex((figure, i) => figure !== right[i]);
+    return at >= 0 && (left[at] as number) < (right[at] as number);
   }
 
   /** Why each group was not made one with the group before it. */
@@ -177,7 +183,7 @@ export class Partition {
       const shape = operator !== undefined && isWeighted(operator) ? operator.weight.shape : [0];
       return sum + shape.reduce((product, dim) => product * dim, 1);
     }, 0);
-    return { regions: [], refused: [], weights, nodes: nodes.length };
+    return { regions: [], refused: [], weights, nodes: nodes.length, arranged: 0 };
   }
 
   #isWeighted(node: Node): boolean {
@@ -199,5 +205,6 @@ function join(solutions: readonly Solution[]): Solution {
     refused: solutions.flatMap((solution) => solution.refused),
     weights: solutions.reduce((sum, solution) => sum + solution.weights, 0),
     nodes: solutions.reduce((sum, solution) => sum + solution.nodes, 0),
+    arranged: solutions.reduce((sum, solution) => sum + solution.arranged, 0),
   };
 }

@@ -11,21 +11,28 @@ import {
 } from './geometry.js';
 import {
   channelOrder,
+  channelPlace,
   isSameLayout,
   type Layout,
-  rearrangements,
   relabelled,
   withChannels,
   withWindows,
 } from './layout.js';
 import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from './operators.js';
+import { rearrangements } from './rearrange.js';
 import { isRefusal, type Refusal } from './refusal.js';
 import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
 
 /** How the numbers of a map are to be computed, and its geometry. Plans may share parts. */
 export type Plan = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
   | { readonly kind: 'identity' }
-  | { readonly kind: 'step'; readonly operator: AffineOperator; readonly frame: Frame }
+  | {
+      readonly kind: 'step';
+      readonly operator: AffineOperator;
+      readonly frame: Frame;
+      /** Where the constants' axes are parts of the channels. */
+      readonly parts?: Layout | undefined;
+    }
   /** Which channel each becomes. */
   | { readonly kind: 'permute'; readonly order: readonly number[] }
   /** In the order of application. */
@@ -35,6 +42,7 @@ export type Plan = { readonly geometry: Geometry /** For messages. */; readonly 
       readonly operator: SumOperator;
       readonly terms: readonly Plan[];
       readonly frame: Frame;
+      readonly parts?: Layout | undefined;
     }
 );
 
@@ -83,7 +91,9 @@ export function planSegment(
   layout: Layout | undefined,
   channels: number | undefined,
 ): Planned | Refusal {
-  const size = sizeRead(source, nodes, operators) ?? channels ?? 0;
+  // What reads parts of the channels does not tell how many there are.
+  const isWhole = layout === undefined || channelPlace(layout) !== undefined;
+  const size = (isWhole ? sizeRead(source, nodes, operators) : undefined) ?? channels ?? 0;
   const identity: Plan = {
     kind: 'identity',
     label: source,
@@ -202,12 +212,14 @@ function planStep(
 ): Step | Refusal {
   const { label } = operator.node;
   const channels = before.geometry.outputs;
-  const geometry = stepGeometry(operator, channels, placeOf(frame, layout));
+  const place = placeOf(frame, layout);
+  const { parts } = place;
+  const geometry = stepGeometry(operator, channels, place);
   if (isRefusal(geometry)) return geometry;
   if (channels === 0 && geometry.inputs === 0) {
     return { kind: 'operand', reason: `the number of channels of '${before.label}' is not known` };
   }
-  const plan = chain(before, { kind: 'step', label, operator, frame, geometry });
+  const plan = chain(before, { kind: 'step', label, operator, frame, geometry, parts });
   return isRefusal(plan) ? plan : { plan, work: workOf(operator, geometry), step: geometry };
 }
 
@@ -225,13 +237,23 @@ function planSum(
   if (isRefusal(geometry)) return geometry;
   if (geometry.outputs === 0)
     return { kind: 'operand', reason: `the number of channels that '${label}' adds is not known` };
-  const own = stepGeometry(operator, geometry.outputs, placeOf(frame, layout));
+  const place = placeOf(frame, layout);
+  const { parts } = place;
+  const own = stepGeometry(operator, geometry.outputs, place);
   if (isRefusal(own)) return own;
   const work = geometry.outputs * (terms.length + operator.constants.length - 1);
   const hasBias = geometry.hasBias || own.hasBias;
   const isShifted = geometry.isShifted || own.isShifted;
   return {
-    plan: { kind: 'sum', label, operator, terms, frame, geometry: { ...geometry, hasBias, isShifted } },
+    plan: {
+      kind: 'sum',
+      label,
+      operator,
+      terms,
+      frame,
+      parts,
+      geometry: { ...geometry, hasBias, isShifted },
+    },
     work,
     step: own,
   };
@@ -306,14 +328,18 @@ export function keyOf(plan: Plan, keys: ValueKeys): string {
     case 'chain':
       return `(${plan.parts.map(of).join(' > ')})`;
     case 'sum':
-      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, keys)})`;
+      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, plan.parts, keys)})`;
     case 'step':
-      return operatorKey(plan.operator, keys);
+      return operatorKey(plan.operator, plan.parts, keys);
   }
 }
 
-function operatorKey({ node, data: _data, ...operator }: AffineOperator, keys: ValueKeys): string {
-  return JSON.stringify([node.opType, operator], (_key, value: unknown) => {
+function operatorKey(
+  { node, data: _data, ...operator }: AffineOperator,
+  parts: Layout | undefined,
+  keys: ValueKeys,
+): string {
+  return JSON.stringify([node.opType, operator, parts], (_key, value: unknown) => {
     const isConstant = typeof value === 'object' && value !== null && 'leaves' in value;
     if (!isConstant) return value;
     const constant = value as ConstantValue;

@@ -48,12 +48,29 @@ export async function probeRegion(region: Region, place: ProbePlace = {}, seed =
 
 /** Where axes are relabelled sizes may have to be what they are. */
 function inputShape(region: Region): number[] {
-  const { shape, nodes } = region;
+  const { shape, nodes, head } = region;
+  if (head.length > 0) return arrangedShape(region);
   const chosen = freeShape(region);
   if (!nodes.some((node) => node.is(...RELABELLING))) return chosen;
   return chosen.map((size, axis) => {
     const known = shape?.[axis];
     return typeof known === 'number' ? known : size;
+  });
+}
+
+/** Of a source that is given other axes first: what the graph does not tell makes up for the channels. */
+function arrangedShape({ shape = [], plan, frame }: Region): number[] {
+  const [, ...rest] = shape;
+  if (frame.axis === 'channel')
+    return shape.map((size, axis) => (typeof size === 'number' ? size : 2 + 9 * axis));
+  const known = rest.reduce<number>((product, size) => product * (typeof size === 'number' ? size : 1), 1);
+  let missing = plan.geometry.inputs / known;
+  return shape.map((size, axis) => {
+    if (typeof size === 'number') return size;
+    if (axis === 0) return BATCH;
+    const chosen = missing;
+    missing = 1;
+    return chosen;
   });
 }
 

@@ -1,7 +1,7 @@
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import type { Cost, Target } from './cost.js';
-import type { Rearrangement } from './layout.js';
 import type { Measure, Plan } from './plan.js';
+import type { Rearrangement } from './rearrange.js';
 import type { RefusalKind } from './refusal.js';
 import type { Frame } from './step-geometry.js';
 
@@ -15,12 +15,15 @@ export interface Region {
   readonly nodes: readonly Node[];
   /** The node with the largest weight: name, operator and attributes are taken from it as far as they fit. */
   readonly carrier: Node;
+  /** Of the source as `head` arranges it. */
   readonly frame: Frame;
   /** The source's shape, as far as the graph tells. */
   readonly shape: readonly Dimension[] | undefined;
   readonly plan: Plan;
   /** What each node does. */
   readonly measures: readonly Measure[];
+  /** What brings the axes of the source into the order in which the plan reads them. */
+  readonly head: readonly Rearrangement[];
   /** What brings the axes of the result into the order in which the nodes leave them. */
   readonly tail: readonly Rearrangement[];
   readonly target: Target;

@@ -9,6 +9,7 @@ import {
   type Window,
 } from './operators.js';
 import { isRefusal, type Refusal, refuse } from './refusal.js';
+import { placesInSpread } from './spread.js';
 
 /** How the source of a region is mixed by its nodes. */
 export interface Frame {
@@ -32,13 +33,15 @@ export interface Place {
   readonly axes: ReadonlySet<Axis>;
   /** For each axis behind the second the source's window that it is; undefined for axes that hold something else. */
   readonly windows: readonly (number | undefined)[];
+  /** Where no axis holds just the channels, of which they may be parts. */
+  readonly parts: Layout | undefined;
 }
 
 /** @param layout undefined for a source whose rank is not known, and values like it */
 export function placeOf(frame: Frame, layout: Layout | undefined): Place {
   if (layout === undefined) {
     const back = frame.axis === 'channel' ? 1 - (frame.rank ?? 2) : frame.axis === 'last' ? -1 : -2;
-    return { frame, rank: frame.rank, back, axes: new Set([frame.axis]), windows: [] };
+    return { frame, rank: frame.rank, back, axes: new Set([frame.axis]), windows: [], parts: undefined };
   }
   const rank = layout.axes.length;
   const at = channelPlace(layout);
@@ -50,7 +53,8 @@ export function placeOf(frame: Frame, layout: Layout | undefined): Place {
     const axis = axisOf(layout, i + 2);
     return frame.axis !== 'channel' || axis === undefined || axis < 2 ? undefined : axis - 2;
   });
-  return { frame, rank, back: at === undefined ? undefined : at - rank, axes, windows };
+  const back = at === undefined ? undefined : at - rank;
+  return { frame, rank, back, axes, windows, parts: at === undefined ? layout : undefined };
 }
 
 /**
@@ -107,10 +111,13 @@ export function stepGeometry(operator: AffineOperator, channels: number, place: 
       };
     }
     case 'norm': {
-      if (!axes.has('channel')) return wrongAxis();
       const size = operator.scale.shape[0] ?? 0;
+      const { parts } = place;
+      const isSpread =
+        parts !== undefined && placesInSpread(parts, normShape(size, parts), channels) !== undefined;
+      if (!axes.has('channel') && !isSpread) return wrongAxis();
       return {
-        ...identityGeometry(size, windowRankOf(frame)),
+        ...identityGeometry(isSpread ? channels : size, windowRankOf(frame)),
         hasBias: true,
         isShifted: !isCentered(operator),
       };
@@ -228,21 +235,16 @@ function whyNoVector(
   constant: ConstantValue,
   node: Node,
   channels: number,
-  { rank, back }: Place,
+  { rank, back, parts }: Place,
 ): Refusal | undefined {
-  let { shape } = constant;
   const no = (why: string): Refusal =>
     refuse(
       'operand',
       `'${constant.value}' of '${node.label}', of shape [${constant.shape.join(', ')}], ${why}`,
     );
-  if (node.attributes.has('axis')) {
-    // Before operator set 7 a constant could be aligned at any axis.
-    if (rank === undefined) return no('stands at an axis that is not known');
-    const axis = node.attributes.int('axis', 0);
-    const at = axis < 0 ? axis + rank : axis;
-    shape = [...shape, ...new Array<number>(Math.max(0, rank - at - shape.length)).fill(1)];
-  }
+  const shape = alignedShape(constant, node, rank);
+  if (shape === undefined) return no('stands at an axis that is not known');
+  if (parts !== undefined && placesInSpread(parts, shape, channels) !== undefined) return undefined;
   // Without a known rank only what a single axis takes, or two of a matrix, is safe.
   const known = rank ?? (back === -2 ? 0 : 1);
   if (shape.length > known)
@@ -253,6 +255,25 @@ function whyNoVector(
     return no(axis === back ? `does not fit ${channels} channels` : 'is not one number a channel');
   }
   return undefined;
+}
+
+/** The shape of one number a channel of axis 1 beside a value. */
+export function normShape(channels: number, { axes }: Layout): number[] {
+  return [channels, ...axes.slice(2).map(() => 1)];
+}
+
+/** A constant's shape counted from the last axis of a value; undefined where that can not be told. */
+export function alignedShape(
+  { shape }: ConstantValue,
+  { attributes }: Node,
+  rank: number | undefined,
+): readonly number[] | undefined {
+  // Before operator set 7 a constant could be aligned at any axis.
+  if (!attributes.has('axis')) return shape;
+  if (rank === undefined) return undefined;
+  const axis = attributes.int('axis', 0);
+  const at = axis < 0 ? axis + rank : axis;
+  return [...shape, ...new Array<number>(Math.max(0, rank - at - shape.length)).fill(1)];
 }
 
 /** Bias vectors up to so many elements are read to see whether they are all zero. */

@@ -125,8 +125,7 @@ export class Net {
   }
 
   /** Inference form, with statistics as training leaves them. `centered`: it adds nothing. */
-  norm(x: string, options: { centered?: boolean } = {}): string {
-    const c = this.channels(x);
+  norm(x: string, options: { centered?: boolean } = {}, c = this.channels(x)): string {
     const normal = () => (options.centered ? 0 : this.random.normal());
     const inputs = [
       x,
@@ -161,8 +160,10 @@ export class Net {
     return this.node('Pad', [x, this.integers('pads', all)]);
   }
 
-  model(output: string, options: { symbolic?: boolean; opset?: number } = {}): Model {
-    const dims = this.shape.map((dim, axis) => (options.symbolic && axis !== 1 ? `d${axis}` : dim));
+  model(output: string, options: { symbolic?: boolean | 'batch'; opset?: number } = {}): Model {
+    const isSymbolic = (axis: number): boolean =>
+      options.symbolic === 'batch' ? axis === 0 : options.symbolic === true && axis !== 1;
+    const dims = this.shape.map((dim, axis) => (isSymbolic(axis) ? `d${axis}` : dim));
     return buildModel({
       opset: options.opset ?? 17,
       inputs: [['x', this.type, dims]],

@@ -1,0 +1,34 @@
+import type { Dimension } from '../../graph/index.js';
+
+/** A size as a number times symbols, in order: sizes that are not known are symbols too. */
+export interface Size {
+  readonly factor: number;
+  readonly symbols: readonly string[];
+}
+
+export const ONE: Size = { factor: 1, symbols: [] };
+
+export function sizeOf(dim: Dimension, fallback: string): Size {
+  if (typeof dim === 'number' && dim >= 0) return { factor: dim, symbols: [] };
+  return { factor: 1, symbols: [dim === undefined || dim === '' ? fallback : String(dim)] };
+}
+
+export const isOne = ({ factor, symbols }: Size): boolean => factor === 1 && symbols.length === 0;
+export const keyOf = ({ factor, symbols }: Size): string => [factor, ...symbols].join('·');
+export const isSame = (a: Size, b: Size): boolean => keyOf(a) === keyOf(b);
+
+export function times(a: Size, b: Size): Size {
+  return { factor: a.factor * b.factor, symbols: [...a.symbols, ...b.symbols].sort() };
+}
+
+/** undefined where b does not divide a for certain. */
+export function over(a: Size, b: Size): Size | undefined {
+  if (b.factor === 0 || a.factor % b.factor !== 0) return undefined;
+  const symbols = [...a.symbols];
+  for (const symbol of b.symbols) {
+    const at = symbols.indexOf(symbol);
+    if (at < 0) return undefined;
+    symbols.splice(at, 1);
+  }
+  return { factor: a.factor / b.factor, symbols };
+}
