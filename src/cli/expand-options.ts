@@ -62,7 +62,7 @@ export function expandOptions<T>(parser: Argv<T>): Argv<T & ExpandArguments> {
     .option('residual-intervals', {
       type: 'string',
       requiresArg: true,
-      describe: 'layers that they go around: 2, or 1,2, or -1 for all (default: 2)',
+      describe: 'residual connections around 2 layers, or 1,2, or -1 for all (default: 2)',
     })
     .option('residual-mode', {
       choices: RESIDUAL_MODES,
@@ -140,6 +140,9 @@ export async function expandOptionsOf(args: ExpandArguments): Promise<ExpandOpti
     if (other !== undefined) throw new UsageError(`--by-rank settles what --${other} would`);
   }
   const recipe = file === undefined ? undefined : await readRecipe(file);
+  // A recipe says itself which layers have residual connections.
+  const impliesResidual =
+    recipe === undefined && (residualIntervals !== undefined || residualMode !== undefined);
   return {
     ...(depth !== undefined && { depth }),
     ...(width !== undefined && { width }),
@@ -151,7 +154,7 @@ export async function expandOptionsOf(args: ExpandArguments): Promise<ExpandOpti
     ...(recipe !== undefined && { recipe }),
     ...(residualIntervals !== undefined && { residualIntervals }),
     ...(residualMode !== undefined && { residualMode }),
-    residual: args.residual === true,
+    residual: args.residual ?? impliesResidual,
     batchNorm: args.batchNorm === true,
     allowLossy: args.allowLossy === true,
     only: patterns(args.only, '--only'),

@@ -39,7 +39,6 @@ describe('wrong options: exit 2 and what to do', () => {
     [['--init', 'fresh:kaiming', '--gain', '0'], '--gain must be a number above 0'],
     [['--residual', '--residual-intervals', '0'], '--residual-intervals must be numbers of layers such as 2'],
     [['--residual', '--residual-intervals', '1,,2'], '--residual-intervals must be numbers of layers'],
-    [['--residual-mode', 'learn'], 'residualMode goes with residual, and no site has it'],
     [['--noise', '-1'], '--noise must be a number of at least 0'],
     [['--noise', '0.1', '--init', 'fresh:normal'], 'noise goes with an init that is not fresh'],
     [['--kernel-sizes', '3;3'], "--kernel-sizes must be kernels such as 3,3 or 5=3,3, not '3;3'"],
