@@ -1,3 +1,5 @@
+import { madd } from './vector';
+
 /**
  * Packed matrix products. Every operand is packed into groups of four lanes, `[group][k][4]`, zero-padded to a
  * whole group; the 4 x 4 tile then reads both operands in order. Padding lanes add exact zeros, so a tile may hang
@@ -29,17 +31,17 @@ export function tile(kc: usize, alpha: f64, a: usize, b: usize, c: usize, ldc: u
     const b0 = v128.load(b);
     const b1 = v128.load(b, 16);
     let x = v128.load64_splat(a);
-    c00 = f64x2.add(c00, f64x2.mul(x, b0));
-    c01 = f64x2.add(c01, f64x2.mul(x, b1));
+    c00 = madd(x, b0, c00);
+    c01 = madd(x, b1, c01);
     x = v128.load64_splat(a, 8);
-    c10 = f64x2.add(c10, f64x2.mul(x, b0));
-    c11 = f64x2.add(c11, f64x2.mul(x, b1));
+    c10 = madd(x, b0, c10);
+    c11 = madd(x, b1, c11);
     x = v128.load64_splat(a, 16);
-    c20 = f64x2.add(c20, f64x2.mul(x, b0));
-    c21 = f64x2.add(c21, f64x2.mul(x, b1));
+    c20 = madd(x, b0, c20);
+    c21 = madd(x, b1, c21);
     x = v128.load64_splat(a, 24);
-    c30 = f64x2.add(c30, f64x2.mul(x, b0));
-    c31 = f64x2.add(c31, f64x2.mul(x, b1));
+    c30 = madd(x, b0, c30);
+    c31 = madd(x, b1, c31);
     a += 32;
     b += 32;
   }
@@ -51,8 +53,8 @@ export function tile(kc: usize, alpha: f64, a: usize, b: usize, c: usize, ldc: u
 }
 
 function addTo(c: usize, s: v128, x: v128, y: v128): void {
-  v128.store(c, f64x2.add(v128.load(c), f64x2.mul(s, x)));
-  v128.store(c, f64x2.add(v128.load(c, 16), f64x2.mul(s, y)), 16);
+  v128.store(c, madd(s, x, v128.load(c)));
+  v128.store(c, madd(s, y, v128.load(c, 16)), 16);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { MC, multiplyPackedLower, packAcross } from './gemm';
 import { claim, meet, shareOf, triangleShareOf } from './team';
-import { add, dot, dotPair, scale, subtractPair, subtractScaled } from './vector';
+import { add, dot, dotPair, madd, scale, subtractPair, subtractScaled } from './vector';
 
 /**
  * Householder reduction of a symmetric matrix to tridiagonal form, from the last row upwards: row k of the lower
@@ -41,17 +41,17 @@ function symmetricRowsTimesVector(a: usize, ld: usize, from: usize, to: usize, x
       const v = v128.load(px);
       let t = v128.load(py);
       let r = v128.load(r0);
-      s0 = f64x2.add(s0, f64x2.mul(r, v));
-      t = f64x2.add(t, f64x2.mul(r, x0));
+      s0 = madd(r, v, s0);
+      t = madd(r, x0, t);
       r = v128.load(r1);
-      s1 = f64x2.add(s1, f64x2.mul(r, v));
-      t = f64x2.add(t, f64x2.mul(r, x1));
+      s1 = madd(r, v, s1);
+      t = madd(r, x1, t);
       r = v128.load(r2);
-      s2 = f64x2.add(s2, f64x2.mul(r, v));
-      t = f64x2.add(t, f64x2.mul(r, x2));
+      s2 = madd(r, v, s2);
+      t = madd(r, x2, t);
       r = v128.load(r3);
-      s3 = f64x2.add(s3, f64x2.mul(r, v));
-      t = f64x2.add(t, f64x2.mul(r, x3));
+      s3 = madd(r, v, s3);
+      t = madd(r, x3, t);
       v128.store(py, t);
       px += 16;
       py += 16;

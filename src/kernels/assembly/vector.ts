@@ -1,12 +1,22 @@
 /** Level-1 operations on n contiguous doubles. */
 
+/** z + x y, rounded once in the build that has the instruction. */
+export function madd(x: v128, y: v128, z: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? f64x2.relaxed_madd(x, y, z) : f64x2.add(z, f64x2.mul(x, y));
+}
+
+/** z - x y, as madd. */
+export function nmadd(x: v128, y: v128, z: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? f64x2.relaxed_nmadd(x, y, z) : f64x2.sub(z, f64x2.mul(x, y));
+}
+
 export function dot(x: usize, y: usize, n: usize): f64 {
   let s0 = f64x2.splat(0);
   let s1 = s0;
   const end = x + ((n & ~3) << 3);
   while (x < end) {
-    s0 = f64x2.add(s0, f64x2.mul(v128.load(x), v128.load(y)));
-    s1 = f64x2.add(s1, f64x2.mul(v128.load(x, 16), v128.load(y, 16)));
+    s0 = madd(v128.load(x), v128.load(y), s0);
+    s1 = madd(v128.load(x, 16), v128.load(y, 16), s1);
     x += 32;
     y += 32;
   }
@@ -26,10 +36,10 @@ export function dotPair(a: usize, b: usize, x: usize, n: usize, out: usize): voi
   while (x < end) {
     const x0 = v128.load(x);
     const x1 = v128.load(x, 16);
-    s0 = f64x2.add(s0, f64x2.mul(x0, v128.load(a)));
-    s1 = f64x2.add(s1, f64x2.mul(x1, v128.load(a, 16)));
-    t0 = f64x2.add(t0, f64x2.mul(x0, v128.load(b)));
-    t1 = f64x2.add(t1, f64x2.mul(x1, v128.load(b, 16)));
+    s0 = madd(x0, v128.load(a), s0);
+    s1 = madd(x1, v128.load(a, 16), s1);
+    t0 = madd(x0, v128.load(b), t0);
+    t1 = madd(x1, v128.load(b, 16), t1);
     x += 32;
     a += 32;
     b += 32;
@@ -53,10 +63,8 @@ export function subtractPair(y: usize, ca: f64, a: usize, cb: f64, b: usize, n: 
   const vb = f64x2.splat(cb);
   const end = y + ((n & ~3) << 3);
   while (y < end) {
-    const s0 = f64x2.add(f64x2.mul(va, v128.load(a)), f64x2.mul(vb, v128.load(b)));
-    const s1 = f64x2.add(f64x2.mul(va, v128.load(a, 16)), f64x2.mul(vb, v128.load(b, 16)));
-    v128.store(y, f64x2.sub(v128.load(y), s0));
-    v128.store(y, f64x2.sub(v128.load(y, 16), s1), 16);
+    v128.store(y, nmadd(va, v128.load(a), nmadd(vb, v128.load(b), v128.load(y))));
+    v128.store(y, nmadd(va, v128.load(a, 16), nmadd(vb, v128.load(b, 16), v128.load(y, 16))), 16);
     y += 32;
     a += 32;
     b += 32;
@@ -97,8 +105,8 @@ export function rotate(x: usize, y: usize, c: f64, s: f64, n: usize): void {
   while (x < end) {
     const p = v128.load(x);
     const q = v128.load(y);
-    v128.store(x, f64x2.add(f64x2.mul(vc, p), f64x2.mul(vs, q)));
-    v128.store(y, f64x2.sub(f64x2.mul(vc, q), f64x2.mul(vs, p)));
+    v128.store(x, madd(vc, p, f64x2.mul(vs, q)));
+    v128.store(y, nmadd(vs, p, f64x2.mul(vc, q)));
     x += 16;
     y += 16;
   }
@@ -115,8 +123,8 @@ export function subtractScaled(y: usize, c: f64, x: usize, n: usize): void {
   const v = f64x2.splat(c);
   const end = y + ((n & ~3) << 3);
   while (y < end) {
-    v128.store(y, f64x2.sub(v128.load(y), f64x2.mul(v, v128.load(x))));
-    v128.store(y, f64x2.sub(v128.load(y, 16), f64x2.mul(v, v128.load(x, 16))), 16);
+    v128.store(y, nmadd(v, v128.load(x), v128.load(y)));
+    v128.store(y, nmadd(v, v128.load(x, 16), v128.load(y, 16)), 16);
     y += 32;
     x += 32;
   }
