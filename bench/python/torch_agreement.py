@@ -3,7 +3,8 @@
     python3 torch_agreement.py <dir> <network> <epochs> [<expanded>]
 
 Reads <dir>/mnist.npz (images, labels, order, and the test set), trains in the order given, prints the test accuracy of
-each epoch as a line of JSON.
+each epoch as a line of JSON. With NUDGE=1e-7 in the environment every weight begins that much, relatively, beside itself: how
+far apart two trainings that differ by rounding alone end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ def main(directory: str, name: str, epochs: int, expanded: str | None) -> None:
     network = build(name)
     if expanded:
         chained(network, initializers(os.path.join(directory, f"{name}.onnx")), initializers(expanded))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            nudge = torch.empty_like(parameter).uniform_(-1, 1, generator=generator)
+            parameter.mul_(1 + float(os.environ.get("NUDGE", "0")) * nudge)
     data = {key: torch.from_numpy(value) for key, value in np.load(os.path.join(directory, "mnist.npz")).items()}
     optimize = torch.optim.SGD(network.parameters(), lr=float(os.environ.get("RATE", "0.02")), momentum=0.9)
     for epoch in range(epochs):

@@ -2,6 +2,7 @@ import type { Model } from '../graph/index.js';
 import type { Loss } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import { type EngineOptions, openEngine } from './engine.js';
+import { nuclearPenalty } from './nuclear-norm.js';
 import { type OptimizerName, type OptimizerOptions, optimizer } from './optimizers/index.js';
 import type { Engine } from './types.js';
 
@@ -16,6 +17,8 @@ export interface EngineSpec {
   readonly optimizerOptions: OptimizerOptions[OptimizerName];
   /** Weight decay by the name of the weight; those that are not in it have none. */
   readonly weightDecay: ReadonlyMap<string, number>;
+  /** Coefficient of the nuclear norm in the loss, and the weights whose norm it is. */
+  readonly nuclear: { readonly coefficient: number; readonly weights: readonly string[] } | undefined;
   /** Of Dropout. */
   readonly seed: number | undefined;
   readonly clipNorm: number | undefined;
@@ -34,9 +37,10 @@ export function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
 }
 
 export function optionsOf(spec: EngineSpec): EngineOptions {
-  const { weights, weightDecay, optimizerOptions, ...rest } = spec;
+  const { weights, weightDecay, optimizerOptions, nuclear, ...rest } = spec;
   return {
     ...rest,
+    ...(nuclear && { penalty: nuclearPenalty(nuclear.coefficient, nuclear.weights) }),
     wrt: weights,
     optimizer: optimizer(spec.optimizer, optimizerOptions),
     weightDecayOf: (name) => weightDecay.get(name) ?? 0,

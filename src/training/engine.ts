@@ -25,7 +25,7 @@ import { openLoop } from './loop.js';
 import { findOrigin } from './origin.js';
 import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
-import { buildStep, type Step, type StepOptions } from './step.js';
+import { buildStep, type Carried, type Step, type StepOptions } from './step.js';
 import type {
   Batch,
   Chunk,
@@ -106,9 +106,10 @@ class StepEngine implements Engine {
     this.#step = step;
     this.#runner = runner;
     this.#evaluator = evaluator;
-    this.#state = new Map(
-      step.carried.map(({ key, type, shape, start }) => [key, begin(type, shape, start())]),
-    );
+    this.#state = new Map([
+      ...step.carried.map(({ key, type, shape, start }) => [key, begin(type, shape, start())] as const),
+      ...step.held.map(({ key, type, shape }) => [key, begin(type, shape, undefined)] as const),
+    ]);
   }
 
   async run(chunk: Chunk): Promise<ChunkResult> {
@@ -119,7 +120,7 @@ class StepEngine implements Engine {
     const gradientNorms = jointNorms(norms, steps);
     const diverged = firstNotFinite({ losses, gradientNorms });
     const origin = diverged === undefined ? undefined : await this.#origin(chunk, diverged);
-    this.#replace(state);
+    this.#replace(this.#withHeld(state));
     this.#done += steps;
     return { losses, correct, gradientNorms, weightGradientNorms: norms, ...(origin && { origin }) };
   }
@@ -128,11 +129,24 @@ class StepEngine implements Engine {
   async #origin(chunk: Chunk, index: number): Promise<DivergenceOrigin | undefined> {
     const done = this.#done;
     let state = this.#state;
-    if (index > 0) state = (await this.#runner.run(firstSteps(chunk, index), done, state)).state;
+    if (index > 0) {
+      const { state: next } = await this.#runner.run(firstSteps(chunk, index), done, state);
+      state = this.#withHeld(next);
+    }
     const fetched = new Map<string, RuntimeTensor>();
     for (const [key, tensor] of state) fetched.set(key, await fetchTensor(tensor));
     if (state !== this.#state) for (const tensor of state.values()) releaseTensor(tensor);
     return await findOrigin(this.#model.graph, this.#step, { chunk, index, done }, fetched);
+  }
+
+  /** What a state has. */
+  #keys(): readonly Pick<Carried, 'key' | 'kind' | 'type' | 'shape'>[] {
+    return [...this.#step.carried, ...this.#step.held.map((held) => ({ ...held, kind: 'slot' as const }))];
+  }
+
+  #withHeld(state: ReadonlyMap<string, RuntimeTensor>): ReadonlyMap<string, RuntimeTensor> {
+    const held = this.#step.held.map(({ key }) => [key, this.#state.get(key) as RuntimeTensor] as const);
+    return new Map([...state, ...held]);
   }
 
   #replace(next: ReadonlyMap<string, RuntimeTensor>): void {
@@ -157,7 +171,7 @@ class StepEngine implements Engine {
   async state(): Promise<TrainingState> {
     const weights = new Map<string, RuntimeTensor>();
     const slots = new Map<string, RuntimeTensor>();
-    for (const { key, kind } of this.#step.carried) {
+    for (const { key, kind } of this.#keys()) {
       const tensor = this.#state.get(key) as RuntimeTensor;
       (kind === 'weight' ? weights : slots).set(key, await fetchTensor(tensor));
     }
@@ -166,7 +180,7 @@ class StepEngine implements Engine {
 
   async restore(state: TrainingState): Promise<void> {
     const next = new Map<string, RuntimeTensor>();
-    for (const { key, kind, type, shape } of this.#step.carried) {
+    for (const { key, kind, type, shape } of this.#keys()) {
       const tensor = (kind === 'weight' ? state.weights : state.slots).get(key);
       if (tensor === undefined) throw new ModelError(`the state has no ${kind} '${key}'`);
       if (tensor.type !== type || tensor.shape.join() !== shape.join()) {

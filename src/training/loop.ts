@@ -110,6 +110,8 @@ function loopModel(step: Step): LoopModel {
     ...(starts ? [starts] : []),
     ...data.values(),
     ...carried.map(({ from }) => from),
+    // The body takes them from outside, so that nothing copies them from step to step.
+    ...step.held.map(({ name, type, shape }) => ValueInfo.tensor(name, type, shape)),
   ];
   return {
     model: new Model(
@@ -150,6 +152,7 @@ export async function openLoop(step: Step, options: SessionOptions): Promise<Run
       if (loop.starts !== undefined) feeds[loop.starts] = startsOf(step, done, steps);
       for (const [name, input] of loop.data) feeds[input] = fedData(step, chunk, name);
       for (const [key, { from }] of loop.carried) feeds[from] = state.get(key) as RuntimeTensor;
+      for (const { key, name } of step.held) feeds[name] = state.get(key) as RuntimeTensor;
       const results = await session.run(feeds);
       const floats = (name: string): Float32Array => results[name]?.data as Float32Array;
       return {

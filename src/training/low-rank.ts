@@ -5,8 +5,11 @@ import type { Floats } from '../passes/decompose.js';
 import { blockOf, siteFactor } from '../passes/site-matrices.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Matrix } from '../runtime/matmul.js';
+import type { EngineSpec } from './engine-spec.js';
+import { nuclearSlot } from './nuclear-norm.js';
 import { checkLeast, checkShare } from './optimizers/ranges.js';
 import { mapSingularValues } from './singular-map.js';
+import type { TrainingState } from './types.js';
 
 export interface RankPruningOptions {
   /** Steps from one pruning to the next; default 20. */
@@ -16,7 +19,7 @@ export interface RankPruningOptions {
    * the sum of all; default 0.02. 0 drops nothing.
    */
   readonly energy?: number | undefined;
-  /** Coefficient of the nuclear norm ‖W‖* (the sum of the singular values) in the loss; default 0.0003. */
+  /** Coefficient λ of the nuclear norm ‖W‖* (the sum of the singular values) in the loss; default 0.0003. */
   readonly nuclear?: number | undefined;
 }
 
@@ -43,20 +46,18 @@ export interface RankPruning {
   readonly skipped: readonly { readonly weight: string; readonly reason: string }[];
   /** After how many steps, all in all, to prune next when `step` are done. */
   next(step: number): number;
+  /** What the steps add to the loss; undefined where it is nothing. */
+  readonly penalty: EngineSpec['nuclear'];
   /**
-   * The weights pruned: those named in `weights`, as they are after some steps.
+   * A state with the weights pruned, and with the sub-gradients that the next steps take.
    *
-   * @param rate the sum of the learning rates of the steps since the last pruning, which the penalty is scaled by; 0
-   *   for a pruning without it, which the end of a training asks for
    * @throws RangeError where a weight has NaN or infinite values
    */
   prune(
-    weights: ReadonlyMap<string, RuntimeTensor>,
-    rate: number,
-  ): Promise<{
-    readonly weights: ReadonlyMap<string, RuntimeTensor>;
-    readonly pruned: readonly PrunedWeight[];
-  }>;
+    state: TrainingState,
+  ): Promise<{ readonly state: TrainingState; readonly pruned: readonly PrunedWeight[] }>;
+  /** A state as it is, with the sub-gradients: where training begins. */
+  begin(state: TrainingState): Promise<TrainingState>;
   /** What rank the weights have, up to rounding; they stay as they are. */
   ranks(weights: ReadonlyMap<string, RuntimeTensor>): Promise<readonly PrunedWeight[]>;
 }
@@ -64,21 +65,18 @@ export interface RankPruning {
 /**
  * Trained Rank Pruning (Xu et al., "TRP: Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020, arXiv
  * 2004.14566): every `interval` steps of training each weight of a linear layer becomes its best approximation of
- * the lowest rank that the energy allows, and a penalty on the nuclear norm draws singular values to zero in between. What
- * training ends with then factorizes without loss (see `rankRecipe`).
+ * the lowest rank that the energy allows, and the sub-gradient U V^T of the nuclear norm, times λ, is added to the gradient
+ * of every step, which draws singular values to zero. What training ends with then factorizes without loss (see `rankRecipe`).
  *
- * The paper adds the sub-gradient λ U V^T to the gradient of each step. Here the penalty of all steps since the last
- * pruning is taken in one: W - λ (Σ lr) U V^T, where no singular value goes below zero. To the first order that is the
- * same for plain gradient descent; it is the proximal step of the nuclear norm (Cai, Candès & Shen 2010), does not
- * oscillate around zero as the sub-gradient does, costs nothing in the steps themselves and, as AdamW's weight decay, is
- * not rescaled by what an optimizer makes of gradients. Singular values are those of the matrix that `expand` factorizes,
- * for each group by itself: out x (in * kernel), or in x out.
+ * U and V are those of the decomposition that pruned last, cut to the rank that was left, as in the authors' program: they
+ * are computed once an interval, and the state holds their product in between. Singular values are those of the
+ * matrix that `expand` factorizes, for each group by itself: out x (in * kernel), or in x out.
  *
  * @param weights the initializers that are trained
  * @throws ModelError for options out of their range, and where no weight can be pruned
  * @example
  * const pruning = trainedRankPruning(model, weights, { energy: 0.05 });
- * const { weights: next } = await pruning.prune(state.weights, 20 * learningRate);
+ * const { state } = await pruning.prune(await engine.state());
  */
 export function trainedRankPruning(
   model: Model,
@@ -104,33 +102,68 @@ export function trainedRankPruning(
       },
     );
   }
+  const all = [...targets.keys()];
+  const withSlopes = (state: TrainingState, slopes: Tensors): TrainingState => ({
+    ...state,
+    slots: new Map([
+      ...state.slots,
+      ...[...slopes].map(([name, slope]) => [nuclearSlot(name), slope] as const),
+    ]),
+  });
+  const limits = { energy, hasSlopes: nuclear > 0 };
   return {
-    weights: [...targets.keys()],
+    weights: all,
     skipped,
+    penalty: nuclear > 0 ? { coefficient: nuclear, weights: all } : undefined,
     next: (step) => (Math.floor(step / interval) + 1) * interval,
-    prune: (current, rate) => pruneAll(targets, current, { energy, threshold: rate * nuclear }),
-    ranks: async (current) => (await pruneAll(targets, current, { energy: ROUNDING, threshold: 0 })).pruned,
+    begin: async (state) =>
+      nuclear > 0 ? withSlopes(state, (await pruneAll(targets, state.weights, limits)).slopes) : state,
+    prune: async (state) => {
+      const { weights: next, slopes, pruned } = await pruneAll(targets, state.weights, limits);
+      return {
+        state: { ...withSlopes(state, slopes), weights: new Map([...state.weights, ...next]) },
+        pruned,
+      };
+    },
+    ranks: async (current) =>
+      (await pruneAll(targets, current, { energy: ROUNDING, hasSlopes: false })).pruned,
   };
 }
 
 /** Share of the sum of squares that rounding to float32 may leave in singular values that were zero. */
 const ROUNDING = 1e-10;
 
+type Tensors = ReadonlyMap<string, RuntimeTensor>;
+
+interface Pruned {
+  readonly weights: Tensors;
+  /** Sub-gradients of the nuclear norms, where they are wanted. */
+  readonly slopes: Tensors;
+  readonly pruned: readonly PrunedWeight[];
+}
+
+interface Limits {
+  readonly energy: number;
+  readonly hasSlopes: boolean;
+}
+
 async function pruneAll(
   targets: ReadonlyMap<string, LinearSite>,
-  current: ReadonlyMap<string, RuntimeTensor>,
+  current: Tensors,
   limits: Limits,
-): ReturnType<RankPruning['prune']> {
+): Promise<Pruned> {
   const weights = new Map<string, RuntimeTensor>();
+  const slopes = new Map<string, RuntimeTensor>();
   const pruned: PrunedWeight[] = [];
   for (const [name, site] of targets) {
     const tensor = current.get(name);
     if (tensor === undefined) continue;
     const done = await pruneWeight(name, site, tensor, limits);
     weights.set(name, done.tensor);
+    if (done.slope !== undefined) slopes.set(name, done.slope);
     pruned.push(done.account);
   }
-  return { weights, pruned };
+  return { weights, slopes, pruned };
 }
 
 /** The weights that are matrices of linear layers, with the layout that one of their sites gives. */
@@ -168,38 +201,44 @@ function whyNot(site: LinearSite, type: string): string | undefined {
   return undefined;
 }
 
-interface Limits {
-  readonly energy: number;
-  /** What is taken off each singular value. */
-  readonly threshold: number;
-}
-
 async function pruneWeight(
   weight: string,
   site: LinearSite,
   tensor: RuntimeTensor,
-  { energy, threshold }: Limits,
-): Promise<{ readonly tensor: RuntimeTensor; readonly account: PrunedWeight }> {
+  { energy, hasSlopes }: Limits,
+): Promise<{
+  readonly tensor: RuntimeTensor;
+  readonly slope: RuntimeTensor | undefined;
+  readonly account: PrunedWeight;
+}> {
   const data = tensor.data as Floats;
   const length = data.length / site.groups;
   const blocks: Matrix[] = [];
+  const slopes: Matrix[] = [];
   const found = { rank: 0, nuclearNorm: 0, squares: 0, dropped: 0 };
   for (let group = 0; group < site.groups; group += 1) {
     const block = blockOf(site, data.subarray(group * length, (group + 1) * length));
-    const { matrix } = await mapSingularValues(block, (values) => {
+    const [matrix, slope] = await mapSingularValues(block, (values) => {
       const { rank, dropped, squares } = energyRank(values, energy);
       found.squares += squares;
       found.dropped += dropped;
-      const next = values.map((value, i) => (i < rank ? Math.max(0, value - threshold) : 0));
-      found.rank = Math.max(found.rank, next.filter((value) => value > 0).length);
-      found.nuclearNorm += next.reduce((sum, value) => sum + value, 0);
-      return next;
+      found.rank = Math.max(found.rank, values.subarray(0, rank).filter((value) => value > 0).length);
+      found.nuclearNorm += values.subarray(0, rank).reduce((sum, value) => sum + value, 0);
+      const next = values.map((value, i) => (i < rank ? value : 0));
+      return hasSlopes ? [next, next.map((value) => (value > 0 ? 1 : 0))] : [next];
     });
-    blocks.push(matrix);
+    blocks.push(matrix as Matrix);
+    if (slope !== undefined) slopes.push(slope);
   }
   const whole = { inputs: inputsPerGroup(site), outputs: outputsPerGroup(site), kernel: site.kernel };
+  const stored = (parts: readonly Matrix[]): RuntimeTensor => ({
+    ...tensor,
+    data: siteFactor(site, parts, whole).data,
+  });
   return {
-    tensor: { ...tensor, data: siteFactor(site, blocks, whole).data },
+    // What loses nothing is not rounded anew.
+    tensor: found.dropped === 0 ? tensor : stored(blocks),
+    slope: hasSlopes ? stored(slopes) : undefined,
     account: {
       weight,
       rank: found.rank,
@@ -224,16 +263,4 @@ function energyRank(
     rank -= 1;
   }
   return { rank, dropped, squares };
-}
-
-/**
- * The sub-gradient U_r V_r^T of the nuclear norm of a matrix with the rank r (Watson 1992): its gradient where all
- * singular values are above zero.
- *
- * @example
- * const { data } = await nuclearSubgradient({ rows: 64, columns: 32, data: weight });
- */
-export async function nuclearSubgradient(a: Matrix): Promise<Matrix> {
-  const { matrix } = await mapSingularValues(a, (values) => values.map((value) => (value > 0 ? 1 : 0)));
-  return matrix;
 }

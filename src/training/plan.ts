@@ -105,6 +105,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     optimizerOptions: options.optimizerOptions ?? {},
     weightDecay: new Map([...decaying].map((weight) => [weight, decay])),
     seed,
+    nuclear: pruning?.penalty,
     clipNorm: options.clipNorm,
     emaDecay: options.emaDecay,
     dims: { ...dimsOf(model, dataset, feeds), ...options.dims },

@@ -16,6 +16,7 @@ export interface Runner extends AsyncDisposable {
   /**
    * @param done steps before the chunk
    * @param state by key; left as it is
+   * @returns what the steps change of the state
    */
   run(
     chunk: Chunk,

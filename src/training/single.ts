@@ -12,6 +12,7 @@ export function singleModel(step: Step, body: Body, outputs: readonly ValueInfo[
   const inputs = [
     ...dataInputs(step),
     ...step.carried.map(({ from, type, shape }) => ValueInfo.tensor(from, type, shape)),
+    ...step.held.map(({ name, type, shape }) => ValueInfo.tensor(name, type, shape)),
     ValueInfo.tensor(step.learningRate, 'float32', []),
     ValueInfo.tensor(step.number, 'float32', []),
     ...(step.masks ? [ValueInfo.tensor(step.masks.input, 'int64', [step.gradient.masks.length])] : []),
@@ -53,6 +54,7 @@ export function singleFeeds(
   if (step.masks) feeds[step.masks.input] = rowOf(startsOf(step, done + index, 1), 0);
   for (const { name } of dataInputs(step)) feeds[name] = rowOf(fedData(step, chunk, name), index);
   for (const { key, from } of step.carried) feeds[from] = state.get(key) as RuntimeTensor;
+  for (const { key, name } of step.held) feeds[name] = state.get(key) as RuntimeTensor;
   return feeds;
 }
 
@@ -71,7 +73,7 @@ export async function openSingle(step: Step, options: SessionOptions): Promise<R
       const found = { losses: [] as number[], norms: [] as number[], correct: [] as number[] };
       let current = state;
       for (let index = 0; index < chunk.steps; index += 1) {
-        const feeds = singleFeeds(step, { chunk, index, done }, current);
+        const feeds = singleFeeds(step, { chunk, index, done }, new Map([...state, ...current]));
         const results = await session.run(
           Object.fromEntries(Object.entries(feeds).filter(([name]) => known.has(name))),
         );

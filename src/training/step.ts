@@ -45,6 +45,11 @@ export interface PenaltyContext {
   readonly name: string;
   readonly parameter: Value;
   readonly gradient: Value;
+  /**
+   * A value of the weight's type and shape that steps read and leave as it is, at first zeros: the state has it as the slot
+   * `<key>/<name>`, and whoever restores a state may change it.
+   */
+  held(key: string): Value;
 }
 
 /** A value that a step changes: a weight, a running statistic, a slot of the optimizer. */
@@ -61,6 +66,9 @@ export interface Carried {
   start(): Tensor | undefined;
 }
 
+/** A value that a step reads and does not change. */
+export type Held = Pick<Carried, 'key' | 'type' | 'shape'> & { readonly name: string };
+
 /** One training step as nodes and constants (`model` holds the gradient's part), and what goes in and comes out. */
 export interface Step {
   readonly gradient: Gradient;
@@ -70,6 +78,7 @@ export interface Step {
   /** The part behind the gradient: updates and figures. */
   readonly build: Builder;
   readonly carried: readonly Carried[];
+  readonly held: readonly Held[];
   /** Scalar float32 inputs. */
   readonly learningRate: string;
   readonly number: string;
@@ -112,9 +121,15 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
       file: model.path,
     });
 
+  const held: Held[] = [];
   let gradients = trained.map((name) => {
     const [parameter, given] = [known(name), known(name, made.gradients.get(name))];
-    return options.penalty?.({ build, name, parameter, gradient: given }) ?? given;
+    const hold = (key: string): Value => {
+      const value = { ...parameter, name: base.freshName(`${key}/${name}`) };
+      held.push({ ...value, key: `${key}/${name}` });
+      return value;
+    };
+    return options.penalty?.({ build, name, parameter, gradient: given, held: hold }) ?? given;
   });
   const norms = gradientNorms(build, gradients);
   if (options.clipNorm !== undefined)
@@ -160,6 +175,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     masks,
     build,
     carried,
+    held,
     learningRate: learningRate.name,
     number: number.name,
     loss: build.cast({ name: made.loss, type, shape: [] }, 'float32'),

@@ -88,6 +88,8 @@ async function* events(
   await using engine = await openRemoteEngine(start, spec);
   await using pool = new KernelPool();
   if (saved !== undefined) await engine.restore(saved.state);
+  else if (settled.pruning !== undefined)
+    await engine.restore(await settled.pruning.begin(await engine.state()));
   const run = new Run(model, dataset, options, settled, engine, pool, saved);
   const resumed = saved && { epoch: saved.tally.epoch, step: saved.state.step, history: saved.history };
   yield { kind: 'start', plan, resumed };
@@ -229,7 +231,7 @@ class Run {
       const first = (tally.epoch - 1) * plan.stepsPerEpoch + tally.step;
       assertFinite(this.#model, result, { trained: this.#engine.trained, first, epoch: tally.epoch });
       tally.add(result);
-      if (isDue) await this.#prune(tally.epoch, done);
+      if (isDue) await this.#prune();
       tally.seconds = (performance.now() - began) / 1000;
       this.#tally = tally.saved;
       this.#seconds += seconds;
@@ -279,18 +281,10 @@ class Run {
     return step === plan.stepsPerEpoch || pruning.next(done - 1) === done;
   }
 
-  /** Prunes the ranks of the weights, with the penalty of the steps since the last time. */
-  async #prune(epoch: number, step: number): Promise<void> {
-    const { pruning, rate, plan } = this.#settled;
-    if (pruning === undefined) return;
-    const done = (epoch - 1) * plan.stepsPerEpoch + step;
-    let last = (epoch - 1) * plan.stepsPerEpoch;
-    for (let next = pruning.next(last); next < done; next = pruning.next(last)) last = next;
-    let rates = 0;
-    for (let index = last; index < done; index += 1) rates += rate(index);
-    const state = await this.#engine.state();
-    const { weights } = await pruning.prune(state.weights, rates);
-    await this.#engine.restore({ ...state, weights: new Map([...state.weights, ...weights]) });
+  async #prune(): Promise<void> {
+    const { pruning } = this.#settled;
+    if (pruning !== undefined)
+      await this.#engine.restore((await pruning.prune(await this.#engine.state())).state);
   }
 
   #isStopped(): boolean {

@@ -5,9 +5,13 @@ import { type Model, Tensor } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand.js';
 import { rankRecipe } from '../../src/passes/rank-recipe.js';
 import { Random, type RuntimeTensor } from '../../src/runtime/index.js';
-import { nuclearSubgradient, trainedRankPruning } from '../../src/training/low-rank.js';
+import { openEngine } from '../../src/training/engine.js';
+import { trainedRankPruning } from '../../src/training/low-rank.js';
+import { nuclearPenalty, nuclearSlot, nuclearSubgradient } from '../../src/training/nuclear-norm.js';
+import type { TrainingState } from '../../src/training/types.js';
 import { expectSameFunction } from '../passes/laws.js';
 import { buildModel } from '../support/build.js';
+import { PLAIN, part, randomChunk } from './support.js';
 
 /** Random numbers whose matrix has singular values that fall off. */
 function falling(rows: number, columns: number, seed: string, decay = 0.7): Float32Array {
@@ -70,6 +74,8 @@ const tensorsOf = (model: Model): Map<string, RuntimeTensor> =>
     ]),
   );
 
+const stateOf = (model: Model): TrainingState => ({ step: 0, weights: tensorsOf(model), slots: new Map() });
+
 /** The model with other weights. */
 function withWeights(model: Model, weights: ReadonlyMap<string, RuntimeTensor>): Model {
   for (const [name, { shape, data }] of weights) {
@@ -99,9 +105,9 @@ describe('trained rank pruning', () => {
           let rank = before.length;
           while (rank > 1 && sum(squares.slice(rank - 1)) <= energy * sum(squares)) rank -= 1;
           const { prune } = trainedRankPruning(model, ['w'], { energy, nuclear: 0 });
-          const { weights, pruned } = await prune(tensorsOf(model), 1);
+          const { state, pruned } = await prune(stateOf(model));
           const [account] = pruned;
-          const next = weights.get('w')!.data as Float32Array;
+          const next = state.weights.get('w')!.data as Float32Array;
           const after = singularValues(next, rows, columns);
           // Of the rank and energies at the very limit rounding decides.
           fc.pre(Math.abs(sum(squares.slice(rank - 1)) / sum(squares) - energy) > 1e-6);
@@ -119,31 +125,27 @@ describe('trained rank pruning', () => {
     );
   });
 
-  test('the penalty takes the same off every singular value, down to zero', async () => {
-    const [rows, columns, nuclear, rate] = [12, 20, 0.05, 8];
-    const data = falling(rows, columns, 'penalty');
-    const model = buildModel({
-      inputs: [['x', 'float32', [1, columns]]],
-      outputs: [['y', 'float32', [1, rows]]],
-      nodes: [{ opType: 'Gemm', inputs: ['x', 'w'], outputs: ['y'], attributes: { transB: { int: 1 } } }],
-      initializers: [Tensor.of('w', 'float32', [rows, columns], data)],
-    });
-    const { prune } = trainedRankPruning(model, ['w'], { energy: 0, nuclear });
-    const { weights, pruned } = await prune(tensorsOf(model), rate);
-    const expected = singularValues(data, rows, columns).map((value) => Math.max(0, value - rate * nuclear));
-    const after = singularValues(weights.get('w')!.data as Float32Array, rows, columns);
-    for (const [i, value] of after.entries()) expect(Math.abs(value - expected[i]!)).toBeLessThan(1e-4);
-    expect(pruned[0]!.nuclearNorm).toBeCloseTo(sum(expected), 4);
-    expect(expected.at(-1)).toBe(0);
-    // To the first order it is a step along the sub-gradient.
-    const small = await trainedRankPruning(model, ['w'], { energy: 0, nuclear: 1e-3 }).prune(
-      tensorsOf(model),
-      1,
-    );
-    const slope = (await nuclearSubgradient({ rows, columns, data })).data;
-    const moved = small.weights.get('w')!.data as Float32Array;
-    for (const [i, x] of moved.entries())
-      expect(Math.abs(data[i]! - 1e-3 * slope[i]! - x)).toBeLessThan(2e-6);
+  test('sub-gradients are those of the rank that is left; nothing else changes where nothing is dropped', async () => {
+    const model = network();
+    const begun = stateOf(model);
+    for (const energy of [0, 0.2]) {
+      const pruning = trainedRankPruning(model, model.graph.initializers.keys(), { energy });
+      expect(pruning.penalty).toEqual({ coefficient: 0.0003, weights: pruning.weights });
+      const { state, pruned } = await pruning.prune(begun);
+      const { slots, weights } = await pruning.begin(begun);
+      expect(weights).toBe(begun.weights);
+      expect(slots).toEqual(state.slots);
+      for (const [i, { weight, rank, nuclearNorm }] of pruned.entries()) {
+        const [slope, next] = [slots.get(nuclearSlot(weight))!, state.weights.get(weight)!];
+        expect(slope.shape).toEqual(next.shape);
+        if (energy === 0) expect(next).toBe(begun.weights.get(weight));
+        // <U V^T, W> is the norm, and |U V^T|^2 the rank (of all groups: the largest of them is told).
+        const dot = (a: RuntimeTensor): number =>
+          sum(Array.from(slope.data as Float32Array, (x, at) => x * (a.data as Float32Array)[at]!));
+        expect(dot(next) / nuclearNorm).toBeCloseTo(1, 4);
+        if (i > 0) expect(dot(slope)).toBeCloseTo(rank, 3);
+      }
+    }
   });
 
   test('convolutions by their groups, transposes and products; what has no rank to lose is named', async () => {
@@ -153,8 +155,11 @@ describe('trained rank pruning', () => {
     expect(pruning.skipped).toEqual([
       { weight: 'depthwise', reason: 'its matrix has one row or one column' },
     ]);
-    const { weights, pruned } = await pruning.prune(tensorsOf(model), 0);
-    expect([...weights.keys()]).toEqual(pruning.weights);
+    const before = stateOf(model);
+    const { state, pruned } = await pruning.prune(before);
+    const isSame = (name: string): boolean => state.weights.get(name) === before.weights.get(name);
+    expect([...state.weights.keys()].filter((name) => !isSame(name))).toEqual(pruning.weights);
+    expect([pruning.penalty, state.slots.size]).toEqual([undefined, 0]);
     for (const { rank, of, dropped } of pruned) {
       expect(rank).toBeLessThan(of);
       expect(dropped).toBeLessThanOrEqual(0.05);
@@ -165,7 +170,8 @@ describe('trained rank pruning', () => {
   test('what is pruned factorizes without loss, into fewer parameters', async () => {
     const model = network();
     const { prune } = trainedRankPruning(model, model.graph.initializers.keys(), { energy: 0.2, nuclear: 0 });
-    const { weights, pruned } = await prune(tensorsOf(model), 0);
+    const { state, pruned } = await prune(stateOf(model));
+    const { weights } = state;
     const trained = withWeights(network(), weights);
     const ranks = new Map(pruned.map(({ weight, rank }) => [weight, rank]));
     const { recipe, skipped } = await rankRecipe(trained);
@@ -196,6 +202,45 @@ describe('trained rank pruning', () => {
 
   test('training that touches no matrix has nothing to prune', () => {
     expect(() => trainedRankPruning(network(), ['bias', 'depthwise'])).toThrow('no rank can be pruned');
+  });
+});
+
+describe('the penalty in the steps', () => {
+  test('adds the coefficient times the sub-gradient that the state holds, which stays', async () => {
+    const model = network();
+    const options = { loss: 'mse', batch: 2, wrt: ['turned', 'head'], optimizer: PLAIN } as const;
+    const chunk = randomChunk(model, { steps: 3, batch: 2, classes: 5, rate: 1e-6 });
+    const size = 3 * 2 * 5;
+    const data = {
+      ...chunk,
+      target: { type: 'float32', shape: [3, 2, 5], data: new Float32Array(size) },
+    } as const;
+    await using plain = await openEngine(model, options);
+    await using engine = await openEngine(model, { ...options, penalty: nuclearPenalty(1e5, ['head']) });
+    const begun = await engine.state();
+    expect([...begun.slots.keys()]).toEqual([nuclearSlot('head')]);
+    const slope = begun.weights.get('head')!;
+    const slopes = Float32Array.from(slope.data as Float32Array, (_, i) => Math.cos(i));
+    await engine.restore({ ...begun, slots: new Map([[nuclearSlot('head'), { ...slope, data: slopes }]]) });
+    let state = await engine.state();
+    for (const [step, rate] of data.learningRates.entries()) {
+      await plain.restore({ step, weights: state.weights, slots: new Map() });
+      await plain.run(part(data, step, step + 1));
+      const expected = (await plain.state()).weights;
+      await engine.run(part(data, step, step + 1));
+      state = await engine.state();
+      expect(state.weights.get('turned')).toEqual(expected.get('turned'));
+      for (const [i, x] of (state.weights.get('head')!.data as Float32Array).entries()) {
+        const without = (expected.get('head')!.data as Float32Array)[i]!;
+        expect(x).toBeCloseTo(without - rate * 1e5 * slopes[i]!, 4);
+      }
+      expect(state.slots.get(nuclearSlot('head'))!.data).toEqual(slopes);
+    }
+    // In one chunk as step by step.
+    await using whole = await openEngine(model, { ...options, penalty: nuclearPenalty(1e5, ['head']) });
+    await whole.restore({ ...begun, slots: state.slots });
+    await whole.run(data);
+    expect(await whole.state()).toEqual(state);
   });
 });
 
