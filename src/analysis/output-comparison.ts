@@ -23,7 +23,7 @@ export interface OutputComparison {
   readonly tolerance: number;
   /**
    * How far rounding alone moves the output of the first model, relative to its largest value: when its floating-point
-   * inputs change in their last bit. Measured only where the difference is past a tolerance that was not given.
+   * inputs change by 16 units in the last place. Measured only where the difference is past a tolerance that was not given.
    */
   readonly rounding: number | undefined;
   readonly passed: boolean;

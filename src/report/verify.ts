@@ -102,7 +102,7 @@ export function verifyDocument(
 /** What rounding alone does to an output that is past the tolerance. */
 function roundingNote({ name, rounding, passed }: OutputComparison, model: string): Note[] {
   if (rounding === undefined) return [];
-  const moves = `output '${name}': ${model} itself moves it by ${figure(rounding)} when its inputs change in their last bit`;
+  const moves = `output '${name}': ${model} itself moves it by ${figure(rounding)} when its inputs change in their last bits`;
   return [
     passed
       ? { text: `${moves}, so this difference is rounding`, tone: 'aside' }
