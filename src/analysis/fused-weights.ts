@@ -1,5 +1,5 @@
 import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../graph/index.js';
-import { blockQuantizedData, type Quantization, quantizedData } from './quantized-weights.js';
+import { blockQuantizedData, type Quantization, quantizedData, scaleBehind } from './quantized-weights.js';
 import { constantData, type WeightData } from './weight-data.js';
 import type { ConvGeometry, Found, Part, WeightUse } from './weights.js';
 
@@ -38,7 +38,7 @@ const EXPERTS: Readonly<Record<string, readonly number[]>> = { MoE: [2, 4, 6] };
 /** Tables whose rows are looked up. */
 const TABLES: Readonly<Record<string, readonly number[]>> = { EmbedLayerNormalization: [2, 3, 4] };
 
-interface QuantizedOp extends Omit<Quantization, 'axis'> {
+interface QuantizedOp extends Omit<Quantization, 'axes'> {
   readonly input: number;
   readonly axis: (node: Node) => number;
   readonly isConv?: boolean;
@@ -58,8 +58,8 @@ const QUANTIZED: Readonly<Record<string, QuantizedOp>> = {
   MatMulIntegerToFloat: { input: 1, scale: 3, zeroPoint: 5, axis: () => -1 },
 };
 
-/** Operators whose integer weight gets its scale from other nodes. */
-const UNSCALED = ['MatMulInteger', 'ConvInteger'];
+/** Operators whose integer weight gets its scale from other nodes, and the axis of several. */
+const UNSCALED: Readonly<Record<string, number>> = { MatMulInteger: -1, ConvInteger: 0 };
 
 const NOTHING: Found = { uses: [], reasons: [] };
 
@@ -74,12 +74,13 @@ export function fusedWeights(node: Node): Found {
     if (domain === '' && opType === 'Gather') return tables(node, [0]);
     const quantized = Object.hasOwn(QUANTIZED, opType) ? QUANTIZED[opType] : undefined;
     if (quantized !== undefined) return integers(node, quantized);
-    if (UNSCALED.includes(opType)) return unscaled(node);
+    if (Object.hasOwn(UNSCALED, opType)) return unscaled(node, UNSCALED[opType] as number);
     if (domain === '') return opType === 'Einsum' ? foreign(node) : undefined;
     if (Object.hasOwn(PROJECTIONS, opType)) return attention(node);
     if (Object.hasOwn(EXPERTS, opType)) return experts(node, EXPERTS[opType] as readonly number[]);
     if (Object.hasOwn(TABLES, opType)) return tables(node, TABLES[opType] as readonly number[]);
     if (opType === 'QAttention') return quantizedAttention(node);
+    if (opType === 'DynamicQuantizeLSTM') return quantizedRecurrent(node);
     if (opType === 'MatMulNBits') return blocks(node);
     return foreign(node);
   })();
@@ -90,27 +91,67 @@ export function fusedWeights(node: Node): Found {
 
 /** W and R of each direction and gate. */
 function recurrent(node: Node, gates: readonly string[]): Found {
-  const isBoth = node.attributes.string('direction', 'forward') === 'bidirectional';
-  const directions = isBoth ? ['forward', 'reverse'] : [node.attributes.string('direction', 'forward')];
   return each([1, 2], (input) => {
     const weight = floatConstant(node, input);
     if ('reason' in weight) return weight;
-    const [count, gateRows, columns] = weight.shape as [number, number, number];
-    if (weight.shape.length !== 3 || count !== directions.length || gateRows % gates.length !== 0) {
-      return { reason: `its weight has the shape ${list(weight.shape)}, not that of ${gates.length} gates` };
-    }
-    const rows = gateRows / gates.length;
+    const [, gateRows = 0, columns = 0] = weight.shape;
     const data = constantData(weight, node, false);
-    const base = baseName(data, node, input === 1 ? 'W' : 'R');
-    const uses = directions.flatMap((direction, d) =>
-      gates.map((gate, g) => {
-        const start = (d * gates.length + g) * rows * columns;
-        const name = `${base}[${[direction, gate].filter(Boolean).join(',')}]`;
-        return { ...matrix(node, data, { start, rows, columns, rowStride: columns, columnStride: 1 }), name };
-      }),
-    );
-    return only(uses);
+    return ofGates(node, data, gates, {
+      name: input === 1 ? 'W' : 'R',
+      gateRows,
+      columns,
+      gateStride: columns,
+    });
   });
+}
+
+/** com.microsoft.DynamicQuantizeLSTM has W and R transposed: direction x inputs x gates. */
+function quantizedRecurrent(node: Node): Found {
+  return each([1, 2], (input) => {
+    const scale = input === 1 ? 8 : 10;
+    const data = quantizedData(node, input, { scale, zeroPoint: scale + 1, axes: [0, 2] });
+    if ('reason' in data) return data;
+    const [, columns = 0, gateRows = 0] = data.shape;
+    const gates = GATES.LSTM as readonly string[];
+    return ofGates(node, data, gates, { name: input === 1 ? 'W' : 'R', gateRows, columns, gateStride: 1 });
+  });
+}
+
+/** The matrix of each direction and gate in a weight of three dimensions. */
+function ofGates(
+  node: Node,
+  data: WeightData,
+  gates: readonly string[],
+  {
+    name: role,
+    gateRows,
+    columns,
+    gateStride,
+  }: {
+    readonly name: string;
+    /** Rows of all gates of a direction. */
+    readonly gateRows: number;
+    readonly columns: number;
+    /** Elements from a row to the next. */
+    readonly gateStride: number;
+  },
+): Outcome {
+  const isBoth = node.attributes.string('direction', 'forward') === 'bidirectional';
+  const directions = isBoth ? ['forward', 'reverse'] : [node.attributes.string('direction', 'forward')];
+  if (data.shape.length !== 3 || data.shape[0] !== directions.length || gateRows % gates.length !== 0) {
+    return { reason: `its weight has the shape ${list(data.shape)}, not that of ${gates.length} gates` };
+  }
+  const rows = gateRows / gates.length;
+  const base = baseName(data, node, role);
+  const columnStride = gateStride === 1 ? gateRows : 1;
+  const uses = directions.flatMap((direction, d) =>
+    gates.map((gate, g) => {
+      const start = d * gateRows * columns + g * rows * gateStride;
+      const name = `${base}[${[direction, gate].filter(Boolean).join(',')}]`;
+      return { ...matrix(node, data, { start, rows, columns, rowStride: gateStride, columnStride }), name };
+    }),
+  );
+  return only(uses);
 }
 
 /** The projections that stand side by side in the columns of a weight. */
@@ -125,7 +166,7 @@ function attention(node: Node): Found {
 
 function quantizedAttention(node: Node): Found {
   return each([1], (input) => {
-    const data = quantizedData(node, input, { scale: 4, zeroPoint: 7, axis: -1 });
+    const data = quantizedData(node, input, { scale: 4, zeroPoint: 7, axes: [-1] });
     return 'reason' in data ? data : projections(node, data, ['q', 'k', 'v']);
   });
 }
@@ -152,17 +193,26 @@ function projections(node: Node, data: WeightData, names: readonly string[]): Ou
 
 function integers(node: Node, { input, scale, zeroPoint, axis, isConv = false }: QuantizedOp): Found {
   return each([input], () => {
-    const data = quantizedData(node, input, { scale, zeroPoint, axis: axis(node) });
+    const data = quantizedData(node, input, { scale, zeroPoint, axes: [axis(node)] });
     if ('reason' in data) return data;
     return isConv ? convolution(node, data) : batched(node, data);
   });
 }
 
-function unscaled(node: Node): Found {
-  const weight = findConstant(node.graph, node.inputs[1] ?? '');
-  return isConstant(weight)
-    ? { uses: [], reasons: ['the scale of its integer weight is applied by other nodes'] }
-    : NOTHING;
+function unscaled(node: Node, axis: number): Found {
+  if (!isConstant(findConstant(node.graph, node.inputs[1] ?? ''))) return NOTHING;
+  const scale = scaleBehind(node);
+  if (scale === undefined) {
+    return {
+      uses: [],
+      reasons: ['the scale of its integer weight is not to be found in the nodes behind it'],
+    };
+  }
+  return each([1], (input) => {
+    const data = quantizedData(node, input, { scale, zeroPoint: 3, axes: [axis] });
+    if ('reason' in data) return data;
+    return node.opType === 'ConvInteger' ? convolution(node, data) : batched(node, data);
+  });
 }
 
 function blocks(node: Node): Found {

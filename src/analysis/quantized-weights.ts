@@ -12,23 +12,24 @@ import { evaluated, remembered, type WeightData } from './weight-data.js';
 
 /** Where a node keeps the scales and zero points of a quantized weight. */
 export interface Quantization {
-  readonly scale: number;
+  /** The input, or the name of a value that other nodes multiply by. */
+  readonly scale: number | string;
   readonly zeroPoint: number;
-  /** The axis along which scales differ, where there are several. */
-  readonly axis: number;
+  /** The axes along which scales differ, where there are several; the last ones where scales are fewer. */
+  readonly axes: readonly number[];
 }
 
 type Reason = { readonly reason: string };
 
 /**
- * The elements (q - zero point) * scale of an integer weight with one scale, or one for each index of an axis.
+ * The elements (q - zero point) * scale of an integer weight with one scale, or one for each index of one or two axes.
  *
  * @returns the data, or the reason why it is none
  */
 export function quantizedData(node: Node, input: number, at: Quantization): WeightData | Reason {
   const weight = constantInput(node, input);
   if ('reason' in weight) return weight;
-  const scale = constantInput(node, at.scale);
+  const scale = typeof at.scale === 'string' ? constantValue(node, at.scale) : constantInput(node, at.scale);
   if ('reason' in scale) return { reason: `its scale is no constant: ${scale.reason}` };
   const hasZeroPoint = Boolean(node.inputs[at.zeroPoint]);
   const zeroPoint = hasZeroPoint ? constantInput(node, at.zeroPoint) : undefined;
@@ -42,7 +43,7 @@ export function quantizedData(node: Node, input: number, at: Quantization): Weig
     const read = (value: string): Promise<Tensor> => evaluated(node.graph, value, node, name);
     const scales = (await read(scale.value)).floats();
     const zeros = zeroPoint && (await read(zeroPoint.value)).array();
-    return dequantized((await read(weight.value)).array(), shape, at.axis, scales, zeros, name);
+    return dequantized((await read(weight.value)).array(), shape, at.axes, scales, zeros, name);
   });
   return {
     name,
@@ -63,28 +64,72 @@ export function quantizedData(node: Node, input: number, at: Quantization): Weig
 function dequantized(
   values: NativeArray,
   shape: readonly number[],
-  axis: number,
+  axes: readonly number[],
   scales: Float32Array | Float64Array,
   zeros: NativeArray | undefined,
   name: string,
 ): Float32Array {
-  const extent = shape[axis < 0 ? axis + shape.length : axis] ?? 1;
-  const inner = shape.slice((axis < 0 ? axis + shape.length : axis) + 1).reduce((a, b) => a * b, 1);
-  for (const { length } of [scales, zeros ?? [0]]) {
-    if (length !== 1 && length !== extent) {
-      throw new ModelError(`its ${length} scales or zero points do not fit an extent of ${extent}`, {
-        tensor: name,
-      });
-    }
-  }
+  const scaleOf = placesOf(scales.length, shape, axes, name);
+  const zeroOf = placesOf(zeros?.length ?? 1, shape, axes, name);
   const result = new Float32Array(values.length);
   for (let i = 0; i < result.length; i += 1) {
-    const index = Math.floor(i / inner) % extent;
-    const zero = zeros === undefined ? 0 : Number(zeros[zeros.length === 1 ? 0 : index]);
-    result[i] = (Number(values[i]) - zero) * (scales[scales.length === 1 ? 0 : index] as number);
+    const zero = zeros === undefined ? 0 : Number(zeros[zeroOf(i)]);
+    result[i] = (Number(values[i]) - zero) * (scales[scaleOf(i)] as number);
   }
   return result;
 }
+
+/** Which of `count` scales or zero points belongs to an element: the only one, or that of its index on the first axes. */
+function placesOf(
+  count: number,
+  shape: readonly number[],
+  axes: readonly number[],
+  name: string,
+): (element: number) => number {
+  if (count === 1) return () => 0;
+  const positive = axes.map((axis) => (axis < 0 ? axis + shape.length : axis));
+  const extents = positive.map((axis) => shape[axis] ?? 1);
+  const inners = positive.map((axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+  const [first = 1, second = 1] = extents;
+  const [inner = 1, innermost = 1] = inners;
+  if (count === first) return (element) => Math.floor(element / inner) % first;
+  if (count === first * second) {
+    return (element) =>
+      (Math.floor(element / inner) % first) * second + (Math.floor(element / innermost) % second);
+  }
+  throw new ModelError(
+    `its ${count} scales or zero points do not fit ${extents.map((extent) => `an extent of ${extent}`).join(' and ')}`,
+    { tensor: name },
+  );
+}
+
+/**
+ * The value that holds the scale of an integer weight where other nodes apply it, as dynamic quantization writes them:
+ * the node's output goes through Cast (and Add, of a bias) to a Mul by the scale, or by its product with that of the data.
+ *
+ * @returns undefined where there is no such constant, or two of which none is known to be the weight's
+ */
+export function scaleBehind({ graph, outputs }: Node): string | undefined {
+  let value = outputs[0] ?? '';
+  for (let step = 0; step < MOST_STEPS; step += 1) {
+    const [use, ...others] = graph.uses(value);
+    if (use === undefined || others.length > 0) return undefined;
+    const next = use.node;
+    if (next.is('Mul')) {
+      const factor = next.inputs.find((input) => input !== value) ?? '';
+      const product = graph.producer(factor);
+      const factors = product?.is('Mul') ? product.inputs : [factor];
+      const constants = factors.filter((input) => isConstant(findConstant(graph, input)));
+      return constants.length === 1 ? constants[0] : undefined;
+    }
+    if (!next.is('Cast', 'Add')) return undefined;
+    value = next.outputs[0] ?? '';
+  }
+  return undefined;
+}
+
+/** Nodes between an integer product and its scale. */
+const MOST_STEPS = 4;
 
 /**
  * The weight of com.microsoft's MatMulNBits: N x K, each row in blocks of `block_size` elements of 2, 4 or 8 bits, the
@@ -179,7 +224,10 @@ interface ConstantInput {
 
 function constantInput(node: Node, index: number): ConstantInput | Reason {
   const value = node.inputs[index];
-  if (!value) return { reason: `it has no input ${index}` };
+  return value ? constantValue(node, value) : { reason: `it has no input ${index}` };
+}
+
+function constantValue(node: Node, value: string): ConstantInput | Reason {
   const found = findConstant(node.graph, value);
   if (!isConstant(found)) return found;
   const { root, shape, dataType, graph, path } = found;

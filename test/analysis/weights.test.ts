@@ -233,6 +233,68 @@ describe('quantized', () => {
     });
   });
 
+  test.each([
+    ['MatMulInteger', w, [-4, 0, 1, 3, 6, -2.5]],
+    ['ConvInteger', integers('w', 'int8', [3, 1, 1, 2], [1, 2, 3, 4, 5, 6]), [1, 2, 4, 6, 2.5, 3]],
+  ] as const)('%s: a scale that the nodes behind it apply', async (opType, weight, expected) => {
+    const behind: NodeSpec[] = [
+      { opType: 'DynamicQuantizeLinear', inputs: ['x'], outputs: ['xq', 'xs', 'xz'] },
+      { opType, inputs: ['xq', 'w', 'xz', 'z'], outputs: ['whole'] },
+      { opType: 'Add', inputs: ['whole', 'bias'], outputs: ['sum'] },
+      { opType: 'Cast', inputs: ['sum'], outputs: ['cast'], attributes: { to: { int: 1 } } },
+      { opType: 'Mul', inputs: ['xs', 's'], outputs: ['scales'] },
+      { opType: 'Mul', inputs: ['cast', 'scales'], outputs: ['y'] },
+    ];
+    const zeros = integers('z', 'int8', [3], [0, 1, 0]);
+    const bias = Tensor.of('bias', 'int32', [1], Int32Array.of(3));
+    const found = await matrices(modelOf(behind, [weight, vector('s', [1, 2, 0.5]), zeros, bias]));
+    expect(found.w!.data).toEqual(expected);
+  });
+
+  test('DynamicQuantizeLSTM: the matrices of an LSTM that computes the same, to the error of its data', async () => {
+    const [inputs, hidden] = [3, 2];
+    const bytes = (length: number, seed: number): number[] =>
+      Array.from({ length }, (_, i) => Math.round(60 * wave(i + seed)));
+    const quantized = ms('DynamicQuantizeLSTM', ['x', 'w', 'r', '', '', '', '', '', 'ws', 'wz', 'rs', 'rz'], {
+      hidden_size: { int: hidden },
+      direction: { string: 'bidirectional' },
+    });
+    const model = modelOf(
+      [quantized],
+      [
+        integers('w', 'int8', [2, inputs, 4 * hidden], bytes(2 * inputs * 4 * hidden, 1)),
+        integers('r', 'int8', [2, hidden, 4 * hidden], bytes(2 * hidden * 4 * hidden, 2)),
+        vector('ws', [0.01, 0.02]),
+        integers('wz', 'int8', [2], [0, 0]),
+        vector('rs', [0.02, 0.01]),
+        integers('rz', 'int8', [2], [0, 0]),
+      ],
+      ['y'],
+    );
+    const found = await matrices(model);
+    const stacked = (role: string): number[] =>
+      ['forward', 'reverse'].flatMap((direction) =>
+        ['i', 'o', 'f', 'c'].flatMap((gate) => found[`${role}[${direction},${gate}]`]!.data),
+      );
+    const plain = modelOf(
+      [{ ...quantized, opType: 'LSTM', domain: '', inputs: ['x', 'w', 'r'] }],
+      [
+        Tensor.of('w', 'float32', [2, 4 * hidden, inputs], Float32Array.from(stacked('w'))),
+        Tensor.of('r', 'float32', [2, 4 * hidden, hidden], Float32Array.from(stacked('r'))),
+      ],
+      ['y'],
+    );
+    const data = Float32Array.from({ length: 4 * inputs }, (_, i) => wave(i));
+    const run = async (one: Model): Promise<Float32Array> => {
+      await using session = await openSession(one);
+      const { y } = await session.run({ x: { type: 'float32', shape: [4, 1, inputs], data } });
+      return y!.data as Float32Array;
+    };
+    const [a, b] = [await run(model), await run(plain)];
+    expect(Math.max(...b.map(Math.abs))).toBeGreaterThan(0.1);
+    for (const [i, value] of b.entries()) expect(Math.abs(a[i]! - value)).toBeLessThan(0.01);
+  });
+
   test('QAttention', async () => {
     const spec = ms('QAttention', ['x', 'w', 'b', 'xs', 's', '', 'xz', 'z']);
     const model = modelOf([spec], [w, scalar('s', 2), integers('z', 'int8', [], [1])]);
@@ -286,7 +348,10 @@ describe('quantized', () => {
 
 describe('what is not looked at has a reason', () => {
   test.each<[NodeSpec, string]>([
-    [node('MatMulInteger', ['x', 'q']), 'the scale of its integer weight is applied by other nodes'],
+    [
+      node('MatMulInteger', ['x', 'q']),
+      'the scale of its integer weight is not to be found in the nodes behind it',
+    ],
     [node('QLinearMatMul', ['x', 'xs', 'xz', 'q', 'x', 'z']), "its scale is no constant: 'x' is an input"],
     [node('LSTM', ['x', 'x', 'x']), "'x' is an input"],
     [node('Einsum', ['x', 'w'], { equation: { string: 'ij,jk->ik' } }), 'what Einsum does with its weights'],
