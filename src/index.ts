@@ -85,13 +85,10 @@ export {
   type RankTotal,
   rankReport,
 } from './analysis/rank-report.js';
+export type { Skipped } from './analysis/skipped.js';
 export { EXTRA_METRICS, type ExtraDescriptor, type ExtraKey } from './analysis/spectral-descriptors.js';
 // Running models, and telling whether two compute the same. onnxruntime loads with the first session.
-export {
-  type Verification,
-  type VerifyOptions,
-  verifyModels,
-} from './analysis/verify.js';
+export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify.js';
 export { CONV_VIEWS, type ConvView } from './analysis/weight-spectrum.js';
 export {
   CHAIN_VIEWS,
@@ -149,7 +146,7 @@ export {
 export { type PrintOptions, printModel } from './graph/print.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './kernels/pool.js';
 // Passes: model.apply(expand(...)).
-export type { OnProgress, Progress, Skipped } from './passes/account.js';
+export type { OnProgress, Progress } from './passes/account.js';
 export {
   COLLAPSE_DEFAULTS,
   type CollapseAccount,

@@ -7,7 +7,7 @@ import {
   type Model,
   type Node,
 } from '../graph/index.js';
-import { type ChainProduct, findChainProducts } from './chain-products.js';
+import { type ChainProduct, findChainProducts } from './chains/products.js';
 import { type ConvSlice, sliceElements } from './conv-spectrum.js';
 import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
 import { glob } from './glob.js';

@@ -2,12 +2,7 @@
  * Symmetric eigenvalues, eigenvectors and singular values in WebAssembly SIMD (src/kernels/assembly, float64 throughout)
  * and a pool of worker threads for many matrices.
  */
-export {
-  type SymmetricEigen,
-  type SymmetricEigenOptions,
-  SymmetricMatrix,
-  symmetricEigen,
-} from './eigen.js';
+export { type SymmetricEigen, type SymmetricEigenOptions, SymmetricMatrix, symmetricEigen } from './eigen.js';
 export type { Gemm, Product } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
 export { type SmallSvd, smallSingularValues, smallSvd } from './jacobi.js';

@@ -1,9 +1,9 @@
+import { constantsOf } from '../analysis/affine/operators.js';
+import { isBatched, type Link } from '../analysis/chains/link.js';
+import { type Chain, projectionsOf } from '../analysis/chains/match.js';
+import { foldedShape } from '../analysis/chains/shape.js';
+import { outputsPerGroup } from '../analysis/chains/site-size.js';
 import type { ConstantValue } from '../graph/index.js';
-import { constantsOf } from './affine/operators.js';
-import { isBatched, type Link } from './chain-link.js';
-import { type Chain, projectionsOf } from './chain-match.js';
-import { outputsPerGroup } from './chain-plan.js';
-import { foldedShape } from './fold.js';
 
 /** Multiply-adds of a chain as it is and of its product, for one position of its output (one row, of matrices). */
 export interface ChainWork {

@@ -1,8 +1,8 @@
+import { linkOf } from '../analysis/chains/link.js';
+import { skipPlace } from '../analysis/chains/skip-place.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { Facts } from './affine/facts.js';
-import { linkOf } from './chain-link.js';
 import type { ChainSettings } from './chain-options.js';
-import { skipPlace } from './skip-place.js';
 
 /** A connection around some layers of a chain. */
 export interface Skip {

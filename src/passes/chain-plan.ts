@@ -1,3 +1,4 @@
+import { type FactorSize, inputsPerGroup, outputsPerGroup, taps } from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { type ChainExtras, extrasOf, type Skip } from './chain-extras.js';
 import { type ChainSettings, effectiveSize } from './chain-options.js';
@@ -15,13 +16,6 @@ export interface ChainPlan extends ChainExtras {
 
 /** What the sizes of factors follow from. */
 export type ChainSizes = Pick<ChainPlan, 'depth' | 'perGroup' | 'kernels'>;
-
-/** What one factor maps, in each group. */
-export interface FactorSize {
-  readonly inputs: number;
-  readonly outputs: number;
-  readonly kernel: readonly number[];
-}
 
 export function planOf(site: LinearSite, settings: ChainSettings): ChainPlan {
   const list = kernelList(site, settings.kernelSizes);
@@ -77,20 +71,6 @@ export function projectionSize(
   };
 }
 
-/** The shape of a factor's tensor, in the layout of the site's operator. */
-export function factorShape(site: LinearSite, { inputs, outputs, kernel }: FactorSize): number[] {
-  switch (site.op) {
-    case 'Conv':
-      return [site.groups * outputs, inputs, ...kernel];
-    case 'ConvTranspose':
-      return [site.groups * inputs, outputs, ...kernel];
-    default: {
-      const batch = site.weight.shape.slice(0, -2);
-      return [...batch, ...(site.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs])];
-    }
-  }
-}
-
 /** Elements of the weights of a chain, projections included. */
 export function chainParameters(site: LinearSite, plan: ChainPlan): number {
   const projections = plan.skips.filter(({ isLearned }) => isLearned);
@@ -99,21 +79,4 @@ export function chainParameters(site: LinearSite, plan: ChainPlan): number {
     (sum, { inputs, outputs, kernel }) => sum + site.groups * inputs * outputs * taps(kernel),
     0,
   );
-}
-
-/** Output channels of each group. */
-export function outputsPerGroup(site: LinearSite): number {
-  if (site.op === 'ConvTranspose') return site.weight.shape[1] ?? 0;
-  return site.orientation === 'out-in' ? site.rows / site.groups : site.columns;
-}
-
-/** Input channels of each group. */
-export function inputsPerGroup(site: LinearSite): number {
-  if (site.op === 'Conv') return site.weight.shape[1] ?? 0;
-  return site.orientation === 'out-in' ? site.columns : site.rows / site.groups;
-}
-
-/** Elements of a kernel. */
-export function taps(kernel: readonly number[]): number {
-  return kernel.reduce((product, extent) => product * extent, 1);
 }

@@ -1,7 +1,7 @@
+import { isBatched, type Link } from '../analysis/chains/link.js';
+import type { Chain } from '../analysis/chains/match.js';
+import { inputsPerGroup } from '../analysis/chains/site-size.js';
 import { type FloatType, type NodeSpec, narrow, Tensor } from '../graph/index.js';
-import { isBatched, type Link } from './chain-link.js';
-import type { Chain } from './chain-match.js';
-import { inputsPerGroup } from './chain-plan.js';
 import { foldedNode } from './fold.js';
 import { compareNodes, type ProbePlace } from './probe.js';
 

@@ -1,5 +1,5 @@
+import type { Skipped } from '../analysis/skipped.js';
 import { ModelError } from '../graph/index.js';
-import type { Skipped } from './account.js';
 import type { Probe } from './affine/index.js';
 
 /**

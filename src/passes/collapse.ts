@@ -1,4 +1,11 @@
-import { readChainNote, readPartNote } from '../analysis/chain-note.js';
+import { constantsOf } from '../analysis/affine/operators.js';
+import { compose } from '../analysis/chains/compose.js';
+import { composeSteps } from '../analysis/chains/compose-steps.js';
+import { type Link, outputsOf } from '../analysis/chains/link.js';
+import { type Chain, findChains, projectionsOf } from '../analysis/chains/match.js';
+import { readChainNote, readPartNote } from '../analysis/chains/note.js';
+import { foldedShape } from '../analysis/chains/shape.js';
+import type { Skipped } from '../analysis/skipped.js';
 import {
   type ConstantValue,
   type FloatType,
@@ -12,10 +19,11 @@ import {
   type Pass,
   Tensor,
 } from '../graph/index.js';
+import { ValueKeys } from '../graph/value-keys.js';
 import type { ProductPlace } from '../runtime/matrix.js';
 import { withProducts } from '../runtime/matrix.js';
 import type { SessionOptions } from '../runtime/session.js';
-import type { OnProgress, Skipped } from './account.js';
+import type { OnProgress } from './account.js';
 import {
   constantsOfRegion,
   describeRefusal,
@@ -29,16 +37,10 @@ import {
   removeIdentity,
   withComputedShapes,
 } from './affine/index.js';
-import { constantsOf } from './affine/operators.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
-import { type Link, outputsOf } from './chain-link.js';
-import { type Chain, findChains, projectionsOf } from './chain-match.js';
 import { probeChain } from './chain-probe.js';
 import { type CollapseAccount, type CollapsedChain, probed, summed } from './collapse-account.js';
-import { compose } from './compose.js';
-import { composeSteps } from './compose-steps.js';
-import { biasOf, collapsedName, foldedNode, foldedShape, namesOf, opOf, productKey } from './fold.js';
-import { ValueKeys } from './naming.js';
+import { biasOf, collapsedName, foldedNode, namesOf, opOf, productKey } from './fold.js';
 import { asConstants, editWith, type Placement, scratchTensor } from './placement.js';
 import { isNear, placeAsSource, removeUnread } from './weight-source.js';
 

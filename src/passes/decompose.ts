@@ -1,9 +1,8 @@
 import { type SmallSvd, smallSvd } from '../kernels/index.js';
+import type { Floats } from '../runtime/floats.js';
 import { countGarbage } from '../runtime/garbage.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
 import { gramEigen } from './gram-eigen.js';
-
-export type Floats = Float32Array | Float64Array;
 
 /**
  * A = P diag(s) Q^T, cut to the fewest singular values whose remainder is below the rounding of the weight's
@@ -294,19 +293,6 @@ async function squaredNorms(vectors: Matrix, a: Matrix, isWide: boolean): Promis
     const product = isWide ? await matmul(block, a) : await matmul(block, a, { transposeB: true });
     const diagonal = await gram(product, 'rows');
     for (let i = 0; i < count; i += 1) out[start + i] = diagonal[i * count + i] as number;
-  }
-  return out;
-}
-
-/** Arrays end to end, in float64; one alone as it is. */
-export function joined(parts: readonly Floats[]): Floats {
-  const [first] = parts;
-  if (first !== undefined && parts.length === 1) return first;
-  const out = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    out.set(part, offset);
-    offset += part.length;
   }
   return out;
 }

@@ -1,18 +1,21 @@
+import { outInData, outInFactor } from '../analysis/chains/site-layout.js';
+import { inputsPerGroup, taps } from '../analysis/chains/site-size.js';
+import { skipPlace } from '../analysis/chains/skip-place.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { EPSILON } from '../graph/index.js';
+import { type Floats, joined } from '../runtime/floats.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
 import { type ChainSettings, isFresh } from './chain-options.js';
-import { type ChainPlan, factorSizes, inputsPerGroup, projectionSize, taps } from './chain-plan.js';
-import { type Floats, joined, norm2 } from './decompose.js';
+import { type ChainPlan, factorSizes, projectionSize } from './chain-plan.js';
+import { norm2 } from './decompose.js';
 import type { Dropped } from './factorize.js';
 import { freshMatrices, freshProjectionScale } from './initialize.js';
 import { splitKernel } from './kernel-split.js';
 import { normStatistics } from './norm-statistics.js';
 import { type ResidualFactors, residualFactors } from './residual-factors.js';
 import type { SiteFactors } from './site-factors.js';
-import { matricesOf, outInData, outInFactor } from './site-matrices.js';
-import { skipPlace } from './skip-place.js';
+import { matricesOf } from './site-matrices.js';
 
 /** Whether a chain's factors have to make up for connections around them. */
 export function hasIdentities({ skips }: ChainPlan): boolean {

@@ -1,4 +1,7 @@
-import { type ChainNote, type ChainPart, chainMetadata } from '../analysis/chain-note.js';
+import { factorName } from '../analysis/chains/factor-names.js';
+import { type AttributeProtos, encodeAttributes } from '../analysis/chains/kernel-attributes.js';
+import { type ChainNote, type ChainPart, chainMetadata } from '../analysis/chains/note.js';
+import { skipPlace } from '../analysis/chains/skip-place.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import {
   type AttributeValue,
@@ -7,11 +10,11 @@ import {
   type NodeSpec,
   type Tensor,
 } from '../graph/index.js';
+import { opsetOf } from '../graph/opsets.js';
 import type { ChainPlan } from './chain-plan.js';
-import { type FreshName, factorName } from './naming.js';
-import { asConstants, editWith, opsetOf } from './placement.js';
-import { skipPlace } from './skip-place.js';
-import { type AttributeProtos, encodeAttributes, splitAttributes } from './split-attributes.js';
+import type { FreshName } from './naming.js';
+import { asConstants, editWith } from './placement.js';
+import { splitAttributes } from './split-attributes.js';
 import { describeSource } from './weight-source.js';
 
 /** A node of a chain to be: what it is, its name, the values that it reads and the one that it makes. */

@@ -1,6 +1,7 @@
+import type { Floats } from '../runtime/floats.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
-import { decompose, type Floats, type MatrixSource, norm2 } from './decompose.js';
+import { decompose, type MatrixSource, norm2 } from './decompose.js';
 
 /** Factors in the order of multiplication, left to right: A = F_1 F_2 ... F_depth. */
 export interface Factors {

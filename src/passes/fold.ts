@@ -1,4 +1,11 @@
-import { foldedMetadata } from '../analysis/chain-note.js';
+import { constantsOf } from '../analysis/affine/operators.js';
+import { alphaOf, ownBias } from '../analysis/chains/compose.js';
+import { stemOf } from '../analysis/chains/factor-names.js';
+import type { AttributeProtos } from '../analysis/chains/kernel-attributes.js';
+import { type Link, outputsOf } from '../analysis/chains/link.js';
+import type { Chain } from '../analysis/chains/match.js';
+import { foldedMetadata } from '../analysis/chains/note.js';
+import { convolutionAttributes } from '../analysis/chains/shape.js';
 import {
   type AttributeValue,
   copyUnknownFields,
@@ -6,14 +13,8 @@ import {
   type NodeProto,
   type NodeSpec,
 } from '../graph/index.js';
-import { constantsOf } from './affine/operators.js';
-import { isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
-import type { Chain } from './chain-match.js';
-import { alphaOf, ownBias } from './compose.js';
-import { composedKernel } from './compose-chains.js';
-import { stemOf, type ValueKeys } from './naming.js';
-import { opsetOf } from './placement.js';
-import { attributesOfKernels } from './split-attributes.js';
+import { opsetOf } from '../graph/opsets.js';
+import type { ValueKeys } from '../graph/value-keys.js';
 
 export interface FoldedNames {
   readonly node: string;
@@ -56,31 +57,6 @@ export function productKey({ links, whole }: Chain, keys: ValueKeys): string {
     ]),
   ]);
   return JSON.stringify([...parts, ...extras]);
-}
-
-export function foldedShape(links: readonly Link[]): number[] {
-  const first = links[0] as Link;
-  const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv') {
-    const kernel = isKernelChain(links) ? composedKernel(links) : carrierOf(links).site.kernel;
-    return [last.site.rows, first.site.weight.shape[1] ?? 0, ...kernel];
-  }
-  if (last.site.op === 'ConvTranspose')
-    return [first.site.rows, last.site.weight.shape[1] ?? 0, ...carrierOf(links).site.kernel];
-  if (isBatched(last.site)) {
-    const batch = last.site.weight.shape.slice(0, -2);
-    const [from, to] =
-      first.site.orientation === 'in-out' ? [first.site, last.site] : [last.site, first.site];
-    return [...batch, from.rows / from.groups, to.columns];
-  }
-  const inputs = first.site.orientation === 'out-in' ? first.site.columns : first.site.rows;
-  const outputs = outputsOf(last.site);
-  return last.site.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
-}
-
-/** The convolution whose kernel, stride and padding the result has. */
-function carrierOf(links: readonly Link[]): Link {
-  return links.find((link) => isSpatial(link.site)) ?? (links[0] as Link);
 }
 
 /** The operator of the result: the last one's, or Gemm where the first transposes or a bias comes to a MatMul. */
@@ -143,19 +119,11 @@ function withoutName(proto: NodeProto): NodeProto {
   return copy;
 }
 
-type AttributeProtos = NonNullable<NodeProto['attribute']>;
-
 /** Attributes of the result: of a convolution those of the carrier of kernel and stride, of Gemm both ends'. */
 function foldedAttributes(links: readonly Link[], hasNewBias: boolean): AttributeProtos {
   const first = links[0] as Link;
   const last = links.at(-1) as Link;
-  if (isKernelChain(links))
-    return attributesOfKernels(
-      links.map(({ node, site }) => ({ node, kernel: site.kernel })),
-      first.note?.attributes ?? '',
-    );
-  if (last.site.op === 'Conv' || last.site.op === 'ConvTranspose')
-    return carrierOf(links).node.proto.attribute ?? [];
+  if (last.site.op === 'Conv' || last.site.op === 'ConvTranspose') return convolutionAttributes(links);
   let attributes = last.node.proto.attribute ?? [];
   if (opOf(links, hasNewBias) !== 'Gemm') return attributes;
   const transA = first.site.op === 'Gemm' ? first.node.attributes.int('transA', 0) : 0;

@@ -1,10 +1,11 @@
+import { type FactorSize, taps } from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import type { Node } from '../graph/index.js';
 import { findConstant, isConstant } from '../graph/index.js';
+import type { Floats } from '../runtime/floats.js';
 import type { Random } from '../runtime/random.js';
 import type { FreshInit } from './chain-options.js';
-import { type ChainSizes, type FactorSize, factorSizes, taps } from './chain-plan.js';
-import type { Floats } from './decompose.js';
+import { type ChainSizes, factorSizes } from './chain-plan.js';
 import { semiOrthogonal } from './orthogonal.js';
 
 /** Weights of one sum, and sums that one input goes into. */

@@ -1,6 +1,6 @@
+import { taps } from '../analysis/chains/site-size.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
-import { taps } from './chain-plan.js';
 import { decompose } from './decompose.js';
 import { widen } from './widen.js';
 

@@ -1,4 +1,4 @@
-import type { Graph, Model } from '../graph/index.js';
+import type { Model } from '../graph/index.js';
 
 /** Gives `base`, or `base_2`, `base_3` …, and takes it. */
 export type FreshName = (base: string) => string;
@@ -15,28 +15,4 @@ export function imaginedNames(model: Model): FreshName {
     names.add(name);
     return name;
   };
-}
-
-/** The names of the factors of `base`, in nodes and weights. */
-export function factorName(base: string, index: number): string {
-  return `${base}/overparam/${index}`;
-}
-
-/** What a name by factorName was made of, whatever freshName put behind it; undefined for another name. */
-export function stemOf(name: string): string | undefined {
-  return /^(.*)\/overparam\/\d+(?:_\d+)?$/.exec(name)?.[1];
-}
-
-/** Values are told apart by their name within a graph; subgraphs and functions may each have one of that name. */
-export class ValueKeys {
-  readonly #graphs = new Map<Graph, number>();
-
-  of(graph: Graph, value: string): string {
-    let number = this.#graphs.get(graph);
-    if (number === undefined) {
-      number = this.#graphs.size;
-      this.#graphs.set(graph, number);
-    }
-    return JSON.stringify([number, value]);
-  }
 }

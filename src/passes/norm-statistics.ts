@@ -1,9 +1,10 @@
+import { ownBias } from '../analysis/chains/compose.js';
+import { linkOf } from '../analysis/chains/link.js';
+import { type FactorSize, taps } from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { type FloatType, narrow, widen } from '../graph/index.js';
-import { linkOf } from './chain-link.js';
-import { type ChainPlan, type FactorSize, factorSizes, projectionSize, taps } from './chain-plan.js';
-import { ownBias } from './compose.js';
-import type { Floats } from './decompose.js';
+import type { Floats } from '../runtime/floats.js';
+import { type ChainPlan, factorSizes, projectionSize } from './chain-plan.js';
 
 /** epsilon of a BatchNormalization, the default of ONNX. */
 const NORM_EPSILON = Math.fround(1e-5);

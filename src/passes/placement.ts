@@ -10,7 +10,6 @@ import {
   Scratch,
   Tensor,
 } from '../graph/index.js';
-import type { FunctionProto, OperatorSetIdProto } from '../graph/proto/schema.js';
 
 /** What puts constants into a graph: nodes in front of their reader, and initializers. */
 export interface Placement {
@@ -52,26 +51,6 @@ function nodeOf(graph: Graph, node: Node): Node {
   return own;
 }
 
-/** The main graph or function that a graph is, or is in. */
-export function bodyOf(graph: Graph): Graph {
-  let body = graph;
-  while (body.parent !== undefined) body = body.parent;
-  return body;
-}
-
-/** Operator sets that hold in a graph: a function has its own. */
-export function opsetsOf(graph: Graph): readonly OperatorSetIdProto[] {
-  const body = bodyOf(graph);
-  const own = body.kind === 'function' ? (body.proto as FunctionProto).opset_import : undefined;
-  return own ?? graph.model.proto.opset_import ?? [];
-}
-
-/** Version of the standard operator set that holds in a graph. */
-export function opsetOf(graph: Graph): number {
-  const entry = opsetsOf(graph).find(({ domain = '' }) => domain === '' || domain === 'ai.onnx');
-  return Number(entry?.version ?? 0);
-}
-
 /**
  * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
  *
@@ -92,18 +71,4 @@ export async function scratchTensor(
     writer.write(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return Tensor.of(name, type, shape, writer.finish());
-}
-
-/** Names that training_info reads or updates; a weight of such a name can not be taken away. */
-export function trainedNames(model: Model): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const info of model.proto.training_info ?? []) {
-    for (const { key = '' } of [...(info.initialization_binding ?? []), ...(info.update_binding ?? [])])
-      names.add(key);
-  }
-  for (const graph of model.trainingGraphs) {
-    for (const node of graph.nodes)
-      for (const input of node.inputs) if (!graph.resolve(input)) names.add(input);
-  }
-  return names;
 }

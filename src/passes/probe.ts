@@ -10,11 +10,11 @@ import {
   ValueInfo,
   widen,
 } from '../graph/index.js';
+import { opsetsOf } from '../graph/opsets.js';
 import { buildModel } from '../runtime/build.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import { Random } from '../runtime/random.js';
 import { openSession, type RuntimeTensor, type SessionOptions } from '../runtime/session.js';
-import { opsetsOf } from './placement.js';
 
 /** Where probes run. */
 export type ProbePlace = Pick<SessionOptions, 'providers' | 'device'>;

@@ -1,9 +1,10 @@
+import { outputsPerGroup } from '../analysis/chains/site-size.js';
+import { findExpandableSites } from '../analysis/expandable-sites.js';
+import type { Skipped } from '../analysis/skipped.js';
 import { EPSILON, type Model } from '../graph/index.js';
-import type { Skipped } from './account.js';
 import { CHAIN_DEFAULTS } from './chain-options.js';
-import { chainParameters, outputsPerGroup, planOf } from './chain-plan.js';
+import { chainParameters, planOf } from './chain-plan.js';
 import { decompose } from './decompose.js';
-import { findExpandableSites } from './expandable-sites.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { matricesOf } from './site-matrices.js';
 

@@ -1,9 +1,11 @@
+import { outInFactor, type SiteFactor } from '../analysis/chains/site-layout.js';
+import { inputsPerGroup, outputsPerGroup } from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { EPSILON } from '../graph/index.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
 import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
-import { type ChainPlan, factorSizes, inputsPerGroup, outputsPerGroup } from './chain-plan.js';
+import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { decompose, type MatrixSource } from './decompose.js';
 import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
 import { balancedFactors, droppedPart, type Factors, identityFactors } from './factorize.js';
@@ -11,7 +13,7 @@ import { activationGain, addNoise, freshMatrices, freshScales } from './initiali
 import { splitKernel, sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './norm-statistics.js';
 import { rotateHidden } from './rotate.js';
-import { matricesOf, matrixShape, outInFactor, type SiteFactor, siteFactor } from './site-matrices.js';
+import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
 
 /** What factorizing finds out about a weight. */
 export interface Finding {

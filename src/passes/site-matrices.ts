@@ -1,16 +1,18 @@
+import { type SiteFactor, swapped } from '../analysis/chains/site-layout.js';
+import {
+  type FactorSize,
+  factorShape,
+  inputsPerGroup,
+  outputsPerGroup,
+  taps,
+} from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import type { FloatType, Tensor } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
+import type { Floats } from '../runtime/floats.js';
 import { countGarbage } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
-import { type FactorSize, factorShape, inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
-import type { Floats, MatrixSource } from './decompose.js';
-
-/** One weight of a chain. */
-export interface SiteFactor {
-  readonly shape: readonly number[];
-  readonly data: Floats;
-}
+import type { MatrixSource } from './decompose.js';
 
 /**
  * The weight as one matrix a group: out x (in * kernel), or in x out where the site stores it so; of a transposed
@@ -60,35 +62,6 @@ export function siteFactor(site: LinearSite, blocks: readonly Matrix[], size: Fa
   const shape = factorShape(site, size);
   if (site.op !== 'ConvTranspose') return { shape, data };
   return { shape, data: swapped(data, site.groups * size.inputs, taps(size.kernel), size.outputs) };
-}
-
-/** Matrices out x (in * kernel) of the groups, one behind the other, as the tensor of one factor. */
-export function outInFactor(site: LinearSite, data: Floats, size: FactorSize): SiteFactor {
-  const shape = factorShape(site, size);
-  if (site.orientation === 'out-in') return { shape, data };
-  const { inputs, outputs, kernel } = size;
-  return { shape, data: swapped(data, site.groups, outputs, inputs, taps(kernel)) };
-}
-
-/** The tensor of one factor as matrices out x (in * kernel) of the groups, one behind the other. */
-export function outInData(site: LinearSite, data: Floats, { inputs, outputs, kernel }: FactorSize): Floats {
-  return site.orientation === 'out-in' ? data : swapped(data, site.groups, inputs, outputs, taps(kernel));
-}
-
-/** [batch, a, b, inner] as [batch, b, a, inner]. */
-function swapped(data: Floats, batch: number, a: number, b: number, inner = 1): Floats {
-  if (a === 1 || b === 1) return data;
-  const out = data instanceof Float64Array ? new Float64Array(data.length) : new Float32Array(data.length);
-  for (let n = 0; n < batch; n += 1) {
-    for (let i = 0; i < a; i += 1) {
-      for (let j = 0; j < b; j += 1) {
-        const from = ((n * a + i) * b + j) * inner;
-        const to = ((n * b + j) * a + i) * inner;
-        for (let l = 0; l < inner; l += 1) out[to + l] = data[from + l] as number;
-      }
-    }
-  }
-  return out;
 }
 
 function joined(blocks: readonly Matrix[]): Floats {

@@ -1,16 +1,13 @@
-import type { LinearSite } from '../analysis/linear-sites.js';
 import {
-  Attributes,
-  decodeFragment,
-  encodeFragment,
-  makeAttribute,
-  type Node,
-  type NodeProto,
-} from '../graph/index.js';
-import { type ChainPlan, taps } from './chain-plan.js';
-import { shapeOf } from './expandable-sites.js';
-
-export type AttributeProtos = NonNullable<NodeProto['attribute']>;
+  type AttributeProtos,
+  explicitPads,
+  lastKernel,
+  list,
+} from '../analysis/chains/kernel-attributes.js';
+import { taps } from '../analysis/chains/site-size.js';
+import type { LinearSite } from '../analysis/linear-sites.js';
+import { makeAttribute } from '../graph/index.js';
+import type { ChainPlan } from './chain-plan.js';
 
 /**
  * The attributes of the factors of a convolution with more than one kernel. All of the padding is on the first, so that the
@@ -35,120 +32,4 @@ export function splitAttributes(
     ...list('pads', i === 0 ? pads : [], 0),
     ...list('strides', i === last ? strides : ones, 1),
   ]);
-}
-
-/** An attribute, where it says more than its default. */
-function list(name: string, values: readonly number[], usual: number): AttributeProtos {
-  return values.every((value) => value === usual) ? [] : [makeAttribute(name, { ints: values })];
-}
-
-/**
- * The pads that attributes of a convolution stand for, in numbers: SAME depends on the kernel as a whole, and where there
- * is a stride on the size of the input.
- */
-export function explicitPads(
-  list: AttributeProtos,
-  kernel: readonly number[],
-  { graph, inputs }: Node,
-): readonly number[] | { readonly reason: string } {
-  const attributes = new Attributes(list, '');
-  const automatic = attributes.string('auto_pad', 'NOTSET');
-  const rank = kernel.length;
-  if (!automatic.startsWith('SAME')) {
-    return (automatic === 'NOTSET' ? attributes.ints('pads') : undefined) ?? Array(2 * rank).fill(0);
-  }
-  const shape = shapeOf(graph, inputs[0] ?? '')?.slice(2);
-  const begins: number[] = [];
-  const ends: number[] = [];
-  for (const [axis, extent] of kernel.entries()) {
-    const stride = attributes.ints('strides')?.[axis] ?? 1;
-    const size = stride === 1 ? 1 : shape?.[axis];
-    if (typeof size !== 'number') {
-      return {
-        reason: `its padding is ${automatic} with a stride and the size of its input is not known, so that a chain of kernels can not pad as it does`,
-      };
-    }
-    const window = (extent - 1) * (attributes.ints('dilations')?.[axis] ?? 1) + 1;
-    const total = Math.max(0, (Math.ceil(size / stride) - 1) * stride + window - size);
-    const less = Math.floor(total / 2);
-    begins.push(automatic === 'SAME_UPPER' ? less : total - less);
-    ends.push(automatic === 'SAME_UPPER' ? total - less : less);
-  }
-  return [...begins, ...ends];
-}
-
-/** A factor of a chain of kernels. */
-export interface KernelNode {
-  readonly node: Node;
-  readonly kernel: readonly number[];
-}
-
-/** Why a chain of kernels is not one convolution; undefined where it is. */
-export function whyNotKernels(chain: readonly KernelNode[]): string | undefined {
-  const last = lastKernel(chain.map(({ kernel }) => kernel));
-  const dilations = new Set<string>();
-  for (const [i, { node, kernel }] of chain.entries()) {
-    const { attributes } = node;
-    const automatic = attributes.string('auto_pad', 'NOTSET');
-    const isPadded = automatic.startsWith('SAME') || attributes.ints('pads')?.some((pad) => pad !== 0);
-    if (automatic.startsWith('SAME') || (isPadded && i > 0)) return 'a kernel behind its first is padded';
-    if (i !== last && attributes.ints('strides')?.some((stride) => stride !== 1))
-      return 'a kernel before its last has a stride';
-    if (taps(kernel) > 1) dilations.add((attributes.ints('dilations') ?? kernel.map(() => 1)).join());
-  }
-  return dilations.size > 1 ? 'its kernels have different dilations' : undefined;
-}
-
-/**
- * The attributes of the convolution that a chain of kernels composes to: those that its note tells where they mean the
- * same as those of the chain, else in numbers.
- *
- * @param noted what encodeAttributes gave
- */
-export function attributesOfKernels(chain: readonly KernelNode[], noted: string): AttributeProtos {
-  const kernels = chain.map(({ kernel }) => kernel);
-  const extents = (kernels[0] ?? []).map((_, axis) =>
-    kernels.reduce((sum, kernel) => sum + (kernel[axis] as number) - 1, 1),
-  );
-  const ones = extents.map(() => 1);
-  const first = chain[0] as KernelNode;
-  const carrier = chain[lastKernel(kernels)]?.node ?? first.node;
-  const made: AttributeProtos = [
-    ...list('dilations', carrier.attributes.ints('dilations') ?? ones, 1),
-    makeAttribute('group', { int: first.node.attributes.int('group', 1) }),
-    makeAttribute('kernel_shape', { ints: extents }),
-    ...list('pads', first.node.attributes.ints('pads') ?? [], 0),
-    ...list('strides', carrier.attributes.ints('strides') ?? ones, 1),
-  ];
-  const old = decodeAttributes(noted);
-  if (old === undefined) return made;
-  const meaning = (attribute: AttributeProtos): string => {
-    const attributes = new Attributes(attribute, '');
-    return JSON.stringify([
-      attributes.int('group', 1),
-      attributes.ints('kernel_shape') ?? extents,
-      attributes.ints('dilations') ?? ones,
-      attributes.ints('strides') ?? ones,
-      explicitPads(attribute, extents, first.node),
-    ]);
-  };
-  return meaning(old) === meaning(made) ? old : made;
-}
-
-function lastKernel(kernels: readonly (readonly number[])[]): number {
-  return kernels.findLastIndex((kernel) => taps(kernel) > 1);
-}
-
-/** Attributes as text for a chain's note, so that the one convolution can have its own again. */
-export function encodeAttributes(attribute: AttributeProtos): string {
-  return Buffer.from(encodeFragment({ node: [{ op_type: 'Conv', attribute }] })).toString('base64');
-}
-
-/** Undefined where the text is none. */
-export function decodeAttributes(text: string): AttributeProtos | undefined {
-  try {
-    return decodeFragment(Buffer.from(text, 'base64')).node?.[0]?.attribute ?? [];
-  } catch {
-    return undefined;
-  }
 }

@@ -1,4 +1,4 @@
-import type { WeightSource } from '../analysis/chain-note.js';
+import type { WeightSource } from '../analysis/chains/note.js';
 import {
   type ByteSource,
   byteLengthOf,
@@ -23,9 +23,10 @@ import {
   specOf,
   Tensor,
 } from '../graph/index.js';
+import { opsetsOf } from '../graph/opsets.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import { runGraph } from '../runtime/run-graph.js';
-import { opsetsOf, type Placement } from './placement.js';
+import type { Placement } from './placement.js';
 
 /** Constants up to this size are kept in the metadata with the nodes that read them: shapes, axes, scales. */
 const SMALL_BYTES = 1024;

@@ -1,12 +1,7 @@
 export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './bench.js';
 export { BLOCKED_DOMAIN, blockSize } from './blocked-layout.js';
 export { constantTensor, evaluateConstant } from './constant.js';
-export {
-  type DiagnoseOptions,
-  type Diagnosis,
-  diagnose,
-  type ProviderDiagnosis,
-} from './doctor.js';
+export { type DiagnoseOptions, type Diagnosis, diagnose, type ProviderDiagnosis } from './doctor.js';
 export { type GramOptions, gram } from './gram.js';
 export { installCuda } from './install.js';
 export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';

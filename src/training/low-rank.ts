@@ -1,8 +1,8 @@
+import { inputsPerGroup, outputsPerGroup } from '../analysis/chains/site-size.js';
 import { findLinearSites, type LinearSite } from '../analysis/linear-sites.js';
 import { type Model, ModelError } from '../graph/index.js';
-import { inputsPerGroup, outputsPerGroup } from '../passes/chain-plan.js';
-import type { Floats } from '../passes/decompose.js';
 import { blockOf, siteFactor } from '../passes/site-matrices.js';
+import type { Floats } from '../runtime/floats.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { EngineSpec } from './engine-spec.js';

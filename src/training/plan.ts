@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { findChainProducts } from '../analysis/chain-products.js';
+import { findChainProducts } from '../analysis/chains/products.js';
 import { glob } from '../analysis/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
 import {

@@ -2,22 +2,31 @@ import { describe, expect, test } from 'vitest';
 import { compareRankReports, rankReport } from '../../src/analysis/rank-report.js';
 import { findWeights, readWeight } from '../../src/analysis/weights.js';
 import { type Model, type NodeSpec, readModel } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand.js';
+import { type ExpandOptions, expand } from '../../src/passes/expand.js';
 import { buildModel, floats } from '../support/build.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
 
-async function expanded(depth: number): Promise<Model> {
+async function expanded(depth: number, options: ExpandOptions = {}): Promise<Model> {
   const model = await readModel(SHAPES);
-  await model.apply(expand({ depth }));
+  await model.apply(expand({ depth, ...options }));
   return model;
 }
 
+const PLAIN: ExpandOptions = {};
+const WITH_CONNECTIONS: ExpandOptions = { residual: true, residualIntervals: [1, 2], residualMode: 'learn' };
+
 describe('what expand wrote', () => {
-  test.each([2, 3])('the products of chains of %i are the weights that were', async (depth) => {
+  test.each([
+    [2, 'plain', PLAIN],
+    [3, 'plain', PLAIN],
+    [3, 'with connections', WITH_CONNECTIONS],
+    [2, 'with BatchNormalization', { batchNorm: true }],
+    [3, 'with both', { ...WITH_CONNECTIONS, batchNorm: true }],
+  ])('the products of chains of %i, %s, are the weights that were', async (depth, _, options) => {
     const [before, after] = [
       await rankReport(await readModel(SHAPES), { spectra: true }),
-      await rankReport(await expanded(depth), { spectra: true, chains: 'product' }),
+      await rankReport(await expanded(depth, options), { spectra: true, chains: 'product' }),
     ];
     const { rows, onlyInA, onlyInB } = compareRankReports(before, after);
     expect([onlyInA, onlyInB]).toEqual([[], []]);
@@ -65,8 +74,9 @@ describe('what expand wrote', () => {
   });
 });
 
+/** A chain of kernels has the attributes of the one convolution; an empty text is none. */
 const note = (factor: number, of: number, weight = 'w'): Record<string, string> => ({
-  'onnx-overparam': JSON.stringify({ site: 'site', weight, factor, of }),
+  'onnx-overparam': JSON.stringify({ site: 'site', weight, factor, of, attributes: '' }),
 });
 
 function chain(nodes: readonly NodeSpec[], shapes: Record<string, readonly number[]>): Model {
@@ -154,13 +164,13 @@ describe('products', () => {
       'length',
       [link('Gemm', 0, 3), link('Gemm', 1, 3)],
       { w0: [3, 4], w1: [4, 2] },
-      'factor 2 of 3 does not follow',
+      "nothing reads 'h2', behind which a factor would follow",
     ],
     [
       'strides',
       [link('Conv', 0, 2, { strides: { ints: [2] } }), link('Conv', 1, 2)],
       { w0: [3, 2, 3], w1: [3, 3, 3] },
-      'a kernel follows a stride',
+      'a kernel before its last has a stride',
     ],
     [
       'dilations',
@@ -172,7 +182,7 @@ describe('products', () => {
       'weights',
       [link('Gemm', 0, 2), link('Gemm', 1, 2, {}, 'x')],
       { w0: [3, 4] },
-      "'n1' has no constant weight",
+      'is no linear node with a constant weight',
     ],
   ])('a chain that does not fit (%s) is told, and its factors are rows', async (_, nodes, shapes, reason) => {
     const { rows, notLookedAt } = await rankReport(chain(nodes, shapes));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decompose, type Floats } from '../../src/passes/decompose.js';
+import { decompose } from '../../src/passes/decompose.js';
+import type { Floats } from '../../src/runtime/floats.js';
 import { matmul } from '../../src/runtime/matmul.js';
 
 const FLOAT32 = 2 ** -23;

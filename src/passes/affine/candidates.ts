@@ -1,11 +1,11 @@
+import { type AffineOperator, constantsOf, isWeighted } from '../../analysis/affine/operators.js';
+import { isRefusal, type Refusal, refuse } from '../../analysis/affine/refusal.js';
 import type { Node } from '../../graph/index.js';
-import type { ValueKeys } from '../naming.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
 import { costBefore, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
 import { isDiagonal, isPointwise } from './geometry.js';
-import { type AffineOperator, constantsOf, isWeighted } from './operators.js';
 import { chain, keyOf, type Measure, type Planned, planSegment, type Segment } from './plan.js';
 import { rearrangements } from './rearrange.js';
-import { isRefusal, type Refusal, refuse } from './refusal.js';
 import type { Region } from './region.js';
 import type { AffineGraph } from './segments.js';
 import { type Way, Ways } from './ways.js';

@@ -1,6 +1,6 @@
+import { constantsOf, isWeighted } from '../../analysis/affine/operators.js';
 import { type Geometry, gridOf, strideVolume } from './geometry.js';
 import { channelAxis } from './layout.js';
-import { constantsOf, isWeighted } from './operators.js';
 import type { Operators, Planned } from './plan.js';
 import type { Rearrangement } from './rearrange.js';
 import type { Frame } from './step-geometry.js';

@@ -1,8 +1,9 @@
+import type { AffineOperator, MatrixOperator, NormOperator } from '../../analysis/affine/operators.js';
 import type { ConstantValue, Node } from '../../graph/index.js';
 import { evaluateConstant } from '../../runtime/constant.js';
+import type { Floats } from '../../runtime/floats.js';
 import { composeGeometry, type Geometry } from './geometry.js';
 import type { Layout } from './layout.js';
-import type { AffineOperator, MatrixOperator, NormOperator } from './operators.js';
 import type { Plan } from './plan.js';
 import { placesInSpread } from './spread.js';
 import { alignedShape, normShape } from './step-geometry.js';
@@ -12,7 +13,6 @@ import {
   type ComposeOptions,
   composeValues,
   diagonal,
-  type Floats,
   sumValues,
 } from './values.js';
 

@@ -1,6 +1,6 @@
+import { operandOf } from '../../analysis/affine/operand.js';
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import type { Axis } from './geometry.js';
-import { operandOf } from './operand.js';
 
 /** Operators whose output has the shape of their first input. */
 export const SAME_SHAPE = new Set([

@@ -1,4 +1,7 @@
-import { foldedMetadata } from '../../analysis/chain-note.js';
+import { windowOf } from '../../analysis/affine/operators.js';
+import { RELABELLING } from '../../analysis/affine/relabel.js';
+import { stemOf } from '../../analysis/chains/factor-names.js';
+import { foldedMetadata } from '../../analysis/chains/note.js';
 import {
   type AttributeValue,
   type ConstantValue,
@@ -7,20 +10,20 @@ import {
   type NodeSpec,
   Tensor,
 } from '../../graph/index.js';
+import { opsetOf } from '../../graph/opsets.js';
+import { trainedNames } from '../../graph/trained-names.js';
+import type { Floats } from '../../runtime/floats.js';
 import { collapsedName } from '../fold.js';
-import { stemOf } from '../naming.js';
-import { asConstants, editWith, opsetOf, scratchTensor, trainedNames } from '../placement.js';
+import { asConstants, editWith, scratchTensor } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
-import { removeUnreadValue } from './computed.js';
 import { isPointwiseTarget } from './cost.js';
 import { evaluatePlan, statisticsOf } from './evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './geometry.js';
-import { windowOf } from './operators.js';
 import { constantsOfPlan } from './plan.js';
 import type { Rearrangement } from './rearrange.js';
 import type { Region } from './region.js';
-import { RELABELLING } from './relabel.js';
-import { type AffineValues, type Floats, inOneGroup, outIn, transposed } from './values.js';
+import { removeUnreadValue } from './unread.js';
+import { type AffineValues, inOneGroup, outIn, transposed } from './values.js';
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
 export interface FoldedValues {

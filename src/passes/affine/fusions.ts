@@ -1,5 +1,5 @@
+import type { AffineOperator } from '../../analysis/affine/operators.js';
 import type { Node } from '../../graph/index.js';
-import type { AffineOperator } from './operators.js';
 
 /**
  * True for a constant factor or summand that ends a layer normalization or a GELU written out in single nodes.

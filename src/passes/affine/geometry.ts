@@ -1,4 +1,4 @@
-import { type Refusal, refuse } from './refusal.js';
+import { type Refusal, refuse } from '../../analysis/affine/refusal.js';
 
 /**
  * What an affine map mixes: the channels of axis 1, over windows of the axes behind it ('channel': Conv); the last

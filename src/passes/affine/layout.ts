@@ -1,7 +1,7 @@
+import { type Refusal, refuse } from '../../analysis/affine/refusal.js';
+import type { Relabelling } from '../../analysis/affine/relabel.js';
 import type { Dimension } from '../../graph/index.js';
 import type { Axis } from './geometry.js';
-import { type Refusal, refuse } from './refusal.js';
-import type { Relabelling } from './relabel.js';
 import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, times } from './size.js';
 
 /** A digit of the index along one axis of the source: (index / weight) mod size. */

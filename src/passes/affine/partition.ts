@@ -1,11 +1,11 @@
+import { isWeighted } from '../../analysis/affine/operators.js';
+import { isRefusal, type Refusal } from '../../analysis/affine/refusal.js';
+import { RELABELLING } from '../../analysis/affine/relabel.js';
 import type { Node } from '../../graph/index.js';
-import type { ValueKeys } from '../naming.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
 import { Candidates } from './candidates.js';
-import { isWeighted } from './operators.js';
 import type { Segment } from './plan.js';
-import { isRefusal, type Refusal } from './refusal.js';
 import type { RefusedRegion, Region } from './region.js';
-import { RELABELLING } from './relabel.js';
 import { type AffineGraph, isReadOnlyBy, segmentOf } from './segments.js';
 
 /** A partition of nodes into regions and nodes left alone, and what it leaves. */

@@ -1,5 +1,12 @@
+import {
+  type AffineOperator,
+  constantsOf,
+  isWeighted,
+  type SumOperator,
+} from '../../analysis/affine/operators.js';
+import { isRefusal, type Refusal } from '../../analysis/affine/refusal.js';
 import type { ConstantValue, Node } from '../../graph/index.js';
-import type { ValueKeys } from '../naming.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
 import {
   composeGeometry,
   type Geometry,
@@ -18,9 +25,7 @@ import {
   withChannels,
   withWindows,
 } from './layout.js';
-import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from './operators.js';
 import { rearrangements } from './rearrange.js';
-import { isRefusal, type Refusal } from './refusal.js';
 import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
 
 /** How the numbers of a map are to be computed, and its geometry. Plans may share parts. */

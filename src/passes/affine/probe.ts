@@ -1,9 +1,9 @@
+import { RELABELLING } from '../../analysis/affine/relabel.js';
 import { narrow, Tensor } from '../../graph/index.js';
 import { compareNodes, type ProbePlace } from '../probe.js';
 import { foldedNodes, foldedValues, vectorShape } from './fold.js';
 import { gridOf } from './geometry.js';
 import type { Region } from './region.js';
-import { RELABELLING } from './relabel.js';
 
 /** How a region's nodes and what they become compare on one random input. */
 export interface Probe {

@@ -1,5 +1,5 @@
+import { type Refusal, refuse } from '../../analysis/affine/refusal.js';
 import { type Digit, type Layout, tiled } from './layout.js';
-import { type Refusal, refuse } from './refusal.js';
 import { isOne, isSame, ONE, type Size, times } from './size.js';
 
 /** A node that brings a value from its source's axes into its own. */

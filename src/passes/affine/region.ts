@@ -1,8 +1,8 @@
+import type { RefusalKind } from '../../analysis/affine/refusal.js';
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import type { Cost, Target } from './cost.js';
 import type { Measure, Plan } from './plan.js';
 import type { Rearrangement } from './rearrange.js';
-import type { RefusalKind } from './refusal.js';
 import type { Frame } from './step-geometry.js';
 
 /** Nodes that one node (two, for a matrix with a bias whose input is of another rank) can stand in for. */

@@ -1,5 +1,5 @@
 import type { Model, Node } from '../../graph/index.js';
-import { ValueKeys } from '../naming.js';
+import { ValueKeys } from '../../graph/value-keys.js';
 import { Partition } from './partition.js';
 import { constantsOfPlan } from './plan.js';
 import type { FoundRegions, RefusedRegion, Region } from './region.js';

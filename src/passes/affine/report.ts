@@ -1,7 +1,7 @@
+import type { RefusalKind } from '../../analysis/affine/refusal.js';
 import type { Node } from '../../graph/index.js';
 import type { Cost } from './cost.js';
 import { labelOf } from './fold.js';
-import type { RefusalKind } from './refusal.js';
 import type { RefusedRegion, Region } from './region.js';
 
 export interface NodeName {

@@ -1,9 +1,9 @@
+import { type AffineOperator, affineOperator, constantsOf } from '../../analysis/affine/operators.js';
+import { isRefusal, type Refusal, refuse } from '../../analysis/affine/refusal.js';
 import type { Graph, Node } from '../../graph/index.js';
-import { trainedNames } from '../placement.js';
+import { trainedNames } from '../../graph/trained-names.js';
 import { isPartOfFusion } from './fusions.js';
-import { type AffineOperator, affineOperator, constantsOf } from './operators.js';
 import type { Segment } from './plan.js';
-import { isRefusal, type Refusal, refuse } from './refusal.js';
 
 /** The affine nodes of a graph, and for each the nearest value of which it alone depends. */
 export interface AffineGraph {

@@ -1,8 +1,8 @@
+import { operandOf } from '../../analysis/affine/operand.js';
+import { windowOf } from '../../analysis/affine/operators.js';
+import { integerOperand, relabellingOf } from '../../analysis/affine/relabel.js';
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import { BROADCASTING, SAME_SHAPE } from './facts.js';
-import { operandOf } from './operand.js';
-import { windowOf } from './operators.js';
-import { integerOperand, relabellingOf } from './relabel.js';
 
 type Shape = readonly Dimension[];
 

@@ -1,14 +1,14 @@
-import type { ConstantValue, FloatType, Node } from '../../graph/index.js';
-import { type Axis, type Geometry, identityGeometry, tapsOfWindow } from './geometry.js';
-import { axisOf, channelPlace, type Layout } from './layout.js';
 import {
   type AffineOperator,
   constantsOf,
   type NormOperator,
   type PadOperator,
   type Window,
-} from './operators.js';
-import { isRefusal, type Refusal, refuse } from './refusal.js';
+} from '../../analysis/affine/operators.js';
+import { isRefusal, type Refusal, refuse } from '../../analysis/affine/refusal.js';
+import type { ConstantValue, FloatType, Node } from '../../graph/index.js';
+import { type Axis, type Geometry, identityGeometry, tapsOfWindow } from './geometry.js';
+import { axisOf, channelPlace, type Layout } from './layout.js';
 import { placesInSpread } from './spread.js';
 
 /** How the source of a region is mixed by its nodes. */

@@ -1,7 +1,6 @@
+import type { Floats } from '../../runtime/floats.js';
 import { batchedMatmul, matmul } from '../../runtime/matmul.js';
 import { composeGeometry, composeTaps, type Geometry, isDiagonal, mergeTaps } from './geometry.js';
-
-export type Floats = Float32Array | Float64Array;
 
 /**
  * The numbers of an affine map. The kernel is [outputs][inputs / groups][taps] ('out-in') or, of a map with one group

@@ -1,12 +1,12 @@
+import { constantsOf, isWeighted } from '../../analysis/affine/operators.js';
+import { isRefusal } from '../../analysis/affine/refusal.js';
 import type { Dimension, FloatType, Node } from '../../graph/index.js';
-import { opsetOf } from '../placement.js';
+import { opsetOf } from '../../graph/opsets.js';
 import { Facts } from './facts.js';
 import type { Axis } from './geometry.js';
 import { channelAxis, type Layout, relabelled, sourceLayout } from './layout.js';
-import { constantsOf, isWeighted } from './operators.js';
 import { sizeRead } from './plan.js';
 import { type Rearrangement, rearrangements } from './rearrange.js';
-import { isRefusal } from './refusal.js';
 import type { AffineGraph } from './segments.js';
 import { Shapes } from './shapes.js';
 import { inverseLayout } from './spread.js';

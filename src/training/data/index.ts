@@ -1,9 +1,4 @@
-export {
-  type BatchesOptions,
-  orderedBatches,
-  shuffledBatches,
-  splitDataset,
-} from './batches.js';
+export { type BatchesOptions, orderedBatches, shuffledBatches, splitDataset } from './batches.js';
 export { tensorDataset } from './dataset.js';
 export { datasetSplits, openDataset } from './open.js';
 export { type Augmentation, type DatasetOptions, type InputSpec, SPLITS, type Split } from './options.js';

@@ -1,4 +1,4 @@
-import { DATA_TYPES, type Node } from '../graph/index.js';
+import { DATA_TYPES, type Node } from '../../graph/index.js';
 
 /** The metadata_props key under which each node of a chain says where it belongs. */
 export const CHAIN_KEY = 'onnx-overparam';

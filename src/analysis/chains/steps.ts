@@ -1,7 +1,7 @@
-import { type ChainNote, type PartNote, readChainNote, readPartNote } from '../analysis/chain-note.js';
-import type { Graph, Model, Node, Use } from '../graph/index.js';
-import { affineOperator, type NormOperator } from './affine/operators.js';
-import type { Link } from './chain-link.js';
+import type { Graph, Model, Node, Use } from '../../graph/index.js';
+import { affineOperator, type NormOperator } from '../affine/operators.js';
+import type { Link } from './link.js';
+import { type ChainNote, type PartNote, readChainNote, readPartNote } from './note.js';
 
 /** A connection that ends behind a factor. */
 export interface StepSkip {

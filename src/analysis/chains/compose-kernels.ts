@@ -1,8 +1,8 @@
-import { evaluateConstant } from '../runtime/constant.js';
-import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
-import type { Link } from './chain-link.js';
-import { inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
-import { type Floats, joined } from './decompose.js';
+import { evaluateConstant } from '../../runtime/constant.js';
+import { type Floats, joined } from '../../runtime/floats.js';
+import { batchedMatmul, type Matrix, matmul } from '../../runtime/matmul.js';
+import type { Link } from './link.js';
+import { inputsPerGroup, outputsPerGroup, taps } from './site-size.js';
 
 type Out = 'float32' | 'float64';
 

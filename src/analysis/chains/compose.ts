@@ -1,9 +1,9 @@
-import { evaluateConstant } from '../runtime/constant.js';
-import { countGarbage } from '../runtime/garbage.js';
-import { batchedMatmul, type Matrix, matmul } from '../runtime/matmul.js';
-import { inputsOf, isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
-import { composeBatches, composeKernels, composeTransposed } from './compose-chains.js';
-import type { Floats } from './decompose.js';
+import { evaluateConstant } from '../../runtime/constant.js';
+import type { Floats } from '../../runtime/floats.js';
+import { countGarbage } from '../../runtime/garbage.js';
+import { batchedMatmul, type Matrix, matmul } from '../../runtime/matmul.js';
+import { composeBatches, composeKernels, composeTransposed } from './compose-kernels.js';
+import { inputsOf, isBatched, isKernelChain, isSpatial, type Link, outputsOf } from './link.js';
 
 /** The one weight and bias that a chain multiplies out to. */
 export interface Composition {
@@ -30,13 +30,20 @@ interface Factor {
  *
  * For a convolution the carrier of kernel, stride and padding may stand anywhere in the chain:
  * W[m, c, k] = sum_h A[m, o] K[o, h, k] B[h, c] with the products of the 1x1 factors behind (A) and before it (B).
+ *
+ * @param out what the last product is rounded to; default float32 where the weight is, as it is stored then
  */
-export async function compose(links: readonly Link[]): Promise<Composition> {
-  const last = links.at(-1) as Link;
+export async function compose(
+  links: readonly Link[],
+  out = roundedTo(links.at(-1) as Link),
+): Promise<Composition> {
   const bias = await composeBias(links);
-  // Of half types too, so that they are rounded once.
-  const out = last.site.weight.dataType === 'float32' ? 'float32' : 'float64';
   return { weight: weightOf(links, out), bias };
+}
+
+/** Of half types too, so that they are rounded once. */
+function roundedTo({ site }: Link): 'float32' | 'float64' {
+  return site.weight.dataType === 'float32' ? 'float32' : 'float64';
 }
 
 async function* weightOf(links: readonly Link[], out: 'float32' | 'float64'): AsyncGenerator<Floats> {

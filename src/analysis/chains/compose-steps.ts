@@ -1,16 +1,16 @@
-import { EPSILON, type FloatType } from '../graph/index.js';
-import { evaluateConstant } from '../runtime/constant.js';
-import { batchedMatmul, type MatrixBatch } from '../runtime/matmul.js';
-import type { NormOperator } from './affine/operators.js';
-import { isKernelChain, isSpatial, type Link, outputsOf } from './chain-link.js';
-import { inputsPerGroup, outputsPerGroup, taps } from './chain-plan.js';
-import type { Step, StepSkip } from './chain-steps.js';
+import { EPSILON, type FloatType } from '../../graph/index.js';
+import { evaluateConstant } from '../../runtime/constant.js';
+import type { Floats } from '../../runtime/floats.js';
+import { batchedMatmul, type MatrixBatch } from '../../runtime/matmul.js';
+import type { NormOperator } from '../affine/operators.js';
 import { alphaOf, ownBias } from './compose.js';
-import { composedKernel, composeKernels } from './compose-chains.js';
-import type { Floats } from './decompose.js';
-import { outInData, outInFactor } from './site-matrices.js';
+import { composedKernel, composeKernels } from './compose-kernels.js';
+import { type AttributeProtos, attributesOfKernels } from './kernel-attributes.js';
+import { isKernelChain, isSpatial, type Link, outputsOf } from './link.js';
+import { outInData, outInFactor } from './site-layout.js';
+import { inputsPerGroup, outputsPerGroup, taps } from './site-size.js';
 import { type SkipPlace, skipPlace } from './skip-place.js';
-import { type AttributeProtos, attributesOfKernels } from './split-attributes.js';
+import type { Step, StepSkip } from './steps.js';
 
 /** An affine map: of each group a matrix outputs x (inputs * taps), and what is added to each output. */
 interface Affine {

@@ -1,6 +1,6 @@
-import type { LinearOp } from '../analysis/linear-sites.js';
-import { Attributes, makeAttribute, type Node } from '../graph/index.js';
-import { type AttributeProtos, explicitPads } from './split-attributes.js';
+import { Attributes, makeAttribute, type Node } from '../../graph/index.js';
+import type { LinearOp } from '../linear-sites.js';
+import { type AttributeProtos, explicitPads } from './kernel-attributes.js';
 
 /** The part of a linear layer that a connection around it has to match. */
 export interface Spatial {

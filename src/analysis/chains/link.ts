@@ -1,8 +1,8 @@
-import { type ChainNote, readChainNote } from '../analysis/chain-note.js';
-import type { LinearSite } from '../analysis/linear-sites.js';
-import { type ConstantValue, findConstant, isConstant, type Node } from '../graph/index.js';
-import { inputsPerGroup, outputsPerGroup } from './chain-plan.js';
-import { whyNotKernels } from './split-attributes.js';
+import { type ConstantValue, findConstant, isConstant, type Node } from '../../graph/index.js';
+import type { LinearSite } from '../linear-sites.js';
+import { whyNotKernels } from './kernel-attributes.js';
+import { type ChainNote, readChainNote } from './note.js';
+import { inputsPerGroup, outputsPerGroup } from './site-size.js';
 
 /** A linear node in the form that composing needs. */
 export interface Link {

@@ -1,12 +1,12 @@
-import type { ChainNote } from '../analysis/chain-note.js';
-import type { Model, Node } from '../graph/index.js';
-import type { Skipped } from './account.js';
-import { cheapestGrouping } from './chain-grouping.js';
-import { isStructural, type Link, linkOf, whyNotComposable, whyNotOne } from './chain-link.js';
-import { ExtrasIndex, followSteps, type StepChain } from './chain-steps.js';
+import type { Model, Node } from '../../graph/index.js';
+import { trainedNames } from '../../graph/trained-names.js';
+import { findExpandableSites } from '../expandable-sites.js';
+import type { Skipped } from '../skipped.js';
 import { whyNotSteps } from './compose-steps.js';
-import { findExpandableSites } from './expandable-sites.js';
-import { trainedNames } from './placement.js';
+import { cheapestGrouping } from './grouping.js';
+import { isStructural, type Link, linkOf, whyNotComposable, whyNotOne } from './link.js';
+import type { ChainNote } from './note.js';
+import { ExtrasIndex, followSteps, type StepChain } from './steps.js';
 
 /** Consecutive linear nodes that multiply out to one. */
 export interface Chain {
@@ -28,6 +28,42 @@ export interface ChainMatch {
  * larger than its factors, is left alone). Pure; reads no weights.
  */
 export function findChains(model: Model): ChainMatch {
+  const { links, chains, skipped } = declaredChains(model);
+  const used = new Set(chains.flatMap((chain) => [...chain.links, ...projectionsOf(chain)]));
+  const all = [...chains];
+  for (const run of runs(
+    [...links.values()].filter((link) => isStructural(link) && !used.has(link)),
+    links,
+    used,
+  )) {
+    for (const group of cheapestGrouping(run)) {
+      if (group.length > 1) all.push({ links: group, by: 'structure' });
+    }
+  }
+  const order = new Map([...links.values()].map((link, index) => [link, index]));
+  const orderOf = ({ links: [first] }: Chain): number => (first && order.get(first)) ?? 0;
+  return {
+    chains: all.sort((a, b) => orderOf(a) - orderOf(b)),
+    skipped: skipped.map(({ first: { node, site, note }, reason }) => ({
+      node: note?.site || node.label,
+      op: site.op,
+      reason,
+    })),
+  };
+}
+
+/** A chain that says that it is one, and is not one any more. */
+export interface BrokenChain {
+  readonly first: Link;
+  readonly reason: string;
+}
+
+/** The chains that say so in their metadata. Pure; reads no weights. */
+export function declaredChains(model: Model): {
+  readonly links: ReadonlyMap<Node, Link>;
+  readonly chains: readonly Chain[];
+  readonly skipped: readonly BrokenChain[];
+} {
   const { sites } = findExpandableSites(model);
   const trained = trainedNames(model);
   const links = new Map<Node, Link>();
@@ -36,32 +72,15 @@ export function findChains(model: Model): ChainMatch {
     if (!isTrained) links.set(site.node, linkOf(site));
   }
   const chains: Chain[] = [];
-  const skipped: Skipped[] = [];
-  const used = new Set<Link>();
+  const skipped: BrokenChain[] = [];
   const extras = new ExtrasIndex(model);
   for (const link of links.values()) {
     if (link.note?.factor !== 0) continue;
     const found = extras.has(link) ? chainWithExtras(link, links) : chainByNote(link, links);
-    if ('reason' in found) {
-      skipped.push({ node: link.note.site || link.node.label, op: link.site.op, reason: found.reason });
-    } else {
-      chains.push({ ...found, by: 'metadata' });
-      for (const part of found.links) used.add(part);
-      for (const projection of projectionsOf(found)) used.add(projection);
-    }
+    if ('reason' in found) skipped.push({ first: link, reason: found.reason });
+    else chains.push({ ...found, by: 'metadata' });
   }
-  for (const run of runs(
-    [...links.values()].filter((link) => isStructural(link) && !used.has(link)),
-    links,
-    used,
-  )) {
-    for (const group of cheapestGrouping(run)) {
-      if (group.length > 1) chains.push({ links: group, by: 'structure' });
-    }
-  }
-  const order = new Map([...links.values()].map((link, index) => [link, index]));
-  const orderOf = ({ links: [first] }: Chain): number => (first && order.get(first)) ?? 0;
-  return { chains: chains.sort((a, b) => orderOf(a) - orderOf(b)), skipped };
+  return { links, chains, skipped };
 }
 
 /** The node that alone reads a link's output, if it is a link and reads it as its data. */
@@ -71,7 +90,8 @@ function successor(link: Link, links: ReadonlyMap<Node, Link>): Link | { readonl
   if (graph.isOutput(value)) return { reason: `'${value}', between two factors, is an output of the graph` };
   const uses = graph.uses(value);
   const [use] = uses;
-  if (use === undefined || uses.length > 1) {
+  if (use === undefined) return { reason: `nothing reads '${value}', behind which a factor would follow` };
+  if (uses.length > 1) {
     return { reason: `'${value}', between two factors, is read ${uses.length} times, not once` };
   }
   const next = links.get(use.node);

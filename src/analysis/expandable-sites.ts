@@ -1,5 +1,3 @@
-import { readChainNote, readPartNote } from '../analysis/chain-note.js';
-import { findLinearSites, type LinearSite, type NotASite } from '../analysis/linear-sites.js';
 import {
   type Dimension,
   findConstant,
@@ -9,6 +7,8 @@ import {
   type Model,
   type Node,
 } from '../graph/index.js';
+import { readChainNote, readPartNote } from './chains/note.js';
+import { findLinearSites, type LinearSite, type NotASite } from './linear-sites.js';
 
 /**
  * The linear sites of a model and, besides, MatMul nodes with a batch of constant matrices: those have a group for each

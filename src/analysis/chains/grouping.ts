@@ -1,5 +1,5 @@
-import { inputsOf, isSpatial, type Link, outputsOf, whyNotOne } from './chain-link.js';
-import { stemOf } from './naming.js';
+import { stemOf } from './factor-names.js';
+import { inputsOf, isSpatial, type Link, outputsOf, whyNotOne } from './link.js';
 
 /** What a grouping costs; the first number that differs decides. */
 type Cost = readonly [parameters: number, oddities: number, groups: number];

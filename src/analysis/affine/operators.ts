@@ -1,5 +1,5 @@
 import { type ConstantValue, isFloatType, type Node } from '../../graph/index.js';
-import { opsetOf } from '../placement.js';
+import { opsetOf } from '../../graph/opsets.js';
 import { operandOf } from './operand.js';
 import { type Refusal, refuse } from './refusal.js';
 import { integerOperand, RELABELLING, type Relabelling, relabellingOf } from './relabel.js';
