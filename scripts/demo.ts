@@ -7,7 +7,17 @@
  */
 import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type Dataset, findLinearSites, openDataset, openSession, type RankReport, rankReport, readModel, readTrainLog, saveModel } from '../src/index.js';
+import {
+  type Dataset,
+  findLinearSites,
+  openDataset,
+  openSession,
+  type RankReport,
+  rankReport,
+  readModel,
+  readTrainLog,
+  saveModel,
+} from '../src/index.js';
 import { demoNetwork } from './demo-network.js';
 import { writeShapes } from './shapes-data.js';
 import { command, heading, OUT, table } from './steps.js';

@@ -11,7 +11,15 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permuteElements } from '../src/analysis/spectral-extras.js';
 import { dataInputs } from '../src/cli/data-inputs.js';
-import { embeddingReport, findLinearSites, type Model, openDataset, rankReport, readModel, Tensor } from '../src/index.js';
+import {
+  embeddingReport,
+  findLinearSites,
+  type Model,
+  openDataset,
+  rankReport,
+  readModel,
+  Tensor,
+} from '../src/index.js';
 import { type HtmlReportModel, renderHtmlReport } from '../src/report/html/index.js';
 import { type BrowserPage, Chromium, findChromium, type PageOptions } from '../test/report/html/chromium.js';
 
