@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import type { AttributeValue } from '../../../src/graph/index.js';
 import { gradient } from '../../../src/passes/gradient/index.js';
 import { openSession, Random } from '../../../src/runtime/index.js';
-import { checkOp, doubles, opModel, singles } from './check-gradient.js';
+import { checkOp, doubles, type OpCase, opModel, singles } from './check-gradient.js';
+import { checkCases, flags, shapes } from './draw.js';
 
 // Operators of one variable are compared with central differences of the same function in JavaScript's float64, which
 // does not need a float64 kernel of the operator.
@@ -170,28 +171,95 @@ describe('operators on broadcast operands', () => {
 
   test('Mean, PRelu', async () => {
     await fc.assert(
-      fc.asyncProperty(broadcastable(3), async ({ shapes, seed }) => {
-        await checkOp({ op: 'Mean', shapes, seed, type: 'float32', step: 0.5, tolerance: 1e-5 });
-        await checkOp({
+      fc.asyncProperty(broadcastable(3), fc.boolean(), async ({ shapes, seed }, sum) =>
+        checkOp({ op: 'Mean', shapes, seed, sum, type: 'float32', step: 0.5, tolerance: 1e-5 }),
+      ),
+      { numRuns: 5, seed: 1 },
+    );
+    await checkCases(
+      fc.tuple(shapes(1, 4), flags(4), fc.nat(3)).map(
+        ([shape, ones, skip]): OpCase => ({
           op: 'PRelu',
           shapes: [
-            [2, 3, 2],
-            [3, 1],
+            shape,
+            shape.map((dim, axis) => (ones[axis] ? 1 : dim)).slice(Math.min(skip, shape.length)),
           ],
           map: awayFromZero,
           type: 'float32',
-          seed,
-        });
-      }),
-      { numRuns: 3, seed: 1 },
+        }),
+      ),
     );
   });
 
   test('Pow with a constant exponent', async () => {
-    for (const power of [0, 0.5, 1, 2, 3, -1.5]) {
-      await checkOp({ op: 'Pow', shapes: [[3, 4]], constants: [doubles('p', [power], [])], map: positive });
-    }
-    await checkOp({ op: 'Pow', shapes: [[5]], constants: [doubles('p', [2], [])] });
+    await checkCases(
+      fc.tuple(shapes(0, 3), fc.constantFrom(0, 0.5, 1, 2, 3, -1.5)).map(
+        ([shape, power]): OpCase => ({
+          op: 'Pow',
+          shapes: [shape],
+          constants: [doubles('p', [power], [])],
+          map: Number.isInteger(power) && power >= 0 ? undefined : positive,
+        }),
+      ),
+      10,
+    );
+  });
+
+  test('Clip with bounds of any kind, and activations with any parameters', async () => {
+    // As far from the kinks as the steps of the differences reach.
+    const away =
+      (...kinks: readonly number[]) =>
+      (x: number): number =>
+        kinks.reduce((at, kink) => (Math.abs(at - kink) < 0.02 ? kink + 0.05 : at), x);
+    const bound = fc.option(fc.integer({ min: -10, max: 10 }));
+    await checkCases(
+      fc.tuple(shapes(0, 2), bound, bound).map(([shape, first, second]): OpCase => {
+        const both = first !== null && second !== null;
+        const low = first === null ? null : Math.min(first, both ? second : first) / 10;
+        const high = second === null ? null : Math.max(second, both ? first : second) / 10;
+        return {
+          op: 'Clip',
+          shapes: [shape],
+          type: 'float32',
+          constants: [
+            low === null ? '' : singles('low', [low], []),
+            ...(high === null ? [] : [singles('high', [high], [])]),
+          ],
+          map: away(low ?? 9, high ?? 9),
+        };
+      }),
+    );
+    const parameter = fc.integer({ min: 1, max: 20 }).map((tenths) => tenths / 10);
+    await checkCases(
+      fc.tuple(shapes(0, 2), parameter, parameter).chain(([shape, alpha, beta]) =>
+        fc.constantFrom<OpCase>(
+          ...['LeakyRelu', 'Elu', 'Celu', 'ThresholdedRelu'].map(
+            (op): OpCase => ({
+              op,
+              shapes: [shape],
+              type: 'float32',
+              attributes: { alpha: { float: alpha } },
+              map: away(0, alpha),
+            }),
+          ),
+          {
+            op: 'HardSigmoid',
+            shapes: [shape],
+            type: 'float32',
+            attributes: { alpha: { float: alpha }, beta: { float: beta } },
+            map: away(-beta / alpha, (1 - beta) / alpha),
+          },
+          {
+            op: 'Selu',
+            shapes: [shape],
+            type: 'float32',
+            attributes: { alpha: { float: alpha }, gamma: { float: beta } },
+            map: away(0),
+          },
+        ),
+      ),
+      12,
+    );
   });
 
   test('operands that tie share the gradient', async () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { checkOp, ints } from './check-gradient.js';
+import { checkOp, ints, type OpCase } from './check-gradient.js';
+import { checkCases, flags, integers, permutationOf, shapes } from './draw.js';
 
 const dim = fc.integer({ min: 1, max: 4 });
 const flag = fc.boolean().map(Number);
@@ -26,83 +27,60 @@ describe('products', () => {
   });
 
   test('MatMul: matrices, vectors, batches, broadcast', async () => {
-    const cases = [
-      [
-        [2, 3],
-        [3, 4],
-      ],
-      [[3], [3, 4]],
-      [[2, 3], [3]],
-      [[3], [3]],
-      [
-        [2, 5, 3],
-        [3, 4],
-      ],
-      [
-        [2, 1, 5, 3],
-        [4, 3, 2],
-      ],
-      [
-        [5, 3],
-        [2, 3, 2],
-      ],
-      [
-        [4, 1, 2, 3],
-        [1, 3, 3, 2],
-      ],
-      [[2, 4, 3], [3]],
-      [[3], [2, 3, 2]],
-      [
-        [1, 2, 3],
-        [3, 2],
-      ],
-    ] as const;
-    for (const shapes of cases) await checkOp({ op: 'MatMul', shapes });
+    const drawn = fc.tuple(shapes(0, 2, 3), flags(4), fc.nat(2), fc.nat(2), integers(3, 1, 4), flags(2));
+    await checkCases(
+      drawn.map(([batch, ones, skipA, skipB, [m = 1, k = 1, n = 1], [isVectorA, isVectorB]]): OpCase => {
+        const lead = (skip: number, from: number): number[] =>
+          batch.map((size, axis) => (ones[from + axis] ? 1 : size)).slice(Math.min(skip, batch.length));
+        return {
+          op: 'MatMul',
+          shapes: [isVectorA ? [k] : [...lead(skipA, 0), m, k], isVectorB ? [k] : [...lead(skipB, 2), k, n]],
+        };
+      }),
+      24,
+    );
   });
 
-  test('Einsum', async () => {
-    const cases = [
-      [
-        'ij,jk->ik',
-        [
-          [2, 3],
-          [3, 4],
-        ],
-      ],
-      [
-        'bhid,bhjd->bhij',
-        [
-          [2, 2, 3, 2],
-          [2, 2, 4, 2],
-        ],
-      ],
-      ['ij->ji', [[2, 3]]],
-      ['ij->i', [[2, 3]]],
-      [
-        'ij,ij',
-        [
-          [2, 3],
-          [2, 3],
-        ],
-      ],
-      [
-        '...ij,...jk->...ik',
-        [
-          [2, 2, 3],
-          [2, 3, 2],
-        ],
-      ],
-      ['i,j->ij', [[2], [3]]],
-      [
-        'bij,kj->bik',
-        [
-          [2, 3, 2],
-          [4, 2],
-        ],
-      ],
-    ] as const;
-    for (const [equation, shapes] of cases) {
-      await checkOp({ op: 'Einsum', shapes, attributes: { equation: { string: equation } } });
+  test('Einsum: any letters of one to three operands, twice in one, of size 1; any result, or the one implied', async () => {
+    const sizes: Readonly<Record<string, number>> = { a: 2, b: 3, c: 4, d: 2 };
+    const letters = fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 1, maxLength: 3 });
+    const drawn = fc.tuple(
+      fc.array(letters, { minLength: 1, maxLength: 3 }),
+      flags(3),
+      permutationOf(4),
+      flags(5),
+    );
+    await checkCases(
+      drawn.map(([operands, small, order, [isImplied, ...wanted]]): OpCase => {
+        const used = [...new Set(operands.flat())];
+        const result = order
+          .flatMap((place) => (wanted[place] ? ['abcd'[place]!] : []))
+          .filter((x) => (used as string[]).includes(x));
+        const equation = operands.map((labels) => labels.join('')).join(',');
+        return {
+          op: 'Einsum',
+          // A dimension of 1 is broadcast, where another operand has the letter in full.
+          shapes: operands.map((labels, index) =>
+            labels.map((letter) => {
+              const isFullElsewhere = operands.some(
+                (other, at) => at < index && other.includes(letter) && !small[at],
+              );
+              const isOnce = labels.filter((other) => other === letter).length === 1;
+              return small[index] && isFullElsewhere && isOnce ? 1 : sizes[letter]!;
+            }),
+          ),
+          attributes: { equation: { string: isImplied ? equation : `${equation}->${result.join('')}` } },
+          tolerance: 1e-6,
+        };
+      }),
+      30,
+    );
+    for (const [equation, ...of] of [
+      ['...ij,...jk->...ik', [2, 2, 3], [2, 3, 2]],
+      ['...i,i', [2, 3], [3]],
+      ['b...,...b->...', [2, 3], [3, 2]],
+    ] as const) {
+      await checkOp({ op: 'Einsum', shapes: of, attributes: { equation: { string: equation } } });
     }
   });
 });
@@ -260,25 +238,60 @@ describe('convolutions', () => {
   });
 
   test('ConvTranspose with output_shape', async () => {
-    for (const auto of ['NOTSET', 'SAME_UPPER', 'SAME_LOWER']) {
-      await checkOp({
-        op: 'ConvTranspose',
-        ...bilinear,
-        shapes: [
-          [1, 2, 3, 3],
-          [2, 1, 3, 3],
-        ],
-        attributes: { strides: { ints: [2, 2] }, output_shape: { ints: [6, 6] }, auto_pad: { string: auto } },
-      });
-    }
+    const drawn = fc.tuple(
+      fc.constantFrom('NOTSET', 'SAME_UPPER', 'SAME_LOWER'),
+      shapes(1, 2, 3),
+      integers(4, 1, 3),
+    );
+    await checkCases(
+      drawn.map(([auto, spatial, [k = 1, stride = 1, more = 1]]): OpCase => {
+        const kernel = spatial.map(() => Math.max(k, stride));
+        return {
+          op: 'ConvTranspose',
+          ...bilinear,
+          shapes: [
+            [1, 2, ...spatial],
+            [2, 1, ...kernel],
+          ],
+          attributes: {
+            strides: { ints: spatial.map(() => stride) },
+            output_shape: {
+              ints: spatial.map((size) => Math.max(1, stride * size - Math.min(more, stride) + 1)),
+            },
+            auto_pad: { string: auto },
+          },
+        };
+      }),
+    );
   });
 
   test('Col2Im', async () => {
-    await checkOp({
-      op: 'Col2Im',
-      ...bilinear,
-      shapes: [[2, 2 * 4, 6]],
-      constants: [ints('image', [3, 4]), ints('block', [2, 2])],
-    });
+    const drawn = fc.tuple(
+      shapes(2, 2, 2),
+      shapes(2, 2, 3),
+      integers(2, 0, 2),
+      integers(4, 1, 2),
+      integers(4, 0, 1),
+    );
+    await checkCases(
+      drawn.map(([[n = 1, c = 1], block, extra, [stride = 1, dilation = 1], pads]): OpCase => {
+        const reach = block.map((size) => (size - 1) * dilation + 1);
+        const image = reach.map((size, i) => size + extra[i]!);
+        const count = image.map(
+          (size, i) => Math.floor((size + pads[i]! + pads[i + 2]! - reach[i]!) / stride) + 1,
+        );
+        return {
+          op: 'Col2Im',
+          ...bilinear,
+          shapes: [[n, c * block[0]! * block[1]!, count[0]! * count[1]!]],
+          constants: [ints('image', image), ints('block', block)],
+          attributes: {
+            strides: { ints: [stride, stride] },
+            dilations: { ints: [dilation, dilation] },
+            pads: { ints: pads },
+          },
+        };
+      }),
+    );
   });
 });

@@ -1,9 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assertValid, type NodeSpec, ValueInfo } from '../../../src/graph/index.js';
 import { gradient } from '../../../src/passes/gradient/index.js';
 import { buildModel } from '../../../src/runtime/build.js';
 import { evaluate, Random } from '../../../src/runtime/index.js';
-import { checkOp, doubles, ints, tensor } from './check-gradient.js';
+import { checkOp, doubles, ints, type OpCase, tensor } from './check-gradient.js';
+import { axesOf, axisOf, checkCases, shapes } from './draw.js';
 
 const channels = (n: number) => [
   doubles(
@@ -16,148 +18,177 @@ const channels = (n: number) => [
   ),
 ];
 
+/** [N, C, ...] of a batch that has something to normalize by. */
+const batches = fc
+  .tuple(fc.integer({ min: 2, max: 4 }), fc.integer({ min: 1, max: 4 }), shapes(0, 3, 3))
+  .map(([n, c, rest]) => [n, c, ...rest]);
+
 describe('normalizations', () => {
-  test('BatchNormalization with the statistics of the batch', async () => {
-    for (const shape of [
-      [4, 3],
-      [3, 2, 5],
-      [2, 3, 2, 3],
-      // Long enough for dot products.
-      [2, 2, 16, 33],
-    ]) {
+  const batchNorm = (options: OpCase['options']) =>
+    fc.tuple(batches, fc.constantFrom(1e-5, 0.01, 0.5)).map(([shape, epsilon]): OpCase => {
       const c = shape[1]!;
-      await checkOp({
+      return {
         op: 'BatchNormalization',
         shapes: [shape, [c], [c]],
         constants: channels(c),
-        attributes: { epsilon: { float: 0.01 } },
-        tolerance: 1e-6,
-      });
-    }
-  });
+        attributes: { epsilon: { float: epsilon } },
+        // Two samples of one number are always -1 and 1: only the epsilon lets them move.
+        map: (x, index, input) => (input === 0 ? x + 2 * (index % 2) + index / 50 : x),
+        options,
+        tolerance: 1e-5,
+      };
+    });
 
-  test('BatchNormalization by sums and products', async () => {
-    for (const shape of [
-      [4, 3],
-      [3, 3, 2, 2],
-    ]) {
-      await checkOp({
-        op: 'BatchNormalization',
-        shapes: [shape, [3], [3]],
-        constants: channels(3),
-        options: { elementary: true },
-      });
-    }
-  });
-
-  test('BatchNormalization with stored statistics', async () => {
+  test('BatchNormalization with the statistics of the batch, also long enough for dot products', async () => {
+    await checkCases(batchNorm({}), 10);
     await checkOp({
       op: 'BatchNormalization',
-      shapes: [[2, 3, 2, 3], [3], [3]],
-      constants: channels(3),
-      options: { batchNorm: 'inference' },
+      shapes: [[2, 2, 16, 33], [2], [2]],
+      constants: channels(2),
+      tolerance: 1e-6,
     });
   });
 
-  test('LayerNormalization over one and two axes, in float64 and with its own outputs in float32', async () => {
+  test('BatchNormalization by sums and products, and with stored statistics', async () => {
+    await checkCases(batchNorm({ elementary: true }));
+    await checkCases(batchNorm({ batchNorm: 'inference' }));
+  });
+
+  test('LayerNormalization over the last axes, with a bias and without, in float64 and with its own outputs in float32', async () => {
     for (const type of ['float64', 'float32'] as const) {
-      await checkOp({ op: 'LayerNormalization', type, shapes: [[3, 2, 5], [5], [5]] });
-      await checkOp({
-        op: 'LayerNormalization',
-        type,
-        shapes: [
-          [3, 2, 5],
-          [2, 5],
-        ],
-        attributes: { axis: { int: 1 } },
-      });
+      const drawn = shapes(1, 3).chain((shape) =>
+        fc.tuple(fc.constant([...shape, 5]), axisOf([...shape, 5]), fc.boolean()),
+      );
+      await checkCases(
+        drawn.map(([shape, axis, hasBias]): OpCase => {
+          const inner = shape.slice(axis);
+          return {
+            op: 'LayerNormalization',
+            type,
+            shapes: [shape, inner, ...(hasBias ? [inner] : [])],
+            attributes: { axis: { int: axis }, epsilon: { float: 0.01 } },
+          };
+        }),
+      );
     }
   });
 
   test('InstanceNormalization', async () => {
-    await checkOp({ op: 'InstanceNormalization', type: 'float32', shapes: [[2, 3, 4, 2], [3], [3]] });
+    await checkCases(
+      fc.tuple(shapes(2, 2, 3), shapes(1, 3, 3)).map(
+        ([[n = 1, c = 1], rest]): OpCase => ({
+          op: 'InstanceNormalization',
+          type: 'float32',
+          shapes: [[n, c, ...rest, 4], [c], [c]],
+          attributes: { epsilon: { float: 0.1 } },
+        }),
+      ),
+    );
   });
 
   test('GroupNormalization with a scale a group, and a scale a channel', async () => {
-    const attributes = { num_groups: { int: 2 } };
-    // onnxruntime computes it in float32 whatever the input is.
-    const single = { step: 1e-2, tolerance: 2e-3 };
-    await checkOp({ op: 'GroupNormalization', shapes: [[2, 4, 3], [2], [2]], attributes, ...single });
-    await checkOp({
-      op: 'GroupNormalization',
-      shapes: [[2, 4, 3, 2], [4], [4]],
-      attributes,
-      opset: 21,
-      ...single,
-    });
+    await checkCases(
+      fc
+        .tuple(shapes(3, 3, 3), shapes(0, 2, 3), fc.boolean())
+        .map(([[n = 1, groups = 1, each = 1], rest, isChannel]): OpCase => {
+          const count = isChannel ? groups * each : groups;
+          return {
+            op: 'GroupNormalization',
+            // onnxruntime computes it in float32 whatever the input is.
+            step: 1e-2,
+            tolerance: 2e-3,
+            shapes: [[n, groups * each, ...rest, 3], [count], [count]],
+            attributes: { num_groups: { int: groups }, epsilon: { float: 0.1 } },
+            opset: isChannel ? 21 : 18,
+          };
+        }),
+    );
   });
 
   test('LRN (onnxruntime takes windows of odd size only)', async () => {
-    for (const size of [1, 3, 5]) {
-      await checkOp({
-        op: 'LRN',
-        type: 'float32',
-        shapes: [[2, 5, 2, 2]],
-        attributes: {
-          size: { int: size },
-          alpha: { float: 0.5 },
-          beta: { float: 0.75 },
-          bias: { float: 1.5 },
-        },
-      });
-    }
+    await checkCases(
+      fc.tuple(fc.constantFrom(1, 3, 5, 7), shapes(4, 4, 3), fc.constantFrom(0.5, 0.75, 1)).map(
+        ([size, [n = 1, c = 1, h = 1, w = 1], beta]): OpCase => ({
+          op: 'LRN',
+          type: 'float32',
+          shapes: [[n, c + 2, h, w]],
+          attributes: {
+            size: { int: size },
+            alpha: { float: 0.5 },
+            beta: { float: beta },
+            bias: { float: 1.5 },
+          },
+        }),
+      ),
+    );
   });
 });
 
 describe('reductions', () => {
   const positive = (x: number): number => Math.abs(x) + 0.2;
-  const spread = (x: number, index: number): number => x + index;
+  const spread = (x: number, index: number): number => x + 2 * index;
   const cases: readonly (readonly [string, ((x: number, index: number) => number)?])[] = [
     ['ReduceSum'],
     ['ReduceMean'],
     ['ReduceMax', spread],
     ['ReduceMin', spread],
     ['ReduceL1', positive],
-    ['ReduceL2'],
+    ['ReduceL2', positive],
     ['ReduceSumSquare'],
     ['ReduceLogSum', positive],
     ['ReduceLogSumExp'],
   ];
   for (const [op, map] of cases) {
-    test(op, async () => {
-      for (const [axes, keep] of [
-        [[1], 1],
-        [[0, -1], 0],
-        [undefined, 0],
-        [[2], 0],
-      ] as const) {
-        const constants = axes === undefined ? [] : [ints('axes', axes)];
-        await checkOp({
-          op,
-          shapes: [[3, 2, 4]],
-          constants,
-          map,
-          attributes: { keepdims: { int: keep } },
-          tolerance: 1e-6,
-        });
-      }
-      await checkOp({ op, shapes: [[3, 2]], map, attributes: { noop_with_empty_axes: { int: 1 } } });
+    test(`${op} over any axes, all, none; kept or dropped`, async () => {
+      const drawn = shapes(1, 4, 3).chain((shape) =>
+        fc.tuple(fc.constant(shape), fc.option(axesOf(shape)), fc.nat(1), fc.nat(1)),
+      );
+      await checkCases(
+        drawn.map(
+          ([shape, axes, keep, noop]): OpCase => ({
+            op,
+            shapes: [shape],
+            constants: axes === null ? [] : [ints('axes', axes)],
+            map,
+            attributes: { keepdims: { int: keep }, noop_with_empty_axes: { int: noop } },
+            tolerance: 1e-6,
+          }),
+        ),
+        8,
+      );
     });
   }
 
   test('Softmax and LogSoftmax along any axis', async () => {
     for (const op of ['Softmax', 'LogSoftmax']) {
-      for (const axis of [0, 1, -1])
-        await checkOp({ op, shapes: [[3, 4, 2]], attributes: { axis: { int: axis } } });
+      await checkCases(
+        shapes(1, 4).chain((shape) =>
+          axisOf(shape).map((axis): OpCase => ({ op, shapes: [shape], attributes: { axis: { int: axis } } })),
+        ),
+      );
     }
   });
 
   test('operator sets before 13: Softmax over all axes behind its own, axes as attributes', async () => {
-    for (const opset of [9, 11]) {
-      await checkOp({ op: 'Softmax', shapes: [[3, 4, 2]], opset, type: 'float32' });
-      await checkOp({ op: 'ReduceSum', shapes: [[3, 4]], opset, attributes: { axes: { ints: [1] } } });
-      await checkOp({ op: 'ReduceMean', shapes: [[3, 4]], opset, attributes: { axes: { ints: [0] } } });
-    }
+    const drawn = shapes(2, 4).chain((shape) =>
+      fc.tuple(fc.constant(shape), axesOf(shape, 1), fc.constantFrom(9, 11)),
+    );
+    await checkCases(
+      drawn.chain(([shape, axes, opset]) =>
+        fc.constantFrom<OpCase>(
+          { op: 'Softmax', shapes: [shape], opset, type: 'float32' },
+          { op: 'LogSoftmax', shapes: [shape], opset, type: 'float32' },
+          // Axes count from the front before version 11.
+          ...['ReduceSum', 'ReduceMean'].map((op) => ({
+            op,
+            shapes: [shape],
+            opset,
+            attributes: { axes: { ints: axes.map((axis) => (axis + shape.length) % shape.length) } },
+          })),
+        ),
+      ),
+      8,
+    );
   });
 });
 

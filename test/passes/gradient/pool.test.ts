@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { gradient } from '../../../src/passes/gradient/index.js';
 import { openSession } from '../../../src/runtime/index.js';
-import { checkOp, opModel } from './check-gradient.js';
+import { checkOp, type OpCase, opModel } from './check-gradient.js';
+import { checkCases, shapes } from './draw.js';
 
 const three = (min: number, max: number) =>
   fc.array(fc.integer({ min, max }), { minLength: 3, maxLength: 3 });
@@ -108,21 +109,29 @@ describe('poolings', () => {
   });
 
   test('global poolings', async () => {
-    await checkOp({
-      op: 'GlobalAveragePool',
-      type: 'float32',
-      step: 0.5,
-      tolerance: 1e-5,
-      shapes: [[2, 3, 3, 4]],
-    });
-    await checkOp({
-      op: 'GlobalMaxPool',
-      type: 'float32',
-      step: 0.02,
-      tolerance: 1e-4,
-      shapes: [[2, 3, 3, 4]],
-      map: apart,
-    });
+    await checkCases(
+      shapes(3, 5).map(
+        (shape): OpCase => ({
+          op: 'GlobalAveragePool',
+          type: 'float32',
+          step: 0.5,
+          tolerance: 1e-5,
+          shapes: [shape],
+        }),
+      ),
+    );
+    await checkCases(
+      shapes(3, 4).map(
+        (shape): OpCase => ({
+          op: 'GlobalMaxPool',
+          type: 'float32',
+          step: 0.02,
+          tolerance: 1e-4,
+          shapes: [shape],
+          map: apart,
+        }),
+      ),
+    );
   });
 
   test('the gradient of ties is shared: it adds up to what the window got', async () => {

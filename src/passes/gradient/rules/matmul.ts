@@ -1,4 +1,5 @@
-import { ModelError } from '../../../graph/index.js';
+import type { DataType } from '../../../graph/index.js';
+import type { Builder } from '../builder.js';
 import { at, broadcastShapes, product } from '../shapes.js';
 import type { Rule, RuleContext, Value } from '../types.js';
 import { required } from './arithmetic.js';
@@ -67,12 +68,16 @@ interface Equation {
   readonly result: readonly string[];
 }
 
+function lettersBut(taken: readonly string[]): string[] {
+  return [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'].filter(
+    (letter) => !taken.includes(letter),
+  );
+}
+
 /** The equation with the ellipsis spelled out in letters, and the result that is implied where there is none. */
 function parseEinsum(text: string, ranks: readonly number[]): Equation {
   const [left = '', right] = text.replaceAll(' ', '').split('->');
-  const spare = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'].filter(
-    (letter) => !text.includes(letter),
-  );
+  const spare = lettersBut([...text]);
   const terms = left.split(',');
   const covered = (term: string, rank: number): number => rank - [...term.replace('...', '')].length;
   const width = Math.max(
@@ -102,35 +107,51 @@ function einsum(context: RuleContext): (Value | undefined)[] {
     node.attributes.string('equation', ''),
     inputs.map((input) => input.shape.length),
   );
-  if (operands.some((labels) => new Set(labels).size < labels.length)) {
-    throw new ModelError('the gradient of Einsum with a repeated letter in one operand is not built', {
-      node: node.label,
-    });
-  }
+  // A letter that an operand has twice takes its diagonal: as two letters, and a unit matrix of the two.
+  const spare = lettersBut(operands.flat());
+  const diagonals: { readonly labels: readonly string[]; readonly value: Value }[] = [];
   const sizes = new Map<string, number>();
-  for (const [index, labels] of operands.entries()) {
-    for (const [axis, letter] of labels.entries()) {
-      sizes.set(letter, Math.max(sizes.get(letter) ?? 1, at(at(inputs, index).shape, axis)));
-    }
-  }
+  const apart = operands.map((labels, index) =>
+    labels.map((letter, axis) => {
+      const size = at(at(inputs, index).shape, axis);
+      const first = labels.indexOf(letter) === axis;
+      const own = first ? letter : (spare.shift() as string);
+      if (!first) diagonals.push({ labels: [letter, own], value: unitMatrix(build, dy.type, size) });
+      sizes.set(own, Math.max(sizes.get(own) ?? 1, size));
+      return own;
+    }),
+  );
   return inputs.map((x, index) => {
     if (!context.needs(index)) return undefined;
-    const labels = at(operands, index);
-    const others = operands.flatMap((terms, other) => (other === index ? [] : [terms]));
-    const reach = new Set([...result, ...others.flat()]);
+    const labels = at(apart, index);
+    const others = [
+      ...inputs
+        .map((value, other) => ({ labels: at(apart, other), value }))
+        .filter((_, other) => other !== index),
+      ...diagonals,
+    ];
+    const terms = [{ labels: result, value: dy }, ...others];
+    // As large as a letter is in what stands here: 1 where it is broadcast, or summed away in this operand alone.
+    const sizeHere = (letter: string): number =>
+      Math.max(1, ...terms.map((term) => term.value.shape[term.labels.indexOf(letter)] ?? 1));
+    const reach = new Set(terms.flatMap((term) => term.labels));
     const kept = labels.filter((letter) => reach.has(letter));
-    const equation = `${[result, ...others].map((terms) => terms.join('')).join(',')}->${kept.join('')}`;
-    const size = (letter: string): number => sizes.get(letter) ?? 1;
-    const made = build.op('Einsum', [dy, ...inputs.filter((_, other) => other !== index)], kept.map(size), {
-      equation: { string: equation },
-    });
-    // A letter that stands here alone was summed away: each element counts as much.
-    const lazy = build.reshape(
-      made,
-      labels.map((letter) => (reach.has(letter) ? size(letter) : 1)),
+    const equation = `${terms.map((term) => term.labels.join('')).join(',')}->${kept.join('')}`;
+    const made = build.op(
+      'Einsum',
+      terms.map(({ value }) => value),
+      kept.map(sizeHere),
+      { equation: { string: equation } },
     );
+    const lazy = build.reshape(made, labels.map(sizeHere));
+    const size = (letter: string): number => sizes.get(letter) ?? 1;
     return build.unbroadcast(lazy, labels.map(size), x.shape);
   });
+}
+
+function unitMatrix(build: Builder, type: DataType, size: number): Value {
+  const numbers = Float64Array.from({ length: size * size }, (_, i) => (i % (size + 1) === 0 ? 1 : 0));
+  return build.constant(type, [size, size], numbers);
 }
 
 export const MATMUL = {
