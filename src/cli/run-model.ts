@@ -208,12 +208,14 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   const taken = fedInputs(model.graph).map(({ name, dataType: type, shape = [] }) => ({ name, type, shape }));
   const { given, notes: read } = await readInputs(inputs, taken, images);
   const notes = [...read];
+  const sizes = { dims, batch: batches?.[0] };
+  const random = inputs.length === 0 ? randomInputs(model, { seed, ...sizes }) : undefined;
   const run = await onModel(nameOf(path), () =>
-    onOpenDims(inputs.length === 0 ? fedInputs(model.graph) : [], { dims, batch: batches?.[0] }, () =>
+    onOpenDims(random === undefined ? [] : fedInputs(model.graph), sizes, () =>
       runModel(
         model,
         (session) => {
-          if (inputs.length === 0) return randomInputs(model, { seed, dims, batch: batches?.[0] });
+          if (random !== undefined) return random;
           const fitted = files.fitFeeds(given, session.inputs);
           notes.push(...fitted.notes);
           return fitted.feeds;
