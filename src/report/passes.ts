@@ -139,9 +139,28 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
       ),
       ...unmatched.map((pattern) => ({ text: `No node matches '${pattern}'.`, tone: 'warning' as const })),
       ...changedNotes(rewritten),
+      ...largeNotes(rewritten),
       ...closing(conclusion, options),
     ],
   };
+}
+
+/** Times its parameters that a chain may have before it is pointed out. */
+const LARGE = 10;
+
+/** The layer that most of the new parameters are in, where it grew out of proportion: a head of many classes, say. */
+function largeNotes(rewritten: readonly ExpandedSite[]): Note[] {
+  const { before, after } = sums(rewritten);
+  const large = rewritten.find((row) => 2 * (row.parametersAfter - row.parametersBefore) > after - before);
+  if (rewritten.length < 2 || large === undefined) return [];
+  const { node, parametersBefore, parametersAfter, hidden } = large;
+  if (parametersAfter < LARGE * parametersBefore) return [];
+  return [
+    {
+      text: `'${node}' alone grows ${times(parametersBefore, parametersAfter)}, with ${formatCount(hidden)} hidden units: --exclude it, or give it a smaller width in a recipe.`,
+      tone: 'aside',
+    },
+  ];
 }
 
 /** What no longer computes the same, and why. */

@@ -208,6 +208,16 @@ test('expand and collapse', () => {
   expect(
     render(expandDocument({ ...CHOSEN, rewritten: [{ ...SITE, rank: undefined }], skipped: [] })),
   ).toContain('Dry run: nothing was written.');
+  const head = {
+    ...SITE,
+    node: 'head',
+    hidden: 6000,
+    parametersBefore: 720_000,
+    parametersAfter: 72_720_000,
+  };
+  expect(render(expandDocument({ ...CHOSEN, rewritten: [SITE, head], skipped: [] }))).toContain(
+    "'head' alone grows ×101, with 6,000 hidden units: --exclude it, or give it a smaller width in a recipe.",
+  );
   const chain = {
     node: 'fc1',
     op: 'Gemm',
