@@ -158,10 +158,11 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
     const tell = (): void => {
       onProgress?.({ done, total: weights.length, what: [...running].at(-1) ?? '', share: cost / all });
     };
-    await largestFirst(weights, load, pool.size, async (weight, index) => {
+    // One more than there are threads, so that it has been read when a thread is free.
+    await largestFirst(weights, load, pool.size + 1, async (weight, index, later) => {
       running.add(weight.name);
       tell();
-      rows[index] = await lookAt(weight, pool, options);
+      rows[index] = await lookAt(weight, pool, { ...options, later });
       running.delete(weight.name);
       done += 1;
       cost += load(weight).cost;

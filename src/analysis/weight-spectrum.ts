@@ -20,6 +20,8 @@ export interface SpectrumOptions {
   readonly inputSize?: number | undefined;
   /** Where the Gram matrices of large weights are computed; default in the pool. */
   readonly products?: ProductPlace | undefined;
+  /** Work on other weights that is still to be asked of the pool, as its PoolJobOptions have it. */
+  readonly later?: number | undefined;
 }
 
 /** The singular values of a weight. */
@@ -57,12 +59,14 @@ export async function weightSpectrum(
   options: SpectrumOptions,
 ): Promise<WeightSpectrum> {
   const { convView = 'matricized' } = options;
-  const { products } = options;
+  const { products, later = 0 } = options;
   if (weight.uses[0].conv === undefined || convView === 'matricized') {
     const least = products === undefined ? RUNTIME_ORDER : PRODUCT_ORDER;
     const isLarge =
       Math.min(weight.rows, weight.columns) >= least && (products !== undefined || pool.size > 1);
-    return isLarge ? ofProduct(weight, elements, pool, products) : ofMatrix(weight, elements, pool);
+    return isLarge
+      ? ofProduct(weight, elements, pool, { products, later })
+      : ofMatrix(weight, elements, pool, later);
   }
   return convView === 'slices'
     ? ofSlices(weight, elements, pool)
@@ -73,10 +77,11 @@ async function ofMatrix(
   { rows, columns }: WeightMatrix,
   { data, m, n, isOwn }: Elements,
   pool: KernelPool,
+  later: number,
 ): Promise<WeightSpectrum> {
   // A small matrix may be needed once more, for the full decomposition.
   const isSmall = Math.min(rows, columns) <= JACOBI_ORDER && data.length <= JACOBI_SIZE;
-  let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall });
+  let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall, later });
   let resolution = RESOLUTION;
   if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
     const { smallSingularValues } = await import('../kernels/jacobi.js');
@@ -92,18 +97,39 @@ async function ofProduct(
   { rows, columns }: WeightMatrix,
   { data, m, n }: Elements,
   pool: KernelPool,
-  place: ProductPlace | undefined,
+  { products: place, later }: { products: ProductPlace | undefined; later: number },
 ): Promise<WeightSpectrum> {
-  const { gram } = await import('../runtime/gram.js');
+  const [{ SymmetricMatrix }, { gramInto }, { countGarbage }] = await Promise.all([
+    import('../kernels/eigen.js'),
+    import('../runtime/gram.js'),
+    import('../runtime/garbage.js'),
+  ]);
   // No square of a float32 leaves the range of float64; those of float64 weights may.
   const exponent = exponentOf(data);
   const unit = 2 ** exponent;
   const scaled = exponent === 0 ? data : data.map((value) => value / unit);
   const order = Math.min(m, n);
-  const products = await gram({ rows: m, columns: n, data: scaled }, m <= n ? 'rows' : 'columns', { place });
-  const eigenvalues = await pool.eigenvalues(products, order, { transfer: true });
+  const matrix = { rows: m, columns: n, data: scaled };
+  const products = await inTurn(async () => {
+    countGarbage(8 * order ** 2);
+    const target = new SymmetricMatrix(order);
+    await gramInto({ data: target.lower, stride: target.stride }, matrix, m <= n ? 'rows' : 'columns', {
+      place,
+    });
+    return target;
+  });
+  const eigenvalues = await pool.eigenvalues(products, { later });
   const values = eigenvalues.map((value) => Math.sqrt(Math.max(0, value)) * unit).reverse();
   return { values, rows, columns, copies: 1, resolution: RESOLUTION };
+}
+
+let turn: Promise<unknown> = Promise.resolve();
+
+/** One product after the other: each has all cores, and a thread can begin with the first. */
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const result = turn.then(work);
+  turn = result.catch(() => undefined);
+  return result;
 }
 
 function exponentOf(data: Float32Array | Float64Array): number {

@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { backTransform, backTransformBytes, backTransformOutside } from './back-transform.js';
+import { valuesBytes } from './band.js';
 import { DivideAndConquer, divideBytes } from './divide.js';
 import { type Gemm, type Product, runInside, runWith } from './external.js';
-import { pad4, Workspace } from './module.js';
+import { pad4, type SharedMemory, Workspace } from './module.js';
 import { checkSquare } from './singular.js';
 import { MOST_THREADS } from './team.js';
 import {
@@ -86,6 +87,11 @@ export class SymmetricMatrix {
     this.#problem = problem;
   }
 
+  /** Its memory, for another thread to work in (KernelPool.eigenvalues); the matrix is gone for this one. */
+  handOver(): SharedMemory {
+    return this.#problem.work.memory;
+  }
+
   /**
    * As symmetricEigen, in the place of the matrix, which is gone afterwards.
    *
@@ -112,6 +118,7 @@ class Problem {
   constructor(n: number, external: boolean) {
     const scratchBytes = Math.max(
       reductionBytes(n),
+      valuesBytes(n),
       divideBytes(n, external),
       backTransformBytes(n, external),
     );

@@ -216,8 +216,9 @@ interface Instance {
 
 const idle: Instance[] = [];
 
-function makeInstance(): Instance {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+function makeInstance(
+  memory: SharedMemory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true }),
+): Instance {
   return { kernels: instantiate(compile(), memory), memory };
 }
 
@@ -234,9 +235,12 @@ export class Workspace {
   #team: Team | undefined;
   #released = false;
 
-  /** @throws RangeError where `bytes` passes what WebAssembly can address (4 GiB). */
-  constructor(bytes: number) {
-    const { kernels, memory } = idle.pop() ?? makeInstance();
+  /**
+   * @param shared another's memory to work in: what is taken from the two in the same order is at the same addresses
+   * @throws RangeError where `bytes` passes what WebAssembly can address (4 GiB).
+   */
+  constructor(bytes: number, shared?: SharedMemory) {
+    const { kernels, memory } = shared ? makeInstance(shared) : (idle.pop() ?? makeInstance());
     this.kernels = kernels;
     this.#memory = memory;
     this.#next = Math.ceil(kernels.heapBase() / 64) * 64;
@@ -248,6 +252,10 @@ export class Workspace {
     this.#end = memory.buffer.byteLength;
     this.#sync = this.take(64);
     new Int32Array(memory.buffer, this.#sync, 16).fill(0);
+  }
+
+  get memory(): SharedMemory {
+    return this.#memory;
   }
 
   /** Starts the other threads of a team; together() runs on as many from then on. */

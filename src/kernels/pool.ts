@@ -1,20 +1,20 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import type { SymmetricMatrix } from './eigen.js';
+import type { SharedMemory } from './module.js';
 import { MOST_THREADS } from './team.js';
 
-interface Task {
-  /** What is asked of the matrix. */
-  readonly kind: 'singular values' | 'eigenvalues';
-  readonly matrix: Float32Array | Float64Array;
-  readonly m: number;
-  readonly n: number;
-}
+/** A matrix whose singular values are asked for, or the memory of a symmetric one whose eigenvalues are. */
+type Task = { readonly m: number; readonly n: number } & (
+  | { readonly matrix: Float32Array | Float64Array; readonly memory?: undefined }
+  | { readonly memory: SharedMemory }
+);
 
 /** What a worker is sent. */
-export interface Job extends Task {
+export type Job = Task & {
   /** Threads to share the work, the worker's own among them. */
   readonly threads: number;
-}
+};
 
 /** What it answers. */
 export type Reply = { readonly values: Float64Array } | { readonly error: Error };
@@ -30,17 +30,24 @@ export interface PoolJobOptions {
    * afterwards. Only where the array spans its whole buffer; false unless given.
    */
   readonly transfer?: boolean;
+  /**
+   * Work that is going to be asked for next, m n min(m, n) summed: the more of it, the fewer threads share this matrix, for
+   * each on a matrix of its own wastes nothing. 0 unless given.
+   */
+  readonly later?: number;
 }
 
 const MAX_SIZE = 64;
 /** A worker whose job needed more than this ends with it: only that gives WebAssembly memory back for certain. */
 const RECYCLE_BYTES = 64 * 2 ** 20;
 
-/** Least order of a matrix that threads share: below it they wait for one another as long as they work. */
-const SHARED_ORDER = 1024;
+/** Least order of a matrix that threads share: below it they take as long to start, and to wait for one another, as they gain. */
+const SHARED_ORDER = 1536;
 
-interface Pending extends Task {
+interface Pending {
+  readonly task: Task;
   readonly cost: number;
+  readonly later: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: Error) => void;
 }
@@ -82,31 +89,27 @@ export class KernelPool {
     n: number,
     options: PoolJobOptions = {},
   ): Promise<Float64Array> {
-    return this.#ask('singular values', matrix, m, n, options);
-  }
-
-  /**
-   * All eigenvalues of a symmetric matrix, ascending, as symmetricEigenvalues gives them; otherwise as singularValues.
-   *
-   * @param a row-major, n x n; only the lower triangle is read
-   */
-  eigenvalues(a: Float64Array, n: number, options: PoolJobOptions = {}): Promise<Float64Array> {
-    return this.#ask('eigenvalues', a, n, n, options);
-  }
-
-  #ask(
-    kind: Task['kind'],
-    matrix: Float32Array | Float64Array,
-    m: number,
-    n: number,
-    { transfer }: PoolJobOptions,
-  ): Promise<Float64Array> {
-    if (this.#closed) return Promise.reject(new Error('the kernel pool is closed'));
+    const { transfer, later } = options;
     const whole = matrix.byteLength === matrix.buffer.byteLength && matrix.buffer instanceof ArrayBuffer;
     // A view of a larger buffer would be cloned with all of that buffer.
     const own = transfer === true && whole ? matrix : matrix.slice();
+    return this.#ask({ matrix: own, m, n }, later);
+  }
+
+  /**
+   * All eigenvalues of a symmetric matrix, ascending, as symmetricEigenvalues gives them, computed where the matrix is: it
+   * is gone afterwards. Rejects with a RangeError where it holds NaN or Infinity.
+   */
+  eigenvalues(matrix: SymmetricMatrix, { later }: Pick<PoolJobOptions, 'later'> = {}): Promise<Float64Array> {
+    const { n } = matrix;
+    return this.#ask({ memory: matrix.handOver(), m: n, n }, later);
+  }
+
+  #ask(task: Task, later = 0): Promise<Float64Array> {
+    if (this.#closed) return Promise.reject(new Error('the kernel pool is closed'));
+    const { m, n } = task;
     return new Promise((resolve, reject) => {
-      this.#queue.push({ kind, matrix: own, m, n, cost: m * n * Math.min(m, n), resolve, reject });
+      this.#queue.push({ task, cost: m * n * Math.min(m, n), later, resolve, reject });
       this.#queue.sort((a, b) => a.cost - b.cost);
       this.#dispatch();
     });
@@ -134,8 +137,9 @@ export class KernelPool {
       const worker = this.#idle.pop() ?? this.#start();
       this.#busy.set(worker, { ...job, threads });
       worker.ref();
-      const { kind, matrix, m, n } = job;
-      worker.postMessage({ kind, matrix, m, n, threads } satisfies Job, [matrix.buffer as ArrayBuffer]);
+      const { task } = job;
+      const moved = task.memory === undefined ? [task.matrix.buffer as ArrayBuffer] : [];
+      worker.postMessage({ ...task, threads } satisfies Job, moved);
     }
   }
 
@@ -145,9 +149,9 @@ export class KernelPool {
   }
 
   /** How many threads a matrix is worth beside what else waits. */
-  #share({ m, n, cost }: Pending): number {
+  #share({ task: { m, n }, cost, later }: Pending): number {
     if (Math.min(m, n) < SHARED_ORDER) return 1;
-    const waiting = this.#queue.reduce((sum, other) => sum + other.cost, 0);
+    const waiting = this.#queue.reduce((sum, other) => sum + other.cost, later);
     return Math.max(1, Math.min(MOST_THREADS, Math.round((this.size * cost) / (cost + waiting))));
   }
 
@@ -167,8 +171,8 @@ export class KernelPool {
     if (job === undefined) return;
     this.#busy.delete(worker);
     worker.unref();
-    const order = Math.min(job.m, job.n);
-    if ((job.m * job.n + order * order) * 8 > RECYCLE_BYTES) void worker.terminate();
+    const { m, n } = job.task;
+    if ((m * n + Math.min(m, n) ** 2) * 8 > RECYCLE_BYTES) void worker.terminate();
     else this.#idle.push(worker);
     if ('error' in reply) job.reject(reply.error);
     else job.resolve(reply.values);

@@ -1,9 +1,10 @@
 import { reduceForValues, valuesBytes } from './band.js';
 import { GramAccumulator } from './gram.js';
-import { Workspace } from './module.js';
+import { type SharedMemory, Workspace } from './module.js';
 import {
   loadLower,
   normalize,
+  type Tridiagonal,
   takeTridiagonal,
   tridiagonalBytes,
   tridiagonalEigenvalues,
@@ -29,28 +30,31 @@ export function symmetricEigenvalues(a: Float64Array, n: number): Float64Array {
   if (n === 0) return new Float64Array(0);
   const work = new Workspace(tridiagonalBytes(n) + valuesBytes(n));
   try {
-    return eigenvaluesIn(work, a, n);
+    const t = takeTridiagonal(work, n);
+    loadLower(work, t, a);
+    return eigenvaluesOf(work, t);
   } finally {
     void work.release();
   }
 }
 
-/** The same with the work shared by several threads. */
-export async function sharedEigenvalues(a: Float64Array, n: number, threads: number): Promise<Float64Array> {
-  checkSquare(a, n);
+/** All eigenvalues, ascending, of a symmetric matrix that another thread filled: see SymmetricMatrix. */
+export async function eigenvaluesInMemory(
+  memory: SharedMemory,
+  n: number,
+  threads: number,
+): Promise<Float64Array> {
   if (n === 0) return new Float64Array(0);
-  const work = new Workspace(tridiagonalBytes(n) + valuesBytes(n));
+  const work = new Workspace(tridiagonalBytes(n) + valuesBytes(n), memory);
   try {
     await work.recruit(threads);
-    return eigenvaluesIn(work, a, n);
+    return eigenvaluesOf(work, takeTridiagonal(work, n));
   } finally {
     await work.release();
   }
 }
 
-function eigenvaluesIn(work: Workspace, a: Float64Array, n: number): Float64Array {
-  const t = takeTridiagonal(work, n);
-  loadLower(work, t, a);
+function eigenvaluesOf(work: Workspace, t: Tridiagonal): Float64Array {
   const exponent = normalize(work, t);
   reduceForValues(work, t);
   return tridiagonalEigenvalues(work, t, exponent);

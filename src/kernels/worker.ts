@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import type { Job, Reply } from './pool.js';
-import { sharedEigenvalues, sharedSingularValues, singularValues } from './singular.js';
+import { eigenvaluesInMemory, sharedSingularValues, singularValues } from './singular.js';
 
 // Compiled on its own: the pool starts it by its path, so the test runner never loads it from source.
 const port = parentPort;
@@ -15,7 +15,8 @@ port.on('message', async (job: Job) => {
   }
 });
 
-async function valuesOf({ kind, matrix, m, n, threads }: Job): Promise<Float64Array> {
-  if (kind === 'eigenvalues') return sharedEigenvalues(matrix as Float64Array, n, threads);
-  return threads > 1 ? sharedSingularValues(matrix, m, n, threads) : singularValues(matrix, m, n);
+async function valuesOf(job: Job): Promise<Float64Array> {
+  const { m, n, threads } = job;
+  if (job.memory !== undefined) return eigenvaluesInMemory(job.memory, n, threads);
+  return threads > 1 ? sharedSingularValues(job.matrix, m, n, threads) : singularValues(job.matrix, m, n);
 }
