@@ -34,4 +34,4 @@ export { copyUnknownFields } from './proto/codec.js';
 export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';
 export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
 export { type Dimension, ValueInfo } from './value-info.js';
-export { ancestors, valuesRead } from './values.js';
+export { ancestors, subgraphsOf, valuesRead } from './values.js';

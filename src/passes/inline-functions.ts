@@ -1,12 +1,8 @@
-import { Model, ModelError, makeNode, type NodeProto, specOf, Tensor } from '../graph/index.js';
+import { Model, ModelError, makeNode, type NodeProto, specOf, subgraphsOf } from '../graph/index.js';
 import { createMessage, toNumber } from '../graph/proto/codec.js';
-import type {
-  AttributeProto,
-  FunctionProto,
-  GraphProto,
-  OperatorSetIdProto,
-  ValueInfoProto,
-} from '../graph/proto/schema.js';
+import type { FunctionProto, GraphProto, OperatorSetIdProto } from '../graph/proto/schema.js';
+import { type Copying, copyNode, nameOutputs, withGraphs } from './copy-nodes.js';
+import { keepsMeaning } from './operator-versions.js';
 
 /** Functions call functions, but not themselves: deeper than this they must. */
 const DEEPEST = 64;
@@ -15,7 +11,8 @@ const DEEPEST = 64;
  * The model with the bodies of its own functions in place of every call, in subgraphs and in other functions too. The
  * model itself where it calls none. Inputs, outputs, initializers and their names stay.
  *
- * @throws ModelError for a function of another version of an operator set than the model's, and for one that calls itself
+ * @throws ModelError for a function of another version of an operator set than the model's whose operators changed in between,
+ *   and for one that calls itself
  * @example
  * const plain = inlinedFunctions(await readModel('model.onnx')); // plain.functions.length === 0
  */
@@ -41,11 +38,10 @@ function keyOf({ domain = '', name = '', overload = '' }: FunctionProto): string
   return `${domain}\n${name}\n${overload}`;
 }
 
-type Names = ReadonlyMap<string, string>;
-type Given = ReadonlyMap<string, AttributeProto>;
-
 class Inliner {
   readonly imports: OperatorSetIdProto[];
+  /** The nodes of the model, and of the functions that are in place. */
+  readonly #written: NodeProto[];
   readonly #model: Model;
   readonly #functions: ReadonlyMap<string, FunctionProto>;
 
@@ -53,6 +49,7 @@ class Inliner {
     this.#model = model;
     this.#functions = functions;
     this.imports = [...(model.proto.opset_import ?? [])];
+    this.#written = [...((model.graph.proto as GraphProto).node ?? [])];
   }
 
   expand(nodes: readonly NodeProto[], depth: number): NodeProto[] {
@@ -99,75 +96,64 @@ class Inliner {
       ...defaults,
       ...(node.attribute ?? []).map((one) => [one.name ?? '', one] as const),
     ]);
-    this.#define(body.node ?? [], names, label);
-    return [...(body.node ?? []).map((inner) => this.#copy(inner, names, given, label)), ...passed];
+    const copying: Copying = {
+      label,
+      fresh: (name) => this.#model.freshName(name),
+      attribute: (attribute) => {
+        const reference = attribute.ref_attr_name;
+        if (!reference) return attribute;
+        const value = given.get(reference);
+        return value && createMessage('AttributeProto', { ...value, name: attribute.name ?? '' });
+      },
+    };
+    nameOutputs(body.node ?? [], names, copying);
+    return [...(body.node ?? []).map((inner) => copyNode(inner, names, copying)), ...passed];
   }
 
-  #define(nodes: readonly NodeProto[], names: Map<string, string>, label: string): void {
-    for (const output of nodes.flatMap((node) => node.output ?? []))
-      if (output !== '' && !names.has(output)) names.set(output, this.#model.freshName(`${label}/${output}`));
-  }
-
-  #copy(node: NodeProto, names: Names, given: Given, label: string): NodeProto {
-    const renamed = (name: string): string => names.get(name) ?? name;
-    const attributes = (node.attribute ?? []).flatMap((attribute): AttributeProto[] => {
-      const reference = attribute.ref_attr_name;
-      if (!reference) return [withGraphs(attribute, (graph) => this.#copyGraph(graph, names, given, label))];
-      const value = given.get(reference);
-      return value === undefined
-        ? []
-        : [createMessage('AttributeProto', { ...value, name: attribute.name ?? '' })];
-    });
-    return makeNode({
-      ...specOf(node),
-      attributeProtos: attributes,
-      name: this.#model.freshName(`${label}/${node.name || node.op_type || ''}`),
-      inputs: (node.input ?? []).map(renamed),
-      outputs: (node.output ?? []).map(renamed),
-    });
-  }
-
-  #copyGraph(graph: GraphProto, outer: Names, given: Given, label: string): GraphProto {
-    const names = new Map(outer);
-    const own = [...(graph.input ?? []), ...(graph.initializer ?? [])].map(({ name = '' }) => name);
-    for (const name of own) names.set(name, this.#model.freshName(`${label}/${name}`));
-    for (const node of graph.node ?? []) for (const output of node.output ?? []) names.delete(output);
-    this.#define(graph.node ?? [], names, label);
-    const nameOf = (name = ''): string => names.get(name) ?? name;
-    const renamed = (value: ValueInfoProto): ValueInfoProto =>
-      createMessage('ValueInfoProto', { ...value, name: nameOf(value.name) });
-    return createMessage('GraphProto', {
-      ...graph,
-      node: (graph.node ?? []).map((node) => this.#copy(node, names, given, label)),
-      input: (graph.input ?? []).map(renamed),
-      output: (graph.output ?? []).map(renamed),
-      initializer: (graph.initializer ?? []).map(
-        (tensor) => new Tensor(tensor).renamed(nameOf(tensor.name)).proto,
-      ),
-      value_info: [],
-    });
-  }
-
+  /**
+   * Brings the operator sets of the model and of a function together. Where their versions differ it is the newer one
+   * that both are in, if every node of the older part means the same there.
+   */
   #checkImports(body: FunctionProto): void {
     for (const entry of body.opset_import ?? []) {
-      const domain = (entry.domain ?? '').replace(/^ai\.onnx$/, '');
-      const known = this.imports.find((other) => (other.domain ?? '').replace(/^ai\.onnx$/, '') === domain);
-      if (known === undefined) this.imports.push(entry);
-      else if (toNumber(known.version) !== toNumber(entry.version)) {
+      const domain = standard(entry.domain);
+      const place = this.imports.findIndex((other) => standard(other.domain) === domain);
+      const known = this.imports[place];
+      if (known === undefined) {
+        this.imports.push(entry);
+        continue;
+      }
+      const [own, its] = [toNumber(known.version), toNumber(entry.version)];
+      if (own === its) continue;
+      const older = its < own ? (body.node ?? []) : this.#written;
+      const changed =
+        domain === '' ? firstChanged(older, Math.min(own, its), Math.max(own, its)) : 'its operators';
+      if (changed !== undefined) {
+        const name = domain === '' ? 'ai.onnx' : domain;
         throw new ModelError(
-          `its function ${body.name ?? ''} is written in version ${toNumber(entry.version)} of '${domain}', the model in ${toNumber(known.version)}, so it can not be put in place`,
+          `its function ${body.name ?? ''} is written in version ${its} of ${name}, the model in ${own}, and ${changed} may not mean the same in both, so it can not be put in place; convert the model to one version`,
           { file: this.#model.path },
         );
       }
+      if (its > own) this.imports[place] = entry;
     }
+    this.#written.push(...(body.node ?? []));
   }
 }
 
-function withGraphs(attribute: AttributeProto, change: (graph: GraphProto) => GraphProto): AttributeProto {
-  if (!attribute.g && (attribute.graphs ?? []).length === 0) return attribute;
-  return createMessage('AttributeProto', {
-    ...attribute,
-    ...(attribute.g && { g: change(attribute.g) }),
-    ...((attribute.graphs ?? []).length > 0 && { graphs: (attribute.graphs ?? []).map(change) }),
-  });
+function standard(domain = ''): string {
+  return domain === 'ai.onnx' ? '' : domain;
+}
+
+/** The first operator of some nodes, or of their subgraphs, that a newer version writes otherwise. */
+function firstChanged(nodes: readonly NodeProto[], from: number, to: number): string | undefined {
+  for (const node of nodes) {
+    const type = node.op_type ?? '';
+    if (standard(node.domain) === '' && !keepsMeaning(type, from, to)) return type;
+    for (const graph of subgraphsOf(node)) {
+      const inner = firstChanged(graph.node ?? [], from, to);
+      if (inner !== undefined) return inner;
+    }
+  }
+  return undefined;
 }

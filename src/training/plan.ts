@@ -10,7 +10,7 @@ import {
   trainableWeights,
   untieWeights,
 } from '../passes/gradient/index.js';
-import { inlinedFunctions } from '../passes/inline-functions.js';
+import { inlined } from '../passes/gradient/inline.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
@@ -85,7 +85,7 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     ...untieWeights(model, output),
   ];
   const { weights, frozen } = chosenWeights(model, options);
-  const decaying = decayedWeights(inlinedFunctions(model).graph, weights);
+  const decaying = decayedWeights(inlined(model).graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
   if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
     throw new ModelError(`weights can not begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
@@ -237,7 +237,7 @@ function chosenWeights(
 ): { readonly weights: readonly string[]; readonly frozen: readonly string[] } {
   const { graph, path } = model;
   const output = options.output ?? graph.outputs[0]?.name ?? '';
-  const all = trainableWeights(inlinedFunctions(model).graph, output);
+  const all = trainableWeights(inlined(model).graph, output);
   if (all.length === 0) {
     throw new ModelError('has no trainable weights: no float initializer stands where a weight does', {
       file: path,

@@ -20,7 +20,6 @@ import { settledInputs } from '../passes/gradient/probe.js';
 import { rebatched } from '../passes/gradient/rebatch.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { OPSET, upgraded } from '../passes/gradient/upgrade.js';
-import { inlinedFunctions } from '../passes/inline-functions.js';
 import { buildStep, type Step, type StepOptions } from './step.js';
 import { decayedWeights } from './weight-decay.js';
 
@@ -120,7 +119,7 @@ async function hostOf(
   options: TrainingInfoOptions,
 ): Promise<{ readonly model: Model; readonly batch: number; readonly raisedFrom: number | undefined }> {
   const from = model.opset();
-  const plain = inlined(inlinedFunctions(model));
+  const plain = inlined(model);
   const inputs = settledInputs(plain, options);
   const batch = options.batch ?? Number(inputs[0]?.shape?.[0] ?? 1);
   const fitting = opened(await rebatched(plain, inputs), inputs);

@@ -144,8 +144,56 @@ test('a model without functions stays as it is; a function of another operator s
   const mixed = model();
   mixed.proto.functions![0]!.opset_import![0]!.version = mixed.proto.opset_import![1]!.version!;
   expect(() => inlinedFunctions(mixed)).toThrow(
-    "its function Dense is written in version 1 of '', the model in 18",
+    'its function Dense is written in version 1 of ai.onnx, the model in 18, and Gemm may not mean the same in both',
   );
+});
+
+test('a function of another version is put in place where its operators mean the same in the newer one', async () => {
+  const mixed = (own: number, its: number, opType: string): Model =>
+    buildModel({
+      opset: { '': own, local: 1 },
+      inputs: [['x', 'float32', [2, 3]]],
+      outputs: [['y', 'float32', [2, 3]]],
+      nodes: [
+        { opType: 'Relu', inputs: ['x'], outputs: ['a'] },
+        { opType: 'Own', domain: 'local', inputs: ['a'], outputs: ['y'] },
+      ],
+      functions: [
+        {
+          domain: 'local',
+          name: 'Own',
+          inputs: ['t'],
+          outputs: ['u'],
+          opset: { '': its },
+          nodes: [{ opType, inputs: ['t'], outputs: ['u'] }],
+        },
+      ],
+    });
+  for (const [own, its, opType, version] of [
+    [18, 17, 'Relu', 18],
+    [13, 18, 'Softmax', 18],
+    [11, 12, 'Softmax', 12],
+  ] as const) {
+    const plain = inlinedFunctions(mixed(own, its, opType));
+    expect(plain.opset()).toBe(version);
+    expect(check(plain)).toEqual([]);
+    expect(plain.graph.nodes.map((node) => node.opType)).toEqual(['Relu', opType]);
+    // onnxruntime takes no function of another version: the same nodes without one are what is to come out.
+    const alone = buildModel({
+      opset: Math.max(own, its),
+      inputs: [['x', 'float32', [2, 3]]],
+      outputs: [['y', 'float32', [2, 3]]],
+      nodes: [
+        { opType: 'Relu', inputs: ['x'], outputs: ['a'] },
+        { opType, inputs: ['a'], outputs: ['y'] },
+      ],
+    });
+    await expectSameFunction(plain, alone);
+  }
+  expect(() => inlinedFunctions(mixed(13, 12, 'Softmax'))).toThrow(
+    'and Softmax may not mean the same in both',
+  );
+  expect(() => inlinedFunctions(mixed(20, 21, 'Relu'))).not.toThrow();
 });
 
 test('what a function passes on as it is goes through an Identity', () => {

@@ -1,12 +1,11 @@
 import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
-import { inlinedFunctions } from '../inline-functions.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { settleNorms } from './forms.js';
 import { rewriteForward } from './forward.js';
 import { fuse } from './fuse.js';
-import { inlined } from './inline.js';
+import { inlinedFor } from './inline.js';
 import { appendLoss } from './losses.js';
 import { probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
@@ -44,7 +43,7 @@ import { trainableWeights } from './weights.js';
 export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
-  const base = await upgraded(await rebatched(inlined(inlinedFunctions(model)), inputs), inputs);
+  const base = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const wrt = options.wrt ?? trainableWeights(graph, prediction);

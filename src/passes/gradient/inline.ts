@@ -1,28 +1,57 @@
-import {
-  type Graph,
-  Model,
-  ModelError,
-  makeNode,
-  type Node,
-  specOf,
-  type Tensor,
-} from '../../graph/index.js';
+import { type Graph, Model, makeNode, type Node, type Tensor, type ValueInfo } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import type { GraphProto, NodeProto } from '../../graph/proto/schema.js';
 import { constantTensor } from '../../runtime/index.js';
+import { type Copying, copyNode, nameOutputs } from '../copy-nodes.js';
+import { inlinedFunctions } from '../inline-functions.js';
+import { probe } from './probe.js';
+import { followsData } from './request.js';
 
 /**
- * The model with the branch that is taken in place of every If whose condition is a constant. The model itself where
- * there is none.
+ * The model as nodes of one graph: its functions in place of their calls, and the branch that is taken in place of every If
+ * whose condition is a constant, in branches too. The model itself where it has neither.
  *
- * @throws ModelError for a branch with subgraphs of its own
+ * @throws ModelError as `inlinedFunctions`
  */
 export function inlined(model: Model): Model {
+  return withBranches(inlinedFunctions(model), new Map());
+}
+
+/**
+ * The same, where sizes are settled: also of every If whose condition follows from them (exporters write a Squeeze of a
+ * dimension that may be 1 so).
+ *
+ * @param inputs with settled sizes
+ */
+export async function inlinedFor(model: Model, inputs: readonly ValueInfo[]): Promise<Model> {
+  let current = inlined(model);
+  for (;;) {
+    const { graph } = current;
+    const conditions = graph.nodes
+      .filter((node) => node.is('If') && !followsData(graph, node.inputs[0] ?? ''))
+      .map((node) => node.inputs[0] ?? '');
+    if (conditions.length === 0) return current;
+    const { numbers } = await probe(current, inputs, [], conditions);
+    const known = new Map([...numbers].map(([name, [taken]]) => [name, taken !== 0] as const));
+    const next = withBranches(current, known);
+    if (next === current) return current;
+    current = next;
+  }
+}
+
+/** @param conditions what is known besides constants */
+function withBranches(model: Model, conditions: ReadonlyMap<string, boolean>): Model {
+  let current = model;
+  while (current.graph.nodes.some((node) => branchOf(node, conditions) !== undefined))
+    current = once(current, conditions);
+  return current;
+}
+
+function once(model: Model, conditions: ReadonlyMap<string, boolean>): Model {
   const { graph } = model;
-  if (!graph.nodes.some((node) => branchOf(node) !== undefined)) return model;
   const constants: Tensor[] = [];
   const nodes = graph.nodes.flatMap((node): NodeProto[] => {
-    const branch = branchOf(node);
+    const branch = branchOf(node, conditions);
     return branch === undefined ? [node.proto] : spliced(node, branch, constants);
   });
   const proto = graph.proto as GraphProto;
@@ -39,41 +68,34 @@ export function inlined(model: Model): Model {
 }
 
 /** The graph that an If runs, where that is certain. */
-function branchOf(node: Node): Graph | undefined {
+function branchOf(node: Node, conditions: ReadonlyMap<string, boolean>): Graph | undefined {
   if (!node.is('If')) return undefined;
-  const condition = constantTensor(node.graph, node.inputs[0] ?? '');
-  if (condition === undefined || condition.size !== 1) return undefined;
-  const name = Number(condition.array()[0]) === 0 ? 'else_branch' : 'then_branch';
+  const condition = node.inputs[0] ?? '';
+  const tensor = constantTensor(node.graph, condition);
+  const taken = tensor?.size === 1 ? Number(tensor.array()[0]) !== 0 : conditions.get(condition);
+  if (taken === undefined) return undefined;
   const index = (node.proto.attribute ?? [])
     .filter(({ g }) => g)
-    .findIndex((attribute) => attribute.name === name);
+    .findIndex(({ name }) => name === (taken ? 'then_branch' : 'else_branch'));
   return node.subgraphs[index];
 }
 
 function spliced(node: Node, branch: Graph, constants: Tensor[]): NodeProto[] {
   const { model } = node.graph;
-  const deep = branch.nodes.find((inner) => inner.subgraphs.length > 0);
-  if (deep !== undefined) {
-    throw new ModelError(`stands in a branch of If '${node.label}' and has a subgraph; inline the If first`, {
-      file: model.path,
-      node: deep.label,
-    });
-  }
+  const copying: Copying = { label: node.label, fresh: (name) => model.freshName(name) };
   const names = new Map<string, string>();
-  const own = [...branch.initializers.keys(), ...branch.nodes.flatMap((inner) => inner.outputs)];
-  for (const name of own) if (name !== '') names.set(name, model.freshName(`${node.label}/${name}`));
-  const renamed = (name: string): string => names.get(name) ?? name;
-  for (const [name, tensor] of branch.initializers) constants.push(tensor.renamed(renamed(name)));
-  const copies = branch.nodes.map((inner) =>
-    makeNode({
-      ...specOf(inner.proto),
-      name: model.freshName(`${node.label}/${inner.label}`),
-      inputs: inner.inputs.map(renamed),
-      outputs: inner.outputs.map(renamed),
-    }),
-  );
-  const results = branch.outputs.map((output, index) =>
-    makeNode({ opType: 'Identity', inputs: [renamed(output.name)], outputs: [node.outputs[index] ?? ''] }),
-  );
-  return [...copies, ...results.filter((result) => result.output?.[0] !== '')];
+  for (const [name, tensor] of branch.initializers) {
+    const own = model.freshName(`${node.label}/${name}`);
+    names.set(name, own);
+    constants.push(tensor.renamed(own));
+  }
+  const inner = branch.nodes.map(({ proto }) => proto);
+  nameOutputs(inner, names, copying);
+  const copies = inner.map((one) => copyNode(one, names, copying));
+  const results = branch.outputs.flatMap(({ name }, index): NodeProto[] => {
+    const output = node.outputs[index] ?? '';
+    if (output === '') return [];
+    return [makeNode({ opType: 'Identity', inputs: [names.get(name) ?? name], outputs: [output] })];
+  });
+  return [...copies, ...results];
 }

@@ -1,9 +1,8 @@
 import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
-import { inlinedFunctions } from '../inline-functions.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { inferring } from './forms.js';
-import { inlined } from './inline.js';
+import { inlinedFor } from './inline.js';
 import { appendLoss } from './losses.js';
 import { probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
@@ -29,7 +28,7 @@ export async function lossModel(
 ): Promise<LossModel> {
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
-  const base = await upgraded(await rebatched(inlined(inlinedFunctions(model)), inputs), inputs);
+  const base = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
   const { graph } = base;
   const prediction = predictionOf(base, options.output, loss.kind);
   const probed = await probe(base, inputs, [prediction]);

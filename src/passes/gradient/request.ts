@@ -146,7 +146,7 @@ export function structuralInputs(node: Node, rule: Rule): string[] {
 }
 
 /** Does a value depend on the numbers (not only the sizes) of the inputs? */
-function followsData(graph: Graph, value: string): boolean {
+export function followsData(graph: Graph, value: string): boolean {
   const seen = new Set<string>();
   const stack = [value];
   for (let name = stack.pop(); name !== undefined; name = stack.pop()) {

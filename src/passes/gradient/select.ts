@@ -1,7 +1,7 @@
 import { glob } from '../../analysis/glob.js';
 import { isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { fedInputs } from '../../runtime/index.js';
-import { inlinedFunctions } from '../inline-functions.js';
+import { inlined } from './inline.js';
 import type { LossKind } from './losses.js';
 import { predictionOf } from './request.js';
 import { trainableWeights } from './weights.js';
@@ -29,7 +29,7 @@ export function selectWrt(
 ): readonly string[] | undefined {
   if (wrt === undefined && freeze.length === 0) return undefined;
   const { graph, path } = model;
-  const trainable = trainableWeights(inlinedFunctions(model).graph, predictionOf(model, output, loss));
+  const trainable = trainableWeights(inlined(model).graph, predictionOf(model, output, loss));
   const floats = [
     ...[...graph.initializers.values()]
       .filter(({ dataType }) => isFloatType(dataType))

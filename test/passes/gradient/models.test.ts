@@ -4,6 +4,7 @@ import {
   assertValid,
   type Model,
   type NativeArray,
+  type NodeSpec,
   readModel,
   Tensor,
   ValueInfo,
@@ -380,6 +381,66 @@ describe('models', () => {
         x: { type: 'float64', shape: [3], data: new Float64Array(3) },
       });
       expect([...(results[made.gradients.get('x')!]!.data as Float64Array)]).toEqual([slope, slope, slope]);
+    }
+  });
+
+  test('an If in a branch, with a subgraph that goes on beside it, and one whose condition follows from sizes', async () => {
+    const out = [['out', 'float64', [3]]] as const;
+    const product = (factor: string) =>
+      buildGraph({ nodes: [{ opType: 'Mul', inputs: ['h', factor], outputs: ['out'] }], outputs: [...out] });
+    const choice = (condition: string, then: string, otherwise: string): NodeSpec => ({
+      opType: 'If',
+      inputs: [condition],
+      outputs: ['chosen'],
+      name: `by ${condition}`,
+      attributes: { then_branch: { graph: product(then) }, else_branch: { graph: product(otherwise) } },
+    });
+    // The outer branch has an If of its own, and one whose condition the data decide: no gradient is asked of that.
+    const outer = buildGraph({
+      nodes: [
+        choice('no', 'w', 'v'),
+        { opType: 'ReduceMax', inputs: ['x'], outputs: ['largest'], attributes: { keepdims: { int: 0 } } },
+        { opType: 'Greater', inputs: ['largest', 'zero'], outputs: ['isPositive'] },
+        { ...choice('isPositive', 'x', 'x'), outputs: ['unused'], name: 'by data' },
+        { opType: 'Shape', inputs: ['unused'], outputs: ['sizes'] },
+        { opType: 'Cast', inputs: ['sizes'], outputs: ['three'], attributes: { to: { int: 11 } } },
+        { opType: 'Mul', inputs: ['chosen', 'three'], outputs: ['out'] },
+      ],
+      outputs: [...out],
+    });
+    const model = buildModel({
+      nodes: [
+        { opType: 'Identity', inputs: ['x'], outputs: ['h'] },
+        { opType: 'Shape', inputs: ['x'], outputs: ['shape'] },
+        { opType: 'Equal', inputs: ['shape', 'length'], outputs: ['isThree'] },
+        {
+          opType: 'If',
+          inputs: ['isThree'],
+          outputs: ['y'],
+          name: 'by size',
+          attributes: { then_branch: { graph: outer }, else_branch: { graph: product('w') } },
+        },
+      ],
+      inputs: [ValueInfo.tensor('x', 'float64', ['n'])],
+      outputs: ['y'],
+      initializers: [
+        Tensor.of('no', 'bool', [], Uint8Array.of(0)),
+        Tensor.of('length', 'int64', [1], BigInt64Array.of(3n)),
+        Tensor.of('zero', 'float64', [], Float64Array.of(0)),
+        Tensor.of('v', 'float64', [3], Float64Array.of(2, 4, 8)),
+        Tensor.of('w', 'float64', [], Float64Array.of(-1)),
+      ],
+      opset: 17,
+    });
+    for (const [n, slopes] of [
+      [3, [6, 12, 24]],
+      [2, [-1, -1]],
+    ] as const) {
+      const made = await gradient(model, { loss: 'sum', wrt: ['x'], dims: { n } });
+      assertValid(made.model);
+      const x = { type: 'float64', shape: [n], data: new Float64Array(n).fill(1) } as const;
+      const results = await evaluate(made.model, { x });
+      expect([...(results[made.gradients.get('x')!]!.data as Float64Array)]).toEqual(slopes);
     }
   });
 
