@@ -35,7 +35,7 @@ import {
   probeRegion,
   type Region,
   removeIdentity,
-  withComputedShapes,
+  withComputedConstants,
 } from './affine/index.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
 import { probeChain } from './chain-probe.js';
@@ -137,7 +137,7 @@ class Folding {
     const taken = new Set<CollapsedChain>();
     // What a region became, a bias above all, may go on into the next one.
     for (;;) {
-      const round = await withComputedShapes(this.#model, () => this.#foldRegions(chains));
+      const round = await withComputedConstants(this.#model, () => this.#foldRegions(chains));
       rewritten.push(...round.rewritten);
       for (const one of round.taken) taken.add(one);
       if (dryRun || round.rewritten.length === 0) {

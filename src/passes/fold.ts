@@ -139,7 +139,11 @@ function foldedAttributes(links: readonly Link[], hasNewBias: boolean): Attribut
 }
 
 /** With an attribute in the place that it has, or at the end. */
-function withAttribute(attributes: AttributeProtos, name: string, value: AttributeValue): AttributeProtos {
+export function withAttribute(
+  attributes: AttributeProtos,
+  name: string,
+  value: AttributeValue,
+): AttributeProtos {
   const at = attributes.findIndex((attribute) => attribute.name === name);
   const made = makeAttribute(name, value);
   return at < 0 ? [...attributes, made] : attributes.toSpliced(at, 1, made);

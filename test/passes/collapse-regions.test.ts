@@ -249,3 +249,40 @@ test('a view whose shape is computed of constants is seen through, and what comp
   expect([...folded.graph.initializers.keys()].filter((name) => /rest|size|zero/.test(name))).toEqual([]);
   await expectSameFunction(model, folded, 1e-6);
 });
+
+test('what nodes compute of constants alone is one: weight normalization, the scale of a head of attention', async () => {
+  const model = stack(
+    [2, 5, 8],
+    [
+      // Salimans & Kingma 2016: w = g v / ‖v‖, as exporters leave it where they fold no constants.
+      { opType: 'Mul', inputs: ['v', 'v'], outputs: ['squares'] },
+      { opType: 'ReduceSum', inputs: ['squares', 'axes'], outputs: ['sum'] },
+      { opType: 'Sqrt', inputs: ['sum'], outputs: ['norm'] },
+      { opType: 'Div', inputs: ['v', 'norm'], outputs: ['direction'] },
+      { opType: 'Mul', inputs: ['direction', 'g'], outputs: ['w'] },
+      { opType: 'MatMul', name: 'query', inputs: ['x', 'w'], outputs: ['q'] },
+      { opType: 'Reshape', name: 'heads', inputs: ['q', 'shape'], outputs: ['h'] },
+      {
+        opType: 'Transpose',
+        name: 'turn',
+        inputs: ['h'],
+        outputs: ['t'],
+        attributes: { perm: { ints: [0, 2, 1, 3] } },
+      },
+      { opType: 'Pow', inputs: ['width', 'half'], outputs: ['factor'] },
+      { opType: 'Mul', name: 'scale', inputs: ['t', 'factor'], outputs: ['s'] },
+      { opType: 'Softmax', inputs: ['s'], outputs: ['y'] },
+    ],
+    [
+      weight('v', [8, 12]),
+      positive('g', 12),
+      Tensor.of('axes', 'int64', [1], new BigInt64Array([0n])),
+      Tensor.of('shape', 'int64', [4], new BigInt64Array([0n, 0n, 3n, -1n])),
+      Tensor.of('width', 'float32', [], new Float32Array([4])),
+      Tensor.of('half', 'float32', [], new Float32Array([-0.5])),
+    ],
+  );
+  const { model: folded } = await collapsed(model);
+  expect(opsOf(folded)).toEqual(['MatMul', 'Constant', 'Reshape', 'Transpose', 'Softmax']);
+  await expectSameFunction(model, folded);
+});

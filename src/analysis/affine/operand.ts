@@ -4,7 +4,17 @@ import {
   findConstant,
   type Graph,
   isConstant,
+  type Node,
 } from '../../graph/index.js';
+
+/** What nodes were found to compute of constants alone, while work goes on that asks for it. */
+const computed = new WeakMap<Node, ConstantValue>();
+
+/** Lets operandOf know a constant that a node computes; gives what makes it forget that. */
+export function knowOperand(node: Node, constant: ConstantValue): () => void {
+  computed.set(node, constant);
+  return () => computed.delete(node);
+}
 
 /**
  * The constant behind a value, as findConstant has it, and products of constants besides: a kernel that is written
@@ -16,6 +26,8 @@ export function operandOf(graph: Graph, value: string): ConstantResult {
   const origin = value === '' ? undefined : graph.resolve(value);
   if (origin?.kind !== 'node') return found;
   const { node, graph: home } = origin;
+  const known = node.outputs[0] === value ? computed.get(node) : undefined;
+  if (known !== undefined) return known;
   if (!node.is('MatMul', 'Reshape', 'Transpose')) return found;
   const inputs: ConstantValue[] = [];
   for (const input of node.inputs) {

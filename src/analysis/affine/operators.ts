@@ -21,7 +21,8 @@ interface Operator {
 }
 
 export interface ConvOperator extends Operator {
-  readonly kind: 'conv' | 'convTranspose';
+  /** A ConvTranspose of stride 1 that says its size by its pads is a Conv with its kernel reversed; others are `up`. */
+  readonly kind: 'conv' | 'convTranspose' | 'up';
   readonly weight: ConstantValue;
   readonly bias: ConstantValue | undefined;
   readonly groups: number;
@@ -98,7 +99,12 @@ export type AffineOperator =
 
 /** True for what carries a weight that mixes channels: every region has one of these. */
 export function isWeighted(operator: AffineOperator): operator is ConvOperator | MatrixOperator {
-  return operator.kind === 'conv' || operator.kind === 'convTranspose' || operator.kind === 'matrix';
+  return (
+    operator.kind === 'conv' ||
+    operator.kind === 'convTranspose' ||
+    operator.kind === 'up' ||
+    operator.kind === 'matrix'
+  );
 }
 
 /** Every constant that an operator reads. */
@@ -106,6 +112,7 @@ export function constantsOf(operator: AffineOperator): ConstantValue[] {
   switch (operator.kind) {
     case 'conv':
     case 'convTranspose':
+    case 'up':
     case 'matrix':
       return operator.bias === undefined ? [operator.weight] : [operator.weight, operator.bias];
     case 'norm':
@@ -221,20 +228,13 @@ function convolution(node: Node): ConvOperator | Refusal {
   const window = windowOf(node, extents);
   const common = { node, data: [node.inputs[0] ?? ''], weight, bias, groups, window };
   if (node.opType === 'Conv') return { kind: 'conv', ...common };
-  if (window.strides.some((step) => step !== 1)) {
-    return refuse('unsupported', `'${node.label}' (ConvTranspose) has a stride, so that its places differ`);
-  }
   const mode = attributes.string('auto_pad', 'NOTSET');
-  const hasOdd =
+  const isUp =
+    window.strides.some((step) => step !== 1) ||
     (mode !== 'NOTSET' && mode !== 'VALID') ||
     attributes.has('output_shape') ||
     (attributes.ints('output_padding') ?? []).some((extra) => extra !== 0);
-  if (hasOdd)
-    return refuse(
-      'unsupported',
-      `'${node.label}' says its output's size by auto_pad, output_shape or output_padding`,
-    );
-  return { kind: 'convTranspose', ...common };
+  return { kind: isUp ? 'up' : 'convTranspose', ...common };
 }
 
 function gemm(node: Node): MatrixOperator | Refusal {

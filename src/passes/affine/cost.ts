@@ -43,6 +43,7 @@ export interface Target {
   /** Operators in the order of application. */
   readonly operators: readonly (
     | 'Conv'
+    | 'ConvTranspose'
     | 'Gemm'
     | 'MatMul'
     | 'BatchNormalization'
@@ -53,7 +54,15 @@ export interface Target {
     | 'Reshape'
   )[];
   /** The one that has the numbers; of a matrix with an Add, the matrix. */
-  readonly main: 'Conv' | 'Gemm' | 'MatMul' | 'BatchNormalization' | 'Mul' | 'Add' | undefined;
+  readonly main:
+    | 'Conv'
+    | 'ConvTranspose'
+    | 'Gemm'
+    | 'MatMul'
+    | 'BatchNormalization'
+    | 'Mul'
+    | 'Add'
+    | undefined;
   /** True for one number in place of one a channel. */
   readonly isUniform?: boolean;
   readonly cost: Cost;
@@ -134,10 +143,12 @@ function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Targ
   if (frame.axis === 'channel') {
     const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
     const weights = outputs * (inputs / groups) * window;
+    const main = geometry.up === undefined ? 'Conv' : 'ConvTranspose';
+    const multiplyAdds = geometry.up === undefined ? weights : weights * strideVolume(geometry);
     return {
-      main: 'Conv',
-      operators: ['Conv'],
-      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
+      main,
+      operators: [main],
+      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds },
     };
   }
   const weights = outputs * inputs;

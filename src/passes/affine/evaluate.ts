@@ -1,4 +1,5 @@
 import type { AffineOperator, MatrixOperator, NormOperator } from '../../analysis/affine/operators.js';
+import { swapped } from '../../analysis/chains/site-layout.js';
 import type { ConstantValue, Node } from '../../graph/index.js';
 import { evaluateConstant } from '../../runtime/constant.js';
 import type { Floats } from '../../runtime/floats.js';
@@ -139,13 +140,15 @@ async function stepValues(
   const { outputs, inputs, groups, taps, hasBias } = geometry;
   switch (operator.kind) {
     case 'conv':
-    case 'convTranspose': {
+    case 'convTranspose':
+    case 'up': {
       const weight = await read(operator.weight);
       const bias = operator.bias && hasBias ? await vector(operator.bias, outputs) : undefined;
-      const isForward = operator.kind === 'conv';
-      const kernel = isForward
-        ? weight
-        : outputsFirst(weight, { inputs, outputs, groups, taps: taps.length });
+      // A transposed one's is [inputs][outputs / groups][taps].
+      const kernel =
+        operator.kind === 'conv'
+          ? weight
+          : swapped(weight, groups, inputs / groups, outputs / groups, taps.length);
       return { geometry, kernel, layout: 'out-in', bias };
     }
     case 'matrix':
@@ -180,24 +183,6 @@ function permutation(order: readonly number[], geometry: Geometry): AffineValues
   const kernel = new Float64Array(order.length ** 2);
   for (const [to, from] of order.entries()) kernel[to * order.length + from] = 1;
   return { geometry, kernel, layout: 'out-in', bias: undefined };
-}
-
-/** The weight of a ConvTranspose, [inputs][outputs / groups][taps], as [outputs][inputs / groups][taps]. */
-function outputsFirst(
-  weight: Floats,
-  { inputs, outputs, groups, taps }: { inputs: number; outputs: number; groups: number; taps: number },
-): Float64Array {
-  const [perInput, perOutput] = [inputs / groups, outputs / groups];
-  const kernel = new Float64Array(weight.length);
-  for (let group = 0; group < groups; group += 1) {
-    for (let c = 0; c < perInput; c += 1) {
-      for (let m = 0; m < perOutput; m += 1) {
-        const from = ((group * perInput + c) * perOutput + m) * taps;
-        kernel.set(weight.subarray(from, from + taps), ((group * perOutput + m) * perInput + c) * taps);
-      }
-    }
-  }
-  return kernel;
 }
 
 async function matrixValues(operator: MatrixOperator, geometry: Geometry): Promise<AffineValues> {

@@ -2,6 +2,7 @@ import { windowOf } from '../../analysis/affine/operators.js';
 import { RELABELLING } from '../../analysis/affine/relabel.js';
 import { stemOf } from '../../analysis/chains/factor-names.js';
 import { foldedMetadata } from '../../analysis/chains/note.js';
+import { swapped } from '../../analysis/chains/site-layout.js';
 import {
   type AttributeValue,
   type ConstantValue,
@@ -13,7 +14,7 @@ import {
 import { opsetOf } from '../../graph/opsets.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { Floats } from '../../runtime/floats.js';
-import { collapsedName } from '../fold.js';
+import { collapsedName, withAttribute } from '../fold.js';
 import { asConstants, editWith, scratchTensor } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
 import { isPointwiseTarget } from './cost.js';
@@ -64,7 +65,13 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
     return { shape: layout === 'out-in' ? [outputs, inputs] : [inputs, outputs], weight, layout, bias };
   }
   const grid = gridOf(geometry);
-  const shape = [geometry.outputs, geometry.inputs / geometry.groups, ...grid.extents];
+  const { groups, inputs, outputs, taps, up } = geometry;
+  if (up !== undefined) {
+    const shape = [inputs, outputs / groups, ...grid.extents];
+    const weight = swapped(outIn(values).kernel, groups, outputs / groups, inputs / groups, taps.length);
+    return { shape, weight, layout: 'in-out', bias };
+  }
+  const shape = [outputs, inputs / groups, ...grid.extents];
   return { shape, weight: onGrid(outIn(values), grid), layout: 'out-in', bias };
 }
 
@@ -210,6 +217,13 @@ function mapNodes(
     return [{ ...common, opType: 'BatchNormalization', inputs: [...inputs, ...statistics], attributes }];
   }
   if (isPointwiseTarget(target)) return pointwiseNodes(region, names, label, output);
+  const { up, groups } = region.plan.geometry;
+  if (up !== undefined) {
+    const given = up.node.proto.attribute ?? [];
+    const isSame = up.node.attributes.int('group', 1) === groups;
+    const attributeProtos = isSame ? given : withAttribute(given, 'group', { int: groups });
+    return [{ ...common, opType: 'ConvTranspose', inputs, attributeProtos }];
+  }
   if (target.main === 'Conv') return [{ ...common, opType: 'Conv', inputs, ...convAttributes(region) }];
   if (target.main === 'Gemm')
     return [{ ...common, opType: 'Gemm', inputs, ...gemmAttributes(region, values) }];

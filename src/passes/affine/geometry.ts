@@ -1,4 +1,5 @@
 import { type Refusal, refuse } from '../../analysis/affine/refusal.js';
+import type { Node } from '../../graph/index.js';
 
 /**
  * What an affine map mixes: the channels of axis 1, over windows of the axes behind it ('channel': Conv); the last
@@ -10,6 +11,12 @@ export type Axis = 'channel' | 'last' | 'left';
 export interface AutoPad {
   readonly mode: 'SAME_UPPER' | 'SAME_LOWER';
   readonly span: readonly number[];
+}
+
+/** A transposed convolution whose places differ: the node that says how. Its taps are the kernel's elements. */
+export interface Upsampling {
+  readonly node: Node;
+  readonly strides: readonly number[];
 }
 
 /**
@@ -28,6 +35,8 @@ export interface Geometry {
   readonly slack: readonly number[];
   /** Where this is present, taps count from the window's first element and slack says nothing. */
   readonly auto?: AutoPad | undefined;
+  /** Where this is present, only what works at each place by itself can be composed with it. */
+  readonly up?: Upsampling | undefined;
   /** True where the input's two axes are swapped first (Gemm's transA). */
   readonly isTransposed: boolean;
   /** True where a bias is there, though it may be zero. */
@@ -57,10 +66,11 @@ export function isDiagonal({ inputs, outputs, groups, taps }: Geometry): boolean
 }
 
 /** True for a map that works at each place by itself: no window, stride or padding. */
-export function isPointwise({ taps, stride, slack, auto }: Geometry): boolean {
+export function isPointwise({ taps, stride, slack, auto, up }: Geometry): boolean {
   const [tap] = taps;
   return (
     auto === undefined &&
+    up === undefined &&
     taps.length === 1 &&
     (tap ?? []).every((offset) => offset === 0) &&
     stride.every((step) => step === 1) &&
@@ -73,8 +83,10 @@ export function kernelSize({ outputs, inputs, groups, taps }: Geometry): number 
   return outputs * (inputs / groups) * taps.length;
 }
 
-export function strideVolume({ stride }: Geometry): number {
-  return stride.reduce((product, step) => product * step, 1);
+/** How many places of the input there are for one of the output. */
+export function strideVolume({ stride, up }: Geometry): number {
+  const volume = stride.reduce((product, step) => product * step, 1);
+  return volume / (up?.strides.reduce((product, step) => product * step, 1) ?? 1);
 }
 
 function lowest(taps: Geometry['taps'], axis: number): number {
@@ -134,6 +146,7 @@ export function composeGeometry(first: Geometry, second: Geometry): Geometry {
     stride: first.stride.map((step, axis) => step * (second.stride[axis] ?? 1)),
     slack: first.slack.map((extra, axis) => extra + (first.stride[axis] ?? 1) * (second.slack[axis] ?? 0)),
     ...((first.auto ?? second.auto) && { auto: first.auto ?? second.auto }),
+    ...((first.up ?? second.up) && { up: first.up ?? second.up }),
     isTransposed: first.isTransposed || second.isTransposed,
     hasBias: first.hasBias || second.hasBias,
     isShifted: first.isShifted || second.isShifted,
@@ -156,6 +169,21 @@ export function whyNotComposable(
   if (second.isTransposed) return refuse('unsupported', `'${b}' transposes what '${a}' makes`);
   if (first.outputs !== second.inputs) {
     return refuse('operand', `${first.outputs} outputs of '${a}' meet ${second.inputs} inputs of '${b}'`);
+  }
+  if (first.up !== undefined && !isPointwise(second))
+    return refuse(
+      'inexact',
+      `'${a}' (ConvTranspose) has places that differ, and '${b}' is no map of single places`,
+    );
+  if (second.up !== undefined) {
+    if (!isPointwise(first))
+      return refuse(
+        'inexact',
+        `'${b}' (ConvTranspose) has places that differ, and '${a}' is no map of single places`,
+      );
+    if (first.isShifted)
+      return refuse('inexact', `'${a}' adds a bias in front of '${b}' (ConvTranspose), whose places differ`);
+    return undefined;
   }
   if (first.auto !== undefined) {
     if (isPointwise(second)) return undefined;
@@ -217,6 +245,12 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
     if (!isSameAuto) {
       return refuse('inexact', `the branches that '${node}' adds are padded differently (auto_pad)`);
     }
+    if (upsamplingKey(term) !== upsamplingKey(first)) {
+      return refuse(
+        'inexact',
+        `the branches that '${node}' adds are transposed convolutions of different kinds`,
+      );
+    }
     if (first.auto === undefined && term.slack.join() !== first.slack.join()) {
       return refuse(
         'inexact',
@@ -229,6 +263,16 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
     isShifted ||= term.isShifted;
   }
   return { ...first, groups, taps, hasBias, isShifted };
+}
+
+/** What two transposed convolutions have in common where their places agree. */
+export function upsamplingKey({ up, taps }: Pick<Geometry, 'up' | 'taps'>): string {
+  if (up === undefined) return '';
+  const { attributes } = up.node;
+  const lists = ['strides', 'dilations', 'pads', 'output_padding', 'output_shape'].map((name) =>
+    attributes.ints(name),
+  );
+  return JSON.stringify([attributes.string('auto_pad', 'NOTSET'), lists, taps]);
 }
 
 /** A window as a Conv has it. */

@@ -1,4 +1,4 @@
-export { withComputedShapes } from '../../analysis/affine/computed.js';
+export { withComputedConstants } from '../../analysis/affine/computed.js';
 export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from '../../analysis/affine/refusal.js';
 export type { Cost, Target } from './cost.js';
 export { constantsOfRegion, type FoldedWeights, foldRegion } from './fold.js';

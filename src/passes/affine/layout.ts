@@ -218,18 +218,22 @@ export function withChannels(layout: Layout, count: number): Layout {
   return { ...layout, sizes, axes: layout.axes.with(at, [{ axis: layout.channel, weight: ONE, size }]) };
 }
 
-/** With windowed axes as a step of that stride and slack leaves them. */
+/**
+ * With windowed axes as a step of that stride and slack leaves them.
+ *
+ * @param kind '' for one whose stride and slack say the size; else what sizes have in common that are the same
+ */
 export function withWindows(
   layout: Layout,
   stride: readonly number[],
   slack: readonly number[],
-  isAuto: boolean,
+  kind: string,
 ): Layout {
   const sizes = layout.sizes.map((size, axis) => {
     const [step, extra] = [stride[axis - 2] ?? 1, slack[axis - 2] ?? 0];
-    if (axis < 2 || (step === 1 && extra === 0 && !isAuto)) return size;
-    if (isAuto || size.symbols.length > 0)
-      return { factor: 1, symbols: [`(${keyOf(size)} ${isAuto ? 'same' : extra})/${step}`] };
+    if (axis < 2 || (step === 1 && extra === 0 && kind === '')) return size;
+    if (kind !== '' || size.symbols.length > 0)
+      return { factor: 1, symbols: [`(${keyOf(size)} ${kind || extra})/${step}`] };
     return { factor: Math.floor((size.factor + extra - 1) / step) + 1, symbols: [] };
   });
   const axes = layout.axes.map((digits, at) => {

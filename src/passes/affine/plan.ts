@@ -14,6 +14,7 @@ import {
   kernelSize,
   strideVolume,
   sumGeometry,
+  upsamplingKey,
   whyNotComposable,
 } from './geometry.js';
 import {
@@ -168,7 +169,8 @@ function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame
     };
   if (layout === undefined) return { ...made, layout };
   const { stride, slack, auto, outputs } = made.step;
-  const moved = withWindows(layout, stride, slack, auto !== undefined);
+  const kind = auto === undefined ? upsamplingKey(made.step) : 'same';
+  const moved = withWindows(layout, stride, slack, kind);
   const isPlaced = placeOf(frame, layout).back !== undefined;
   return { ...made, layout: isPlaced && outputs > 0 ? withChannels(moved, outputs) : moved };
 }
@@ -190,7 +192,7 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
     if (operator === undefined || !operator.data.every((input) => alike.has(input))) continue;
     if (operator.kind === 'norm') return operator.scale.shape[0];
     if (operator.kind === 'matrix') return operator.weight.shape[operator.layout === 'out-in' ? 1 : 0];
-    if (operator.kind === 'convTranspose') return operator.weight.shape[0];
+    if (operator.kind === 'convTranspose' || operator.kind === 'up') return operator.weight.shape[0];
     if (operator.kind === 'conv') return (operator.weight.shape[1] ?? 0) * operator.groups;
     // Behind these a weight may read what was two axes, or a part of one.
     if (operator.kind === 'relabel' && (operator.how.kind === 'reshape' || operator.how.kind === 'flatten'))
@@ -279,7 +281,10 @@ export function chain(first: Plan, second: Plan): Plan | Refusal {
 }
 
 function workOf(operator: AffineOperator, geometry: Geometry): number {
-  if (isWeighted(operator)) return operator.weight.shape.reduce((product, dim) => product * dim, 1);
+  if (isWeighted(operator)) {
+    const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
+    return operator.kind === 'up' ? size * strideVolume(geometry) : size;
+  }
   switch (operator.kind) {
     case 'norm':
     case 'scale':

@@ -47,23 +47,31 @@ function fromParts(layout: Layout, name: string): Rearrangement[] | Refusal {
   const digits = axes.flat();
   const parts = sizes.flatMap((_, axis) => tiled(digits.filter((digit) => digit.axis === axis)) ?? []);
   if (parts.length !== digits.length) return refuse('unsupported', `'${name}' leaves an axis in parts`);
-  const order = digits.map((digit) => parts.indexOf(digit));
-  if (order.every((part, i) => part === i)) return withReshape([], axes.map(sizeOfAll), sizes, name);
+  if (digits.every((digit, i) => digit === parts[i]))
+    return withReshape([], axes.map(sizeOfAll), sizes, name);
+  // Axes of size 1 are cut too, so that turning may be all that is left: those in front, and those behind.
+  const leading = axes.findIndex(({ length }) => length > 0);
+  const units = axes.filter(({ length }) => length === 0).length - leading;
   const cut = withReshape(
     [],
-    parts.map(({ size }) => size),
+    [...ones(leading), ...parts.map(({ size }) => size), ...ones(units)],
     sizes,
     name,
   );
   if ('reason' in cut) return cut;
-  const steps: Rearrangement[] = [...cut, { kind: 'transpose', permutation: order }];
-  if (axes.every(({ length }) => length === 1)) return steps;
-  return withReshape(
-    steps,
-    axes.map(sizeOfAll),
-    digits.map(({ size }) => size),
-    name,
-  );
+  let unit = leading + parts.length;
+  const permutation = axes.flatMap((own, at) => {
+    if (own.length > 0) return own.map((digit) => leading + parts.indexOf(digit));
+    return [at < leading ? at : unit++];
+  });
+  const steps: Rearrangement[] = [...cut, { kind: 'transpose', permutation }];
+  if (axes.every(({ length }) => length < 2)) return steps;
+  const turned = axes.flatMap((own) => (own.length === 0 ? [ONE] : own.map(({ size }) => size)));
+  return withReshape(steps, axes.map(sizeOfAll), turned, name);
+}
+
+function ones(count: number): Size[] {
+  return new Array<Size>(count).fill(ONE);
 }
 
 function withReshape(

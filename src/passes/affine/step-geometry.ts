@@ -79,13 +79,20 @@ export function stepGeometry(operator: AffineOperator, channels: number, place: 
     refuse('unsupported', `'${node.label}' (${node.opType}) mixes other axes than the nodes around it`);
   switch (operator.kind) {
     case 'conv':
-    case 'convTranspose': {
+    case 'convTranspose':
+    case 'up': {
       const { weight, bias, groups, window } = operator;
       if (!axes.has('channel') || weight.shape.length !== rank) return wrongAxis();
       const [rows = 0, perGroup = 0] = weight.shape;
       const isForward = operator.kind === 'conv';
       const [outputs, inputs] = isForward ? [rows, perGroup * groups] : [perGroup * groups, rows];
-      const windowed = inSource(isForward ? forwardWindow(window) : backwardWindow(window), place, node);
+      const own =
+        operator.kind === 'up'
+          ? upWindow(window, node)
+          : isForward
+            ? forwardWindow(window)
+            : backwardWindow(window);
+      const windowed = inSource(own, place, node);
       if (isRefusal(windowed)) return windowed;
       const isShifted = bias !== undefined && !isZero(bias);
       return { ...identity, ...windowed, inputs, outputs, groups, hasBias: bias !== undefined, isShifted };
@@ -176,15 +183,20 @@ function padsOfAxes({ pads, axes }: PadOperator, rank: number): [number, number]
   return all;
 }
 
-type Windowed = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto'>>;
+type Windowed = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto' | 'up'>>;
 
 /** A window over a value's axes as one over the source's: the same axes, perhaps in another order, or with others besides. */
 function inSource(windowed: Windowed, { frame, windows }: Place, node: Node): Windowed | Refusal {
   const rank = windowRankOf(frame);
-  const { taps, stride, slack, auto } = windowed;
+  const { taps, stride, slack, auto, up } = windowed;
   if (stride.length === rank && windows.every((window, axis) => window === axis)) return windowed;
   if (auto !== undefined)
     return refuse('unsupported', `'${node.label}' pads by auto_pad behind axes that were rearranged`);
+  if (up !== undefined)
+    return refuse(
+      'unsupported',
+      `'${node.label}' (ConvTranspose) stands behind axes that were rearranged, and its places differ`,
+    );
   const at = (axis: number): number => windows.indexOf(axis);
   for (const [axis, step] of stride.entries()) {
     const isTrivial = step === 1 && slack[axis] === 0 && taps.every((tap) => tap[axis] === 0);
@@ -223,6 +235,13 @@ function backwardWindow({ extents, strides, dilations, pads }: Window): Windowed
     stride: strides,
     slack: span.map((length, axis) => length - (pads[axis] ?? 0) - (pads[axis + extents.length] ?? 0)),
   };
+}
+
+/** Of any other ConvTranspose: the elements of its kernel, in order. */
+function upWindow({ extents, strides }: Window, node: Node): Windowed {
+  const ones = extents.map(() => 1);
+  const zeros = extents.map(() => 0);
+  return { taps: tapsOfWindow(extents, ones, zeros), stride: ones, slack: zeros, up: { node, strides } };
 }
 
 function isRowVector(shape: readonly number[], length: number): boolean {

@@ -85,6 +85,7 @@ export class Ways {
         }
         case 'conv':
         case 'convTranspose':
+        case 'up':
         case 'matrix': {
           if (layout === undefined || !hasConstants) return undefined;
           const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';

@@ -10,6 +10,8 @@ export interface ConvOptions {
   readonly groups?: number;
   readonly bias?: boolean;
   readonly autoPad?: string;
+  /** Of a transposed convolution. */
+  readonly outputPadding?: number;
 }
 
 /** Writes a graph node by node, with random weights; every method returns the name of the value it makes. */
@@ -116,10 +118,12 @@ export class Net {
     );
     const bias = options.bias ? [this.weight('deconv.bias', [outputs], 1)] : [];
     const dilations = { ints: new Array<number>(this.windowRank).fill(options.dilation ?? 1) };
+    const { outputPadding = 0 } = options;
+    const output_padding = { ints: new Array<number>(this.windowRank).fill(outputPadding) };
     return this.node(
       'ConvTranspose',
       [x, weight, ...bias],
-      { ...attributes, dilations, group: { int: groups } },
+      { ...attributes, dilations, group: { int: groups }, ...(outputPadding > 0 && { output_padding }) },
       outputs,
     );
   }

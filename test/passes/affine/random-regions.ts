@@ -112,11 +112,16 @@ export class RandomConvolutions {
         const [kernel, dilation] = [this.#pick(1, 2, 3), this.#pick(1, 2)];
         const pads = this.#pick(0, 1);
         const groups = this.#groups(c, outputs);
+        const stride = this.#pick(1, 1, 2);
+        const outputPadding = stride === 2 ? this.#pick(0, 1) : 0;
         return this.#sized(
           value,
-          (before) => before - 1 + dilation * (kernel - 1) + 1 - 2 * pads,
+          (before) => stride * (before - 1) + dilation * (kernel - 1) + 1 - 2 * pads + outputPadding,
           () =>
-            net.convTranspose(value.name, outputs, { kernel, dilation, pads, groups, bias: this.#chance(4) }),
+            net.convTranspose(value.name, outputs, {
+              ...{ kernel, dilation, pads, groups, stride, outputPadding },
+              bias: this.#chance(4),
+            }),
         );
       }
       case 'turned':

@@ -488,3 +488,49 @@ describe('what is folded besides', () => {
     }
   });
 });
+
+describe('transposed convolutions of any stride', () => {
+  it.each<[string, number[], (net: Net) => string, string[]]>([
+    [
+      'and the BatchNormalization behind it (a DCGAN)',
+      [2, 8, 5, 4],
+      (net) => net.norm(net.convTranspose('x', 6, { kernel: 4, stride: 2, pads: 1 })),
+      ['ConvTranspose'],
+    ],
+    [
+      'scale in front, 1x1 Conv behind, output_padding, in one dimension',
+      [2, 8, 7],
+      (net) => {
+        const scaled = net.node('Mul', ['x', net.weight('s', [8, 1], 1)]);
+        const up = net.convTranspose(scaled, 8, { kernel: 3, stride: 2, outputPadding: 1, bias: true });
+        return net.conv(up, 4);
+      },
+      ['ConvTranspose'],
+    ],
+    [
+      'in groups, dilated, in three dimensions',
+      [1, 4, 3, 2, 3],
+      (net) =>
+        net.norm(net.norm(net.convTranspose('x', 6, { kernel: 2, stride: 2, dilation: 2, groups: 2 }))),
+      ['ConvTranspose'],
+    ],
+    [
+      'a shift in front stays, since places differ',
+      [2, 8, 5, 4],
+      (net) => net.convTranspose(net.norm('x'), 6, { kernel: 4, stride: 2, pads: 1 }),
+      ['BatchNormalization', 'ConvTranspose'],
+    ],
+    [
+      'a window behind stays',
+      [2, 8, 5, 4],
+      (net) => net.conv(net.convTranspose('x', 6, { kernel: 2, stride: 2 }), 4, { kernel: 3 }),
+      ['ConvTranspose', 'Conv'],
+    ],
+  ])('%s', async (name, shape, build, ops) => {
+    const net = new Net(shape, name);
+    const model = net.model(build(net));
+    for (const region of findRegions(model).regions)
+      expect((await probeRegion(region)).relativeDifference).toBeLessThan(1e-5);
+    await expectFolds(model, ops, { force: ops.length > 1 });
+  });
+});
