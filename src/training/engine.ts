@@ -7,6 +7,9 @@ import {
   type Tensor,
   ValueInfo,
 } from '../graph/index.js';
+import { inlinedFor } from '../passes/gradient/inline.js';
+import { settledInputs } from '../passes/gradient/probe.js';
+import { openedBatch } from '../passes/gradient/rebatch.js';
 import { buildModel } from '../runtime/build.js';
 import { countGarbage } from '../runtime/garbage.js';
 import {
@@ -25,7 +28,7 @@ import { openLoop } from './loop.js';
 import { findOrigin } from './origin.js';
 import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
-import { buildStep, type Carried, type Step, type StepOptions } from './step.js';
+import { buildStep, type Carried, checkOptions, type Step, type StepOptions } from './step.js';
 import type {
   Batch,
   Chunk,
@@ -56,10 +59,14 @@ export interface EngineOptions
  */
 export async function openEngine(model: Model, options: EngineOptions): Promise<Engine> {
   const { device, threads } = options;
+  checkOptions(model, options);
   const providers = await settled(options.providers ?? 'cpu', device);
   const sessionOptions = { providers, device, threads };
+  const inputs = settledInputs(model, options);
+  // Once for the steps and for every size of batches that are evaluated.
+  const plain = await openedBatch(await inlinedFor(model, inputs), inputs);
   const isCpu = providers.every((provider) => provider === 'cpu');
-  const step = await buildStep(model, {
+  const step = await buildStep(plain, {
     ...options,
     block: isCpu ? await blockSize() : undefined,
     elementary: !isCpu,
@@ -67,8 +74,8 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const open = providers[0] === 'webgpu' ? openSingle : openLoop;
   const runner = await open(step, sessionOptions);
   const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
-  const evaluator = new Evaluator(model, options, fed, sessionOptions);
-  return new StepEngine(model, step, runner, evaluator, options.batch);
+  const evaluator = new Evaluator(plain, options, fed, sessionOptions);
+  return new StepEngine(plain, step, runner, evaluator, options.batch);
 }
 
 /** What 'auto' stands for here. */

@@ -185,7 +185,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   };
 }
 
-function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {
+export function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {
   if (!Number.isInteger(batch) || batch < 1)
     throw new ModelError(`the batch must be a whole number above 0, not ${batch}`);
   if (clipNorm !== undefined && !(clipNorm > 0))

@@ -13,6 +13,7 @@ import { Pace } from './pace.js';
 import { type Settled, settle } from './plan.js';
 import { rankFigures } from './ranks.js';
 import { openRemoteEngine } from './remote-engine.js';
+import { differenceFrom } from './resume.js';
 import { RunningTally } from './tally.js';
 import type { Chunk, Dataset, Engine, Evaluation, TrainingState } from './types.js';
 import { putWeights, withWeights } from './weights.js';
@@ -79,7 +80,7 @@ async function* events(
   options: TrainOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const settled = settle(model, dataset, options);
-  const saved = await checkpointOf(options, settled);
+  const saved = await checkpointOf(model, options, settled);
   const { fresh, spec, plan } = settled;
   const start =
     fresh === undefined || saved !== undefined
@@ -97,23 +98,19 @@ async function* events(
 }
 
 async function checkpointOf(
+  model: Model,
   options: TrainOptions,
-  { fingerprint }: Settled,
+  settled: Settled,
 ): Promise<Checkpoint | undefined> {
   if (options.resume !== true) return undefined;
   const directory = options.checkpoint?.directory;
   if (directory === undefined) throw new ModelError('to go on, name the directory of the checkpoint');
   const saved = await readCheckpoint(directory);
-  const names = new Set([...Object.keys(saved.settings), ...Object.keys(fingerprint)]);
-  for (const name of names) {
-    const [before, now] = [saved.settings[name], fingerprint[name]].map(
-      (value) => JSON.stringify(value) ?? 'none',
-    );
-    if (before === now) continue;
-    throw new ModelError(
-      `was made with other settings, so the training can not go on: ${name} was ${before} and is ${now}`,
-      { file: directory },
-    );
+  const difference = differenceFrom(saved, settled, model);
+  if (difference !== undefined) {
+    throw new ModelError(`was made otherwise, so the training can not go on: ${difference}`, {
+      file: directory,
+    });
   }
   return saved;
 }

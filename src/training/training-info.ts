@@ -13,11 +13,10 @@ import {
   valuesRead,
 } from '../graph/index.js';
 import { createMessage, fromBigInt } from '../graph/proto/codec.js';
-import type { ValueInfoProto } from '../graph/proto/schema.js';
 import { trainableWeights } from '../passes/gradient/index.js';
 import { inlined } from '../passes/gradient/inline.js';
 import { settledInputs } from '../passes/gradient/probe.js';
-import { rebatched } from '../passes/gradient/rebatch.js';
+import { openedBatch } from '../passes/gradient/rebatch.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { OPSET, upgraded } from '../passes/gradient/upgrade.js';
 import { buildStep, type Step, type StepOptions } from './step.js';
@@ -122,7 +121,7 @@ async function hostOf(
   const plain = inlined(model);
   const inputs = settledInputs(plain, options);
   const batch = options.batch ?? Number(inputs[0]?.shape?.[0] ?? 1);
-  const fitting = opened(await rebatched(plain, inputs), inputs);
+  const fitting = await openedBatch(plain, inputs);
   const base = await upgraded(fitting, inputs);
   const loss = typeof options.loss === 'string' ? options.loss : options.loss.kind;
   const weights = options.wrt ?? trainableWeights(base.graph, predictionOf(base, options.output, loss));
@@ -141,33 +140,6 @@ async function hostOf(
     createMessage('ModelProto', { ...base.proto, graph, training_info: model.proto.training_info ?? [] }),
   );
   return { model: raised, batch, raisedFrom: from < OPSET ? from : undefined };
-}
-
-/** The model with its batch open, where it says 1 and another is wanted. */
-function opened(model: Model, inputs: readonly ValueInfo[]): Model {
-  const { graph } = model;
-  const isOther = inputs.some((input) => {
-    const said = graph.inputs.find(({ name }) => name === input.name)?.shape?.[0];
-    return typeof said === 'number' && said !== input.shape?.[0];
-  });
-  if (!isOther) return model;
-  const open = (value: ValueInfo): ValueInfoProto => {
-    const { name, dataType, shape } = value;
-    const isFed = inputs.some((input) => input.name === name) || graph.isOutput(name);
-    if (!isFed || dataType === undefined || shape?.[0] !== 1) return value.proto;
-    return ValueInfo.tensor(name, dataType, ['batch', ...shape.slice(1)]).proto;
-  };
-  return new Model(
-    createMessage('ModelProto', {
-      ...model.proto,
-      graph: createMessage('GraphProto', {
-        ...(graph.proto as GraphProto),
-        input: graph.inputs.map(open),
-        output: graph.outputs.map(open),
-        value_info: [],
-      }),
-    }),
-  );
 }
 
 class InfoBuilder {

@@ -283,6 +283,23 @@ describe('is refused', () => {
     const checkpoint = { directory: folder() };
     await train(model, data(model), { batch: 8, epochs: 1, checkpoint }).result();
     await refused({ resume: true, checkpoint, learningRate: 0.5 }, 'learningRate was 0.001 and is 0.5');
+    await refused(
+      { resume: true, checkpoint, freeze: ['w2', 'b*'] },
+      "other weights are trained: 'b1' and 3 more no longer",
+    );
+    await refused(
+      { resume: true, checkpoint, validation: data(model, 1) },
+      'it was validated on 0 samples and would be on 100',
+    );
+    const said = async (other: Model, samples = data(other)): Promise<string> =>
+      train(other, samples, { batch: 8, epochs: 1, checkpoint, resume: true })
+        .result()
+        .then(String, (error: Error) => error.message);
+    expect(await said(model, data(model, 0, 90))).toMatch('the data had 100 samples and has 90');
+    expect(await said(CNN())).toMatch("the model is another: the checkpoint has the weight 'w1', and it has");
+    const other = mlp();
+    other.graph.setInitializer(Tensor.of('b1', 'float32', [1, 16], new Float32Array(16)));
+    expect(await said(other)).toMatch("the weight 'b1' was float32[16] and is float32[1, 16]");
     const [state] = readdirSync(checkpoint.directory).filter((name) => name.startsWith('state-'));
     const file = join(checkpoint.directory, state!);
     writeFileSync(file, readFileSync(file).subarray(0, -1));

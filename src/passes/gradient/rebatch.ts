@@ -12,7 +12,7 @@ import {
   ValueInfo,
 } from '../../graph/index.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
-import type { GraphProto } from '../../graph/proto/schema.js';
+import type { GraphProto, ValueInfoProto } from '../../graph/proto/schema.js';
 import { constantTensor, evaluate, type RuntimeTensor, randomInputs } from '../../runtime/index.js';
 import { type BatchAxis, type BatchPlan, followBatch } from './batch-axis.js';
 import { probe } from './probe.js';
@@ -47,6 +47,42 @@ export async function rebatched(model: Model, inputs: readonly ValueInfo[]): Pro
   const made = written(model, (node, constant) => adapted(node, plan, shapes, constant));
   if (made !== model) await compare(model, made, one, names, plan);
   return made;
+}
+
+/**
+ * The model for any batch, where it says 1 and another is wanted: `rebatched`, its inputs and outputs with an open batch. What
+ * is done to the result again finds nothing left to do.
+ *
+ * @throws ModelError as `rebatched`
+ */
+export async function openedBatch(model: Model, inputs: readonly ValueInfo[]): Promise<Model> {
+  return opened(await rebatched(model, inputs), inputs);
+}
+
+function opened(model: Model, inputs: readonly ValueInfo[]): Model {
+  const { graph } = model;
+  const isOther = inputs.some((input) => {
+    const said = graph.inputs.find(({ name }) => name === input.name)?.shape?.[0];
+    return typeof said === 'number' && said !== input.shape?.[0];
+  });
+  if (!isOther) return model;
+  const open = (value: ValueInfo): ValueInfoProto => {
+    const { name, dataType, shape } = value;
+    const isFed = inputs.some((input) => input.name === name) || graph.isOutput(name);
+    if (!isFed || dataType === undefined || shape?.[0] !== 1) return value.proto;
+    return ValueInfo.tensor(name, dataType, ['batch', ...shape.slice(1)]).proto;
+  };
+  return new Model(
+    createMessage('ModelProto', {
+      ...model.proto,
+      graph: createMessage('GraphProto', {
+        ...(graph.proto as GraphProto),
+        input: graph.inputs.map(open),
+        output: graph.outputs.map(open),
+        value_info: [],
+      }),
+    }),
+  );
 }
 
 /** May a node take sizes of activations, or some of them, from constants? Half of a target may be computed. */
