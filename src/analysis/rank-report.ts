@@ -145,11 +145,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
   if (weights.length > 0) {
-    const { KernelPool } = await import('../kernels/pool.js');
-    await using own =
-      options.pool === undefined
-        ? new KernelPool({ size: options.concurrency ?? (await defaultConcurrency()) })
-        : undefined;
+    await using own = options.pool === undefined ? await rankPool(options.concurrency) : undefined;
     const pool = (options.pool ?? own) as KernelPool;
     const load = ({ rows: m, columns: n }: WeightMatrix) => loadOf(m, n);
     const all = weights.reduce((sum, weight) => sum + load(weight).cost, 0) || 1;
@@ -187,10 +183,17 @@ async function checkPlace(place: ProductPlace): Promise<void> {
   await gram({ rows: 32, columns: 32, data: new Float32Array(1024) }, 'rows', { place });
 }
 
-/** The processors, but a machine of many cores gains nothing from many weights that wait for memory. */
-async function defaultConcurrency(): Promise<number> {
-  const { availableParallelism } = await import('node:os');
-  return Math.min(8, availableParallelism());
+/**
+ * Threads for rankReport, which start at once.
+ *
+ * @param size default the processors, at most 8: a machine of many cores gains nothing from many weights that wait for memory
+ */
+export async function rankPool(size?: number): Promise<KernelPool> {
+  const [{ KernelPool }, { availableParallelism }] = await Promise.all([
+    import('../kernels/pool.js'),
+    import('node:os'),
+  ]);
+  return new KernelPool({ size: size ?? Math.min(8, availableParallelism()) }).start();
 }
 
 async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankReportOptions): Promise<RankRow> {

@@ -189,7 +189,9 @@ export const rankReportCommand: Command<Arguments> = {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
     }
-    const { rankReport } = await import('../analysis/rank-report.js');
+    const { rankPool, rankReport } = await import('../analysis/rank-report.js');
+    // While the model is read.
+    await using pool = await rankPool();
     const chains = once(args.chains, '--chains');
     const only = [args.only ?? []].flat();
     // The table draws the spectra.
@@ -218,6 +220,7 @@ export const rankReportCommand: Command<Arguments> = {
         convView,
         inputSize,
         products,
+        pool,
       };
       const weights = await work((onProgress) =>
         args.regions === true

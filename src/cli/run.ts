@@ -60,6 +60,7 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
     .epilog('Exit code: 0 done, 1 the work failed or a check did not hold, 2 the command line was wrong.')
     .wrap(Math.min(100, io.stdout.columns ?? (Number(io.env.COLUMNS) || 100)))
     .fail(fail);
+  layOutNoHelp(parser);
   function fail(message: string | undefined, error: Error | undefined): never {
     // yargs reports what handlers throw here too.
     if (error !== undefined && error.name !== 'YError') throw error;
@@ -81,6 +82,15 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   // What it finds out after a builder was loaded, yargs does not always hand to fail().
   await parser.parseAsync().catch((error: Error) => fail(undefined, error));
   return exitCode;
+}
+
+/** Of every command that it runs, yargs lays out the help in case it is asked for later: 25 ms for what no handler asks. */
+function layOutNoHelp(parser: Argv): void {
+  const { getInternalMethods } = parser as unknown as {
+    getInternalMethods?(): { getUsageInstance(): { cacheHelpMessage(): void } };
+  };
+  const usage = getInternalMethods?.call(parser).getUsageInstance();
+  if (usage !== undefined) usage.cacheHelpMessage = () => undefined;
 }
 
 function optionsOf(parser: Argv): string[] {

@@ -77,6 +77,16 @@ export class KernelPool {
     this.size = size;
   }
 
+  /** Starts all threads now: they take as long to start as a program takes to read what it wants to know of them. */
+  start(): this {
+    while (this.#idle.length + this.#busy.size < this.size) {
+      const worker = this.#start();
+      worker.unref();
+      this.#idle.push(worker);
+    }
+    return this;
+  }
+
   /**
    * All min(m, n) singular values, descending, as the function of the same name gives them.
    *
@@ -156,10 +166,10 @@ export class KernelPool {
   }
 
   #start(): Worker {
-    // From TypeScript source (tests), the compiled worker: Node 20 does not load .ts in a thread.
-    const path = import.meta.url.endsWith('.ts') ? '../../dist/kernels/worker.js' : './worker.js';
+    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
+    const path = new URL('../../dist/kernels/worker.js', import.meta.url);
     // The parent's flags (--input-type, loaders) are not for this file.
-    const worker = new Worker(new URL(path, import.meta.url), { execArgv: [] });
+    const worker = new Worker(path, { execArgv: [] });
     worker.on('message', (reply: Reply) => this.#finish(worker, reply));
     worker.on('error', (error: Error) => this.#lose(worker, error));
     worker.on('exit', (code) => this.#lose(worker, new Error(`a kernel worker ended with code ${code}`)));

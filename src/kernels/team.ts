@@ -31,13 +31,13 @@ export class Team {
 
   /** Resolves when all threads are ready: kernels wait for one another without a way out. */
   static async start(module: object, memory: SharedMemory, threads: number): Promise<Team> {
-    // From TypeScript source (tests), the compiled thread: Node 20 does not load .ts in a thread.
-    const path = import.meta.url.endsWith('.ts') ? '../../dist/kernels/recruit.js' : './recruit.js';
+    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
+    const path = new URL('../../dist/kernels/recruit.js', import.meta.url);
     const workers = Array.from(
       { length: threads - 1 },
       (_, i) =>
         // The parent's flags (--input-type, loaders) are not for this file.
-        new Worker(new URL(path, import.meta.url), {
+        new Worker(path, {
           execArgv: [],
           workerData: { module, memory, thread: i + 1 } satisfies Recruit,
         }),

@@ -107,9 +107,8 @@ function answerOf(stdout: string): Answer | undefined {
 const PATIENCE = 120_000;
 
 function probe(args: readonly string[]): Promise<{ stdout: string; stderr: string; ended: string }> {
-  // From TypeScript source (tests), the compiled one: Node 20 does not run .ts.
-  const path = import.meta.url.endsWith('.ts') ? '../../dist/runtime/probe.js' : './probe.js';
-  const script = fileURLToPath(new URL(path, import.meta.url));
+  // The compiled one, wherever this file is: Node 20 does not run .ts.
+  const script = fileURLToPath(new URL('../../dist/runtime/probe.js', import.meta.url));
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -83,12 +83,10 @@ class RemoteEngine implements Engine {
   #ended: Error | undefined;
 
   constructor() {
-    // From TypeScript source (tests), the compiled worker: Node 20 does not load .ts in a thread.
-    const path = import.meta.url.endsWith('.ts')
-      ? '../../dist/training/engine-worker.js'
-      : './engine-worker.js';
+    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
+    const path = new URL('../../dist/training/engine-worker.js', import.meta.url);
     // The parent's flags (--input-type, loaders) are not for this file.
-    this.#worker = new Worker(new URL(path, import.meta.url), { execArgv: [] });
+    this.#worker = new Worker(path, { execArgv: [] });
     this.#worker.on('message', (answer: Answer) => this.#take(answer));
     this.#worker.on('error', (error: Error) => this.#fail(error));
     this.#worker.on('exit', (code) =>
