@@ -1,5 +1,6 @@
 import { type Graph, type Model, ModelError, type Node } from '../graph/index.js';
 import { glob } from './glob.js';
+import { scaledBehind } from './quantized-weights.js';
 import { findWeights } from './weights.js';
 
 /** Which values of a model are looked at as embeddings. */
@@ -47,7 +48,7 @@ export function findTaps(model: Model, options: TapOptions = {}): { taps: Tap[];
       others.push({ node, reason: `it is in ${where}, whose values do not come out of a run` });
       continue;
     }
-    const value = of === 'outputs' ? node.outputs.find((name) => name !== '') : dataInput(node);
+    const value = of === 'outputs' ? madeBy(node) : readBy(node);
     if (value === undefined) {
       others.push({
         node,
@@ -74,6 +75,19 @@ function weightsByNode(model: Model): Map<Node, Set<string>> {
   }
   const place = new Map([...model.nodes()].map((node, index) => [node, index]));
   return new Map([...weights].sort(([a], [b]) => (place.get(a) ?? 0) - (place.get(b) ?? 0)));
+}
+
+/** The output; of an integer product, what becomes of it in floating point. */
+function madeBy(node: Node): string | undefined {
+  const isInteger = node.is('MatMulInteger', 'ConvInteger');
+  return (isInteger ? scaledBehind(node)?.value : undefined) ?? node.outputs.find((name) => name !== '');
+}
+
+/** The data; where it is quantized, what it was in floating point. */
+function readBy(node: Node): string | undefined {
+  const value = dataInput(node);
+  const maker = value === undefined ? undefined : node.graph.producer(value);
+  return maker?.is('DynamicQuantizeLinear', 'QuantizeLinear') ? maker.inputs[0] : value;
 }
 
 /** The first input that is no constant. */

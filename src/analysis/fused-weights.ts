@@ -1,5 +1,5 @@
 import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../graph/index.js';
-import { blockQuantizedData, type Quantization, quantizedData, scaleBehind } from './quantized-weights.js';
+import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
 import { constantData, type WeightData } from './weight-data.js';
 import type { ConvGeometry, Found, Part, WeightUse } from './weights.js';
 
@@ -201,15 +201,15 @@ function integers(node: Node, { input, scale, zeroPoint, axis, isConv = false }:
 
 function unscaled(node: Node, axis: number): Found {
   if (!isConstant(findConstant(node.graph, node.inputs[1] ?? ''))) return NOTHING;
-  const scale = scaleBehind(node);
-  if (scale === undefined) {
+  const scaled = scaledBehind(node);
+  if (scaled === undefined) {
     return {
       uses: [],
       reasons: ['the scale of its integer weight is not to be found in the nodes behind it'],
     };
   }
   return each([1], (input) => {
-    const data = quantizedData(node, input, { scale, zeroPoint: 3, axes: [axis] });
+    const data = quantizedData(node, input, { scale: scaled.scale, zeroPoint: 3, axes: [axis] });
     if ('reason' in data) return data;
     return node.opType === 'ConvInteger' ? convolution(node, data) : batched(node, data);
   });

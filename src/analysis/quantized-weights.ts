@@ -104,12 +104,13 @@ function placesOf(
 }
 
 /**
- * The value that holds the scale of an integer weight where other nodes apply it, as dynamic quantization writes them:
- * the node's output goes through Cast (and Add, of a bias) to a Mul by the scale, or by its product with that of the data.
+ * What other nodes make of an integer product, as dynamic quantization writes them: the node's output goes through Cast
+ * (and Add, of a bias) to a Mul by the scale of the weight, or by its product with that of the data.
  *
- * @returns undefined where there is no such constant, or two of which none is known to be the weight's
+ * @returns the constant scale and the value that is scaled by it; undefined where there is no such constant, or two of
+ *   which none is known to be the weight's
  */
-export function scaleBehind({ graph, outputs }: Node): string | undefined {
+export function scaledBehind({ graph, outputs }: Node): { scale: string; value: string } | undefined {
   let value = outputs[0] ?? '';
   for (let step = 0; step < MOST_STEPS; step += 1) {
     const [use, ...others] = graph.uses(value);
@@ -120,7 +121,10 @@ export function scaleBehind({ graph, outputs }: Node): string | undefined {
       const product = graph.producer(factor);
       const factors = product?.is('Mul') ? product.inputs : [factor];
       const constants = factors.filter((input) => isConstant(findConstant(graph, input)));
-      return constants.length === 1 ? constants[0] : undefined;
+      const [scale] = constants;
+      return scale === undefined || constants.length > 1
+        ? undefined
+        : { scale, value: next.outputs[0] ?? '' };
     }
     if (!next.is('Cast', 'Add')) return undefined;
     value = next.outputs[0] ?? '';

@@ -158,18 +158,22 @@ export function embeddingNotes(
 ): Note[] {
   if (embeddings === undefined) return [];
   const { rows, fewest, classes, samples } = embeddings;
-  const notes: Note[] = rows.flatMap((row) =>
-    row.problem === undefined
-      ? []
-      : [{ text: `${embeddingName(row)}: no embedding, ${row.problem}`, tone: 'bad' as const }],
-  );
+  const notes: Note[] = [];
   if (classes !== undefined && fewest !== undefined && fewest < FEW) {
     notes.push({
       text: `The smallest of ${classes} classes has ${counted(fewest, 'sample')} of ${formatCount(samples)}: little to tell its spread from; --samples takes more.`,
       tone: 'warning',
     });
   }
-  const left = leftNotes(embeddings.notLookedAt, { verb: 'no embedding', each: options.verbose === true });
+  const without = rows.flatMap((row) =>
+    row.problem === undefined
+      ? []
+      : [{ node: embeddingName(row), op: row.ops.join(', '), reason: row.problem }],
+  );
+  const left = leftNotes([...without, ...embeddings.notLookedAt], {
+    verb: 'without an embedding',
+    each: options.verbose === true,
+  });
   return [...notes, ...left];
 }
 

@@ -243,6 +243,32 @@ describe('embeddings of a model', () => {
     expectClose({ ...rows[0]?.metrics }, { ...wanted });
   });
 
+  test('of an integer product, what it reads and makes in floating point', async () => {
+    const weight = Tensor.of(
+      'w',
+      'int8',
+      [D, 5],
+      Int8Array.from({ length: 5 * D }, (_, i) => i - 15),
+    );
+    const model = buildModel({
+      inputs: [['x', 'float32', ['n', D]]],
+      outputs: [['y', 'float32']],
+      nodes: [
+        { opType: 'DynamicQuantizeLinear', inputs: ['x'], outputs: ['q', 'scale', 'zero'] },
+        { opType: 'MatMulInteger', inputs: ['q', 'w', 'zero'], outputs: ['product'], name: 'layer' },
+        { opType: 'Cast', inputs: ['product'], outputs: ['cast'], attributes: { to: { int: 1 } } },
+        { opType: 'Mul', inputs: ['scale', 's'], outputs: ['scales'] },
+        { opType: 'Mul', inputs: ['cast', 'scales'], outputs: ['y'] },
+      ],
+      initializers: [weight, Tensor.of('s', 'float32', [1], Float32Array.of(0.1))],
+    });
+    const { rows } = await embeddingReport(model, source());
+    expect(rows).toMatchObject([{ value: 'y', nodes: ['layer'], weights: ['w'], features: 5 }]);
+    expect(rows[0]?.metrics?.gramEffectiveRank).toBeGreaterThan(1);
+    const read = await embeddingReport(model, source(), { of: 'inputs' });
+    expect(read.rows).toMatchObject([{ value: 'x', nodes: ['layer'], features: D }]);
+  });
+
   test('fewer samples than there are: drawn at random, by the seed', async () => {
     const model = perceptron(['x', 'float32', ['n', D]]);
     const look = async (seed: number) => (await embeddingReport(model, source(), { samples: 5, seed })).rows;
