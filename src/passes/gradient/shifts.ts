@@ -107,7 +107,7 @@ export function shiftedProducts(
 }
 
 /** a b^T */
-function times(build: Builder, a: Value, b: Value): Value {
+export function times(build: Builder, a: Value, b: Value): Value {
   const matrix = (x: Value): Value => build.reshape(x, x.shape.slice(-2));
   return product(a.shape.slice(0, -2)) === 1
     ? build.gemm(matrix(a), matrix(b), false, true)

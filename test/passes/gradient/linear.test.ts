@@ -161,6 +161,30 @@ describe('convolutions', () => {
     );
   });
 
+  test('Conv with more channels and no strides: the weight by one product of shifted copies, and without copies', async () => {
+    const channels = fc.constantFrom([4, 2], [2, 5], [5, 6], [12, 7]);
+    const limit = fc.constantFrom(undefined, undefined, 0);
+    await fc.assert(
+      fc.asyncProperty(convolution, channels, limit, async (c, [perGroupIn, perGroupOut], columnBytes) => {
+        await checkOp({
+          op: 'Conv',
+          ...bilinear,
+          options: { columnBytes },
+          shapes: [
+            [2 * c.batch, c.group * perGroupIn!, ...c.spatial],
+            [c.group * perGroupOut!, perGroupIn!, ...c.kernel],
+          ],
+          attributes: {
+            group: { int: c.group },
+            dilations: { ints: c.dilations },
+            pads: { ints: c.pads },
+          },
+        });
+      }),
+      { numRuns: 30, seed: 6 },
+    );
+  });
+
   test('Conv by slices, for providers with a Conv in part', async () => {
     await fc.assert(
       fc.asyncProperty(convolution, async (c) => {

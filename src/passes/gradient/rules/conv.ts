@@ -3,6 +3,7 @@ import { blockedConv } from '../blocked.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import { shiftedProducts } from '../shifts.js';
+import { splitProduct } from '../split-taps.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
 import {
   columns,
@@ -193,7 +194,11 @@ function weightGradient(
   const [n, c, m] = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const positions = dy.shape.slice(2);
   const [k, l] = [product(window.kernel), product(positions)];
-  if (m > group && c / group >= FEW) return shiftedProducts(build, x, dy, window, group, shape);
+  if (m > group && c / group >= FEW) {
+    return (
+      splitProduct(build, x, dy, window, group, shape) ?? shiftedProducts(build, x, dy, window, group, shape)
+    );
+  }
   const bytes = 4 * n * c * k * l;
   if (bytes > build.columnBytes && !isPointwise(window))
     return weightGradientByConv(build, x, dy, window, group, shape);
