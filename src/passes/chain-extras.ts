@@ -1,5 +1,6 @@
 import { linkOf } from '../analysis/chains/link.js';
 import { skipPlace } from '../analysis/chains/skip-place.js';
+import { unitsFirst } from '../analysis/chains/steps.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { Facts } from './affine/facts.js';
 import type { ChainSettings } from './chain-options.js';
@@ -19,6 +20,8 @@ export interface ChainExtras {
   readonly skips: readonly Skip[];
   /** The factors that a BatchNormalization stands behind. */
   readonly norms: readonly number[];
+  /** The permutation that brings the units to axis 1 in front of a normalization; undefined where they are there. */
+  readonly turn?: readonly number[] | undefined;
   /** What was asked for and is not there, and why. */
   readonly without: readonly string[];
 }
@@ -38,7 +41,7 @@ export function extrasOf(site: LinearSite, shape: Shape, settings: ChainSettings
   }
   const skips = settings.residual ? skipsOf(site, shape, settings) : { skips: [], without: [] };
   const norms = settings.batchNorm ? normsOf(site, shape.depth) : { norms: [], without: [] };
-  return { skips: skips.skips, norms: norms.norms, without: [...skips.without, ...norms.without] };
+  return { ...norms, skips: skips.skips, without: [...skips.without, ...norms.without] };
 }
 
 /** Of each interval n a connection from value m - n to value m, for m = n, 2n, …, as minyoungg/overparam has them. */
@@ -96,21 +99,27 @@ function skipBetween(
   return place !== undefined && 'reason' in place ? place.reason : { from, to, isLearned: true };
 }
 
-/** BatchNormalization normalizes axis 1: that must be the one that the layer mixes. */
+/**
+ * BatchNormalization normalizes axis 1: the units of a MatMul on data of more axes are brought there and back, so that the
+ * statistics are those of all rows (of all tokens of a batch).
+ */
 function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
   const no = (why: string): Omit<ChainExtras, 'skips'> => ({
     norms: [],
     without: [`no BatchNormalization: ${why}`],
   });
+  let turn: readonly number[] | undefined;
   if (site.op === 'MatMul') {
-    if (site.weightInput === 0) return no('its weight stands on the left, so that its units are not axis 1');
     if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
     const facts = new Facts(site.node.graph);
-    const rank = facts.rank(site.node.inputs[0] ?? '') ?? facts.rank(site.node.outputs[0] ?? '');
+    const data = site.node.inputs[1 - site.weightInput] ?? '';
+    const rank = facts.rank(data) ?? facts.rank(site.node.outputs[0] ?? '');
     if (rank === undefined) return no('the rank of its data is not known');
-    if (rank !== 2) return no(`its data has ${rank} axes, so that its units are not axis 1`);
+    if (rank < 2) return no('its data is a vector');
+    const axis = rank - (site.weightInput === 0 ? 2 : 1);
+    if (axis !== 1) turn = unitsFirst(rank, axis);
   }
   // What normalizations add after training could not be put into it.
   if (linkOf(site).hasOpenBias) return no('its bias is no constant vector');
-  return { norms: Array.from({ length: depth }, (_, factor) => factor), without: [] };
+  return { norms: Array.from({ length: depth }, (_, factor) => factor), turn, without: [] };
 }

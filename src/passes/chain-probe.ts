@@ -1,8 +1,8 @@
 import { isBatched, type Link } from '../analysis/chains/link.js';
 import type { Chain } from '../analysis/chains/match.js';
 import { inputsPerGroup } from '../analysis/chains/site-size.js';
-import { type FloatType, type NodeSpec, narrow, Tensor } from '../graph/index.js';
-import { foldedNode } from './fold.js';
+import { type FloatType, narrow, Tensor } from '../graph/index.js';
+import { biasShape, foldedNodes } from './fold.js';
 import { compareNodes, type ProbePlace } from './probe.js';
 
 /**
@@ -14,19 +14,25 @@ import { compareNodes, type ProbePlace } from './probe.js';
  * @returns max |Δ| / max |y|
  */
 export function probeChain(
-  { links, whole }: Chain,
+  chain: Chain,
   weight: Tensor,
   bias: Float64Array | undefined,
   place: ProbePlace = {},
 ): Promise<number> {
+  const { links, whole } = chain;
   const [first, last] = [links[0] as Link, links.at(-1) as Link];
   const type = weight.dataType as FloatType;
   const source = first.node.inputs[1 - first.site.weightInput] ?? '';
   const output = whole?.output ?? last.node.outputs[0] ?? '';
-  const folded = foldedNode(links, 'probe', 'probe/weight', bias && 'probe/bias');
-  const after: NodeSpec = { ...folded, outputs: [output] };
+  const after = foldedNodes(chain, {
+    node: 'probe',
+    weight: 'probe/weight',
+    bias: bias && 'probe/bias',
+    output,
+    fresh: (base) => `probe/${base}`,
+  });
   const constants = [weight.renamed('probe/weight')];
-  if (bias) constants.push(Tensor.of('probe/bias', type, [bias.length], narrow(type, bias)));
+  if (bias) constants.push(Tensor.of('probe/bias', type, biasShape(chain, bias.length), narrow(type, bias)));
   // A bias that differs from row to row, or is computed, stays as it is: the last node's in both.
   const open = last.hasOpenBias ? last.node.inputs[2] : undefined;
   if (open) constants.push(Tensor.of(open, type, [1], narrow(type, new Float64Array(1))));
@@ -36,9 +42,9 @@ export function probeChain(
       source,
       output,
       type,
-      shape: inputShape(links, whole?.steps.some(({ norm }) => norm !== undefined) === true),
+      shape: inputShape(links, whole),
       before: whole?.nodes ?? links.map((link) => link.node),
-      after: [after],
+      after,
       constants,
     },
     place,
@@ -47,7 +53,7 @@ export function probeChain(
 
 const BATCH = 2;
 
-function inputShape(links: readonly Link[], hasNorm: boolean): number[] {
+function inputShape(links: readonly Link[], whole: Chain['whole']): number[] {
   const { site, node } = links[0] as Link;
   const inputs = inputsPerGroup(site) * (isBatched(site) ? 1 : site.groups);
   if (site.op === 'Conv' || site.op === 'ConvTranspose') {
@@ -65,8 +71,10 @@ function inputShape(links: readonly Link[], hasNorm: boolean): number[] {
   }
   if (node.is('Gemm') && node.attributes.int('transA', 0) === 1) return [inputs, BATCH];
   // BatchNormalization looks at the second axis, Gemm takes no more than two.
+  const hasNorm = whole?.steps.some(({ norm }) => norm !== undefined) === true;
   const isFlat = hasNorm || links.some((link) => link.site.op === 'Gemm');
   const isLeft = site.op === 'MatMul' && site.weightInput === 0;
-  const batch = isBatched(site) ? site.weight.shape.slice(0, -2) : isFlat ? [] : [BATCH];
+  const outer = (whole?.rank ?? (isFlat ? 2 : 3)) - 2;
+  const batch = isBatched(site) ? site.weight.shape.slice(0, -2) : new Array<number>(outer).fill(BATCH);
   return isLeft ? [...batch, inputs, 3] : [...batch, 3, inputs];
 }

@@ -40,7 +40,16 @@ import {
 import { constantsOfChain, workOfChain } from './chain-cost.js';
 import { probeChain } from './chain-probe.js';
 import { type CollapseAccount, type CollapsedChain, probed, summed } from './collapse-account.js';
-import { biasOf, collapsedName, foldedNode, namesOf, opOf, productKey } from './fold.js';
+import {
+  biasOf,
+  biasShape,
+  collapsedName,
+  foldedNodes,
+  isAddedTo,
+  namesOf,
+  opOf,
+  productKey,
+} from './fold.js';
 import { asConstants, editWith, type Placement, scratchTensor } from './placement.js';
 import { isNear, placeAsSource, removeUnread } from './weight-source.js';
 
@@ -263,10 +272,11 @@ class Folding {
         ? await probed(async () => probeChain(chain, await product.weight(), product.bias, probes))
         : {};
     const { before, after } = workOfChain(chain);
+    const hasAdd = isAddedTo(chain) && product?.bias !== undefined;
     const account: CollapsedChain = {
       node: names.node || last.node.outputs[0] || '',
-      op: opOf(links),
-      nodesAfter: 1,
+      op: hasAdd ? `${opOf(links)} + Add` : opOf(links),
+      nodesAfter: hasAdd ? 2 : 1,
       from: nodesOf(chain).map((node) => node.label),
       fromOps: nodesOf(chain).map((node) => node.opType),
       by: chain.by,
@@ -328,11 +338,21 @@ class Folding {
       const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
       bias = this.#model.freshName(`${weight}/bias`);
       this.#counted.add(this.#keys.of(home, bias));
-      add(asConstants(home, [Tensor.of(bias, type, [product.bias.length], narrow(type, product.bias))]));
+      add(
+        asConstants(home, [
+          Tensor.of(bias, type, biasShape(chain, product.bias.length), narrow(type, product.bias)),
+        ]),
+      );
     }
     return editWith({ nodes, initializers }, home, first.node, {
       removeNodes: nodesOf(chain),
-      insertNodes: [{ ...foldedNode(links, namesOf(chain).node, weight, bias), outputs: [outputOf(chain)] }],
+      insertNodes: foldedNodes(chain, {
+        node: namesOf(chain).node,
+        weight,
+        bias,
+        output: outputOf(chain),
+        fresh: (base) => this.#model.freshName(base),
+      }),
     });
   }
 

@@ -2,6 +2,7 @@ import { factorName } from '../analysis/chains/factor-names.js';
 import { type AttributeProtos, encodeAttributes } from '../analysis/chains/kernel-attributes.js';
 import { type ChainNote, type ChainPart, chainMetadata } from '../analysis/chains/note.js';
 import { skipPlace } from '../analysis/chains/skip-place.js';
+import { inverseOf } from '../analysis/chains/steps.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import {
   type AttributeValue,
@@ -25,6 +26,8 @@ export interface ChainNode {
   readonly factor: number;
   /** Of a projection and a sum: which connection of the plan. */
   readonly skip: number;
+  /** Of a Transpose: the one that brings the units back. */
+  readonly isBack?: boolean;
   readonly inputs: readonly string[];
   readonly output: string;
 }
@@ -38,7 +41,7 @@ export function chainNodes(
   plan: ChainPlan,
   fresh: FreshName,
 ): ChainNode[] {
-  const { depth, skips, norms } = plan;
+  const { depth, skips, norms, turn } = plan;
   const nodes: ChainNode[] = [];
   const values = [node.inputs[1 - weightInput] ?? ''];
   for (let factor = 0; factor < depth; factor += 1) {
@@ -49,15 +52,24 @@ export function chainNodes(
     const add = (
       kind: ChainNode['kind'],
       inputs: readonly string[],
-      { skip = -1, isEnd = false }: { readonly skip?: number; readonly isEnd?: boolean },
+      {
+        skip = -1,
+        isEnd = false,
+        isBack = false,
+      }: { readonly skip?: number; readonly isEnd?: boolean; readonly isBack?: boolean },
     ): string => {
       const name = kind === 'factor' ? stem : fresh(`${stem}/${kind}`);
       const output = isEnd && factor === depth - 1 ? (node.outputs[0] ?? '') : fresh(`${name}/out`);
-      nodes.push({ name, kind, factor, skip, inputs, output });
+      nodes.push({ name, kind, factor, skip, isBack, inputs, output });
       return output;
     };
     value = add('factor', [value], { isEnd: kinds.length === 1 });
-    if (norms.includes(factor)) value = add('norm', [value], { isEnd: ending.length === 0 });
+    if (norms.includes(factor)) {
+      if (turn !== undefined) value = add('turn', [value], {});
+      const isEnd = ending.length === 0;
+      value = add('norm', [value], { isEnd: isEnd && turn === undefined });
+      if (turn !== undefined) value = add('turn', [value], { isEnd, isBack: true });
+    }
     for (const [i, [skip, { from, isLearned }]] of ending.entries()) {
       const start = values[from] ?? '';
       const around = isLearned ? add('project', [start], { skip }) : start;
@@ -132,7 +144,7 @@ export function insertChain(
 function partNode(
   site: LinearSite,
   plan: ChainPlan,
-  { kind, inputs, factor, skip }: ChainNode,
+  { kind, inputs, factor, skip, isBack = false }: ChainNode,
   { norms, projections, zero }: ChainConstants,
 ): Pick<NodeSpec, 'opType' | 'inputs' | 'attributes' | 'attributeProtos'> {
   const [input = ''] = inputs;
@@ -146,6 +158,11 @@ function partNode(
         inputs: [input, ...statistics],
         attributes: isOld ? { is_test: { int: 1 } } : {},
       };
+    }
+    case 'turn': {
+      const permutation = plan.turn ?? [];
+      const perm = { ints: isBack ? inverseOf(permutation) : permutation };
+      return { opType: 'Transpose', inputs, attributes: { perm } };
     }
     case 'project': {
       const learned = plan.skips.slice(0, skip).filter(({ isLearned }) => isLearned).length;

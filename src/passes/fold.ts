@@ -89,8 +89,47 @@ export async function biasOf(
   return needsBias ? new Float64Array(outputsOf(last.site)) : undefined;
 }
 
-/** The node in the place of a chain. */
-export function foldedNode(
+/** The names that the nodes in the place of a chain need. */
+export interface FoldedValues {
+  readonly node: string;
+  readonly weight: string;
+  readonly bias: string | undefined;
+  readonly output: string;
+  /** A name for a value between two of them. */
+  readonly fresh: (base: string) => string;
+}
+
+/** The node in the place of a chain; of a product on data of more than two axes that gets a bias, it and an Add. */
+export function foldedNodes(chain: Chain, { node, weight, bias, output, fresh }: FoldedValues): NodeSpec[] {
+  const { links } = chain;
+  if (bias === undefined || !isAddedTo(chain))
+    return [{ ...foldedNode(links, node, weight, bias), outputs: [output] }];
+  const product = fresh(`${output}/product`);
+  return [
+    { ...foldedNode(links, node, weight, undefined), outputs: [product] },
+    {
+      opType: 'Add',
+      name: node === '' ? '' : `${node}/bias`,
+      inputs: [product, bias],
+      outputs: [output],
+      // Before operator set 7 nothing was broadcast unless said.
+      ...(opsetOf((links[0] as Link).node.graph) < 7 && { attributes: { broadcast: { int: 1 } } }),
+    },
+  ];
+}
+
+/** True where a bias of the product is to be added by a node of its own. */
+export function isAddedTo({ whole }: Chain): boolean {
+  return whole?.rank !== undefined;
+}
+
+/** The shape of the bias of what a chain becomes. */
+export function biasShape(chain: Chain, length: number): number[] {
+  const { op, weightInput } = (chain.links[0] as Link).site;
+  return isAddedTo(chain) && op === 'MatMul' && weightInput === 0 ? [length, 1] : [length];
+}
+
+function foldedNode(
   links: readonly Link[],
   name: string,
   weight: string,

@@ -21,8 +21,11 @@ export interface ChainNote {
   readonly inner?: string;
 }
 
-/** What else stands in a chain: a normalization behind a factor, a sum with a connection around layers, or a projection in one. */
-export const CHAIN_PARTS = ['norm', 'add', 'project'] as const;
+/**
+ * What else stands in a chain: a normalization behind a factor, Transposes around it that bring the units to the axis that it
+ * takes for channels and back, a sum with a connection around layers, or a projection in one.
+ */
+export const CHAIN_PARTS = ['norm', 'turn', 'add', 'project'] as const;
 export type ChainPart = (typeof CHAIN_PARTS)[number];
 
 /** What a node of a chain that is no factor says of itself. */

@@ -24,6 +24,8 @@ export interface StepChain {
   /** All of its nodes, in the order of execution. */
   readonly nodes: readonly Node[];
   readonly output: string;
+  /** Axes of its data, where its normalizations tell: then what it multiplies out to is no Gemm. */
+  readonly rank: number | undefined;
 }
 
 /** Tells which chains of a model have more than factors. */
@@ -58,6 +60,7 @@ export function followSteps(
   const values = [dataOf(first)];
   const steps: Step[] = [];
   const nodes: Node[] = [];
+  let rank: number | undefined;
   const isOwn = (other: ChainNote | PartNote | undefined, factor: number): boolean =>
     other !== undefined && keyOf(other) === keyOf(note) && other.factor === factor;
   let link: Link | undefined = first;
@@ -67,6 +70,7 @@ export function followSteps(
     }
     let value: string = link.node.outputs[0] ?? '';
     let norm: NormOperator | undefined;
+    const turns: (readonly number[])[] = [];
     const skips: StepSkip[] = [];
     nodes.push(link.node);
     for (;;) {
@@ -76,7 +80,16 @@ export function followSteps(
       });
       if (own === undefined) break;
       const { node } = own;
-      if (readPartNote(node)?.part === 'norm') {
+      const part = readPartNote(node)?.part;
+      if (part === 'turn') {
+        const turn = turnOf(node, link, turns[0]);
+        const isPlaced = skips.length === 0 && turns.length === (norm === undefined ? 0 : 1);
+        if (turn === undefined || !isPlaced) return { reason: `'${node.label}' is not where it was` };
+        turns.push(turn);
+        rank = turn.length;
+      } else if (turns.length === 1 && part !== 'norm')
+        return { reason: `'${node.label}' is not where it was` };
+      else if (part === 'norm') {
         const operator = affineOperator(node);
         if (operator === undefined || operator.kind !== 'norm') {
           const why = operator !== undefined && 'reason' in operator ? `: ${operator.reason}` : '';
@@ -84,6 +97,7 @@ export function followSteps(
         }
         if (norm !== undefined || skips.length > 0) return { reason: `'${node.label}' is not where it was` };
         norm = operator;
+        if (isLeft(link) && turns.length === 0) rank = 3;
       } else {
         const skip = skipOf(node, own.index);
         if ('reason' in skip) return skip;
@@ -93,13 +107,15 @@ export function followSteps(
       nodes.push(node);
       value = node.outputs[0] ?? '';
     }
+    if (turns.length === 1)
+      return { reason: `'${link.node.label}' has no Transpose behind its normalization` };
     steps.push({ link, norm, skips });
     values.push(value);
     const next: Use | undefined = graph.uses(value).find((use) => isOwn(readChainNote(use.node), factor + 1));
     link = next && links.get(next.node);
     if (link !== undefined && dataOf(link) !== value) link = undefined;
   }
-  return whyOpen(graph, nodes, values) ?? { steps, nodes, output: values.at(-1) ?? '' };
+  return whyOpen(graph, nodes, values) ?? { steps, nodes, output: values.at(-1) ?? '', rank };
 
   function skipOf(node: Node, index: number): StepSkip | { readonly reason: string } {
     const other = node.inputs[1 - index] ?? '';
@@ -113,6 +129,29 @@ export function followSteps(
     if (!isSum || start < 0) return { reason: `'${node.label}' adds what is no value of the chain` };
     return { from: start, projection };
   }
+}
+
+function isLeft({ site }: Link): boolean {
+  return site.op === 'MatMul' && site.weightInput === 0;
+}
+
+/** The permutation of a Transpose that brings a factor's units to axis 1, or undoes one that did; undefined where it does not. */
+function turnOf(node: Node, link: Link, first: readonly number[] | undefined): readonly number[] | undefined {
+  const permutation = node.is('Transpose') ? node.attributes.ints('perm') : undefined;
+  const rank = permutation?.length ?? 0;
+  const wanted = first ? inverseOf(first) : unitsFirst(rank, rank - (isLeft(link) ? 2 : 1));
+  return permutation?.join() === wanted.join() ? permutation : undefined;
+}
+
+/** The permutation that brings an axis to the place that normalizations take for channels, and keeps the others' order. */
+export function unitsFirst(rank: number, axis: number): number[] {
+  const [batch = axis, ...others] = Array.from({ length: rank }, (_, at) => at).filter((at) => at !== axis);
+  return [batch, axis, ...others];
+}
+
+/** The permutation that undoes another. */
+export function inverseOf(permutation: readonly number[]): number[] {
+  return permutation.map((_, axis) => permutation.indexOf(axis));
 }
 
 function dataOf({ node, site }: Link): string {

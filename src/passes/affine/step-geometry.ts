@@ -41,7 +41,12 @@ export interface Place {
 export function placeOf(frame: Frame, layout: Layout | undefined): Place {
   if (layout === undefined) {
     const back = frame.axis === 'channel' ? 1 - (frame.rank ?? 2) : frame.axis === 'last' ? -1 : -2;
-    return { frame, rank: frame.rank, back, axes: new Set([frame.axis]), windows: [], parts: undefined };
+    // The last of two axes is the one that normalizations take for channels.
+    const axes = new Set<Axis>([
+      frame.axis,
+      ...(frame.axis === 'last' && frame.rank === 2 ? ['channel' as const] : []),
+    ]);
+    return { frame, rank: frame.rank, back, axes, windows: [], parts: undefined };
   }
   const rank = layout.axes.length;
   const at = channelPlace(layout);
