@@ -1,6 +1,8 @@
 import { rotate } from './vector';
 
 const EPS: f64 = 1.1102230246251565e-16;
+/** Products below it have lost bits to underflow. */
+const TINY: f64 = 1e-280;
 /** Sweeps allowed per eigenvalue before the iteration counts as failed; two or three are usual. */
 const SWEEPS: usize = 60;
 
@@ -67,23 +69,35 @@ export function tridiagonalValues(d: usize, e: usize, n: usize): i32 {
       const root = sqrt(get(e, l));
       let sigma = (get(d, l + 1) - p) / (2 * root);
       sigma = p - root / (sigma + copysign(sqrt(sigma * sigma + 1), sigma));
-      let c = 1.0;
       let s = 0.0;
       let gamma = get(d, m) - sigma;
       p = gamma * gamma;
+      let lastP = 1.0;
+      let lastR = 1.0;
       for (let i = m; i > l; ) {
         i--;
         const bb = get(e, i);
         const r = p + bb;
         if (i + 1 !== m) set(e, i + 1, s * r);
-        const oldC = c;
-        c = p / r;
         s = bb / r;
         const oldGamma = gamma;
-        const alpha = get(d, i);
-        gamma = c * (alpha - sigma) - s * oldGamma;
-        set(d, i + 1, oldGamma + (alpha - gamma));
-        p = c !== 0 ? (gamma * gamma) / c : oldC * bb;
+        const x = get(d, i) - sigma;
+        // c = p / r, gamma = c x - s gamma, p = gamma^2 / c, but with one division where each step waits for the last.
+        const next = p * x - bb * oldGamma;
+        const product = r * p;
+        let newP: f64;
+        if (product > TINY) {
+          gamma = next / r;
+          newP = next * (next / product);
+        } else {
+          const c = p / r;
+          gamma = c * x - s * oldGamma;
+          newP = c !== 0 ? (gamma * gamma) / c : (lastP / lastR) * bb;
+        }
+        set(d, i + 1, oldGamma + (get(d, i) - gamma));
+        lastP = p;
+        lastR = r;
+        p = newP;
       }
       set(e, l, s * p);
       set(d, l, sigma + gamma);
