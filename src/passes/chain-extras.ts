@@ -3,6 +3,7 @@ import { skipPlace } from '../analysis/chains/skip-place.js';
 import { unitsFirst } from '../analysis/chains/steps.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { Facts } from './affine/facts.js';
+import { shapesOf } from './affine/shapes.js';
 import type { ChainSettings } from './chain-options.js';
 
 /** A connection around some layers of a chain. */
@@ -113,7 +114,10 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
     if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
     const facts = new Facts(site.node.graph);
     const data = site.node.inputs[1 - site.weightInput] ?? '';
-    const rank = facts.rank(data) ?? facts.rank(site.node.outputs[0] ?? '');
+    const rank =
+      facts.rank(data) ??
+      facts.rank(site.node.outputs[0] ?? '') ??
+      shapesOf(site.node.graph).of(data)?.length;
     if (rank === undefined) return no('the rank of its data is not known');
     if (rank < 2) return no('its data is a vector');
     const axis = rank - (site.weightInput === 0 ? 2 : 1);

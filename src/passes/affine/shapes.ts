@@ -28,20 +28,36 @@ export class Shapes {
       }
     }
     for (const node of this.#graph.nodes) {
-      const [output] = node.outputs;
-      if (!output || node.domain !== '') continue;
+      if (node.domain !== '') continue;
       const inputs = node.inputs.map((input) => shapes.get(input));
       const made = shapeMade(node, inputs);
-      const noted = shapes.get(output);
-      // What is noted may leave open what is known from the inputs.
-      if (made !== undefined && (noted === undefined || noted.length === made.length))
-        shapes.set(
-          output,
-          made.map((dim, axis) => (typeof noted?.[axis] === 'number' ? noted[axis] : (dim ?? noted?.[axis]))),
-        );
+      // Of what has several outputs the first alone is known, but for the parts of one value.
+      for (const output of node.is('Split') ? node.outputs : node.outputs.slice(0, 1)) {
+        const noted = shapes.get(output);
+        // What is noted may leave open what is known from the inputs.
+        if (output !== '' && made !== undefined && (noted === undefined || noted.length === made.length))
+          shapes.set(
+            output,
+            made.map((dim, axis) =>
+              typeof noted?.[axis] === 'number' ? noted[axis] : (dim ?? noted?.[axis]),
+            ),
+          );
+      }
     }
     return shapes;
   }
+}
+
+const known = new WeakMap<Graph, { readonly revision: number; readonly shapes: Shapes }>();
+
+/** The shapes of a graph as it is now. */
+export function shapesOf(graph: Graph): Shapes {
+  const { revision } = graph.model;
+  const before = known.get(graph);
+  if (before?.revision === revision) return before.shapes;
+  const shapes = new Shapes(graph);
+  known.set(graph, { revision, shapes });
+  return shapes;
 }
 
 const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
@@ -80,10 +96,13 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
     case 'GlobalAveragePool':
     case 'GlobalMaxPool':
       return first && [...first.slice(0, 2), ...first.slice(2).map(() => 1)];
-    case 'ReduceMean': {
+    case 'ReduceMean':
+    case 'ReduceMax':
+    case 'ReduceSum': {
       const axes = attributes.ints('axes') ?? integerOperand(node, 1);
-      if (first === undefined || axes === undefined || attributes.int('keepdims', 1) === 0) return undefined;
+      if (first === undefined || axes === undefined) return undefined;
       const reduced = new Set(axes.map((axis) => at(axis, first.length)));
+      if (attributes.int('keepdims', 1) === 0) return first.filter((_, axis) => !reduced.has(axis));
       return first.map((dim, axis) => (reduced.has(axis) ? 1 : dim));
     }
     case 'Gemm': {
@@ -98,10 +117,34 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
       if (right?.length === 2 && first && first.length >= 2) return [...first.slice(0, -1), right[1]];
       if (left?.length === 2 && second && second.length >= 2)
         return [...second.slice(0, -2), left[0], second.at(-1)];
-      return undefined;
+      const [a, b] = [left ?? first, right ?? second];
+      if (a === undefined || b === undefined || a.length < 2 || b.length < 2) return undefined;
+      const batch = new Array<undefined>(Math.max(a.length, b.length) - 2).fill(undefined);
+      return [...batch, a.at(-2), b.at(-1)];
     }
+    case 'Where':
+      return broadcast(node, inputs);
+    case 'Shape':
+      return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
+    case 'Gather': {
+      const [data, indices] = [first ?? constantShape(node, 0), second ?? constantShape(node, 1)];
+      if (data === undefined || indices === undefined) return undefined;
+      const axis = at(attributes.int('axis', 0), data.length);
+      return [...data.slice(0, axis), ...indices, ...data.slice(axis + 1)];
+    }
+    case 'Slice':
+      return sliced(node, first);
+    case 'Split':
+      return without(first, [attributes.int('axis', 0)]);
+    case 'Resize':
+    case 'Upsample':
+      return without(first, undefined);
+    case 'LSTM':
+    case 'GRU':
+    case 'RNN':
+      return new Array<undefined>(4).fill(undefined);
     default:
-      return relabelledShape(node, first);
+      return relabelledShape(node, first) ?? computedShape(node, second);
   }
 }
 
@@ -169,6 +212,39 @@ function broadcast(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
     if (large !== undefined) return large;
     return dims.every((dim) => dim === dims[0]) ? dims[0] : undefined;
   });
+}
+
+/** The axes that a Reshape makes whose sizes are computed: as many as sizes. */
+function computedShape(node: Node, sizes: Shape | undefined): Shape | undefined {
+  const [rank] = node.is('Reshape') && sizes?.length === 1 ? sizes : [];
+  return typeof rank === 'number' ? new Array<undefined>(rank).fill(undefined) : undefined;
+}
+
+function sliced(node: Node, shape: Shape | undefined): Shape | undefined {
+  if (shape === undefined) return undefined;
+  const listed = (name: string, index: number): readonly number[] | undefined =>
+    node.attributes.ints(name) ?? (node.inputs[index] ? integerOperand(node, index) : undefined);
+  const [starts, ends, steps] = [listed('starts', 1), listed('ends', 2), listed('steps', 4)];
+  const isOpen = node.inputs[3] && integerOperand(node, 3) === undefined;
+  const axes = listed('axes', 3) ?? (isOpen ? undefined : starts?.map((_, axis) => axis));
+  const rest = [...(without(shape, axes) ?? [])];
+  const isKnown = starts?.length === axes?.length && ends?.length === axes?.length;
+  if (!isKnown || (node.inputs[4] && steps === undefined)) return rest;
+  for (const [i, axis] of (axes ?? []).entries()) {
+    const size = shape[at(axis, shape.length)];
+    const step = steps?.[i] ?? 1;
+    if (typeof size !== 'number' || step < 1) continue;
+    const within = (place: number): number => Math.min(size, Math.max(0, place < 0 ? place + size : place));
+    const length = within(ends?.[i] ?? 0) - within(starts?.[i] ?? 0);
+    rest[at(axis, shape.length)] = Math.max(0, Math.ceil(length / step));
+  }
+  return rest;
+}
+
+/** A shape some of whose sizes become others; without axes, all. */
+function without(shape: Shape | undefined, axes: readonly number[] | undefined): Shape | undefined {
+  const changed = new Set(axes?.map((axis) => at(axis, shape?.length ?? 0)));
+  return shape?.map((dim, axis) => (axes === undefined || changed.has(axis) ? undefined : dim));
 }
 
 function relabelledShape(node: Node, input: Shape | undefined): Shape | undefined {
