@@ -221,7 +221,9 @@ function equalFiles(a: string, b: string): boolean {
 function dimsOf({ graph }: Model, dims: OpenDims): OpenDims {
   const inputs = fedInputs(graph);
   const isThere = ([key]: [string, number]): boolean =>
-    inputs.some((input) => (input.shape ?? []).some((dim, axis) => isOpen(dim) && sizeIn({ [key]: 1 }, input, axis) === 1));
+    inputs.some((input) =>
+      (input.shape ?? []).some((dim, axis) => isOpen(dim) && sizeIn({ [key]: 1 }, input, axis) === 1),
+    );
   return Object.fromEntries(Object.entries(dims).filter(isThere));
 }
 

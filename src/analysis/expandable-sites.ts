@@ -6,6 +6,7 @@ import {
   isFloatType,
   type Model,
   type Node,
+  quantizedStorage,
 } from '../graph/index.js';
 import { readChainNote, readPartNote } from './chains/note.js';
 import { findLinearSites, type LinearSite, type NotASite } from './linear-sites.js';
@@ -43,7 +44,7 @@ export function batchedSite(node: Node): LinearSite | { readonly reason: string 
   if (isLeft === isWeight(1)) return undefined;
   const weightInput = isLeft ? 0 : 1;
   const weight = findConstant(node.graph, node.inputs[weightInput] ?? '');
-  if (!isConstant(weight) || weight.path.some((step) => step.opType === 'DequantizeLinear')) return undefined;
+  if (!isConstant(weight) || quantizedStorage(weight) !== undefined) return undefined;
   if (isConstant(findConstant(node.graph, node.inputs[1 - weightInput] ?? ''))) return undefined;
   const { shape } = weight;
   const rank = shape.length;

@@ -6,6 +6,7 @@ import {
   isFloatType,
   type Model,
   type Node,
+  quantizedStorage,
 } from '../graph/index.js';
 
 /** Operators whose output is linear in one input, with a weight in the other. */
@@ -140,9 +141,8 @@ function weightOf(node: Node, index: number): ConstantValue | { readonly reason:
   if (!name) return { reason: `it has no input ${index}` };
   const constant = findConstant(node.graph, name);
   if (!isConstant(constant)) return constant;
-  if (constant.path.some((step) => step.opType === 'DequantizeLinear')) {
-    return { reason: 'its weight is quantized (behind DequantizeLinear)' };
-  }
+  const quantized = quantizedStorage(constant);
+  if (quantized !== undefined) return { reason: `its weight is quantized (${quantized.how})` };
   if (!isFloatType(constant.dataType))
     return { reason: `its weight is ${constant.dataType}, not floating-point` };
   return constant;

@@ -5,6 +5,7 @@ import {
   ModelError,
   messageOf,
   type Node,
+  quantizedStorage,
   type Tensor,
 } from '../graph/index.js';
 
@@ -68,7 +69,7 @@ export function constantData(constant: ConstantValue, node: Node, isWhole = true
   const tensorOf = remembered(() => evaluated(graph, value, node, base.name));
   return {
     ...base,
-    name: root?.name || quantizedRoot(constant)?.name || value,
+    name: root?.name || quantizedStorage(constant)?.stored?.name || value,
     owner: graph.proto,
     key: value,
     isTransposed: false,
@@ -83,14 +84,7 @@ export function constantData(constant: ConstantValue, node: Node, isWhole = true
 
 /** The type of a constant's elements where they are stored; of a quantized one, of its integers. */
 function storedType(constant: ConstantValue): DataType {
-  return quantizedRoot(constant)?.dataType ?? constant.dataType;
-}
-
-/** The integers that a DequantizeLinear on the path makes floats of, where they are an initializer. */
-function quantizedRoot({ path }: ConstantValue): Tensor | undefined {
-  const step = path.findLast((node) => node.is('DequantizeLinear'));
-  const origin = step?.graph.resolve(step.inputs[0] ?? '');
-  return origin?.kind === 'initializer' ? origin.tensor : undefined;
+  return quantizedStorage(constant)?.stored?.dataType ?? constant.dataType;
 }
 
 /** The value of a constant expression; its error says whose weight it is. */

@@ -6,6 +6,7 @@ import {
   isFloatType,
   type Model,
   type Node,
+  quantizedStorage,
 } from '../graph/index.js';
 import { type ChainProduct, findChainProducts } from './chains/products.js';
 import { type ConvSlice, sliceElements } from './conv-spectrum.js';
@@ -187,7 +188,7 @@ function otherLinear(node: Node, op: LinearOp): Found | undefined {
   const found = inputs.map((index) => findConstant(node.graph, node.inputs[index] ?? '')).filter(isConstant);
   const [weight] = found;
   if (weight === undefined || found.length > 1 || !isFloatType(weight.dataType)) return undefined;
-  const isQuantized = weight.path.some((step) => step.is('DequantizeLinear'));
+  const isQuantized = quantizedStorage(weight) !== undefined;
   const isBatched = op === 'MatMul' && weight.shape.length > 2;
   if (!isQuantized && !isBatched) return undefined;
   const data = constantData(weight, node, !isBatched);

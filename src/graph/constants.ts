@@ -31,6 +31,29 @@ export function isConstant(result: ConstantResult): result is ConstantValue {
   return !('reason' in result);
 }
 
+const QUANTIZED_TYPE = /^u?int[248]$|^float[48]/;
+
+/**
+ * Whether a floating-point constant is stored in a type of 8 bits or less: behind DequantizeLinear, or behind Cast and
+ * the arithmetic of a scale and a zero point.
+ *
+ * @returns how, in words, and the stored tensor where it is an initializer; undefined for all other constants
+ */
+export function quantizedStorage({
+  path,
+  leaves,
+}: ConstantValue): { readonly how: string; readonly stored: Tensor | undefined } | undefined {
+  const step = path.findLast((node) => node.is('DequantizeLinear'));
+  if (step !== undefined) {
+    const origin = step.graph.resolve(step.inputs[0] ?? '');
+    const stored = origin?.kind === 'initializer' ? origin.tensor : undefined;
+    return { how: 'behind DequantizeLinear', stored };
+  }
+  // A zero point alone is no weight.
+  const stored = leaves.find(({ dataType, size }) => QUANTIZED_TYPE.test(dataType) && size > 1);
+  return stored && { how: `computed from '${stored.name}' of ${stored.dataType}`, stored };
+}
+
 /** Operators that reorder or relabel the elements of their first input, or change their type. */
 const VIEWS = ['Identity', 'Reshape', 'Transpose', 'Cast', 'Squeeze', 'Unsqueeze', 'Flatten'] as const;
 

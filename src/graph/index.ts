@@ -6,6 +6,7 @@ export {
   constantNodeTensor,
   findConstant,
   isConstant,
+  quantizedStorage,
   RANDOM_OPERATORS,
 } from './constants.js';
 export {

@@ -135,7 +135,10 @@ describe('a weight is found behind', () => {
       [
         { opType: 'MatMul', name: 'dynamic', inputs: ['x', 'x'], outputs: ['a'] },
         { opType: 'DequantizeLinear', name: 'q', inputs: ['wq', 'scale'], outputs: ['wd'] },
-        { opType: 'MatMul', name: 'quantized', inputs: ['a', 'wd'], outputs: ['b'] },
+        { opType: 'MatMul', name: 'quantized', inputs: ['a', 'wd'], outputs: ['b0'] },
+        { opType: 'Cast', inputs: ['wq'], outputs: ['cast'], attributes: { to: { int: 1 } } },
+        { opType: 'Mul', inputs: ['cast', 'scale'], outputs: ['scaled'] },
+        { opType: 'MatMul', name: 'scaled', inputs: ['b0', 'scaled'], outputs: ['b'] },
         {
           opType: 'RandomNormal',
           name: 'r',
@@ -169,7 +172,8 @@ describe('a weight is found behind', () => {
         expect(after.changed).toBe(false);
         expect(Object.fromEntries(account.skipped.map(({ node, reason }) => [node, reason]))).toEqual({
           dynamic: expect.stringMatching(/no input is a constant weight: 'x' is an input/),
-          quantized: expect.stringMatching(/quantized/),
+          quantized: 'no input is a constant weight: its weight is quantized (behind DequantizeLinear)',
+          scaled: "no input is a constant weight: its weight is quantized (computed from 'wq' of int8)",
           random: expect.stringMatching(/'wr' is random|computed by RandomNormal/),
           constants: 'both of its inputs are constants',
           batched: expect.stringMatching(

@@ -1,4 +1,4 @@
-import { type ConstantValue, isFloatType, type Node } from '../../graph/index.js';
+import { type ConstantValue, isFloatType, type Node, quantizedStorage } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
 import { operandOf } from './operand.js';
 import { type Refusal, refuse } from './refusal.js';
@@ -175,9 +175,8 @@ function floatOperand(node: Node, index: number): ConstantValue | Refusal {
   const found = operandOf(node.graph, node.inputs[index] ?? '');
   const whose = `input ${index} of '${node.label}'`;
   if ('reason' in found) return refuse('operand', `${whose} is no constant: ${found.reason}`);
-  if (found.path.some((step) => step.opType === 'DequantizeLinear')) {
-    return refuse('operand', `${whose} is quantized (behind DequantizeLinear)`);
-  }
+  const quantized = quantizedStorage(found);
+  if (quantized !== undefined) return refuse('operand', `${whose} is quantized (${quantized.how})`);
   if (!isFloatType(found.dataType))
     return refuse('operand', `${whose} is ${found.dataType}, not floating-point`);
   return found;
