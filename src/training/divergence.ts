@@ -52,6 +52,8 @@ function told({ kind, tensor, opType }: DivergenceOrigin, step: number): string 
       return `the loss is not finite, though what the model puts out is`;
     case 'backward':
       return `the loss is finite, but '${tensor}' of the gradient is not${opType === undefined ? '' : ` (${opType})`}`;
+    case 'norm':
+      return `the gradient of '${tensor}' is so large that its norm is beyond float32`;
   }
 }
 

@@ -126,14 +126,14 @@ class StepEngine implements Engine {
     const { losses, correct, norms } = figures;
     const gradientNorms = jointNorms(norms, steps);
     const diverged = firstNotFinite({ losses, gradientNorms });
-    const origin = diverged === undefined ? undefined : await this.#origin(chunk, diverged);
+    const origin = diverged === undefined ? undefined : await this.#origin(chunk, diverged, norms);
     this.#replace(this.#withHeld(state));
     this.#done += steps;
     return { losses, correct, gradientNorms, weightGradientNorms: norms, ...(origin && { origin }) };
   }
 
   /** What is not finite in a step of a chunk; the state is that before the chunk. */
-  async #origin(chunk: Chunk, index: number): Promise<DivergenceOrigin | undefined> {
+  async #origin(chunk: Chunk, index: number, norms: Float32Array): Promise<DivergenceOrigin | undefined> {
     const done = this.#done;
     let state = this.#state;
     if (index > 0) {
@@ -143,7 +143,11 @@ class StepEngine implements Engine {
     const fetched = new Map<string, RuntimeTensor>();
     for (const [key, tensor] of state) fetched.set(key, await fetchTensor(tensor));
     if (state !== this.#state) for (const tensor of state.values()) releaseTensor(tensor);
-    return await findOrigin(this.#model.graph, this.#step, { chunk, index, done }, fetched);
+    const origin = await findOrigin(this.#model.graph, this.#step, { chunk, index, done }, fetched);
+    const { trained } = this.#step;
+    const own = norms.subarray(index * trained.length, (index + 1) * trained.length);
+    const weight = trained[own.findIndex((norm) => !Number.isFinite(norm))];
+    return origin ?? (weight === undefined ? undefined : { kind: 'norm', tensor: weight });
   }
 
   /** What a state has. */

@@ -9,6 +9,24 @@ import type { Chunk, DivergenceOrigin } from './types.js';
 /** Operators whose outputs are no tensors. */
 const NO_TENSOR = /^(Sequence|SplitToSequence|ConcatFromSequence|Optional)/;
 
+/** Does a node only move elements? What comes out is as finite as what goes in, near enough. */
+function isMove({ op_type: type = '', domain = '' }: NodeProto): boolean {
+  return domain === '' && MOVES.has(type);
+}
+
+const MOVES = new Set([
+  'Identity',
+  'Reshape',
+  'Transpose',
+  'Flatten',
+  'Squeeze',
+  'Unsqueeze',
+  'Concat',
+  'Slice',
+  'Split',
+  'Pad',
+]);
+
 /**
  * Where the numbers that are not finite come from in a step whose loss or gradients are not: the first value in the order
  * of execution from which only such values lead there. (A mask of -Infinity in front of a Softmax does not: what comes
@@ -18,8 +36,7 @@ const NO_TENSOR = /^(Sequence|SplitToSequence|ConcatFromSequence|Optional)/;
  * @param graph of the model that is trained, for the names of its nodes
  * @param at the step, and the number of steps before its chunk
  * @param state before the step, in memory
- * @returns undefined where all is finite there: where only a sum of squares was too large, or another device computes
- *   otherwise
+ * @returns undefined where all is finite there
  */
 export async function findOrigin(
   graph: Graph,
@@ -35,7 +52,9 @@ export async function findOrigin(
   );
   const read = new Set(body.nodes.flatMap((node) => [...valuesRead(node)]));
   const made = body.nodes.flatMap((node) =>
-    NO_TENSOR.test(node.op_type ?? '') ? [] : (node.output ?? []).filter((name) => name !== ''),
+    NO_TENSOR.test(node.op_type ?? '') || isMove(node)
+      ? []
+      : (node.output ?? []).filter((name) => name !== ''),
   );
   const watched = [...[...data, ...weights.keys()].filter((name) => read.has(name)), ...made];
 
@@ -43,10 +62,8 @@ export async function findOrigin(
   build.scope = 'origin';
   const flags = watched.map((name) => {
     const value = build.cast({ name, type: 'bool', shape: [] }, 'float64');
-    const sum = build.op('ReduceSum', [build.scale(value, 0)], [], { keepdims: { int: 0 } });
-    return build.reshape(sum, [1]);
+    return build.op('ReduceSum', [build.scale(value, 0)], [], { keepdims: { int: 0 } }).name;
   });
-  const all = build.concat(flags, 0);
   const model = singleModel(
     step,
     {
@@ -54,15 +71,20 @@ export async function findOrigin(
       nodes: [...body.nodes, ...build.nodes.map(makeNode)],
       initializers: [...body.initializers, ...build.constants.map(({ proto }) => proto)],
     },
-    [ValueInfo.tensor(all.name, 'float64', all.shape)],
+    flags.map((name) => ValueInfo.tensor(name, 'float64', [])),
   );
-  await using session = await openSession(model, { arena: false });
+  // Rewriting a graph of so many nodes takes longer than running it as it is.
+  await using session = await openSession(model, { arena: false, optimization: 'disabled' });
   const known = new Set(session.inputs.map(({ name }) => name));
   const results = await session.run(
     Object.fromEntries(Object.entries(feeds).filter(([name]) => known.has(name))),
   );
-  const sums = results[all.name]?.data as Float64Array;
-  const bad = new Set(watched.filter((_, index) => Number.isNaN(sums[index])));
+  const bad = new Set(
+    watched.filter((_, index) => Number.isNaN(Number(results[flags[index] ?? '']?.data[0]))),
+  );
+  for (const node of body.nodes)
+    if (isMove(node) && [...valuesRead(node)].some((name) => bad.has(name)))
+      for (const name of node.output ?? []) bad.add(name);
   const ends = [step.loss.name, step.gradient.loss, ...step.gradient.gradients.values()];
   const first = firstLeadingTo(ends, body.nodes, bad);
   if (first === undefined) return undefined;

@@ -68,9 +68,9 @@ export interface ChunkResult {
 export interface DivergenceOrigin {
   /**
    * What it is: samples that were fed, targets that were, a weight or running statistic that an earlier step left so, an output of
-   * the model's nodes, a part of the loss, or a gradient.
+   * the model's nodes, a part of the loss, or a gradient; or no value, but the norm of a weight's gradient.
    */
-  readonly kind: 'data' | 'target' | 'weight' | 'forward' | 'loss' | 'backward';
+  readonly kind: 'data' | 'target' | 'weight' | 'forward' | 'loss' | 'backward' | 'norm';
   /** Its name, in the model or in the graph of the step. */
   readonly tensor: string;
   /** The model's node that computes it, or whose gradient it is a part of; undefined where there is none. */

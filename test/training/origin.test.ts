@@ -82,6 +82,18 @@ describe('the first value that is not finite', () => {
     expect(origin).toMatchObject({ kind: 'backward', node: 'the Sqrt', opType: 'Sqrt' });
   });
 
+  test('is no value, where only a norm is beyond float32', async () => {
+    const model = network([node('Mul', ['a', 'a'], 'b')], 1e10);
+    const target = { type: 'float32', shape: [4, 3, 4], data: new Float32Array(48) } as const;
+    const large = { ...chunkOf(model, 4, 0), target };
+    expect(await originOf(model, large, { loss: 'l1' })).toEqual({ kind: 'norm', tensor: 'first' });
+    const { x } = large.inputs;
+    const data = Float32Array.from(x!.data as Float32Array, (value) => 1e-10 * value);
+    expect(
+      await originOf(model, { ...large, inputs: { x: { ...x!, data } } }, { loss: 'l1' }),
+    ).toBeUndefined();
+  });
+
   test('is what was fed, samples or targets', async () => {
     const model = network([node('Tanh', ['a'], 'b')]);
     const chunk = chunkOf(model);
