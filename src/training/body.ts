@@ -1,6 +1,8 @@
 import {
+  ancestors,
   type DataType,
   makeNode,
+  Node,
   type NodeProto,
   type NodeSpec,
   type Tensor,
@@ -24,10 +26,12 @@ export interface Body {
  * Puts the parts of a step together.
  *
  * @param head what stands before: nodes and constants that make what the step reads
+ * @param kept values to make though the step does without them
  */
 export function bodyOf(
   step: Step,
   head: { readonly nodes: readonly NodeSpec[]; readonly constants: readonly Tensor[] },
+  kept: readonly string[] = [],
 ): Body {
   const base = step.gradient.model;
   const proto = base.graph.proto as GraphProto;
@@ -45,12 +49,14 @@ export function bodyOf(
   const norms = leave(step.norms.name, 'float32', step.norms.shape);
   const correct = step.correct && leave(step.correct.name, 'float32', []);
   const constants = [head, step.before, step.build].flatMap((part) => part.constants);
+  const all = [
+    ...[...head.nodes, ...step.before.nodes].map(makeNode),
+    ...base.graph.nodes.map((node) => node.proto),
+    ...[...step.build.nodes, ...tail].map(makeNode),
+  ].map((node) => new Node(node, base.graph));
+  const left = [...carried, loss, norms, ...(correct ? [correct] : [])].map(({ name }) => name);
   return {
-    nodes: [
-      ...[...head.nodes, ...step.before.nodes].map(makeNode),
-      ...base.graph.nodes.map((node) => node.proto),
-      ...[...step.build.nodes, ...tail].map(makeNode),
-    ],
+    nodes: ancestors(all, [...left, ...kept]).map((node) => node.proto),
     initializers: [
       ...(proto.initializer ?? []),
       ...[...constants, ...(step.masks?.tables ?? [])].map((tensor) => tensor.proto),

@@ -1,5 +1,5 @@
 import type { Builder } from '../passes/gradient/builder.js';
-import type { Value } from '../passes/gradient/types.js';
+import type { MatrixProduct, Value } from '../passes/gradient/types.js';
 
 /** What one update reads. All values are in the graph that is built. */
 export interface UpdateContext {
@@ -22,8 +22,17 @@ export interface UpdateContext {
 export interface OptimizerRule {
   /** State kept per weight, of its shape. */
   readonly slots: readonly string[];
-  update(context: UpdateContext): {
-    readonly parameter: Value;
-    readonly slots: Readonly<Record<string, Value>>;
-  };
+  update(context: UpdateContext): Update;
+  /**
+   * The same for a gradient that is a product of two matrices and is nowhere else needed: it may never be in memory by
+   * itself. Undefined where the rule needs it.
+   */
+  updateByProduct?(context: ProductContext): Update | undefined;
 }
+
+export interface Update {
+  readonly parameter: Value;
+  readonly slots: Readonly<Record<string, Value>>;
+}
+
+export type ProductContext = Omit<UpdateContext, 'gradient'> & { readonly product: MatrixProduct };

@@ -44,7 +44,7 @@ export async function findOrigin(
   at: { readonly chunk: Chunk; readonly index: number; readonly done: number },
   state: ReadonlyMap<string, RuntimeTensor>,
 ): Promise<DivergenceOrigin | undefined> {
-  const body = bodyOf(step, { nodes: [], constants: [] });
+  const body = bodyOf(step, { nodes: [], constants: [] }, [...step.gradient.gradients.values()]);
   const feeds = singleFeeds(step, at, state);
   const data = new Set(dataInputs(step).map(({ name }) => name));
   const weights = new Map(

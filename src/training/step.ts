@@ -2,10 +2,10 @@ import { type DataType, type Model, ModelError, type Tensor } from '../graph/ind
 import { Builder } from '../passes/gradient/builder.js';
 import { type Gradient, type GradientOptions, gradient, type Loss } from '../passes/gradient/index.js';
 import { normalAxis, product } from '../passes/gradient/shapes.js';
-import type { Value } from '../passes/gradient/types.js';
+import type { MatrixProduct, Value } from '../passes/gradient/types.js';
 import { type Masks, sliceMasks } from './masks.js';
-import type { OptimizerRule } from './optimizer-rule.js';
-import { clipped, gradientNorms, jointNorm, movingAverage } from './optimizers/index.js';
+import type { OptimizerRule, Update, UpdateContext } from './optimizer-rule.js';
+import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from './optimizers/index.js';
 
 /** What one training step does to the weights. */
 export interface StepOptions
@@ -131,10 +131,25 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     };
     return options.penalty?.({ build, name, parameter, gradient: given, held: hold }) ?? given;
   });
-  const norms = gradientNorms(build, gradients);
-  if (options.clipNorm !== undefined)
-    gradients = clipped(build, gradients, jointNorm(build, norms), options.clipNorm);
+  // What is clipped, or has a penalty, is needed as it is.
+  const products =
+    options.clipNorm === undefined && options.penalty === undefined
+      ? made.products
+      : new Map<string, never>();
+  const updateOf = (context: UpdateContext, product: MatrixProduct | undefined): Updated => {
+    const fused =
+      product && isLargeProduct(product)
+        ? options.optimizer.updateByProduct?.({ ...context, product })
+        : undefined;
+    return fused === undefined
+      ? { ...options.optimizer.update(context), source: context.gradient }
+      : { ...fused, source: product ?? context.gradient };
+  };
+  const clipNorms = options.clipNorm === undefined ? undefined : gradientNorms(build, gradients);
+  if (clipNorms !== undefined && options.clipNorm !== undefined)
+    gradients = clipped(build, gradients, jointNorm(build, clipNorms), options.clipNorm);
 
+  const sources: (Value | MatrixProduct)[] = [];
   const carried: Carried[] = [];
   const carry = (kind: Carried['kind'], key: string, from: Value, to: Value, start: Carried['start']) =>
     carried.push({ kind, key, from: from.name, to: to.name, type: from.type, shape: from.shape, start });
@@ -145,7 +160,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     const slots = Object.fromEntries(
       options.optimizer.slots.map((key) => [key, slot(`${key}/${name}`, parameter)]),
     );
-    const update = options.optimizer.update({
+    const context = {
       build,
       parameter,
       gradient: gradients[index] as Value,
@@ -153,7 +168,9 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
       learningRate,
       step: number,
       weightDecay: options.weightDecayOf?.(name) ?? 0,
-    });
+    };
+    const update = updateOf(context, products.get(name));
+    sources.push(update.source);
     carry('weight', name, parameter, update.parameter, () => initial(name));
     for (const [key, from] of Object.entries(slots)) {
       carry('slot', `${key}/${name}`, from, update.slots[key] ?? from, () => undefined);
@@ -180,9 +197,14 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     number: number.name,
     loss: build.cast({ name: made.loss, type, shape: [] }, 'float32'),
     correct: countCorrect(build, made, options),
-    norms,
+    norms: clipNorms ?? gradientNorms(build, sources),
     trained,
   };
+}
+
+/** An update, and what the norm of the gradient is taken of. */
+interface Updated extends Update {
+  readonly source: Value | MatrixProduct;
 }
 
 export function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {

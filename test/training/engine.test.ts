@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { type Model, Tensor, ValueInfo } from '../../src/graph/index.js';
 import { buildModel } from '../../src/runtime/build.js';
 import { type EngineOptions, openEngine } from '../../src/training/engine.js';
+import { optimizer } from '../../src/training/optimizers/index.js';
+import { buildStep } from '../../src/training/step.js';
 import type { Chunk, TrainingState } from '../../src/training/types.js';
 import { CNN, MLP, VIT, wave } from '../passes/gradient/networks.js';
 import { batchesOf, HEAVY_BALL, PLAIN, part, randomChunk } from './support.js';
@@ -60,6 +62,37 @@ describe.each(CASES)('%s', (_, build, classes) => {
     expect(await second.run(part(chunk, 2, 6))).toEqual(rest);
     expect(bits(await second.state())).toEqual(bits(await first.state()));
   });
+});
+
+test('a gradient that is one product enters the momentum without being written, and its norm is known', async () => {
+  const model = MLP('float32');
+  const chunk = randomChunk(model, { steps: 5, batch: 2, classes: 5 });
+  const fused = optimizer('sgd', { momentum: 0.9 });
+  const apart = { slots: fused.slots, update: fused.update };
+  const results = await Promise.all(
+    [fused, apart].map(async (rule) => {
+      const options = { loss: 'cross-entropy', batch: 2, optimizer: rule } as const;
+      const step = await buildStep(model, options);
+      const adding = step.build.nodes.filter(
+        ({ opType, inputs }) => opType === 'Gemm' && inputs.length === 3,
+      );
+      await using engine = await openEngine(model, options);
+      const { losses, weightGradientNorms } = await engine.run(chunk);
+      return { adding: adding.length, losses, weightGradientNorms, state: await engine.state() };
+    }),
+  );
+  const [found, expected] = results;
+  expect([found?.adding, expected?.adding]).toEqual([3, 0]);
+  expect(found?.losses).not.toEqual(found?.losses.map(() => 0));
+  const numbers = ({ losses, weightGradientNorms, state }: (typeof results)[number]): number[] => [
+    ...losses,
+    ...weightGradientNorms,
+    ...[...state.weights.values(), ...state.slots.values()].flatMap(({ data }) => [
+      ...(data as Float32Array),
+    ]),
+  ];
+  for (const [i, number] of numbers(expected!).entries())
+    expect(Math.abs(numbers(found!)[i]! - number)).toBeLessThan(1e-5 * Math.max(1, Math.abs(number)));
 });
 
 test('training starts from the weights of the model and leaves it as it is', async () => {

@@ -15,7 +15,7 @@ import type { Builder } from './builder.js';
 import type { Forward } from './forward.js';
 import type { LossPiece } from './losses.js';
 import type { Gradient, GradientOptions } from './request.js';
-import type { Value } from './types.js';
+import type { MatrixProduct, Value } from './types.js';
 
 interface Parts {
   readonly base: Model;
@@ -25,6 +25,7 @@ interface Parts {
   readonly piece: LossPiece;
   readonly prediction: Value;
   readonly found: ReadonlyMap<string, Value>;
+  readonly products: ReadonlyMap<string, MatrixProduct>;
   readonly wrt: readonly string[];
   readonly options: GradientOptions;
 }
@@ -38,6 +39,7 @@ export function assemble({
   piece,
   prediction,
   found,
+  products,
   wrt,
   options,
 }: Parts): Gradient {
@@ -104,6 +106,7 @@ export function assemble({
     prediction: prediction.name,
     target: target?.name,
     gradients: names(gradients),
+    products,
     state: names(state),
     weights,
     masks: fedMasks,

@@ -315,11 +315,23 @@ export class Builder {
   }
 
   gemm(a: Value, b: Value, transA: boolean, transB: boolean, alpha = 1): Value {
+    return this.addedGemm(a, b, transA, transB, { alpha });
+  }
+
+  /** alpha a b + beta c, c left out or of the shape of the product. */
+  addedGemm(
+    a: Value,
+    b: Value,
+    transA: boolean,
+    transB: boolean,
+    { alpha = 1, beta = 1, c }: { readonly alpha?: number; readonly beta?: number; readonly c?: Value },
+  ): Value {
     const shape = [at(a.shape, transA ? 1 : 0), at(b.shape, transB ? 0 : 1)];
-    return this.op('Gemm', [a, b], shape, {
+    return this.op('Gemm', c === undefined ? [a, b] : [a, b, c], shape, {
       ...(transA && { transA: { int: 1 } }),
       ...(transB && { transB: { int: 1 } }),
       ...(alpha !== 1 && { alpha: { float: alpha } }),
+      ...(beta !== 1 && { beta: { float: beta } }),
     });
   }
 

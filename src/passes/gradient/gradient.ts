@@ -18,7 +18,7 @@ import {
   structuralInputs,
 } from './request.js';
 import { sweep } from './sweep.js';
-import type { Mode, Value } from './types.js';
+import type { MatrixProduct, Mode, Value } from './types.js';
 import { upgraded } from './upgrade.js';
 import { smallConstant, Values } from './values.js';
 import { trainableWeights } from './weights.js';
@@ -90,7 +90,27 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
     piece,
     prediction: values.of(prediction),
     found,
+    products: productsOf(build, found, (name) => values.of(name)),
     wrt,
     options,
   });
+}
+
+/** The gradients that a Gemm without a summand makes. */
+function productsOf(
+  build: Builder,
+  found: ReadonlyMap<string, Value>,
+  valueNamed: (name: string) => Value,
+): Map<string, MatrixProduct> {
+  const makers = new Map(build.nodes.map((node) => [node.outputs[0], node]));
+  const products = new Map<string, MatrixProduct>();
+  for (const [name, { name: made }] of found) {
+    const { opType, inputs, attributes } = makers.get(made) ?? {};
+    const [left, right, summand] = inputs ?? [];
+    if (opType !== 'Gemm' || left === undefined || right === undefined || summand !== undefined) continue;
+    if (attributes?.alpha !== undefined) continue;
+    const [transA, transB] = [attributes?.transA !== undefined, attributes?.transB !== undefined];
+    products.set(name, { left: valueNamed(left), right: valueNamed(right), transA, transB });
+  }
+  return products;
 }

@@ -52,6 +52,7 @@ export async function lossModel(
     piece,
     prediction: values.of(prediction),
     found: new Map(),
+    products: new Map(),
     wrt: options.wrt ?? [],
     options,
   });

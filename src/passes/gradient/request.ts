@@ -9,7 +9,7 @@ import {
 } from '../../graph/index.js';
 import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
 import type { Sizes } from './probe.js';
-import type { Mode, Rule, Value } from './types.js';
+import type { MatrixProduct, Mode, Rule, Value } from './types.js';
 
 export interface GradientOptions extends Sizes {
   /** What is differentiated. A name alone stands for the loss with its defaults. */
@@ -68,6 +68,8 @@ export interface Gradient {
   readonly target: string | undefined;
   /** From each name in `wrt` that the loss depends on to the output that is its gradient. */
   readonly gradients: ReadonlyMap<string, string>;
+  /** The gradients that are one product of two matrices, by name in `wrt`: what goes into it. */
+  readonly products: ReadonlyMap<string, MatrixProduct>;
   /** From each running statistic to the output that is its new value. */
   readonly state: ReadonlyMap<string, string>;
   /** The values that the model has for the weights and statistics among the new model's inputs, by input. */

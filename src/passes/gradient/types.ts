@@ -8,6 +8,14 @@ export interface Value {
   readonly shape: readonly number[];
 }
 
+/** A product of two matrices, each as it is or transposed. */
+export interface MatrixProduct {
+  readonly left: Value;
+  readonly right: Value;
+  readonly transA: boolean;
+  readonly transB: boolean;
+}
+
 /** What a rule sees of the node that it differentiates. */
 export interface RuleContext {
   readonly node: Node;

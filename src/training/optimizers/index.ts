@@ -5,7 +5,7 @@ import { type AdamOptions, adam, adamw } from './adam.js';
 import { type RmspropOptions, rmsprop } from './rmsprop.js';
 import { type SgdOptions, sgd } from './sgd.js';
 
-export { clipped, gradientNorms, jointNorm } from './clip.js';
+export { clipped, gradientNorms, isLargeProduct, jointNorm } from './clip.js';
 export { movingAverage } from './moving-average.js';
 export type { AdagradOptions, AdamOptions, RmspropOptions, SgdOptions };
 

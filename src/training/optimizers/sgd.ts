@@ -45,5 +45,14 @@ export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOption
       const direction = nesterov ? build.add(slope, build.scale(buffer, momentum)) : buffer;
       return { parameter: descend(build, parameter, rate, direction), slots: { momentum: buffer } };
     },
+    updateByProduct: ({ build, parameter, product, slots, learningRate, weightDecay }) => {
+      const last = slots.momentum;
+      if (last === undefined || weightDecay !== 0 || dampening !== 0 || nesterov) return undefined;
+      const { left, right, transA, transB } = product;
+      const rate = scalarIn(build, learningRate, parameter.type);
+      // The product is added to the momentum while it is made, which spares two passes over the weight.
+      const buffer = build.addedGemm(left, right, transA, transB, { c: last, beta: momentum });
+      return { parameter: descend(build, parameter, rate, buffer), slots: { momentum: buffer } };
+    },
   };
 }
