@@ -36,3 +36,4 @@ export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';
 export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
 export { type Dimension, ValueInfo } from './value-info.js';
 export { ancestors, subgraphsOf, valuesRead } from './values.js';
+export { withNodes } from './with-nodes.js';

@@ -3,7 +3,7 @@ import { inputsPerGroup, taps } from '../analysis/chains/site-size.js';
 import { skipPlace } from '../analysis/chains/skip-place.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { EPSILON } from '../graph/index.js';
-import { type Floats, joined } from '../runtime/floats.js';
+import { type Floats, joined, transposed } from '../runtime/floats.js';
 import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
 import { type ChainSettings, isFresh } from './chain-options.js';
@@ -67,7 +67,7 @@ export async function compensatedFactors(
   let isTooNarrow = false;
   for (const [group, source] of matrices.entries()) {
     const random = new Random(`${settings.seed}/${site.weight.value}/${group}`);
-    const target = scaled(site.orientation === 'out-in' ? source.load() : transposed(source.load()), alpha);
+    const target = scaled(site.orientation === 'out-in' ? source.load() : turned(source.load()), alpha);
     const task = { target, inputs, tap, depth, hidden: perGroup, skips: identities };
     const result: ResidualFactors = isSplit
       ? await splitKernel(
@@ -122,12 +122,8 @@ function scaled(matrix: Matrix, factor: number): Matrix {
   return { ...matrix, data };
 }
 
-function transposed({ rows, columns, data }: Matrix): Matrix {
-  const made = data instanceof Float64Array ? new Float64Array(data.length) : new Float32Array(data.length);
-  for (let i = 0; i < rows; i += 1) {
-    for (let j = 0; j < columns; j += 1) made[j * rows + i] = data[i * columns + j] as number;
-  }
-  return { rows: columns, columns: rows, data: made };
+function turned({ rows, columns, data }: Matrix): Matrix {
+  return { rows: columns, columns: rows, data: transposed(data, rows) };
 }
 
 /** Adds to factors what else a chain has: projections, and normalizations with statistics that fit. */

@@ -1,4 +1,4 @@
-import { type SiteFactor, swapped } from '../analysis/chains/site-layout.js';
+import type { SiteFactor } from '../analysis/chains/site-layout.js';
 import {
   type FactorSize,
   factorShape,
@@ -10,6 +10,7 @@ import type { LinearSite } from '../analysis/linear-sites.js';
 import type { FloatType, Tensor } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import type { Floats } from '../runtime/floats.js';
+import { swapped } from '../runtime/floats.js';
 import { countGarbage } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { MatrixSource } from './decompose.js';

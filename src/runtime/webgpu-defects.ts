@@ -2,13 +2,14 @@ import {
   type AttributeValue,
   findConstant,
   isConstant,
-  Model,
+  type Model,
   makeNode,
   type Node,
   Tensor,
+  withNodes,
 } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
-import type { GraphProto, NodeProto } from '../graph/proto/schema.js';
+import type { NodeProto } from '../graph/proto/schema.js';
 
 /** Sizes that decide whether WebGPU computes a convolution right. */
 export interface ConvSizes {
@@ -86,17 +87,7 @@ export function mendedForWebGpu(model: Model): Model {
       constants.push(...made.constants);
     }
   }
-  const proto = model.graph.proto as GraphProto;
-  return new Model(
-    createMessage('ModelProto', {
-      ...model.proto,
-      graph: createMessage('GraphProto', {
-        ...proto,
-        node: mended,
-        initializer: [...(proto.initializer ?? []), ...constants.map((tensor) => tensor.proto)],
-      }),
-    }),
-  );
+  return withNodes(model, mended, constants);
 }
 
 interface Made {

@@ -1,8 +1,8 @@
 import type { AffineOperator, MatrixOperator, NormOperator } from '../../analysis/affine/operators.js';
-import { swapped } from '../../analysis/chains/site-layout.js';
 import type { ConstantValue, Node } from '../../graph/index.js';
 import { evaluateConstant } from '../../runtime/constant.js';
 import type { Floats } from '../../runtime/floats.js';
+import { swapped } from '../../runtime/floats.js';
 import { composeGeometry, type Geometry } from './geometry.js';
 import type { Layout } from './layout.js';
 import type { Plan } from './plan.js';

@@ -2,7 +2,6 @@ import { windowOf } from '../../analysis/affine/operators.js';
 import { RELABELLING } from '../../analysis/affine/relabel.js';
 import { stemOf } from '../../analysis/chains/factor-names.js';
 import { foldedMetadata } from '../../analysis/chains/note.js';
-import { swapped } from '../../analysis/chains/site-layout.js';
 import {
   type AttributeValue,
   type ConstantValue,
@@ -14,6 +13,7 @@ import {
 import { opsetOf } from '../../graph/opsets.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { Floats } from '../../runtime/floats.js';
+import { swapped, transposed } from '../../runtime/floats.js';
 import { collapsedName, withAttribute } from '../fold.js';
 import { asConstants, editWith, scratchTensor } from '../placement.js';
 import { removeUnread } from '../weight-source.js';
@@ -24,7 +24,7 @@ import { constantsOfPlan } from './plan.js';
 import type { Rearrangement } from './rearrange.js';
 import type { Region } from './region.js';
 import { removeUnreadValue } from './unread.js';
-import { type AffineValues, inOneGroup, outIn, transposed } from './values.js';
+import { type AffineValues, inOneGroup, outIn } from './values.js';
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
 export interface FoldedValues {

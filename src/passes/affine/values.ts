@@ -1,4 +1,4 @@
-import type { Floats } from '../../runtime/floats.js';
+import { type Floats, transposed } from '../../runtime/floats.js';
 import { batchedMatmul, matmul } from '../../runtime/matmul.js';
 import { composeGeometry, composeTaps, type Geometry, isDiagonal, mergeTaps } from './geometry.js';
 
@@ -287,14 +287,4 @@ export function inOneGroup(map: AffineValues): AffineValues {
 export function outIn(values: AffineValues): AffineValues {
   if (values.layout === 'out-in') return values;
   return { ...values, layout: 'out-in', kernel: transposed(values.kernel, values.geometry.inputs) };
-}
-
-/** A matrix of so many rows, transposed. */
-export function transposed(data: Floats, rows: number): Floats {
-  const columns = data.length / rows;
-  const result = data instanceof Float64Array ? new Float64Array(data.length) : new Float32Array(data.length);
-  for (let i = 0; i < rows; i += 1) {
-    for (let j = 0; j < columns; j += 1) result[j * rows + i] = data[i * columns + j] as number;
-  }
-  return result;
 }

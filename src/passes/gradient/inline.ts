@@ -1,6 +1,13 @@
-import { type Graph, Model, makeNode, type Node, type Tensor, type ValueInfo } from '../../graph/index.js';
-import { createMessage } from '../../graph/proto/codec.js';
-import type { GraphProto, NodeProto } from '../../graph/proto/schema.js';
+import {
+  type Graph,
+  type Model,
+  makeNode,
+  type Node,
+  type Tensor,
+  type ValueInfo,
+  withNodes,
+} from '../../graph/index.js';
+import type { NodeProto } from '../../graph/proto/schema.js';
 import { constantTensor } from '../../runtime/index.js';
 import { type Copying, copyNode, nameOutputs } from '../copy-nodes.js';
 import { inlinedFunctions } from '../inline-functions.js';
@@ -54,17 +61,7 @@ function once(model: Model, conditions: ReadonlyMap<string, boolean>): Model {
     const branch = branchOf(node, conditions);
     return branch === undefined ? [node.proto] : spliced(node, branch, constants);
   });
-  const proto = graph.proto as GraphProto;
-  return new Model(
-    createMessage('ModelProto', {
-      ...model.proto,
-      graph: createMessage('GraphProto', {
-        ...proto,
-        node: nodes,
-        initializer: [...(proto.initializer ?? []), ...constants.map((tensor) => tensor.proto)],
-      }),
-    }),
-  );
+  return withNodes(model, nodes, constants);
 }
 
 /** The graph that an If runs, where that is certain. */

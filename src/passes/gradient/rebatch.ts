@@ -10,6 +10,7 @@ import {
   specOf,
   Tensor,
   ValueInfo,
+  withNodes,
 } from '../../graph/index.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type { GraphProto, ValueInfoProto } from '../../graph/proto/schema.js';
@@ -113,18 +114,7 @@ function written(
     return next ?? [node.proto];
   });
   if (count === 0) return model;
-  const proto = model.graph.proto as GraphProto;
-  return new Model(
-    createMessage('ModelProto', {
-      ...model.proto,
-      graph: createMessage('GraphProto', {
-        ...proto,
-        node: nodes,
-        initializer: [...(proto.initializer ?? []), ...constants.map((tensor) => tensor.proto)],
-        value_info: [],
-      }),
-    }),
-  );
+  return withNodes(model, nodes, constants, { value_info: [] });
 }
 
 function adapted(
