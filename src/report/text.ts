@@ -27,6 +27,7 @@ export function formatCount(value: number): string {
 /** Three significant digits: 0.00123, 12.3, 1.23e+5 as '1.23e5'. */
 export function formatSignificant(value: number): string {
   if (value === 0) return '0';
+  if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size >= 0.001 && size < 9999.5) return size >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
   const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');

@@ -57,8 +57,13 @@ function told({ kind, tensor, opType }: DivergenceOrigin, step: number): string 
   }
 }
 
+/** Is it samples or targets that are no numbers? */
+export function isOfData(origin: DivergenceOrigin | undefined): boolean {
+  return origin?.kind === 'data' || origin?.kind === 'target';
+}
+
 function remedy(origin: DivergenceOrigin | undefined, step: number): string {
-  if (origin?.kind === 'data' || origin?.kind === 'target') return 'mend the data';
+  if (isOfData(origin)) return 'mend the data';
   if (origin?.kind === 'weight' && step === 1) return 'mend the model, or begin with random weights';
   return 'lower the learning rate, or clip gradients';
 }

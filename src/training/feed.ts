@@ -1,4 +1,4 @@
-import type { Model } from '../graph/index.js';
+import { isFloatType, type Model, widen } from '../graph/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Settled } from './plan.js';
 import type { Schedule } from './schedule.js';
@@ -55,6 +55,27 @@ export class Feed {
       target: target && stepped(target),
       learningRates: Float32Array.from({ length: steps }, (_, index) => options.rate(options.first + index)),
     };
+  }
+
+  /**
+   * The first sample that has NaN or infinite values; undefined where none has.
+   *
+   * @param batch so many are read at once
+   */
+  async spoilt(batch: number): Promise<{ readonly input: string; readonly number: number } | undefined> {
+    let first = 0;
+    for await (const { inputs, target } of this.all(batch)) {
+      const tensors = [...Object.entries(inputs), ...(target ? [['the target', target] as const] : [])];
+      for (const [input, { shape, data, type }] of tensors) {
+        const values = isFloatType(type) ? widen(type, data as never) : [];
+        const at = values.findIndex((value: number) => !Number.isFinite(value));
+        if (at < 0) continue;
+        const index = first + Math.floor(at / sizeOf(shape.slice(1)));
+        return { input, number: this.#dataset.numberOf?.(index) ?? index };
+      }
+      first += batch;
+    }
+    return undefined;
   }
 
   /** All samples in their order, until `signal` says otherwise. */

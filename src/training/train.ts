@@ -3,7 +3,7 @@ import { KernelPool } from '../kernels/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
 
-import { assertFinite } from './divergence.js';
+import { assertFinite, isOfData } from './divergence.js';
 import type { EpochRecord, StopReason, TrainEvent, TrainSummary } from './events.js';
 import { Feed } from './feed.js';
 import { freshWeights } from './fresh.js';
@@ -226,6 +226,7 @@ class Run {
       const seconds = (performance.now() - start) / 1000;
       this.#pace.took(chunk.steps, seconds);
       const first = (tally.epoch - 1) * plan.stepsPerEpoch + tally.step;
+      if (isOfData(result.origin)) await this.#refuseSpoilt(this.#feed);
       assertFinite(this.#model, result, { trained: this.#engine.trained, first, epoch: tally.epoch });
       tally.add(result);
       if (isDue) await this.#prune();
@@ -267,6 +268,7 @@ class Run {
     await this.#engine.restore({ ...state, weights });
     const samples = new Feed(this.#model, test, this.#settled);
     const figures = await this.#engine.evaluate(samples.all(this.#settled.plan.batch, signal));
+    if (Number.isNaN(figures.loss)) await this.#refuseSpoilt(samples);
     return this.#isStopped() ? undefined : figures;
   }
 
@@ -322,6 +324,15 @@ class Run {
     };
   }
 
+  /** Throws where a sample is no number: which one it is, is looked for only where something is amiss. */
+  async #refuseSpoilt(feed: Feed): Promise<void> {
+    const spoilt = await feed.spoilt(this.#settled.plan.batch);
+    if (spoilt === undefined) return;
+    throw new ModelError(
+      `sample ${spoilt.number} of the data (from 0) has NaN or infinite values, in ${spoilt.input}; mend it or leave it out`,
+    );
+  }
+
   /** The figures of an epoch that is done; undefined where it was stopped meanwhile. */
   async #record(
     epoch: number,
@@ -339,6 +350,7 @@ class Run {
     if (this.#validation !== undefined) {
       validation = await this.#engine.evaluate(this.#validation.all(plan.batch, signal), which);
       if (this.#isStopped()) return undefined;
+      if (Number.isNaN(validation.loss)) await this.#refuseSpoilt(this.#validation);
     }
     const state = ranks ? await this.#engine.state() : undefined;
     const weights = state && (which === 'ema' ? this.#result(state) : state.weights);

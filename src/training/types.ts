@@ -37,6 +37,8 @@ export interface Dataset extends AsyncDisposable {
   readonly classes?: readonly string[] | undefined;
   /** What is done to the samples besides, that a user should know: images brought to another size. */
   readonly notes?: readonly string[] | undefined;
+  /** The number, from 0, that a sample has in its file or folder; default its index. */
+  numberOf?(index: number): number;
   /** The samples at these indices, in their order. */
   batch(indices: ArrayLike<number>, options?: BatchOptions): Promise<Batch>;
 }

@@ -330,6 +330,7 @@ test('csv quotes what RFC 4180 says, and reads back', () => {
 });
 
 test('numbers', () => {
+  expect([Number.NaN, -Infinity].map(formatSignificant)).toEqual(['NaN', '-Infinity']);
   expect([0, 0.00012345, 0.0123456, 1, 12.345, 999.6, 1234, 12345, 1e7, -0.5].map(formatSignificant)).toEqual(
     ['0', '1.23e-4', '0.0123', '1.00', '12.3', '1000', '1234', '1.23e4', '1e7', '-0.500'],
   );

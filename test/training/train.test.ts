@@ -10,6 +10,7 @@ import {
   Tensor,
 } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand.js';
+import { splitDataset, tensorDataset } from '../../src/training/data/index.js';
 import { DivergenceError } from '../../src/training/divergence.js';
 import type { EpochRecord, TrainEvent } from '../../src/training/events.js';
 import type { TrainOptions } from '../../src/training/options.js';
@@ -242,6 +243,25 @@ test('a training that diverges names the step and the layer, and leaves the mode
   expect(weight).toBe('w1');
   expect(Buffer.compare(bytesOf(model), bytes)).toBe(0);
   await expect(training.result()).rejects.toBe(error);
+});
+
+test('a sample that is no number is named, in the training and in the validation data', async () => {
+  const model = mlp();
+  const size = 60;
+  const x = Float32Array.from({ length: 12 * size }, (_, i) => Math.sin(i));
+  x[12 * 41 + 3] = Number.NaN;
+  const spoilt = tensorDataset({
+    x: { type: 'float32', shape: [size, 12], data: x },
+    y: { type: 'int64', shape: [size], data: new BigInt64Array(size) },
+  });
+  const said = 'sample 41 of the data (from 0) has NaN or infinite values, in x';
+  await expect(train(model, spoilt, { batch: 6, epochs: 1 }).result()).rejects.toThrow(said);
+  await expect(train(model, data(model), { batch: 6, validation: spoilt }).result()).rejects.toThrow(said);
+  // By its number in the data, whatever part of it that is in.
+  const parts = splitDataset(spoilt, 0.5, 2);
+  const results = await Promise.allSettled(parts.map((part) => train(mlp(), part, { batch: 6 }).result()));
+  const reasons = results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : []));
+  expect(reasons).toEqual([expect.stringContaining(said)]);
 });
 
 test('a loop that is left early ends the training', async () => {

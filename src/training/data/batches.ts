@@ -100,6 +100,10 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
     classes: dataset.classes,
     notes: dataset.notes,
     size: own.length,
+    numberOf: (index) => {
+      const sample = own[index] ?? index;
+      return dataset.numberOf?.(sample) ?? sample;
+    },
     batch: async (indices, options) => {
       const chosen = Float64Array.from(indices, (index) => {
         const sample = own[index];

@@ -46,7 +46,7 @@ class SourceDataset implements Dataset {
       if (!Number.isInteger(index) || index < 0 || index >= this.size) {
         throw new RangeError(`there is no sample ${index}; there are ${this.size}`);
       }
-      return Math.floor((index * this.#source.size) / this.size);
+      return this.numberOf(index);
     });
     const windows = options.augment ? Array.from(chosen, (index) => this.#draw(index, options)) : undefined;
     const inputs = await Promise.all(this.#inputs.map((input) => input.read(chosen, windows)));
@@ -54,6 +54,10 @@ class SourceDataset implements Dataset {
       inputs: Object.fromEntries(inputs.map((tensor, index) => [this.inputs[index]?.name ?? '', tensor])),
       target: await this.#target?.read(chosen),
     };
+  }
+
+  numberOf(index: number): number {
+    return Math.floor((index * this.#source.size) / this.size);
   }
 
   /** Of a sample's own stream of random numbers, so that it does not matter which batch it is in. */

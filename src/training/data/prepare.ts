@@ -49,7 +49,7 @@ export function prepareInput(column: Column, spec: InputSpec | undefined, option
   const isReshaped = natural !== undefined && fitted === undefined;
   if (isReshaped && (column.resize !== undefined || !hasElements(spec?.shape, column.shape))) {
     throw new ModelError(
-      `the images are ${natural.width} x ${natural.height} pixels of ${channelsOf(column, natural).join(' or ')} channels, which do not become [${text(spec?.shape ?? [])}]`,
+      `the images are ${natural.width} x ${natural.height} pixels of ${column.resize === undefined ? natural.channels : '1 or 3'} channels, which do not become [${text(spec?.shape ?? [])}]`,
     );
   }
   return fitted === undefined
