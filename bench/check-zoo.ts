@@ -268,11 +268,9 @@ async function worstWeight(a: Model, b: Model): Promise<number> {
     if (!node.is('ConstantOfShape', 'Constant')) continue;
     const value = node.outputs[0] ?? '';
     if (b.graph.resolve(value) === undefined) return Number.POSITIVE_INFINITY;
-    if (b.graph.producer(value) !== undefined) continue;
-    worst = Math.max(
-      worst,
-      relativeError(await evaluateConstant(a.graph, value), await evaluateConstant(b.graph, value)),
-    );
+    const before = await evaluateConstant(a.graph, value);
+    if (!isFloatType(before.dataType)) continue;
+    worst = Math.max(worst, relativeError(before, await evaluateConstant(b.graph, value)));
   }
   return worst;
 }
