@@ -20,7 +20,7 @@ done
 shift $((OPTIND - 1))
 models=("${@:-fixtures/shapes.onnx}")
 
-cli() { node dist/cli/main.js "$@"; }
+cli() { node dist/bin/onnx-overparam.js "$@"; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

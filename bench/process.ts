@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-export const CLI = join(ROOT, 'dist/cli/main.js');
+export const CLI = join(ROOT, 'dist/bin/onnx-overparam.js');
 export const SCRIPTS = join(ROOT, 'bench/python');
 export const WORK = join(ROOT, '.bench');
 

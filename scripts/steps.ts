@@ -7,7 +7,7 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Where the demos write. */
 export const OUT = join(ROOT, 'demo-out');
 
-const CLI = join(ROOT, 'dist/cli/main.js');
+const CLI = join(ROOT, 'dist/bin/onnx-overparam.js');
 
 export function heading(text: string): void {
   console.log(`\n── ${text} ${'─'.repeat(Math.max(0, 96 - text.length))}\n`);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { saveModel } from '../../src/graph/index.js';
 import { buildModel, floats } from '../support/build.js';
 
-const MAIN = resolve('dist/cli/main.js');
+const MAIN = resolve('dist/bin/onnx-overparam.js');
 const SHAPES = resolve('fixtures/shapes.onnx');
 
 let directory = '';

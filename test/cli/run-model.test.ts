@@ -11,7 +11,7 @@ import { fromValues } from '../../src/runtime/io/values.js';
 import { modelOf } from '../runtime/helpers.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
-const MAIN = resolve('dist/cli/main.js');
+const MAIN = resolve('dist/bin/onnx-overparam.js');
 const SHAPES = resolve('fixtures/shapes.onnx');
 const directory = scratchDirectory('cli-run');
 const path = (name: string): string => join(directory, name);

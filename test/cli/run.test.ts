@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { nearest } from '../../src/cli/suggest.js';
 
-const MAIN = resolve('dist/cli/main.js');
+const MAIN = resolve('dist/bin/onnx-overparam.js');
 const SHAPES = resolve('fixtures/shapes.onnx');
 
 let directory = '';

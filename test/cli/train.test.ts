@@ -19,7 +19,7 @@ import { SCHEDULE_KINDS } from '../../src/training/schedule.js';
 import { MLP } from '../passes/gradient/networks.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
-const MAIN = resolve('dist/cli/main.js');
+const MAIN = resolve('dist/bin/onnx-overparam.js');
 const directory = scratchDirectory('cli-train');
 const path = (name: string): string => join(directory, name);
 
