@@ -1,5 +1,6 @@
 import type { Skipped } from '../analysis/skipped.js';
-import { ModelError } from '../graph/index.js';
+import { type ConstantValue, type Graph, ModelError, type Node } from '../graph/index.js';
+import { ValueKeys } from '../graph/value-keys.js';
 import type { Probe } from './affine/index.js';
 
 /**
@@ -60,4 +61,28 @@ export function summed(parts: readonly Probed[]): Probed {
   if (unprobed !== undefined) return { unprobed };
   const probes = parts.map(({ probe }) => probe).filter((probe) => probe !== undefined);
   return probes.length === 0 ? {} : { probe: probes.reduce((sum, probe) => sum + probe, 0) };
+}
+
+/** What was counted and made so far. */
+export class Ledger {
+  readonly keys = new ValueKeys();
+  /** The chains and regions that were replaced, by the nodes that stand for each. */
+  readonly made = new Map<Node, CollapsedChain>();
+  readonly #counted = new Set<string>();
+
+  /** A constant that is not to be counted any more. */
+  see(graph: Graph, value: string): void {
+    this.#counted.add(this.keys.of(graph, value));
+  }
+
+  /** Elements of constants that were not counted yet. */
+  count(constants: readonly ConstantValue[]): number {
+    let sum = 0;
+    for (const { graph, value, shape } of constants) {
+      const key = this.keys.of(graph, value);
+      if (!this.#counted.has(key)) sum += shape.reduce((product, dim) => product * dim, 1);
+      this.#counted.add(key);
+    }
+    return sum;
+  }
 }

@@ -3,11 +3,9 @@ import { compose } from '../analysis/chains/compose.js';
 import { composeSteps } from '../analysis/chains/compose-steps.js';
 import { type Link, outputsOf } from '../analysis/chains/link.js';
 import { type Chain, findChains, projectionsOf } from '../analysis/chains/match.js';
-import { readChainNote, readPartNote } from '../analysis/chains/note.js';
 import { foldedShape } from '../analysis/chains/shape.js';
 import type { Skipped } from '../analysis/skipped.js';
 import {
-  type ConstantValue,
   type FloatType,
   findConstant,
   type Graph,
@@ -19,27 +17,15 @@ import {
   type Pass,
   Tensor,
 } from '../graph/index.js';
-import { ValueKeys } from '../graph/value-keys.js';
 import type { ProductPlace } from '../runtime/matrix.js';
 import { withProducts } from '../runtime/matrix.js';
 import type { SessionOptions } from '../runtime/session.js';
 import type { OnProgress } from './account.js';
-import {
-  constantsOfRegion,
-  describeRefusal,
-  describeRegion,
-  type FoldedWeights,
-  findIdentities,
-  findRegions,
-  foldRegion,
-  probeRegion,
-  type Region,
-  removeIdentity,
-  withComputedConstants,
-} from './affine/index.js';
+import { findIdentities, removeIdentity, withComputedConstants } from './affine/index.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
 import { probeChain } from './chain-probe.js';
-import { type CollapseAccount, type CollapsedChain, probed, summed } from './collapse-account.js';
+import { type CollapseAccount, type CollapsedChain, Ledger, probed } from './collapse-account.js';
+import { foldRegions } from './collapse-regions.js';
 import {
   biasOf,
   biasShape,
@@ -108,13 +94,9 @@ export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
 class Folding {
   readonly #model: Model;
   readonly #settings: Required<CollapseOptions>;
-  readonly #keys = new ValueKeys();
   /** Names of the weights that were made, by the factors they were made of: shared factors give a shared weight. */
   readonly #weights = new Map<string, string>();
-  /** The constants that the account counted already. */
-  readonly #counted = new Set<string>();
-  /** The chains that were replaced, by the node that stands for each. */
-  readonly #made = new Map<Node, CollapsedChain>();
+  readonly #ledger = new Ledger();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
     this.#model = model;
@@ -146,7 +128,10 @@ class Folding {
     const taken = new Set<CollapsedChain>();
     // What a region became, a bias above all, may go on into the next one.
     for (;;) {
-      const round = await withComputedConstants(this.#model, () => this.#foldRegions(chains));
+      const present = dryRun ? [...chains.flatMap(nodesOf), ...findIdentities(this.#model)] : [];
+      const round = await withComputedConstants(this.#model, () =>
+        foldRegions(this.#model, this.#settings, this.#ledger, present),
+      );
       rewritten.push(...round.rewritten);
       for (const one of round.taken) taken.add(one);
       if (dryRun || round.rewritten.length === 0) {
@@ -176,95 +161,13 @@ class Folding {
     });
   }
 
-  /** Folds what is affine beyond chains; `taken` are the chains and earlier regions that regions took in. */
-  async #foldRegions(
-    chains: readonly Chain[],
-  ): Promise<CollapseAccount & { readonly taken: ReadonlySet<CollapsedChain> }> {
-    const { dryRun, explain, force, onProgress, probes } = this.#settings;
-    // A declared chain that could not be folded stays whole; in a dry run all chains, and what is the identity, are still there.
-    const declared = [...this.#model.nodes()].filter(
-      (node) => readChainNote(node) !== undefined || readPartNote(node) !== undefined,
-    );
-    const present = dryRun ? [...chains.flatMap(nodesOf), ...findIdentities(this.#model)] : [];
-    const { regions, refused } = findRegions(this.#model, {
-      exclude: new Set([...declared, ...present]),
-      force,
-    });
-    const weights: FoldedWeights = new Map();
-    const known = new Set<string>();
-    const rewritten: CollapsedChain[] = [];
-    const taken = new Set<CollapsedChain>();
-    for (const [done, region] of regions.entries()) {
-      const { node, becomes, before, after, usesRunningStatistics } = describeRegion(region);
-      onProgress?.({ done, total: regions.length, what: node });
-      const origins = this.#originsOf(region);
-      const parts = [...new Set([...origins.values()].map(({ account }) => account))].filter(
-        (account) => account !== undefined,
-      );
-      for (const part of parts) taken.add(part);
-      const probe = explain ? await probed(() => probeRegion(region, probes)) : {};
-      const isOwn = (part: Node): boolean => origins.get(part)?.account === undefined;
-      const own = this.#count(constantsOfRegion(region, isOwn));
-      const made = dryRun ? [] : await foldRegion(region, weights);
-      const copies = known.has(region.key) ? after.weights : 0;
-      known.add(region.key);
-      const account: CollapsedChain = {
-        node,
-        op: becomes.join(' + '),
-        nodesAfter: becomes.length,
-        from: [...origins.values()].flatMap(({ from }) => from),
-        fromOps: [...origins.values()].flatMap(({ fromOps }) => fromOps),
-        by: 'region',
-        parametersBefore: parts.reduce((sum, chain) => sum + chain.parametersBefore, own),
-        parametersAfter: after.parameters - copies,
-        multiplyAddsBefore: [...origins].reduce(
-          (sum, [part, { saved }]) => sum + saved * positionsOf(region, part),
-          before.multiplyAdds,
-        ),
-        multiplyAddsAfter: after.multiplyAdds,
-        ...(usesRunningStatistics && { usesRunningStatistics }),
-        ...summed([...parts, probe]),
-      };
-      rewritten.push(account);
-      for (const one of made) this.#made.set(one, account);
-    }
-    const skipped = refused.map(describeRefusal).map(({ nodes, reason }) => ({
-      node: nodes.map((part) => part.node).join(', '),
-      op: [...new Set(nodes.map((part) => part.op))].join(', '),
-      reason,
-    }));
-    return { rewritten, skipped, taken };
-  }
-
-  /** What each node of a region was in the model as it came. */
-  #originsOf({ nodes }: Region): Map<Node, Origin> {
-    const counts = new Map<CollapsedChain, number>();
-    for (const node of nodes) {
-      const account = this.#made.get(node);
-      if (account !== undefined) counts.set(account, (counts.get(account) ?? 0) + 1);
-    }
-    const told = new Set<CollapsedChain>();
-    return new Map(
-      nodes.map((node): [Node, Origin] => {
-        const made = this.#made.get(node);
-        if (made === undefined) return [node, { from: [node.label], fromOps: [node.opType], saved: 0 }];
-        // Of two nodes that a region became one may go on alone.
-        const account = (counts.get(made) ?? 0) >= made.nodesAfter ? made : undefined;
-        if (account === undefined || told.has(account)) return [node, { account, ...NO_ORIGIN }];
-        told.add(account);
-        const { from, fromOps, multiplyAddsBefore, multiplyAddsAfter } = account;
-        return [node, { account, from, fromOps, saved: multiplyAddsBefore - multiplyAddsAfter }];
-      }),
-    );
-  }
-
   /** Replaces a chain by its product. */
   async #fold(chain: Chain): Promise<CollapsedChain> {
     const { links } = chain;
     const { dryRun, explain, probes } = this.#settings;
     const last = links.at(-1) as Link;
     const names = namesOf(chain);
-    const key = productKey(chain, this.#keys);
+    const key = productKey(chain, this.#ledger.keys);
     const isKnown = this.#weights.has(key);
     const product = dryRun && !explain ? undefined : await this.#multiply(chain);
     const probe =
@@ -273,33 +176,25 @@ class Folding {
         : {};
     const { before, after } = workOfChain(chain);
     const hasAdd = isAddedTo(chain) && product?.bias !== undefined;
-    const account: CollapsedChain = {
+    const described = {
       node: names.node || last.node.outputs[0] || '',
       op: hasAdd ? `${opOf(links)} + Add` : opOf(links),
       nodesAfter: hasAdd ? 2 : 1,
       from: nodesOf(chain).map((node) => node.label),
       fromOps: nodesOf(chain).map((node) => node.opType),
       by: chain.by,
-      parametersBefore: this.#count(constantsOfChain(chain)),
-      parametersAfter: biasSize(chain, product) + (isKnown ? 0 : sizeOf(foldedShape(links))),
+      parametersBefore: this.#ledger.count(constantsOfChain(chain)),
       multiplyAddsBefore: before,
       multiplyAddsAfter: after,
       ...probe,
     };
-    if (dryRun || product === undefined) this.#weights.set(key, names.weight);
-    else for (const node of await this.#replace(chain, product, key)) this.#made.set(node, account);
+    const replaced = dryRun || product === undefined ? undefined : await this.#replace(chain, product, key);
+    if (replaced === undefined) this.#weights.set(key, names.weight);
+    const isThere = replaced === undefined ? isKnown : !replaced.isPlaced;
+    const parametersAfter = biasSize(chain, product) + (isThere ? 0 : sizeOf(foldedShape(links)));
+    const account: CollapsedChain = { ...described, parametersAfter };
+    for (const node of replaced?.nodes ?? []) this.#ledger.made.set(node, account);
     return account;
-  }
-
-  /** Elements of constants that were not counted yet. */
-  #count(constants: readonly ConstantValue[]): number {
-    let sum = 0;
-    for (const { graph, value, shape } of constants) {
-      const key = this.#keys.of(graph, value);
-      if (!this.#counted.has(key)) sum += sizeOf(shape);
-      this.#counted.add(key);
-    }
-    return sum;
   }
 
   /** Multiplies a chain out; the weight when it is asked for. */
@@ -317,8 +212,12 @@ class Folding {
     return { weight, bias };
   }
 
-  /** Returns the new node. */
-  async #replace(chain: Chain, product: Product, key: string): Promise<Node[]> {
+  /** Puts new nodes in the place of a chain; `isPlaced` where they brought their weight. */
+  async #replace(
+    chain: Chain,
+    product: Product,
+    key: string,
+  ): Promise<{ readonly nodes: readonly Node[]; readonly isPlaced: boolean }> {
     const { links } = chain;
     const first = links[0] as Link;
     const home = homeOf(links);
@@ -331,20 +230,20 @@ class Folding {
     const placed = await this.#placeWeight(chain, home, product, this.#weights.get(key));
     const weight = placed.name;
     this.#weights.set(key, weight);
-    this.#counted.add(this.#keys.of(home, weight));
+    this.#ledger.see(home, weight);
     add(placed);
     let bias: string | undefined;
     if (product.bias !== undefined) {
       const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
       bias = this.#model.freshName(`${weight}/bias`);
-      this.#counted.add(this.#keys.of(home, bias));
+      this.#ledger.see(home, bias);
       add(
         asConstants(home, [
           Tensor.of(bias, type, biasShape(chain, product.bias.length), narrow(type, product.bias)),
         ]),
       );
     }
-    return editWith({ nodes, initializers }, home, first.node, {
+    const made = editWith({ nodes, initializers }, home, first.node, {
       removeNodes: nodesOf(chain),
       insertNodes: foldedNodes(chain, {
         node: namesOf(chain).node,
@@ -354,6 +253,7 @@ class Folding {
         fresh: (base) => this.#model.freshName(base),
       }),
     });
+    return { nodes: made, isPlaced: placed.nodes.length + placed.initializers.length > 0 };
   }
 
   /**
@@ -387,16 +287,6 @@ class Folding {
   }
 }
 
-/** What a node was before anything was folded. */
-interface Origin extends Pick<CollapsedChain, 'from' | 'fromOps'> {
-  /** The chain or region that became it, if all that this became is taken together with it. */
-  readonly account?: CollapsedChain | undefined;
-  /** Multiply-adds that were saved already. */
-  readonly saved: number;
-}
-
-const NO_ORIGIN = { from: [], fromOps: [], saved: 0 } as const;
-
 /** What a chain multiplies out to. */
 interface Product {
   readonly weight: () => Promise<Tensor>;
@@ -415,12 +305,6 @@ function biasSize({ links, whole }: Chain, product: Product | undefined): number
   const last = sizeOf((bias ?? zero)?.shape ?? [0]);
   if (product !== undefined) return product.bias?.length ?? last;
   return links.slice(0, -1).some((link) => link.bias) || (carriesOne && !last) ? outputsOf(site) : last;
-}
-
-/** Positions of the output of a region's node for one of the region's. */
-function positionsOf({ measures, plan }: Region, node: Node): number {
-  const own = measures.find((measure) => measure.node === node)?.volume ?? 1;
-  return plan.geometry.stride.reduce((product, step) => product * step, 1) / own;
 }
 
 function sizeOf(shape: readonly number[]): number {

@@ -28,7 +28,11 @@ export async function probeRegion(region: Region, place: ProbePlace = {}, seed =
   const folded = await foldedValues(region);
   const tensor = (name: string, dims: readonly number[], data: Float32Array | Float64Array): Tensor =>
     Tensor.of(name, frame.type, dims, narrow(frame.type, data));
-  const fresh = (base: string): string => `probe/${base}`;
+  let count = 0;
+  const fresh = (base: string): string => {
+    count += 1;
+    return `probe/${count}/${base}`;
+  };
   const names = { weight: 'probe/weight', bias: folded.bias && 'probe/bias', fresh };
   const comparison = {
     graph,

@@ -137,7 +137,14 @@ export class RandomConvolutions {
       case 'shuffled': {
         const groups = this.#pick(2, 4);
         const cut = net.reshape(value.name, [2, groups, c / groups, ...value.sizes]);
-        const turned = net.transpose(cut, [0, 2, 1, ...value.sizes.map((_, axis) => axis + 3)]);
+        // One number a group, or one of each place within a group.
+        const places = this.#pick([groups, 1], [1, c / groups], [groups, c / groups]);
+        const factor = (): string => {
+          const shape = [...places, ...value.sizes.map(() => 1)];
+          return net.constant('scale', shape, () => 0.5 + net.random.uniform());
+        };
+        const scaled = this.#chance(2) ? cut : net.node(this.#pick('Mul', 'Add'), [cut, factor()], {}, c);
+        const turned = net.transpose(scaled, [0, 2, 1, ...value.sizes.map((_, axis) => axis + 3)]);
         return same(net.reshape(turned, [2, c, ...value.sizes]));
       }
       case 'unit': {
