@@ -122,6 +122,26 @@ describe('operators of one variable', () => {
     expect(await slope('Clip', 2, bounds)).toBe(1);
     expect(await slope('Clip', 2.5, bounds)).toBe(0);
   });
+
+  test.each([
+    [-1, 0.5, { a: [0, 1, 1, 0, 0], b: 1, c: 2 }],
+    [1, 0.5, { a: [0, 0, 0, 0, 0], b: 0, c: 5 }],
+    [-3, 3, { a: [1, 1, 1, 1, 1], b: 0, c: 0 }],
+  ])('Clip to computed bounds %f and %f moves with them', async (low, high, expected) => {
+    const made = await gradient(opModel({ op: 'Clip', shapes: [[5], [], []], type: 'float32' }), {
+      loss: 'sum',
+      wrt: ['a', 'b', 'c'],
+    });
+    await using session = await openSession(made.model);
+    const results = await session.run({
+      a: { type: 'float32', shape: [5], data: Float32Array.of(-2, -0.5, 0.3, 1, 2.5) },
+      b: { type: 'float32', shape: [], data: Float32Array.of(low) },
+      c: { type: 'float32', shape: [], data: Float32Array.of(high) },
+    });
+    const of = (name: string): number[] =>
+      Array.from(results[made.gradients.get(name)!]!.data as Float32Array);
+    expect([of('a'), of('b'), of('c')]).toEqual([expected.a, [expected.b], [expected.c]]);
+  });
 });
 
 /** Two or three shapes that broadcast against each other. */

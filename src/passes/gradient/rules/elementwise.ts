@@ -121,8 +121,25 @@ export const ELEMENTWISE = {
     return build.add(tanh, build.mul(build.mul(x, build.minus(1, build.square(tanh))), logistic(build, x)));
   }),
   Gelu: pointwise((build, x, _y, node) => gelu(build, x, node)),
-  /** The bounds belong to the inside, as in PyTorch's clamp. */
-  Clip: pointwise((build, x, y) => build.indicator('Equal', y, x)),
+  /** The bounds belong to the inside, as in PyTorch's clamp; what is outside moves with the bound that it lies at. */
+  Clip: {
+    through: [0, 1, 2],
+    lazy: true,
+    backward: (context) => {
+      const { build, inputs } = context;
+      const [x, y] = [required(inputs, 0), required(context.outputs, 0)];
+      const [, low] = inputs;
+      return perOperand(context, (index, dy) => {
+        const inside = build.indicator('Equal', y, x);
+        if (index === 0) return build.mul(dy, inside);
+        const below = low && build.mul(build.indicator('Less', x, low), build.indicator('Equal', y, low));
+        if (index === 1) return build.mul(dy, required([below], 0));
+        const outside = build.minus(1, inside);
+        // A lower bound above the upper one gives the upper one everywhere.
+        return build.mul(dy, below === undefined ? outside : build.mul(outside, build.minus(1, below)));
+      });
+    },
+  },
   PRelu: {
     through: [0, 1],
     lazy: true,
