@@ -1,5 +1,5 @@
 import type { StepFigures } from '../../training/describe.js';
-import type { RankFigures, TrainPlan } from '../../training/events.js';
+import type { EpochRecord, RankFigures, TrainPlan } from '../../training/events.js';
 import type { TrainResult } from '../../training/train.js';
 import { type Column, type Document, grid, type Note } from '../document.js';
 import { counted, formatCount, formatNumber, formatSignificant, printable } from '../text.js';
@@ -85,6 +85,7 @@ export function trainDocument(result: TrainResult, options: TrainDocumentOptions
     ...(best?.validation === undefined
       ? []
       : [{ text: `epoch ${best.epoch}, validation: ${figures(best.validation)}` }]),
+    ...betterBefore(first, best),
     ...(best?.validation !== undefined || last?.training === undefined
       ? []
       : [{ text: `epoch ${last.epoch}, training: ${figures(last.training)}` }]),
@@ -103,6 +104,23 @@ export function trainDocument(result: TrainResult, options: TrainDocumentOptions
     grids: [grid(RANKS, ranks)],
     notes,
   };
+}
+
+/** That training made the model worse, by what was looked at. */
+function betterBefore(first: EpochRecord | undefined, best: EpochRecord | undefined): Note[] {
+  const [before, after] = [first?.validation, best?.validation];
+  if (before === undefined || after === undefined) return [];
+  const isWorse =
+    before.accuracy === undefined || after.accuracy === undefined
+      ? !(after.loss <= before.loss)
+      : after.accuracy < before.accuracy;
+  if (!isWorse) return [];
+  return [
+    {
+      text: `the model was better before training: ${figures(before)}; lower the learning rate, or train longer`,
+      tone: 'warning',
+    },
+  ];
 }
 
 /** That layers no longer share what was equal by chance. */
