@@ -210,6 +210,23 @@ export function windowOf(node: Node, extents: readonly number[]): Window {
   return { ...base, pads: pads ?? extents.flatMap(() => [0, 0]), auto: undefined };
 }
 
+/**
+ * What a ConvTranspose adds to sizes: an axis of n elements becomes stride (n - 1) + this. Undefined where the node says its
+ * size by auto_pad or output_shape.
+ */
+export function transposedExtra(
+  { attributes }: Node,
+  { extents, dilations, pads }: Window,
+): number[] | undefined {
+  const mode = attributes.string('auto_pad', 'NOTSET');
+  if ((mode !== 'NOTSET' && mode !== 'VALID') || attributes.has('output_shape')) return undefined;
+  const behind = attributes.ints('output_padding') ?? [];
+  return extents.map((extent, axis) => {
+    const span = (dilations[axis] ?? 1) * (extent - 1) + 1 + (behind[axis] ?? 0);
+    return span - (pads[axis] ?? 0) - (pads[axis + extents.length] ?? 0);
+  });
+}
+
 function convolution(node: Node): ConvOperator | Refusal {
   const weight = floatOperand(node, 1);
   if ('kind' in weight) return weight;

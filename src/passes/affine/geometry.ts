@@ -17,6 +17,8 @@ export interface AutoPad {
 export interface Upsampling {
   readonly node: Node;
   readonly strides: readonly number[];
+  /** An axis of n elements becomes stride (n - 1) + extra; undefined where its size is told in another way. */
+  readonly extra: readonly number[] | undefined;
 }
 
 /**

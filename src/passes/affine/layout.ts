@@ -2,7 +2,7 @@ import { type Refusal, refuse } from '../../analysis/affine/refusal.js';
 import type { Relabelling } from '../../analysis/affine/relabel.js';
 import type { Dimension } from '../../graph/index.js';
 import type { Axis } from './geometry.js';
-import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, times } from './size.js';
+import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, textOf, times } from './size.js';
 
 /** A digit of the index along one axis of the source: (index / weight) mod size. */
 export interface Digit {
@@ -126,13 +126,13 @@ export function relabelled(layout: Layout, how: Relabelling, name: string): Layo
       const known = target.reduce<Size>((size, dim) => (dim ? times(size, dim) : size), ONE);
       const missing = over(sizes.reduce(times, ONE), known);
       if (missing === undefined)
-        return unknown(`makes of axes [${sizes.map(keyOf)}] others that they may not fit`);
+        return unknown(`makes of axes [${sizes.map(textOf)}] others that they may not fit`);
       const split = splitAs(
         axes.flat(),
         target.map((size) => size ?? missing),
       );
       return split === undefined
-        ? unknown(`cuts axes [${sizes.map(keyOf)}] where they may not come apart`)
+        ? unknown(`cuts axes [${sizes.map(textOf)}] where they may not come apart`)
         : { ...layout, axes: split };
     }
   }
@@ -222,14 +222,19 @@ export function withChannels(layout: Layout, count: number): Layout {
  * With windowed axes as a step of that stride and slack leaves them.
  *
  * @param kind '' for one whose stride and slack say the size; else what sizes have in common that are the same
+ * @param grown sizes that such a one makes, where they can be told
  */
 export function withWindows(
   layout: Layout,
   stride: readonly number[],
   slack: readonly number[],
   kind: string,
+  grown: (size: number, window: number) => number | undefined = () => undefined,
 ): Layout {
   const sizes = layout.sizes.map((size, axis) => {
+    const known =
+      axis >= 2 && kind !== '' && size.symbols.length === 0 ? grown(size.factor, axis - 2) : undefined;
+    if (known !== undefined) return { factor: known, symbols: [] };
     const [step, extra] = [stride[axis - 2] ?? 1, slack[axis - 2] ?? 0];
     if (axis < 2 || (step === 1 && extra === 0 && kind === '')) return size;
     if (kind !== '' || size.symbols.length > 0)

@@ -168,9 +168,12 @@ function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame
       reason: `the branches that '${label}' adds have their axes in different order`,
     };
   if (layout === undefined) return { ...made, layout };
-  const { stride, slack, auto, outputs } = made.step;
+  const { stride, slack, auto, up, outputs } = made.step;
   const kind = auto === undefined ? upsamplingKey(made.step) : 'same';
-  const moved = withWindows(layout, stride, slack, kind);
+  const moved = withWindows(layout, stride, slack, kind, (size, window) => {
+    const extra = up?.extra?.[window];
+    return extra === undefined ? undefined : (up?.strides[window] ?? 1) * (size - 1) + extra;
+  });
   const isPlaced = placeOf(frame, layout).back !== undefined;
   return { ...made, layout: isPlaced && outputs > 0 ? withChannels(moved, outputs) : moved };
 }

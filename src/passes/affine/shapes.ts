@@ -1,5 +1,5 @@
 import { operandOf } from '../../analysis/affine/operand.js';
-import { windowOf } from '../../analysis/affine/operators.js';
+import { transposedExtra, windowOf } from '../../analysis/affine/operators.js';
 import { integerOperand, relabellingOf } from '../../analysis/affine/relabel.js';
 import type { Dimension, Graph, Node } from '../../graph/index.js';
 import { BROADCASTING, SAME_SHAPE } from './facts.js';
@@ -163,16 +163,12 @@ function windowed(node: Node, input: Shape | undefined, extents: readonly number
 
 /** Sizes behind a ConvTranspose that says its own by pads alone. */
 function grown(node: Node, input: Shape | undefined, extents: readonly number[]): Shape {
-  const { strides, dilations, pads } = windowOf(node, extents);
-  const { attributes } = node;
-  const mode = attributes.string('auto_pad', 'NOTSET');
-  const isPlain = (mode === 'NOTSET' || mode === 'VALID') && !attributes.has('output_shape');
-  const extra = attributes.ints('output_padding') ?? [];
-  return extents.map((extent, axis) => {
-    const size = input?.[axis + 2];
-    if (typeof size !== 'number' || !isPlain) return undefined;
-    const span = (dilations[axis] ?? 1) * (extent - 1) + 1 + (extra[axis] ?? 0);
-    return (size - 1) * (strides[axis] ?? 1) + span - (pads[axis] ?? 0) - (pads[axis + extents.length] ?? 0);
+  const window = windowOf(node, extents);
+  const extra = transposedExtra(node, window);
+  return extents.map((_, axis) => {
+    const [size, more] = [input?.[axis + 2], extra?.[axis]];
+    if (typeof size !== 'number' || more === undefined) return undefined;
+    return (size - 1) * (window.strides[axis] ?? 1) + more;
   });
 }
 

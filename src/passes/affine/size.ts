@@ -15,6 +15,13 @@ export function sizeOf(dim: Dimension, fallback: string): Size {
 
 export const isOne = ({ factor, symbols }: Size): boolean => factor === 1 && symbols.length === 0;
 export const keyOf = ({ factor, symbols }: Size): string => [factor, ...symbols].join('·');
+/** For messages: sizes that are not known and have no name are question marks. */
+export function textOf({ factor, symbols }: Size): string {
+  if (symbols.length === 0) return String(factor);
+  const names = symbols.map((symbol) => (/^\w[\w.]*$/.test(symbol) ? symbol : '?'));
+  return [...(factor === 1 ? [] : [factor]), ...names].join('·');
+}
+
 export const isSame = (a: Size, b: Size): boolean => keyOf(a) === keyOf(b);
 
 export function times(a: Size, b: Size): Size {

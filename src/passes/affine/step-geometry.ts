@@ -3,6 +3,7 @@ import {
   constantsOf,
   type NormOperator,
   type PadOperator,
+  transposedExtra,
   type Window,
 } from '../../analysis/affine/operators.js';
 import { isRefusal, type Refusal, refuse } from '../../analysis/affine/refusal.js';
@@ -243,10 +244,16 @@ function backwardWindow({ extents, strides, dilations, pads }: Window): Windowed
 }
 
 /** Of any other ConvTranspose: the elements of its kernel, in order. */
-function upWindow({ extents, strides }: Window, node: Node): Windowed {
+function upWindow(window: Window, node: Node): Windowed {
+  const { extents, strides } = window;
   const ones = extents.map(() => 1);
   const zeros = extents.map(() => 0);
-  return { taps: tapsOfWindow(extents, ones, zeros), stride: ones, slack: zeros, up: { node, strides } };
+  return {
+    taps: tapsOfWindow(extents, ones, zeros),
+    stride: ones,
+    slack: zeros,
+    up: { node, strides, extra: transposedExtra(node, window) },
+  };
 }
 
 function isRowVector(shape: readonly number[], length: number): boolean {
