@@ -43,9 +43,7 @@ export async function foldRegions(
 ): Promise<CollapseAccount & { readonly taken: ReadonlySet<CollapsedChain> }> {
   const { dryRun, explain, force, onProgress, probes } = settings;
   // A declared chain that could not be folded stays whole.
-  const declared = [...model.nodes()].filter(
-    (node) => readChainNote(node) !== undefined || readPartNote(node) !== undefined,
-  );
+  const declared = [...model.nodes()].filter(isDeclared);
   const { regions, refused } = findRegions(model, {
     exclude: new Set([...declared, ...present]),
     force,
@@ -116,6 +114,11 @@ function originsOf({ nodes }: Region, { made: known }: Ledger): Map<Node, Origin
       return [node, { account, from, fromOps, saved: multiplyAddsBefore - multiplyAddsAfter }];
     }),
   );
+}
+
+/** True for a node that says that it is of a chain. */
+export function isDeclared(node: Node): boolean {
+  return readChainNote(node) !== undefined || readPartNote(node) !== undefined;
 }
 
 /** Positions of the output of a region's node for one of the region's. */

@@ -21,11 +21,17 @@ import type { ProductPlace } from '../runtime/matrix.js';
 import { withProducts } from '../runtime/matrix.js';
 import type { SessionOptions } from '../runtime/session.js';
 import type { OnProgress } from './account.js';
-import { findIdentities, removeIdentity, withComputedConstants } from './affine/index.js';
+import {
+  findIdentities,
+  findPaddings,
+  removeIdentity,
+  removePadding,
+  withComputedConstants,
+} from './affine/index.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
 import { probeChain } from './chain-probe.js';
 import { type CollapseAccount, type CollapsedChain, Ledger, probed } from './collapse-account.js';
-import { foldRegions } from './collapse-regions.js';
+import { foldRegions, isDeclared } from './collapse-regions.js';
 import {
   biasOf,
   biasShape,
@@ -124,11 +130,12 @@ class Folding {
       }
     }
     if (chainsOnly) return { rewritten, skipped };
-    rewritten.push(...this.#removeIdentities());
+    const gone: Node[] = [];
+    rewritten.push(...(await withComputedConstants(this.#model, async () => this.#removeNodes(gone))));
     const taken = new Set<CollapsedChain>();
     // What a region became, a bias above all, may go on into the next one.
     for (;;) {
-      const present = dryRun ? [...chains.flatMap(nodesOf), ...findIdentities(this.#model)] : [];
+      const present = dryRun ? [...chains.flatMap(nodesOf), ...gone] : [];
       const round = await withComputedConstants(this.#model, () =>
         foldRegions(this.#model, this.#settings, this.#ledger, present),
       );
@@ -142,23 +149,25 @@ class Folding {
     return { rewritten: rewritten.filter((one) => !taken.has(one)), skipped };
   }
 
-  #removeIdentities(): CollapsedChain[] {
-    return findIdentities(this.#model).map((node) => {
+  /**
+   * Takes away what is the identity, and pads that their readers can have; in a dry run only tells of it.
+   *
+   * @param gone the nodes, which are added to it
+   */
+  #removeNodes(gone: Node[]): CollapsedChain[] {
+    const { dryRun } = this.#settings;
+    const removed: CollapsedChain[] = [];
+    const remove = (node: Node, take: () => void): void => {
       const { label, opType } = node;
-      if (!this.#settings.dryRun) removeIdentity(node);
-      return {
-        node: label,
-        op: '',
-        nodesAfter: 0,
-        from: [label],
-        fromOps: [opType],
-        by: 'region',
-        parametersBefore: 0,
-        parametersAfter: 0,
-        multiplyAddsBefore: 0,
-        multiplyAddsAfter: 0,
-      };
-    });
+      gone.push(node);
+      removed.push({ ...NOT_COUNTED, node: label, from: [label], fromOps: [opType] });
+      if (!dryRun) take();
+    };
+    for (const node of findIdentities(this.#model)) remove(node, () => removeIdentity(node));
+    const declared = new Set([...this.#model.nodes()].filter(isDeclared));
+    for (const padding of findPaddings(this.#model, declared))
+      remove(padding.pad, () => removePadding(padding));
+    return removed;
   }
 
   /** Replaces a chain by its product. */
@@ -286,6 +295,17 @@ class Folding {
     return { ...asConstants(home, [tensor.renamed(name)]), name };
   }
 }
+
+/** An entry of what is taken away without a trace. */
+const NOT_COUNTED = {
+  op: '',
+  nodesAfter: 0,
+  by: 'region',
+  parametersBefore: 0,
+  parametersAfter: 0,
+  multiplyAddsBefore: 0,
+  multiplyAddsAfter: 0,
+} as const;
 
 /** What a chain multiplies out to. */
 interface Product {

@@ -3,6 +3,7 @@ export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from '../../
 export type { Cost, Target } from './cost.js';
 export { constantsOfRegion, type FoldedWeights, foldRegion } from './fold.js';
 export { findIdentities, removeIdentity } from './identities.js';
+export { findPaddings, removePadding } from './paddings.js';
 export { type Probe, probeRegion } from './probe.js';
 export type { FoundRegions, RefusedRegion, Region } from './region.js';
 export { type FindOptions, findRegions } from './regions.js';

@@ -177,7 +177,7 @@ export function stepGeometry(operator: AffineOperator, channels: number, place: 
 }
 
 /** Pads before and behind each axis; undefined for pads that do not fit the rank. */
-function padsOfAxes({ pads, axes }: PadOperator, rank: number): [number, number][] | undefined {
+export function padsOfAxes({ pads, axes }: PadOperator, rank: number): [number, number][] | undefined {
   const named = axes ?? Array.from({ length: rank }, (_, axis) => axis);
   if (pads.length !== 2 * named.length) return undefined;
   const all = Array.from({ length: rank }, (): [number, number] => [0, 0]);
