@@ -2,7 +2,7 @@ import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
 import { at } from './shapes.js';
 import type { Value } from './types.js';
-import { type Window, windowAttributes } from './window.js';
+import { reach, type Window, windowAttributes } from './window.js';
 
 /** What onnxruntime's reordering of the input takes at once. */
 const LANES = 4;
@@ -46,9 +46,7 @@ export function blockedConv(
       )
     : build.transpose(build.reshape(padded, [rows / block, block, depth, kh, kw]), [0, 2, 3, 4, 1]);
   const filter = build.reshape(apart, [rows, depth, kh, kw]);
-  const source = isPlainInput
-    ? x
-    : build.op('ReorderInput', [x], x.shape.with(1, up(channels)), {}, undefined, BLOCKED_DOMAIN);
+  const source = isPlainInput ? x : blocked(build, x, up(channels));
   const result = build.op(
     'Conv',
     [source, filter, bias && build.pad(bias, [0], [rows - made])],
@@ -57,6 +55,123 @@ export function blockedConv(
     undefined,
     BLOCKED_DOMAIN,
   );
+  return unblocked(build, result, y);
+}
+
+/** Brings channels into blocks; the data are in another order than the shape says from here on. */
+function blocked(build: Builder, x: Value, channels: number): Value {
+  // Both gradients of a convolution read dY.
+  const known = build.nodes.findLast(
+    ({ opType, inputs }) => opType === 'ReorderInput' && inputs[0] === x.name,
+  );
+  const value = build.values.get(known?.outputs[0] ?? '');
+  if (value?.shape[1] === channels) return value;
+  return build.op('ReorderInput', [x], x.shape.with(1, channels), {}, undefined, BLOCKED_DOMAIN);
+}
+
+function unblocked(
+  build: Builder,
+  x: Value,
+  y: { readonly shape: readonly number[]; readonly name?: string },
+): Value {
   const output = { shape: y.shape, type: x.type, name: y.name };
-  return at(build.multi('ReorderOutput', [result], [output], { channels: { int: made } }, BLOCKED_DOMAIN), 0);
+  const channels = { int: at(y.shape, 1) };
+  return at(build.multi('ReorderOutput', [x], [output], { channels }, BLOCKED_DOMAIN), 0);
+}
+
+/** The size of blocks where a depthwise convolution, one output a channel, can be in that layout. */
+function depthwiseBlock(build: Builder, x: Value, window: Window, group: number): number | undefined {
+  const { block } = build;
+  const fits =
+    window.kernel.length === 2 && x.type === 'float32' && block !== undefined && group % block === 0;
+  return fits ? block : undefined;
+}
+
+/**
+ * Gradient in the weight of a depthwise convolution. Each channel of each image is convolved with its part of dY, strides
+ * and dilations exchanged; in blocks, dY is a weight as it stands. It takes a tenth of the time of gathering windows.
+ *
+ * @param x [N, C, H, W]
+ * @param dy [N, C, ...positions]
+ * @param shape of the weight, [C, 1, ...k]
+ * @returns undefined where there is no such layout, or not for these channels
+ */
+export function depthwiseWeightGradient(
+  build: Builder,
+  x: Value,
+  dy: Value,
+  window: Window,
+  shape: readonly number[],
+): Value | undefined {
+  const [n, c, ...spatial] = [at(x.shape, 0), at(x.shape, 1), ...x.shape.slice(2)];
+  const positions = dy.shape.slice(2);
+  const block = depthwiseBlock(build, x, window, c);
+  if (block === undefined) return undefined;
+  const end = spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
+  // What no window reaches is taken off.
+  const source = build.pad(x, [0, 0, 0, 0], [0, 0, ...end.map((count) => Math.min(0, count))]);
+  const exchanged: Window = {
+    kernel: positions,
+    strides: window.dilations,
+    dilations: window.strides,
+    begin: window.begin,
+    end: end.map((count) => Math.max(0, count)),
+  };
+  const made = build.op(
+    'Conv',
+    [
+      build.reshape(blocked(build, source, c), [1, n * c, ...source.shape.slice(2)]),
+      build.reshape(blocked(build, dy, c), [n * c, 1, ...positions]),
+    ],
+    [1, n * c, ...window.kernel],
+    windowAttributes(exchanged, n * c),
+    undefined,
+    BLOCKED_DOMAIN,
+  );
+  const summed = build.reduce(
+    'ReduceSum',
+    build.reshape(made, [n, c / block, ...window.kernel, block]),
+    [0],
+    true,
+  );
+  return build.reshape(build.transpose(summed, [0, 3, 1, 2]), shape);
+}
+
+/**
+ * Gradient in the input of a depthwise convolution with strides: dY with zeros between its elements, convolved with the
+ * flipped kernel. More operations than those of ConvTranspose, but that runs on one thread.
+ *
+ * @param flipped weight, [C, 1, ...k]
+ * @returns undefined where there is no such layout, or not for these sizes
+ */
+export function depthwiseInputGradient(
+  build: Builder,
+  dy: Value,
+  flipped: Value,
+  window: Window,
+  shape: readonly number[],
+): Value | undefined {
+  const [n, c] = [at(dy.shape, 0), at(dy.shape, 1)];
+  const block = depthwiseBlock(build, dy, window, c);
+  if (block === undefined) return undefined;
+  const [h, w] = [at(dy.shape, 2), at(dy.shape, 3)];
+  const { kernel, strides, dilations } = window;
+  const [down, across] = [at(strides, 0), at(strides, 1)];
+  const sizes = [h * down, w * across];
+  const span = kernel.map((size, axis) => (size - 1) * at(dilations, axis));
+  const begin = span.map((size, axis) => size - at(window.begin, axis));
+  const end = sizes.map((size, axis) => at(shape, axis + 2) + at(span, axis) - at(begin, axis) - size);
+  if ([...begin, ...end].some((count) => count < 0)) return undefined;
+  const rows = build.reshape(blocked(build, dy, c), [(n * c * h) / block, 1, w, 1, block]);
+  const apart = build.pad(rows, [0, 0, 0, 0, 0], [0, down - 1, 0, across - 1, 0]);
+  const filter = build.transpose(build.reshape(flipped, [c / block, block, 1, ...kernel]), [0, 2, 3, 4, 1]);
+  const made = build.op(
+    'Conv',
+    [build.reshape(apart, [n, c, ...sizes]), build.reshape(filter, [c, 1, ...kernel])],
+    shape,
+    windowAttributes({ ...window, strides: [1, 1], begin, end }, c),
+    undefined,
+    BLOCKED_DOMAIN,
+  );
+  return unblocked(build, made, { shape });
 }

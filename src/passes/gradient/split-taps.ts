@@ -4,10 +4,6 @@ import { times } from './shifts.js';
 import type { Value } from './types.js';
 import type { Window } from './window.js';
 
-/** Products of at most so many numbers are computed in as many parts, so that each thread finds one. */
-const SMALL = 64 * 64;
-const PARTS = 8;
-
 /**
  * The gradient of the weight of a convolution without strides, in one product. Element (i, j) of the kernel met what the
  * padded input, laid out as one long row, holds i rows and j columns further on. Each shift is given to one side: copies
@@ -48,12 +44,9 @@ export function splitProduct(
   if (4 * n * product(sizes) * at(copies, first) > build.columnBytes) return undefined;
 
   const [rows, columns] = [axes.slice(0, first), axes.slice(first)];
-  const numbers = (c * product(kernel.slice(first)) * m * product(kernel.slice(0, first))) / group;
-  const parts =
-    range(1, PARTS + 1).findLast((count) => n % count === 0 && count * numbers <= PARTS * SMALL) ?? 1;
   const laid = (value: Value, before: readonly number[]): Value => {
     const after = sizes.map((size, axis) => size - at(before, axis) - at(value.shape, axis + 2));
-    return inRows(build, build.pad(value, [0, 0, ...before], [0, 0, ...after]), parts);
+    return inRows(build, build.pad(value, [0, 0, ...before], [0, 0, ...after]));
   };
   const reach = (which: readonly number[], least: number): number =>
     which.reduce((sum, axis) => sum + at(shifts, axis) * Math.max(least, at(kernel, axis) - 1), 0);
@@ -64,30 +57,28 @@ export function splitProduct(
       begin.map(() => 0),
     ),
   ];
-  const length = at(ahead.shape, 2) + Math.max(reach(columns, 1), reach(rows, 0));
+  const length = at(ahead.shape, 1) + Math.max(reach(columns, 1), reach(rows, 0));
   for (const axis of columns.toReversed()) {
     const isLast = axis === first;
-    const long = isLast ? length : at(ahead.shape, 2) + at(shifts, axis);
+    const long = isLast ? length : at(ahead.shape, 1) + at(shifts, axis);
     ahead = spread(build, ahead, at(kernel, axis), at(shifts, axis), long);
   }
   for (const axis of rows.toReversed()) {
     const isLast = axis === 0;
-    const long = isLast ? length : at(behind.shape, 2) + reach([axis], 0);
+    const long = isLast ? length : at(behind.shape, 1) + reach([axis], 0);
     behind = spread(build, behind, at(kernel, axis), -at(shifts, axis), long);
   }
   if (columns.length === 0) ahead = spread(build, ahead, 1, 0, length);
   if (rows.length === 0) behind = spread(build, behind, 1, 0, length);
 
-  const matrix = (value: Value): Value =>
-    build.reshape(value, [at(value.shape, 0), group, at(value.shape, 1) / group, length]);
+  const matrix = (value: Value): Value => build.reshape(value, [group, at(value.shape, 0) / group, length]);
   const [left, right] = [matrix(ahead), matrix(behind)];
   // The smaller matrix on the right, where it is put in order for the product.
-  const isInputLeft = at(left.shape, 2) >= at(right.shape, 2);
+  const isInputLeft = at(left.shape, 1) >= at(right.shape, 1);
   const made = isInputLeft ? times(build, left, right) : times(build, right, left);
-  const summed = parts === 1 ? made : build.reduce('ReduceSum', made, [0], true);
   const ofInput = [c / group, ...columns.toReversed().map((axis) => at(kernel, axis))];
   const ofOutput = [m / group, ...rows.toReversed().map((axis) => at(kernel, axis))];
-  const apart = build.reshape(summed, [
+  const apart = build.reshape(made, [
     group,
     ...(isInputLeft ? [...ofInput, ...ofOutput] : [...ofOutput, ...ofInput]),
   ]);
@@ -96,26 +87,24 @@ export function splitProduct(
   return build.reshape(build.transpose(apart, [0, output, input, ...places]), shape);
 }
 
-/** [N, C, ...] -> [parts, C, N / parts * ...], the images of a part one after another. */
-function inRows(build: Builder, x: Value, parts: number): Value {
-  const [n, c, ...sizes] = [at(x.shape, 0), at(x.shape, 1), ...x.shape.slice(2)];
-  const long = product(sizes);
-  const apart = build.reshape(x, [parts, n / parts, c, long]);
-  return build.reshape(build.transpose(apart, [0, 2, 1, 3]), [parts, c, (n / parts) * long]);
+/** [N, C, ...] -> [C, N * ...], the images one after another. */
+function inRows(build: Builder, x: Value): Value {
+  const [n, c, long] = [at(x.shape, 0), at(x.shape, 1), product(x.shape.slice(2))];
+  return build.reshape(build.transpose(build.reshape(x, [n, c, long]), [1, 0, 2]), [c, n * long]);
 }
 
 /**
  * Copies of each row, copy i beginning i * `by` further on (further back for a negative number), zeros where the row has
- * nothing: [P, R, L] -> [P, R * count, length]. One node copies: rows of another length than what stands in line move by
+ * nothing: [R, L] -> [R * count, length]. One node copies: rows of another length than what stands in line move by
  * the difference from one to the next.
  *
  * @param by in number at most length - L; behind the end of a row, numbers of its begin may follow
  */
 function spread(build: Builder, x: Value, count: number, by: number, length: number): Value {
-  const [parts, rows, long] = [at(x.shape, 0), at(x.shape, 1), at(x.shape, 2)];
+  const [rows, long] = [at(x.shape, 0), at(x.shape, 1)];
   const gap = length - by - long;
   const rest = count * length - (count - 1) * (long + gap) - long;
-  const zeros = (width: number): Value[] => (width === 0 ? [] : [build.filled(x.type, [parts, rows, width])]);
+  const zeros = (width: number): Value[] => (width === 0 ? [] : [build.filled(x.type, [rows, width])]);
   const line = range(0, count).flatMap((index) => [x, ...zeros(index < count - 1 ? gap : rest)]);
-  return build.reshape(build.concat(line, 2), [parts, rows * count, length]);
+  return build.reshape(build.concat(line, 1), [rows * count, length]);
 }

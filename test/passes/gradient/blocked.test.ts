@@ -14,7 +14,15 @@ import { opModel, size } from './check-gradient.js';
 const block = await blockSize();
 
 /** Channels in and out, and groups: blocks in full and in part, few channels, depthwise. */
-const channels = fc.constantFrom([16, 32, 1], [20, 36, 1], [3, 16, 1], [5, 48, 1], [32, 32, 32], [64, 16, 1]);
+const channels = fc.constantFrom(
+  [16, 32, 1],
+  [20, 36, 1],
+  [3, 16, 1],
+  [5, 48, 1],
+  [32, 32, 32],
+  [64, 64, 64],
+  [64, 16, 1],
+);
 
 describe.skipIf(block === undefined)('convolutions in the blocked layout', () => {
   test('compute what standard ones do, forward and backward', async () => {
@@ -23,10 +31,11 @@ describe.skipIf(block === undefined)('convolutions in the blocked layout', () =>
       fc.asyncProperty(
         channels,
         fc.constantFrom([1, 1], [3, 3], [2, 3]),
-        fc.constantFrom(1, 2),
+        fc.constantFrom([1, 1], [2, 2], [1, 3], [2, 1]),
+        fc.constantFrom(1, 1, 2),
         fc.constantFrom(0, 1),
         fc.boolean(),
-        async ([inputs, outputs, group], kernel, stride, pad, hasBias) => {
+        async ([inputs, outputs, group], kernel, strides, dilation, pad, hasBias) => {
           const shapes = [
             [2, inputs!, 6, 7],
             [outputs!, inputs! / group!, ...kernel!],
@@ -38,7 +47,8 @@ describe.skipIf(block === undefined)('convolutions in the blocked layout', () =>
             shapes,
             attributes: {
               group: { int: group! },
-              strides: { ints: [stride, stride] },
+              strides: { ints: strides },
+              dilations: { ints: [dilation, dilation] },
               pads: { ints: [pad, pad, pad, 0] },
             },
           });
@@ -69,7 +79,7 @@ describe.skipIf(block === undefined)('convolutions in the blocked layout', () =>
           }
         },
       ),
-      { numRuns: 25, seed: 2 },
+      { numRuns: 40, seed: 2 },
     );
     expect(count).toBeGreaterThan(25);
   });

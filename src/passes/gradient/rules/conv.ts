@@ -1,5 +1,5 @@
 import { isWrongConv } from '../../../runtime/index.js';
-import { blockedConv } from '../blocked.js';
+import { blockedConv, depthwiseInputGradient, depthwiseWeightGradient } from '../blocked.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import { shiftedProducts } from '../shifts.js';
@@ -147,7 +147,12 @@ function inputGradient(
   const span = window.kernel.map((size, axis) => (size - 1) * at(window.dilations, axis));
   const begin = span.map((size, axis) => size - at(window.begin, axis));
   const end = span.map((size, axis) => size - at(window.end, axis));
-  if (window.strides.some((stride) => stride !== 1) || [...begin, ...end].some((count) => count < 0)) {
+  const isStrided = window.strides.some((stride) => stride !== 1);
+  if (build.block !== undefined && isStrided && group === channels && group === at(dy.shape, 1)) {
+    const made = depthwiseInputGradient(build, dy, flipWeight(build, w, group), window, shape);
+    if (made !== undefined) return made;
+  }
+  if (isStrided || [...begin, ...end].some((count) => count < 0)) {
     return transposedConv(build, dy, w, window, group, channels, spatial);
   }
   const flipped = flipWeight(build, w, group);
@@ -198,6 +203,10 @@ function weightGradient(
     return (
       splitProduct(build, x, dy, window, group, shape) ?? shiftedProducts(build, x, dy, window, group, shape)
     );
+  }
+  if (m === group && c === group) {
+    const made = depthwiseWeightGradient(build, x, dy, window, shape);
+    if (made !== undefined) return made;
   }
   const bytes = 4 * n * c * k * l;
   if (bytes > build.columnBytes && !isPointwise(window))
