@@ -19,6 +19,9 @@ import { dimensions } from '../src/cli/options.js';
 import {
   diffModels,
   FileSource,
+  findConstant,
+  type Graph,
+  isConstant,
   isFloatType,
   type Model,
   messageOf,
@@ -256,21 +259,32 @@ function sameNodes(a: Model, b: Model): boolean {
 
 /** The largest relative Frobenius error of a float initializer; Infinity where one is missing or has another shape. */
 async function worstWeight(a: Model, b: Model): Promise<number> {
+  const others = [...b.graphs()];
   let worst = 0;
-  for (const [name, tensor] of a.graph.initializers) {
+  for (const [index, graph] of [...a.graphs()].entries()) {
+    const other = others[index];
+    worst = Math.max(worst, other === undefined ? Number.POSITIVE_INFINITY : await worstOf(graph, other));
+  }
+  return worst;
+}
+
+async function worstOf(a: Graph, b: Graph): Promise<number> {
+  let worst = 0;
+  for (const [name, tensor] of a.initializers) {
     if (!isFloatType(tensor.dataType)) continue;
-    const other = b.graph.initializers.get(name);
+    const other = b.initializers.get(name);
     if (other === undefined || other.shape.join() !== tensor.shape.join()) return Number.POSITIVE_INFINITY;
     worst = Math.max(worst, relativeError(tensor, other));
   }
   // Weights that nodes make of constants.
-  for (const node of a.graph.nodes) {
+  for (const node of a.nodes) {
     if (!node.is('ConstantOfShape', 'Constant')) continue;
     const value = node.outputs[0] ?? '';
-    if (b.graph.resolve(value) === undefined) return Number.POSITIVE_INFINITY;
-    const before = await evaluateConstant(a.graph, value);
+    if (!isConstant(findConstant(a, value))) continue;
+    if (b.resolve(value) === undefined) return Number.POSITIVE_INFINITY;
+    const before = await evaluateConstant(a, value);
     if (!isFloatType(before.dataType)) continue;
-    worst = Math.max(worst, relativeError(before, await evaluateConstant(b.graph, value)));
+    worst = Math.max(worst, relativeError(before, await evaluateConstant(b, value)));
   }
   return worst;
 }
