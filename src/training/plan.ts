@@ -211,14 +211,33 @@ function lossOf(model: Model, dataset: Dataset, options: TrainOptions): Loss {
     if (dataset.target === undefined && loss.kind !== 'sum') {
       throw new ModelError(`the data has no targets, and the loss ${loss.kind} needs them`);
     }
-    return loss;
+    return loss.kind === 'cross-entropy' ? withTargets(model, dataset, loss, options) : loss;
   }
   const { target } = dataset;
   if (target === undefined)
     throw new ModelError('the data has no targets to train on; give it labels, or a loss of its own');
-  if (!isFloatType(target.type)) return { kind: 'cross-entropy' };
+  if (!isFloatType(target.type)) return withTargets(model, dataset, { kind: 'cross-entropy' }, options);
   const output = options.output ?? model.graph.outputs[0]?.name ?? '';
   return { kind: model.graph.producer(output)?.is('Sigmoid') ? 'bce' : 'mse' };
+}
+
+/** Cross-entropy with the targets that the data has: whole numbers are labels, others one probability a class. */
+function withTargets(
+  model: Model,
+  { target }: Dataset,
+  loss: Extract<Loss, { kind: 'cross-entropy' }>,
+  options: TrainOptions,
+): Loss {
+  if (target === undefined || loss.targets !== undefined) return loss;
+  if (isFloatType(target.type)) return { ...loss, targets: 'probabilities' };
+  const output = options.output ?? model.graph.outputs[0]?.name;
+  const shape = model.graph.outputs.find(({ name }) => name === output)?.shape;
+  if (target.shape.length > 0 && target.shape.length === (shape?.length ?? 0) - 1) {
+    throw new ModelError(
+      `the target '${target.name}' is ${target.type}[${target.shape.join(', ')}] a sample, but labels are one number; numbers for each class must be read as quantities (targetType 'value', --values)`,
+    );
+  }
+  return loss;
 }
 
 /** Steps of an epoch, without a look at anything but sizes. */

@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   diffModels,
+  type GraphProto,
   type Model,
   ModelError,
   modelToBytes,
   readModel,
   Tensor,
+  ValueInfo,
 } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand.js';
+import type { RuntimeTensor } from '../../src/runtime/index.js';
 import { splitDataset, tensorDataset } from '../../src/training/data/index.js';
 import { DivergenceError } from '../../src/training/divergence.js';
 import type { EpochRecord, TrainEvent } from '../../src/training/events.js';
@@ -243,6 +246,35 @@ test('a training that diverges names the step and the layer, and leaves the mode
   expect(weight).toBe('w1');
   expect(Buffer.compare(bytesOf(model), bytes)).toBe(0);
   await expect(training.result()).rejects.toBe(error);
+});
+
+test('soft targets: probabilities that are 1 and 0 train as labels do, to the bit', async () => {
+  const size = 40;
+  const x = {
+    type: 'float32',
+    shape: [size, 12],
+    data: Float32Array.from({ length: 12 * size }, (_, i) => Math.sin(i)),
+  } as const;
+  const labels = Array.from({ length: size }, (_, i) => i % 5);
+  const hot = labels.flatMap((label) => Array.from({ length: 5 }, (_, of) => (of === label ? 1 : 0)));
+  const weights = async (y: RuntimeTensor, options: TrainOptions = {}, from = {}): Promise<Buffer> => {
+    const model = mlp();
+    const samples = tensorDataset({ x, y }, from);
+    await train(model, samples, { loss: 'cross-entropy', batch: 8, epochs: 2, ...options }).result();
+    return bytesOf(model);
+  };
+  const hard = { type: 'int64', shape: [size], data: BigInt64Array.from(labels, BigInt) } as const;
+  const soft = { type: 'float32', shape: [size, 5], data: Float32Array.from(hot) } as const;
+  const whole = { type: 'int64', shape: [size, 5], data: BigInt64Array.from(hot, BigInt) } as const;
+  const expected = await weights(hard);
+  expect(Buffer.compare(await weights(soft), expected)).toBe(0);
+  expect(Buffer.compare(await weights(whole, {}, { targetType: 'value' }), expected)).toBe(0);
+  const model = mlp();
+  (model.proto.graph as GraphProto).output = [ValueInfo.tensor('y', 'float32', ['n', 5]).proto];
+  const declared = await readModel(modelToBytes(model));
+  await expect(train(declared, tensorDataset({ x, y: whole })).result()).rejects.toThrow(
+    "the target 'y' is int64[5] a sample, but labels are one number",
+  );
 });
 
 test('a sample that is no number is named, in the training and in the validation data', async () => {
