@@ -17,7 +17,7 @@ function filled(a: Float64Array, n: number): SymmetricMatrix {
 
 describe('KernelPool', () => {
   it('gives what singularValues gives, in the order asked', async () => {
-    await using pool = new KernelPool({ size: 2 });
+    await using pool = new KernelPool({ size: 2 }).start();
     const shapes = [
       [3, 5],
       [40, 30],
