@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { findRegions, probeRegion } from '../../../src/passes/affine/index.js';
+import { type Model, modelToBytes, readModel } from '../../../src/graph/index.js';
+import { findRegions, foldRegion, probeRegion } from '../../../src/passes/affine/index.js';
 import { collapse } from '../../../src/passes/collapse.js';
+import { openSession, type RuntimeTensor } from '../../../src/runtime/index.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';
 
@@ -101,6 +103,19 @@ describe('vectors meet parts of the channels', () => {
     await expectFolds(model, ops);
   });
 
+  it('where height and width are symbolic: the columns of the weight tell', async () => {
+    const net = new Net(IMAGE, 'symbolic');
+    const model = net.model(arcFace(net), { symbolic: true });
+    const folded = await readModel(modelToBytes(model));
+    const { regions } = findRegions(folded);
+    expect((await probeRegion(regions[0]!)).relativeDifference).toBeLessThan(1e-5);
+    for (const region of regions) await foldRegion(region);
+    expect(folded.graph.nodes.map(({ opType }) => opType)).toEqual(['Relu', 'Flatten', 'Gemm']);
+    const x = { type: 'float32', shape: IMAGE, data: new Float32Array(144).map((_, i) => Math.sin(i * i)) };
+    const [before, after] = [await run(model, x as RuntimeTensor), await run(folded, x as RuntimeTensor)];
+    for (const [i, value] of before.entries()) expect(after[i]).toBeCloseTo(value, 4);
+  });
+
   it('in float16 and float64, and before operator set 7', async () => {
     const half = new Net(IMAGE, 'half', 'float16');
     await expectFolds(half.model(arcFace(half)), ['Relu', 'Flatten', 'Gemm'], {}, 1e-2);
@@ -152,6 +167,12 @@ describe('vectors meet parts of the channels', () => {
     expect(folded).toBeGreaterThan(100);
   }, 300_000);
 });
+
+async function run(model: Model, x: RuntimeTensor): Promise<Float32Array> {
+  await using session = await openSession(model, { threads: 1 });
+  const [output] = Object.values(await session.run({ x }));
+  return output!.data as Float32Array;
+}
 
 /** Factors, summands and views in any order, one or two matrices, and such again. */
 function drawn(net: Net): string {
