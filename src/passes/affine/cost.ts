@@ -38,31 +38,15 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
   };
 }
 
+/** Operators with numbers of their own. */
+type MainOperator = 'Conv' | 'ConvTranspose' | 'Gemm' | 'MatMul' | 'BatchNormalization' | 'Mul' | 'Add';
+
 /** What stands in for the nodes of a plan. */
 export interface Target {
   /** Operators in the order of application. */
-  readonly operators: readonly (
-    | 'Conv'
-    | 'ConvTranspose'
-    | 'Gemm'
-    | 'MatMul'
-    | 'BatchNormalization'
-    | 'Mul'
-    | 'Add'
-    | 'Transpose'
-    | 'Flatten'
-    | 'Reshape'
-  )[];
+  readonly operators: readonly (MainOperator | 'Transpose' | 'Flatten' | 'Reshape')[];
   /** The one that has the numbers; of a matrix with an Add, the matrix. */
-  readonly main:
-    | 'Conv'
-    | 'ConvTranspose'
-    | 'Gemm'
-    | 'MatMul'
-    | 'BatchNormalization'
-    | 'Mul'
-    | 'Add'
-    | undefined;
+  readonly main: MainOperator | undefined;
   /** True for one number in place of one a channel. */
   readonly isUniform?: boolean;
   readonly cost: Cost;
