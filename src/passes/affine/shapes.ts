@@ -123,7 +123,12 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
       return [...batch, a.at(-2), b.at(-1)];
     }
     case 'Where':
+    case 'Equal':
       return broadcast(node, inputs);
+    case 'ConstantOfShape':
+      return integerOperand(node, 0) ?? ranked(first);
+    case 'Expand':
+      return expanded(first ?? constantShape(node, 0), second ?? constantShape(node, 1));
     case 'Shape':
       return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
     case 'Gather': {
@@ -144,7 +149,7 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
     case 'RNN':
       return new Array<undefined>(4).fill(undefined);
     default:
-      return relabelledShape(node, first) ?? computedShape(node, second);
+      return relabelledShape(node, first) ?? (node.is('Reshape') ? ranked(second) : undefined);
   }
 }
 
@@ -210,10 +215,18 @@ function broadcast(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
   });
 }
 
-/** The axes that a Reshape makes whose sizes are computed: as many as sizes. */
-function computedShape(node: Node, sizes: Shape | undefined): Shape | undefined {
-  const [rank] = node.is('Reshape') && sizes?.length === 1 ? sizes : [];
+/** Axes whose sizes are computed, as many as there are sizes in a list of that shape. */
+function ranked(sizes: Shape | undefined): undefined[] | undefined {
+  const [rank] = sizes?.length === 1 ? sizes : [];
   return typeof rank === 'number' ? new Array<undefined>(rank).fill(undefined) : undefined;
+}
+
+/** Of what is expanded, sizes above 1 stay. */
+function expanded(shape: Shape | undefined, sizes: Shape | undefined): Shape | undefined {
+  const all = ranked(sizes);
+  if (shape === undefined || all === undefined) return undefined;
+  const own = shape.map((dim) => (typeof dim === 'number' && dim > 1 ? dim : undefined));
+  return [...all.slice(0, Math.max(0, all.length - own.length)), ...own];
 }
 
 function sliced(node: Node, shape: Shape | undefined): Shape | undefined {
