@@ -8,7 +8,7 @@ import type { Window } from './window.js';
  * The gradient of the weight of a convolution without strides, in one product. Element (i, j) of the kernel met what the
  * padded input, laid out as one long row, holds i rows and j columns further on. Each shift is given to one side: copies
  * of dY are shifted by rows, copies of the input by columns, and the product of all with all holds each element once.
- * For a kernel of 3 x 3 that makes 6 copies, where `shiftedProducts` makes 9 and as many products; it takes 0.65 to 0.9
+ * For a kernel of 3 x 3 that makes 6 copies, where `shiftedProducts` makes 9 and as many products; it takes 0.8 to 0.97
  * of the time.
  *
  * @param x what the windows move over, [N, C, ...]
