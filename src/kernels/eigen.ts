@@ -52,11 +52,16 @@ const EXTERNAL_ORDER = 1024;
  * // values [1, 3]; vectors, up to sign, [[0.707, -0.707], [0.707, 0.707]]
  */
 export function symmetricEigen(a: Float64Array, n: number): SymmetricEigen {
+  return eigenInPlace(a.slice(), n);
+}
+
+/** The same with the eigenvectors in the place of the matrix. */
+export function eigenInPlace(a: Float64Array, n: number): SymmetricEigen {
   checkSquare(a, n);
   const problem = new Problem(n, false);
   try {
     loadLower(problem.work, problem.t, a);
-    return runInside(problem.solve());
+    return runInside(problem.solve(a.fill(0)));
   } finally {
     void problem.work.release();
   }
@@ -102,7 +107,7 @@ export class SymmetricMatrix {
     try {
       if (this.n >= EXTERNAL_ORDER)
         await work.recruit(threads ?? Math.min(MOST_THREADS, availableParallelism()));
-      return await runWith(this.#problem.solve(), gemm);
+      return await runWith(this.#problem.solve(new Float64Array(this.n * this.n)), gemm);
     } finally {
       await work.release();
     }
@@ -127,11 +132,11 @@ class Problem {
     this.#external = external;
   }
 
-  *solve(): Generator<Product, SymmetricEigen, void> {
+  /** @param vectors n x n, zero: where the eigenvectors go */
+  *solve(vectors: Float64Array): Generator<Product, SymmetricEigen, void> {
     const { work, t } = this;
     const { n } = t;
     const external = this.#external;
-    const vectors = new Float64Array(n * n);
     if (n === 0) return { values: new Float64Array(0), vectors };
     const scratch = work.mark();
     const exponent = normalize(work, t);

@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { SymmetricMatrix } from './eigen.js';
+import type { SymmetricEigen, SymmetricMatrix } from './eigen.js';
 import type { SharedMemory } from './module.js';
 import { MOST_THREADS } from './team.js';
 
-/** A matrix whose singular values are asked for, or the memory of a symmetric one whose eigenvalues are. */
+/** What is asked: of a matrix, or of a symmetric one in the memory of a kernel. */
 type Task = { readonly m: number; readonly n: number } & (
-  | { readonly matrix: Float32Array | Float64Array; readonly memory?: undefined }
-  | { readonly memory: SharedMemory }
+  | { readonly kind: 'singular values'; readonly matrix: Float32Array | Float64Array }
+  | { readonly kind: 'eigenvectors'; readonly matrix: Float64Array }
+  | { readonly kind: 'eigenvalues'; readonly memory: SharedMemory }
 );
 
 /** What a worker is sent. */
@@ -16,8 +17,14 @@ export type Job = Task & {
   readonly threads: number;
 };
 
+/** What it finds: with eigenvectors where they were asked for. */
+export interface Found {
+  readonly values: Float64Array;
+  readonly vectors?: Float64Array;
+}
+
 /** What it answers. */
-export type Reply = { readonly values: Float64Array } | { readonly error: Error };
+export type Reply = Found | { readonly error: Error };
 
 export interface KernelPoolOptions {
   /** Most worker threads at a time, 1 to 64; the number of available processors unless given. */
@@ -38,6 +45,8 @@ export interface PoolJobOptions {
 }
 
 const MAX_SIZE = 64;
+/** Kernels make no garbage to speak of: with what V8 takes by default a thread grows by some 20 MB. */
+const YOUNG_MEGABYTES = 4;
 /** A worker whose job needed more than this ends with it: only that gives WebAssembly memory back for certain. */
 const RECYCLE_BYTES = 64 * 2 ** 20;
 
@@ -48,12 +57,12 @@ interface Pending {
   readonly task: Task;
   readonly cost: number;
   readonly later: number;
-  readonly resolve: (values: Float64Array) => void;
+  readonly resolve: (found: Found) => void;
   readonly reject: (error: Error) => void;
 }
 
 /**
- * Singular values of many matrices on worker threads, the most expensive first: one matrix a thread, and several threads to
+ * Singular values or eigenvectors of many matrices on worker threads, the most expensive first: one matrix a thread, and several threads to
  * a large one that would keep the rest waiting. Threads start with the first job, and idle ones do not keep the process
  * alive.
  *
@@ -93,29 +102,46 @@ export class KernelPool {
    * @param matrix row-major, m x n; copied unless options.transfer says otherwise
    * @returns rejects with a RangeError where singularValues would throw one, and with an Error once the pool is closed
    */
-  singularValues(
+  async singularValues(
     matrix: Float32Array | Float64Array,
     m: number,
     n: number,
     options: PoolJobOptions = {},
   ): Promise<Float64Array> {
     const { transfer, later } = options;
-    const whole = matrix.byteLength === matrix.buffer.byteLength && matrix.buffer instanceof ArrayBuffer;
-    // A view of a larger buffer would be cloned with all of that buffer.
-    const own = transfer === true && whole ? matrix : matrix.slice();
-    return this.#ask({ matrix: own, m, n }, later);
+    return (await this.#ask({ kind: 'singular values', matrix: toSend(matrix, transfer), m, n }, later))
+      .values;
   }
 
   /**
    * All eigenvalues of a symmetric matrix, ascending, as symmetricEigenvalues gives them, computed where the matrix is: it
    * is gone afterwards. Rejects with a RangeError where it holds NaN or Infinity.
    */
-  eigenvalues(matrix: SymmetricMatrix, { later }: Pick<PoolJobOptions, 'later'> = {}): Promise<Float64Array> {
+  async eigenvalues(
+    matrix: SymmetricMatrix,
+    { later }: Pick<PoolJobOptions, 'later'> = {},
+  ): Promise<Float64Array> {
     const { n } = matrix;
-    return this.#ask({ memory: matrix.handOver(), m: n, n }, later);
+    return (await this.#ask({ kind: 'eigenvalues', memory: matrix.handOver(), m: n, n }, later)).values;
   }
 
-  #ask(task: Task, later = 0): Promise<Float64Array> {
+  /**
+   * All eigenvalues and eigenvectors of a symmetric matrix, as symmetricEigen gives them on one thread.
+   *
+   * @param a n x n row-major, of which the lower triangle is read; with `transfer` the eigenvectors take its place
+   * @returns rejects as singularValues does
+   */
+  async eigenvectors(
+    a: Float64Array,
+    n: number,
+    { transfer, later }: PoolJobOptions = {},
+  ): Promise<SymmetricEigen> {
+    const matrix = toSend(a, transfer);
+    const { values, vectors = matrix } = await this.#ask({ kind: 'eigenvectors', matrix, m: n, n }, later);
+    return { values, vectors };
+  }
+
+  #ask(task: Task, later = 0): Promise<Found> {
     if (this.#closed) return Promise.reject(new Error('the kernel pool is closed'));
     const { m, n } = task;
     return new Promise((resolve, reject) => {
@@ -148,7 +174,7 @@ export class KernelPool {
       this.#busy.set(worker, { ...job, threads });
       worker.ref();
       const { task } = job;
-      const moved = task.memory === undefined ? [task.matrix.buffer as ArrayBuffer] : [];
+      const moved = 'matrix' in task ? [task.matrix.buffer as ArrayBuffer] : [];
       worker.postMessage({ ...task, threads } satisfies Job, moved);
     }
   }
@@ -159,8 +185,8 @@ export class KernelPool {
   }
 
   /** How many threads a matrix is worth beside what else waits. */
-  #share({ task: { m, n }, cost, later }: Pending): number {
-    if (Math.min(m, n) < SHARED_ORDER) return 1;
+  #share({ task: { kind, m, n }, cost, later }: Pending): number {
+    if (kind === 'eigenvectors' || Math.min(m, n) < SHARED_ORDER) return 1;
     const waiting = this.#queue.reduce((sum, other) => sum + other.cost, later);
     return Math.max(1, Math.min(MOST_THREADS, Math.round((this.size * cost) / (cost + waiting))));
   }
@@ -169,7 +195,8 @@ export class KernelPool {
     // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
     const path = new URL('../../dist/kernels/worker.js', import.meta.url);
     // The parent's flags (--input-type, loaders) are not for this file.
-    const worker = new Worker(path, { execArgv: [] });
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MEGABYTES };
+    const worker = new Worker(path, { execArgv: [], resourceLimits });
     worker.on('message', (reply: Reply) => this.#finish(worker, reply));
     worker.on('error', (error: Error) => this.#lose(worker, error));
     worker.on('exit', (code) => this.#lose(worker, new Error(`a kernel worker ended with code ${code}`)));
@@ -185,7 +212,7 @@ export class KernelPool {
     if ((m * n + Math.min(m, n) ** 2) * 8 > RECYCLE_BYTES) void worker.terminate();
     else this.#idle.push(worker);
     if ('error' in reply) job.reject(reply.error);
-    else job.resolve(reply.values);
+    else job.resolve(reply);
     this.#dispatch();
   }
 
@@ -198,4 +225,10 @@ export class KernelPool {
     job.reject(error);
     this.#dispatch();
   }
+}
+
+/** The matrix itself, or a copy: a view of a larger buffer would be cloned with all of that buffer. */
+function toSend<T extends Float32Array | Float64Array>(matrix: T, transfer = false): T {
+  const isWhole = matrix.byteLength === matrix.buffer.byteLength && matrix.buffer instanceof ArrayBuffer;
+  return transfer && isWhole ? matrix : (matrix.slice() as T);
 }

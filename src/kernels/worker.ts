@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads';
-import type { Job, Reply } from './pool.js';
+import { eigenInPlace } from './eigen.js';
+import type { Found, Job, Reply } from './pool.js';
 import { eigenvaluesInMemory, sharedSingularValues, singularValues } from './singular.js';
 
 // Compiled on its own: the pool starts it by its path, so the test runner never loads it from source.
@@ -8,15 +9,34 @@ if (port === null) throw new Error('src/kernels/worker.ts runs as a worker threa
 
 port.on('message', async (job: Job) => {
   try {
-    const values = await valuesOf(job);
-    port.postMessage({ values } satisfies Reply, [values.buffer as ArrayBuffer]);
+    const found = await find(job);
+    const arrays = found.vectors === undefined ? [found.values] : [found.values, found.vectors];
+    port.postMessage(
+      found satisfies Reply,
+      arrays.map(({ buffer }) => buffer as ArrayBuffer),
+    );
   } catch (error) {
     port.postMessage({ error: error instanceof Error ? error : new Error(String(error)) } satisfies Reply);
   }
 });
 
-async function valuesOf(job: Job): Promise<Float64Array> {
+async function find(job: Job): Promise<Found> {
   const { m, n, threads } = job;
-  if (job.memory !== undefined) return eigenvaluesInMemory(job.memory, n, threads);
-  return threads > 1 ? sharedSingularValues(job.matrix, m, n, threads) : singularValues(job.matrix, m, n);
+  switch (job.kind) {
+    case 'eigenvectors':
+      return eigenInPlace(job.matrix, n);
+    case 'eigenvalues':
+      return { values: await eigenvaluesInMemory(job.memory, n, threads) };
+    case 'singular values':
+      return { values: await singularValuesOf(job.matrix, m, n, threads) };
+  }
+}
+
+async function singularValuesOf(
+  matrix: Float32Array | Float64Array,
+  m: number,
+  n: number,
+  threads: number,
+): Promise<Float64Array> {
+  return threads > 1 ? sharedSingularValues(matrix, m, n, threads) : singularValues(matrix, m, n);
 }

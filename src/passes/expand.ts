@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { factorName } from '../analysis/chains/factor-names.js';
 import { findExpandableSites } from '../analysis/expandable-sites.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
@@ -11,12 +12,21 @@ import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
 import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
 import { fittingPlan } from './extra-factors.js';
 import { chainNodes, insertChain, needsZeroBias } from './factor-nodes.js';
+import { isPooled, withEigenThreads } from './gram-eigen.js';
+import { ALONE, LookAhead } from './look-ahead.js';
 import { type FreshName, imaginedNames } from './naming.js';
 import { type NormStatistics, shiftOf } from './norm-statistics.js';
 import { asConstants, scratchTensor } from './placement.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
-import { type FactorMaker, type Finding, factorizeSite, findingOf } from './site-factors.js';
+import {
+  type FactorMaker,
+  type Finding,
+  factorizeSite,
+  findingOf,
+  type SiteFactors,
+} from './site-factors.js';
+import { matrixShape } from './site-matrices.js';
 import { splitAttributes } from './split-attributes.js';
 import { behindIdentity, removeUnread } from './weight-source.js';
 
@@ -92,6 +102,18 @@ interface Match {
   readonly plan: ChainPlan;
 }
 
+type Refusal = { readonly reason: string };
+
+/** A site of which all is found out that does not take the graph's being changed. */
+interface Begun {
+  readonly plan: ChainPlan;
+  /** What tells its weight and the factors from others. */
+  readonly key: string;
+}
+
+/** Eigenvectors, in bytes, of the sites that may be begun before their turn, by the processor: three of order 768 on two. */
+const AHEAD_BYTES = 15 << 19;
+
 /** The factors of a weight, by their names in its graph; in a dry run only named. */
 interface Chain extends Finding {
   readonly weights: readonly string[];
@@ -105,7 +127,9 @@ class Expansion {
   readonly #fresh: FreshName;
   readonly #keys = new ValueKeys();
   /** Chains by weight, so that a weight that several sites share is factorized once and stays shared. */
-  readonly #chains = new Map<string, Chain | { readonly reason: string }>();
+  readonly #chains = new Map<string, Chain | Refusal>();
+  /** What becomes of the weights of sites that are begun. */
+  readonly #findings = new Map<string, Promise<Finding | SiteFactors | Refusal>>();
   /** The elements that the account counted already. */
   readonly #counted = new Set<unknown>();
   readonly #zeros = new Map<string, string>();
@@ -118,7 +142,11 @@ class Expansion {
     this.#trained = trainedNames(model);
   }
 
-  async run(): Promise<ExpandAccount> {
+  run(): Promise<ExpandAccount> {
+    return withEigenThreads(() => this.#expandSites());
+  }
+
+  async #expandSites(): Promise<ExpandAccount> {
     const { sites, others } = findExpandableSites(this.#model);
     const selection = new Selection(this.#settings);
     const rewritten: ExpandedSite[] = [];
@@ -129,12 +157,17 @@ class Expansion {
       reason: selection.isSelected(node) ? reason : NOT_SELECTED,
     }));
     const expanded: LinearSite[] = [];
-    for (const [done, site] of sites.entries()) {
+    const choices = sites.map((site) => {
+      const chosen = selection.settingsFor(site.node, site.rows * site.columns);
+      return { site, chosen, found: 'reason' in chosen ? chosen : match(site, chosen, this.#trained) };
+    });
+    const matches = choices.flatMap(({ found }) => ('reason' in found ? [] : [found]));
+    const work = { cost: bytesAhead, begin: (found: Match) => this.#begin(found) };
+    await using ahead = new LookAhead(matches, work, AHEAD_BYTES * availableParallelism());
+    for (const [done, { site, chosen, found }] of choices.entries()) {
       const { node, op } = site;
       this.#settings.onProgress?.({ done, total: sites.length, what: node.label });
-      const chosen = selection.settingsFor(node, site.rows * site.columns);
-      const found = 'reason' in chosen ? chosen : match(site, chosen, this.#trained);
-      const result = 'reason' in found ? found : await this.#expandSite(found);
+      const result = 'reason' in found ? found : await this.#expandSite(found, await ahead.next());
       if ('reason' in chosen) recipe.push(ruleOf(node.label, undefined));
       if ('reason' in result) skipped.push({ node: node.label, op, reason: result.reason });
       else {
@@ -147,21 +180,42 @@ class Expansion {
     return { rewritten, skipped, recipe, unmatched: selection.unmatched };
   }
 
-  async #expandSite(match: Match): Promise<ExpandedSite | { readonly reason: string }> {
+  /** Finds out what takes long of a site. It may be done ahead of its turn, for it changes nothing. */
+  async #begin({ site, settings, plan: asked }: Match): Promise<Begun> {
+    const plan = await fittingPlan(site, asked, settings);
+    const { graph, value } = behindIdentity(site.weight);
+    const { init, gain, noise, allowLossy } = settings;
+    const parts = [
+      this.#keys.of(graph, value),
+      site.orientation,
+      site.groups,
+      plan,
+      init,
+      gain,
+      noise,
+      allowLossy,
+    ];
+    const key = JSON.stringify(parts);
+    if (!this.#chains.has(key)) {
+      const find = this.#settings.dryRun ? findingOf : factorizeSite;
+      const finding = this.#findings.get(key) ?? find(site, plan, settings);
+      this.#findings.set(key, finding);
+      await finding;
+    }
+    return { plan, key };
+  }
+
+  async #expandSite({ site, settings }: Match, { plan, key }: Begun): Promise<ExpandedSite | Refusal> {
     const { dryRun } = this.#settings;
-    const { site, settings } = match;
-    const plan = await fittingPlan(site, match.plan, settings);
+    const { init } = settings;
     const { weight, op, rows, columns, node } = site;
     const stored = behindIdentity(weight);
     const value = this.#keys.of(stored.graph, stored.value);
-    const { init, gain, noise, allowLossy } = settings;
-    const key = JSON.stringify([value, site.orientation, site.groups, plan, init, gain, noise, allowLossy]);
     const known = this.#chains.get(key);
-    const factorized =
+    const { chain, tensors } =
       known === undefined
-        ? await this.#factorize(site, stored.value, plan, settings)
+        ? await this.#chainOf(site, stored.value, plan, key)
         : { chain: known, tensors: [] };
-    const { chain, tensors } = factorized;
     this.#chains.set(key, chain);
     if ('reason' in chain) return chain;
     const nodes = chainNodes(site, plan, this.#fresh);
@@ -200,24 +254,21 @@ class Expansion {
     };
   }
 
-  async #factorize(
-    site: LinearSite,
+  /** Makes the factors of a weight that was factorized. */
+  async #chainOf(
+    { weight }: LinearSite,
     base: string,
-    plan: ChainPlan,
-    settings: ChainSettings,
-  ): Promise<{ readonly chain: Chain | { readonly reason: string }; readonly tensors: readonly Tensor[] }> {
-    const { weight } = site;
-    const named = (): string[] =>
-      Array.from({ length: plan.depth }, (_, i) => this.#fresh(factorName(base, i)));
-    if (this.#settings.dryRun) {
-      const finding = await findingOf(site, plan, settings);
-      const chain = { ...finding, weights: named(), projections: [], norms: [] };
-      return { chain: 'reason' in finding ? finding : chain, tensors: [] };
-    }
-    const result = await factorizeSite(site, plan, settings);
+    { depth }: ChainPlan,
+    key: string,
+  ): Promise<{ readonly chain: Chain | Refusal; readonly tensors: readonly Tensor[] }> {
+    const result = await this.#findings.get(key);
+    this.#findings.delete(key);
+    if (result === undefined) throw new RangeError(`${base} was not factorized`);
     if ('reason' in result) return { chain: result, tensors: [] };
+    const names = Array.from({ length: depth }, (_, i) => this.#fresh(factorName(base, i)));
+    if (!('factors' in result))
+      return { chain: { ...result, weights: names, projections: [], norms: [] }, tensors: [] };
     const type = weight.dataType as FloatType;
-    const names = named();
     const tensors: Tensor[] = [];
     for (const factor of result.factors) {
       tensors[factor.index] = await this.#store(factor, names[factor.index] as string, type);
@@ -283,11 +334,7 @@ class Expansion {
 }
 
 /** Whether a site can be expanded, and to what; pure. */
-function match(
-  site: LinearSite,
-  settings: ChainSettings,
-  trained: ReadonlySet<string>,
-): Match | { readonly reason: string } {
+function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<string>): Match | Refusal {
   const { node, weight } = site;
   const plan = planOf(site, settings);
   if (plan.depth === 1) return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
@@ -302,4 +349,13 @@ function match(
   const attributes = plan.isSplit ? splitAttributes(site, plan) : undefined;
   if (attributes !== undefined && 'reason' in attributes) return attributes;
   return { site, plan, settings };
+}
+
+/** What a site holds that is factorized ahead of its turn: its eigenvectors, where they are made on one thread. */
+function bytesAhead({ site, settings: { init }, plan }: Match): number {
+  const isPlain = !plan.isSplit && plan.skips.length === 0;
+  const { rows, columns } = matrixShape(site);
+  const n = Math.min(rows, columns);
+  if (!isPlain || !(init === 'balanced' || init === 'orthogonal') || !isPooled(n)) return ALONE;
+  return 8 * n * n * site.groups;
 }

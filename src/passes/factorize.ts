@@ -1,4 +1,5 @@
 import type { Floats } from '../runtime/floats.js';
+import { countGarbage } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
 import { decompose, type MatrixSource, norm2 } from './decompose.js';
@@ -169,6 +170,7 @@ function widenColumns(matrix: Matrix, columns: number, random: Random | undefine
 }
 
 function emptyLike(data: Floats, length: number): Floats {
+  countGarbage(data.BYTES_PER_ELEMENT * length);
   return data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
 }
 

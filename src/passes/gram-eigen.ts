@@ -1,11 +1,32 @@
-import { type Gemm, type SymmetricEigen, SymmetricMatrix } from '../kernels/index.js';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { availableParallelism } from 'node:os';
+import { type Gemm, KernelPool, type SymmetricEigen, SymmetricMatrix } from '../kernels/index.js';
 import { countGarbage } from '../runtime/garbage.js';
-import { gemmInto, gramInto, type Matrix } from '../runtime/matmul.js';
+import { gemmInto, gramInto, type Matrix, type Square } from '../runtime/matmul.js';
 
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {
   /** The sum of the squares of the matrix. */
   readonly squaredNorm: number;
+}
+
+/** Orders that a thread of the pool has to itself: smaller ones are done before it has them, larger ones take all threads. */
+const POOLED = { from: 48, to: 1024 } as const;
+
+const current = new AsyncLocalStorage<KernelPool>();
+
+/**
+ * Does work whose eigenvectors of matrices of medium size are computed on other threads: one fewer than there are
+ * processors, since this one has the Gram matrices, the products and the files.
+ */
+export async function withEigenThreads<T>(work: () => Promise<T>): Promise<T> {
+  await using pool = new KernelPool({ size: Math.max(1, Math.min(8, availableParallelism() - 1)) });
+  return await current.run(pool, work);
+}
+
+/** Whether the Gram matrix of an order would be decomposed on one thread, beside others. */
+export function isPooled(n: number): boolean {
+  return n < POOLED.to;
 }
 
 /**
@@ -16,19 +37,25 @@ export interface GramEigen extends SymmetricEigen {
  */
 export async function gramEigen(load: () => Matrix, n: number, side: 'rows' | 'columns'): Promise<GramEigen> {
   countGarbage(8 * n * n);
-  const products = new SymmetricMatrix(n);
-  await fill(products, load, side);
+  const pool = n >= POOLED.from && isPooled(n) ? current.getStore() : undefined;
+  const own = pool === undefined ? new SymmetricMatrix(n) : undefined;
+  const place =
+    own === undefined
+      ? { data: new Float64Array(n * n), stride: n }
+      : { data: own.lower, stride: own.stride };
+  await fill(place, load, side);
   let squaredNorm = 0;
-  for (let i = 0; i < n; i += 1) squaredNorm += products.lower[i * products.stride + i] as number;
+  for (let i = 0; i < n; i += 1) squaredNorm += place.data[i * place.stride + i] as number;
   if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
-  countGarbage(8 * n * n);
-  const { values, vectors } = await products.eigen({ gemm });
+  if (own !== undefined) countGarbage(8 * n * n);
+  const { values, vectors } = await (own?.eigen({ gemm }) ??
+    (pool as KernelPool).eigenvectors(place.data, n, { transfer: true }));
   return { values: values.reverse(), vectors: reverseRows(vectors, n), squaredNorm };
 }
 
 /** A function of its own, so that nothing holds the matrix any more when it returns. */
-async function fill(target: SymmetricMatrix, load: () => Matrix, side: 'rows' | 'columns'): Promise<void> {
-  await gramInto({ data: target.lower, stride: target.stride }, load(), side);
+async function fill(target: Square, load: () => Matrix, side: 'rows' | 'columns'): Promise<void> {
+  await gramInto(target, load(), side);
 }
 
 /** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */

@@ -18,7 +18,7 @@ import type { MatrixSource } from './decompose.js';
 /**
  * The weight as one matrix a group: out x (in * kernel), or in x out where the site stores it so; of a transposed
  * convolution (in * kernel) x out, so that the factor that reads the input has the kernel, as in a convolution. A single
- * one is read again each time, and not held in between.
+ * one is not held in between, and read again where it is gone.
  */
 export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; matrices: MatrixSource[] }> {
   const { groups } = site;
@@ -27,9 +27,17 @@ export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; m
   const length = (site.rows * site.columns) / groups;
   const { rows, columns } = matrixShape(site);
   const values = groups === 1 ? undefined : whole(tensor);
+  let read: WeakRef<Floats> | undefined;
+  const single = (): Floats => {
+    const known = read?.deref();
+    if (known !== undefined) return known;
+    const floats = whole(tensor);
+    read = new WeakRef(floats);
+    return floats;
+  };
   const matrices = Array.from({ length: groups }, (_, group) => {
     const load = (): Matrix =>
-      blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? whole(tensor));
+      blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? single());
     return { rows, columns, load };
   });
   return { type, matrices };

@@ -11,7 +11,7 @@ import {
 import type { Session } from './session.js';
 
 export interface GramOptions {
-  /** Bytes that temporaries may take beside the result; default 48 MiB. */
+  /** Bytes that temporaries may take beside the result; default what the matrix takes, at least 8 and at most 24 MiB. */
   readonly blockBytes?: number | undefined;
   /** Default the CPU. */
   readonly place?: ProductPlace | undefined;
@@ -19,8 +19,8 @@ export interface GramOptions {
 
 /** Rows and columns of one tile of the result: only tiles on and below the diagonal are computed. */
 const TILE = 512;
-/** Enough for the sums of 6,144 products to be made at once, so that tiles are written and not added up. */
-const GRAM_BYTES = 2 * BLOCK_BYTES;
+/** Enough for the sums of 3,072 products to be made at once: the fewer the parts, the less is added up. */
+const MOST_BYTES = 3 * BLOCK_BYTES;
 
 /** A square matrix, row-major, in rows of `stride` values. */
 export interface Square {
@@ -71,7 +71,8 @@ export async function gramInto(
     gramLoop(target, matrix, isRows);
     return;
   }
-  const blockBytes = options.blockBytes ?? GRAM_BYTES;
+  const ample = Math.min(MOST_BYTES, Math.max(BLOCK_BYTES, matrix.data.byteLength));
+  const blockBytes = options.blockBytes ?? ample;
   const tile = Math.max(1, Math.min(TILE, Math.floor(Math.sqrt(blockBytes / 32))));
   const depth = Math.min(k, Math.max(1, Math.floor(blockBytes / (16 * tile))));
   const tiles = new Tiles(await gemmKernel(!isRows, isRows, false, options.place), target, matrix, isRows);

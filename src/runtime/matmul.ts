@@ -29,7 +29,7 @@ export interface MatmulOptions {
   readonly transposeB?: boolean | undefined;
   /** Element type of the product, which is computed in float64 and rounded once; default 'float64'. */
   readonly out?: 'float32' | 'float64' | undefined;
-  /** Bytes that temporaries may take, the float64 copy of the smaller operand aside; default 24 MiB. */
+  /** Bytes that temporaries may take, the float64 copy of the smaller operand aside; default 8 MiB. */
   readonly blockBytes?: number | undefined;
 }
 
@@ -43,7 +43,7 @@ export interface ScaledMatmulOptions extends MatmulOptions {
  * The product of two matrices, computed in float64 by onnxruntime's Gemm.
  *
  * float32 operands are widened block by block: of the larger one, and of the product where it is float32, only
- * a block of some 24 MiB exists in float64 at a time. Widening and rounding by TypedArray.set are faster (3e9 elements
+ * a block of some 8 MiB exists in float64 at a time. Widening and rounding by TypedArray.set are faster (3e9 elements
  * a second) than a Cast in the graph and let the blocks reuse one buffer.
  *
  * @returns rows of op(a) x columns of op(b)

@@ -17,7 +17,7 @@ export interface Matrix {
  * What the blocks of a product may take together. onnxruntime-node makes a copy of each product that the garbage
  * collector gets to some runs later, so that the peak is some 40 MiB above this.
  */
-export const BLOCK_BYTES = 24 << 20;
+export const BLOCK_BYTES = 8 << 20;
 
 /**
  * Up to so many multiply-adds a plain loop is done before a session is entered: 30 µs a run on 2 cores, in
