@@ -111,8 +111,8 @@ interface Begun {
   readonly key: string;
 }
 
-/** Eigenvectors, in bytes, of the sites that may be begun before their turn, by the processor: three of order 768 on two. */
-const AHEAD_BYTES = 15 << 19;
+/** Eigenvectors, in bytes, of the sites that may be begun before their turn, by the processor: the next one of order 768 on two. */
+const AHEAD_BYTES = 5 << 20;
 
 /** The factors of a weight, by their names in its graph; in a dry run only named. */
 interface Chain extends Finding {

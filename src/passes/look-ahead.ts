@@ -1,4 +1,4 @@
-/** How long work takes no part in: an item that is to have all memory for itself costs more than any budget. */
+/** The cost of an item that is to be worked on by itself: more than any budget. */
 export const ALONE = Number.MAX_SAFE_INTEGER;
 
 interface Work<T, R> {

@@ -5,6 +5,7 @@ import {
   KernelPool,
   SymmetricMatrix,
   singularValues,
+  symmetricEigen,
   symmetricEigenvalues,
 } from '../../src/kernels/index.js';
 import { randomMatrix, randomSymmetric } from './matrices.js';
@@ -57,6 +58,18 @@ describe('KernelPool', () => {
     values.forEach((value, i) => {
       expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[1539]!);
     });
+  });
+
+  it('gives the eigenvectors of symmetric matrices, with transfer in the place of the matrix', async () => {
+    await using pool = new KernelPool({ size: 1 });
+    const a = randomSymmetric(90, 3);
+    const expected = symmetricEigen(a, 90);
+    expect(await pool.eigenvectors(a, 90)).toEqual(expected);
+    expect(a.length).toBe(8100);
+    expect(await pool.eigenvectors(a, 90, { transfer: true })).toEqual(expected);
+    expect(a.length).toBe(0);
+    const bad = new Float64Array(4).fill(Number.NaN);
+    await expect(pool.eigenvectors(bad, 2)).rejects.toThrow(RangeError);
   });
 
   it('copies the matrix, or empties it when told to', async () => {
