@@ -8,7 +8,8 @@ import { number } from './options.js';
 export const EP_CHOICES = ['auto', 'cpu', 'cuda', 'webgpu', 'tensorrt', 'coreml', 'directml'] as const;
 export type EpChoice = (typeof EP_CHOICES)[number];
 
-const TAKE_DEVICE: readonly EpChoice[] = ['cuda', 'tensorrt', 'directml'];
+/** As candidates() has it, and the same test. */
+export const TAKE_DEVICE: readonly EpChoice[] = ['cuda', 'tensorrt', 'directml'];
 
 /** What a command that runs models takes. */
 export interface ProviderArguments {

@@ -14,22 +14,29 @@ export function isOpen(dim: Dimension): boolean {
  * @example
  * dimKey(input, 1); // 'sequence', or 'x[1]'
  */
-export function dimKey({ name, shape }: Pick<ValueInfo, 'name' | 'shape'>, axis: number): string {
-  const dim = shape?.[axis];
-  return typeof dim === 'string' ? dim : `${name}[${axis}]`;
+export function dimKey(input: Pick<ValueInfo, 'name' | 'shape'>, axis: number): string {
+  const dim = input.shape?.[axis];
+  return typeof dim === 'string' ? dim : placeOf(input, axis);
+}
+
+function placeOf({ name }: Pick<ValueInfo, 'name'>, axis: number): string {
+  return `${name}[${axis}]`;
+}
+
+function openPlaces(inputs: readonly ValueInfo[]): { readonly input: ValueInfo; readonly axis: number }[] {
+  return inputs.flatMap((input) =>
+    (input.shape ?? []).flatMap((dim, axis) => (isOpen(dim) ? [{ input, axis }] : [])),
+  );
 }
 
 /** The size that `dims` gives an open dimension; undefined where it says nothing. */
 export function sizeIn(
   dims: OpenDims,
-  { name, shape }: Pick<ValueInfo, 'name' | 'shape'>,
+  input: Pick<ValueInfo, 'name' | 'shape'>,
   axis: number,
 ): number | undefined {
-  const dim = shape?.[axis];
-  for (const key of [`${name}[${axis}]`, ...(typeof dim === 'string' ? [dim] : [])]) {
-    if (Object.hasOwn(dims, key)) return dims[key];
-  }
-  return undefined;
+  const key = [placeOf(input, axis), dimKey(input, axis)].find((name) => Object.hasOwn(dims, name));
+  return key === undefined ? undefined : dims[key];
 }
 
 /**
@@ -38,16 +45,9 @@ export function sizeIn(
  * @throws ModelError for a name or a place that no open dimension has, and a size that is no whole number
  */
 export function checkDims(model: Model, inputs: readonly ValueInfo[], dims: OpenDims): void {
-  const known = new Set(
-    inputs.flatMap((input) =>
-      (input.shape ?? []).flatMap((dim, axis) => (isOpen(dim) ? [dimKey(input, axis)] : [])),
-    ),
-  );
-  const places = new Set(
-    inputs.flatMap((input) =>
-      (input.shape ?? []).flatMap((dim, axis) => (isOpen(dim) ? [`${input.name}[${axis}]`] : [])),
-    ),
-  );
+  const open = openPlaces(inputs);
+  const known = new Set(open.map(({ input, axis }) => dimKey(input, axis)));
+  const places = new Set(open.map(({ input, axis }) => placeOf(input, axis)));
   for (const [name, size] of Object.entries(dims)) {
     if (!known.has(name) && !places.has(name)) {
       const those = known.size === 0 ? 'there are none' : `those are ${quoted(known)}`;
@@ -78,13 +78,11 @@ export async function onOpenDims<T>(
     return await work();
   } catch (error) {
     const taken = new Set(
-      inputs.flatMap((input) =>
-        (input.shape ?? []).flatMap((dim, axis) => {
-          const isSettled =
-            !isOpen(dim) || sizeIn(dims, input, axis) !== undefined || (axis === 0 && batch !== undefined);
-          return isSettled ? [] : [dimKey(input, axis)];
-        }),
-      ),
+      openPlaces(inputs)
+        .filter(
+          ({ input, axis }) => sizeIn(dims, input, axis) === undefined && (axis > 0 || batch === undefined),
+        )
+        .map(({ input, axis }) => dimKey(input, axis)),
     );
     if (!(error instanceof ModelError) || taken.size === 0) throw error;
     // The first is the batch as a rule, which may well be 1.

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { EP_CHOICES } from '../../src/cli/provider-options.js';
+import { EP_CHOICES, TAKE_DEVICE } from '../../src/cli/provider-options.js';
 import { readModel, Tensor } from '../../src/graph/index.js';
 import { neededLibraries } from '../../src/runtime/elf.js';
 import { causeOf } from '../../src/runtime/install.js';
@@ -57,6 +57,11 @@ describe('what is asked for', () => {
 
   test('the command line has the same names', () => {
     expect(EP_CHOICES).toEqual(['auto', ...EXECUTION_PROVIDERS]);
+    for (const name of EXECUTION_PROVIDERS) {
+      const asked = expect(() => candidates(name, { device: 0 }));
+      if (TAKE_DEVICE.includes(name)) asked.not.toThrow();
+      else asked.toThrow('can not be told a device');
+    }
   });
 });
 
