@@ -36,12 +36,11 @@ export function shiftedProducts(
     Math.floor(((at(kernel, axis) - 1) * at(dilations, axis)) / at(strides, axis)),
   );
   const full = axes.map((axis) => at(positions, axis) + at(reach, axis));
-  // Padding at the end of a row and at the begin of the next can be the same.
-  const sizes = axes.map((axis) => {
-    const tail = at(full, axis) - at(begin, axis) - at(spatial, axis);
-    const isShared = isWide && at(strides, axis) === 1;
-    return at(full, axis) - (isShared ? Math.max(0, Math.min(at(begin, axis), tail)) : 0);
-  });
+  const sizes = axes.map((axis) =>
+    isWide && at(strides, axis) === 1
+      ? sharedRow(at(full, axis), at(begin, axis), at(spatial, axis))
+      : at(full, axis),
+  );
   const steps = axes.map((axis) => product(sizes.slice(axis + 1)));
   const farthest = axes.reduce((sum, axis) => sum + at(reach, axis) * at(steps, axis), 0);
   // Room for the longest shift: images behind the last one or, image by image, rows behind the last row.
@@ -104,6 +103,11 @@ export function shiftedProducts(
   const [a, b] = isInputLeft ? [c, m] : [m, c];
   const apart = build.reshape(summed, [parts.length, group, a / group, b / group]);
   return build.reshape(build.transpose(apart, isInputLeft ? [1, 3, 2, 0] : [1, 2, 3, 0]), shape);
+}
+
+/** The length of a padded row in a long one: padding at its end and at the begin of the next can be the same. */
+export function sharedRow(full: number, begin: number, size: number): number {
+  return full - Math.max(0, Math.min(begin, full - begin - size));
 }
 
 /** a b^T */

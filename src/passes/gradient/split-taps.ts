@@ -1,6 +1,6 @@
 import type { Builder } from './builder.js';
 import { at, product, range } from './shapes.js';
-import { times } from './shifts.js';
+import { sharedRow, times } from './shifts.js';
 import type { Value } from './types.js';
 import type { Window } from './window.js';
 
@@ -30,11 +30,9 @@ export function splitProduct(
   const [spatial, positions] = [x.shape.slice(2), dy.shape.slice(2)];
   const axes = range(0, kernel.length);
 
-  // Padding at the end of a row and at the begin of the next can be the same.
   const sizes = axes.map((axis) => {
     const full = at(positions, axis) + (at(kernel, axis) - 1) * at(dilations, axis);
-    const tail = full - at(begin, axis) - at(spatial, axis);
-    return full - Math.max(0, Math.min(at(begin, axis), tail));
+    return sharedRow(full, at(begin, axis), at(spatial, axis));
   });
   const shifts = axes.map((axis) => at(dilations, axis) * product(sizes.slice(axis + 1)));
   const copies = axes
