@@ -1,4 +1,4 @@
-import { type Graph, type Model, ModelError, type Node } from '../graph/index.js';
+import { ancestors, type Graph, type Model, ModelError, type Node, valuesRead } from '../graph/index.js';
 import { glob } from './glob.js';
 import { scaledBehind } from './quantized-weights.js';
 import { findWeights } from './weights.js';
@@ -91,22 +91,12 @@ function readBy(node: Node): string | undefined {
 }
 
 /** The first input that is no constant. */
-function dataInput(node: Node): string | undefined {
-  return node.inputs.find((name) => {
+function dataInput({ graph, inputs }: Node): string | undefined {
+  const isFed = (value: string): boolean => graph.resolve(value)?.kind === 'input';
+  return inputs.find((name) => {
     if (name === '') return false;
-    const origin = node.graph.resolve(name);
-    if (origin?.kind === 'input') return true;
-    return origin?.kind === 'node' && dependsOnInput(origin.node, new Set());
-  });
-}
-
-function dependsOnInput(node: Node, seen: Set<Node>): boolean {
-  if (seen.has(node)) return false;
-  seen.add(node);
-  return node.inputs.some((name) => {
-    const origin = name === '' ? undefined : node.graph.resolve(name);
-    if (origin?.kind === 'input') return true;
-    return origin?.kind === 'node' && dependsOnInput(origin.node, seen);
+    const makers = ancestors(graph.nodes, [name]);
+    return isFed(name) || makers.some(({ proto }) => [...valuesRead(proto)].some(isFed));
   });
 }
 

@@ -94,14 +94,7 @@ function recurrent(node: Node, gates: readonly string[]): Found {
   return each([1, 2], (input) => {
     const weight = floatConstant(node, input);
     if ('reason' in weight) return weight;
-    const [, gateRows = 0, columns = 0] = weight.shape;
-    const data = constantData(weight, node, false);
-    return ofGates(node, data, gates, {
-      name: input === 1 ? 'W' : 'R',
-      gateRows,
-      columns,
-      gateStride: columns,
-    });
+    return ofGates(node, input, constantData(weight, node, false), gates);
   });
 }
 
@@ -110,45 +103,33 @@ function quantizedRecurrent(node: Node): Found {
   return each([1, 2], (input) => {
     const scale = input === 1 ? 8 : 10;
     const data = quantizedData(node, input, { scale, zeroPoint: scale + 1, axes: [0, 2] });
-    if ('reason' in data) return data;
-    const [, columns = 0, gateRows = 0] = data.shape;
-    const gates = GATES.LSTM as readonly string[];
-    return ofGates(node, data, gates, { name: input === 1 ? 'W' : 'R', gateRows, columns, gateStride: 1 });
+    return 'reason' in data ? data : ofGates(node, input, data, GATES.LSTM as readonly string[], true);
   });
 }
 
-/** The matrix of each direction and gate in a weight of three dimensions. */
+/** The matrix of each direction and gate in a weight of directions x gates x inputs; transposed, the last two change places. */
 function ofGates(
   node: Node,
+  input: number,
   data: WeightData,
   gates: readonly string[],
-  {
-    name: role,
-    gateRows,
-    columns,
-    gateStride,
-  }: {
-    readonly name: string;
-    /** Rows of all gates of a direction. */
-    readonly gateRows: number;
-    readonly columns: number;
-    /** Elements from a row to the next. */
-    readonly gateStride: number;
-  },
+  isTransposed = false,
 ): Outcome {
   const isBoth = node.attributes.string('direction', 'forward') === 'bidirectional';
   const directions = isBoth ? ['forward', 'reverse'] : [node.attributes.string('direction', 'forward')];
-  if (data.shape.length !== 3 || data.shape[0] !== directions.length || gateRows % gates.length !== 0) {
+  const [count, second = 0, third = 0] = data.shape;
+  const [gateRows, columns] = isTransposed ? [third, second] : [second, third];
+  if (data.shape.length !== 3 || count !== directions.length || gateRows % gates.length !== 0) {
     return { reason: `its weight has the shape ${list(data.shape)}, not that of ${gates.length} gates` };
   }
   const rows = gateRows / gates.length;
-  const base = baseName(data, node, role);
-  const columnStride = gateStride === 1 ? gateRows : 1;
+  const [rowStride, columnStride] = isTransposed ? [1, gateRows] : [columns, 1];
+  const base = baseName(data, node, input === 1 ? 'W' : 'R');
   const uses = directions.flatMap((direction, d) =>
     gates.map((gate, g) => {
-      const start = d * gateRows * columns + g * rows * gateStride;
+      const start = d * gateRows * columns + g * rows * rowStride;
       const name = `${base}[${[direction, gate].filter(Boolean).join(',')}]`;
-      return { ...matrix(node, data, { start, rows, columns, rowStride: gateStride, columnStride }), name };
+      return { ...matrix(node, data, { start, rows, columns, rowStride, columnStride }), name };
     }),
   );
   return only(uses);
@@ -208,11 +189,8 @@ function unscaled(node: Node, axis: number): Found {
       reasons: ['the scale of its integer weight is not to be found in the nodes behind it'],
     };
   }
-  return each([1], (input) => {
-    const data = quantizedData(node, input, { scale: scaled.scale, zeroPoint: 3, axes: [axis] });
-    if ('reason' in data) return data;
-    return node.opType === 'ConvInteger' ? convolution(node, data) : batched(node, data);
-  });
+  const isConv = node.opType === 'ConvInteger';
+  return integers(node, { input: 1, scale: scaled.scale, zeroPoint: 3, axis: () => axis, isConv });
 }
 
 function blocks(node: Node): Found {

@@ -132,11 +132,11 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   }
   const isPast = ({ passed, type, nonFiniteDifferences }: OutputComparison): boolean =>
     !passed && isFloatType(type) && nonFiniteDifferences === 0;
-  const past = [...comparisons].filter(([, comparison]) => isPast(comparison.result()));
-  if (tolerance === undefined && past.length > 0) {
+  const past = new Map([...comparisons].filter(([, comparison]) => isPast(comparison.result())));
+  if (tolerance === undefined && past.size > 0) {
     for (let sample = 0; sample < samples; sample += 1) {
       const feeds = randomInputs(a, { seed: seed + sample, dims });
-      await addRounding(sessionA, feeds, new Map(past), seed + sample);
+      await addRounding(sessionA, feeds, past, seed + sample);
     }
   }
   const outputs = [...comparisons.values()].map((comparison) => comparison.result());
