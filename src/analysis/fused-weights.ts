@@ -1,6 +1,6 @@
 import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../graph/index.js';
 import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
-import { constantData, type WeightData } from './weight-data.js';
+import { constantData, isNumbered, type WeightData } from './weight-data.js';
 import type { ConvGeometry, Found, Part, WeightUse } from './weights.js';
 
 type Reason = { readonly reason: string };
@@ -274,7 +274,7 @@ function matrix(node: Node, data: WeightData, part: Part): WeightUse {
 
 /** The tensor's name or, where an exporter numbered it, the node's and what it is there. */
 function baseName({ name }: WeightData, node: Node, role: string): string {
-  return /^(onnx::\w+|\d+)$/.test(name) ? `${node.label}.${role}` : name;
+  return isNumbered(name) ? `${node.label}.${role}` : name;
 }
 
 function indices(index: number, shape: readonly number[]): number[] {

@@ -9,6 +9,11 @@ import {
   type Tensor,
 } from '../graph/index.js';
 
+/** Whether an exporter numbered a weight (onnx::Conv_193): then the node's name is the one that means something. */
+export function isNumbered(weight: string): boolean {
+  return /^(onnx::\w+|\d+)$/.test(weight);
+}
+
 /** The elements of a tensor of weights, and how to read them. */
 export interface WeightData {
   /** What a person knows it by: the initializer behind an Identity, Transpose or Cast. */

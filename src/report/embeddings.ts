@@ -3,6 +3,7 @@ import type { EmbeddingReport, EmbeddingRow } from '../analysis/embeddings.js';
 import { figureOf } from '../analysis/figures.js';
 import type { RankReport, RankRow } from '../analysis/rank-report.js';
 import { type Cell, type Column, type Grid, grid, type Note } from './document.js';
+import { headingOf } from './rank-columns.js';
 import { leftNotes } from './skipped.js';
 import { counted, formatCount, formatNumber } from './text.js';
 
@@ -68,21 +69,10 @@ function identityColumns({ of }: EmbeddingReport): Column<EmbeddingRow>[] {
   ];
 }
 
-function metricColumn({
-  key,
-  header,
-  definition,
-  unit,
-  format,
-  priority,
-}: EmbeddingDescriptor): Column<EmbeddingRow> {
+function metricColumn(descriptor: EmbeddingDescriptor): Column<EmbeddingRow> {
+  const { key, format } = descriptor;
   return {
-    key,
-    header,
-    definition,
-    unit,
-    priority,
-    align: 'right',
+    ...headingOf(descriptor),
     value: (row) => row.metrics?.[key],
     text: (row) => formatNumber(row.metrics?.[key], format),
   };

@@ -1,14 +1,14 @@
 import { figureOf } from '../analysis/figures.js';
-import type { MetricDescriptor } from '../analysis/metrics.js';
+import type { MetricDescriptor, MetricText } from '../analysis/metrics.js';
 import type { RankRow } from '../analysis/rank-report.js';
+import { isNumbered } from '../analysis/weight-data.js';
 import type { Column } from './document.js';
 import { glyphDefinition, spectrumGlyph } from './glyph.js';
 import { formatNumber } from './text.js';
 
 /** What identifies a weight, before its figures. */
 export function weightColumns(rows: readonly RankRow[]): Column<RankRow>[] {
-  // Exporters that number their weights (onnx::Conv_193) leave the node's name as the one that means something.
-  const anonymous = rows.filter((row) => /^(onnx::\w+|\d+)$/.test(row.weight)).length;
+  const anonymous = rows.filter((row) => isNumbered(row.weight)).length;
   const isByNode = 2 * anonymous > rows.length;
   const weight: Column<RankRow> = {
     key: 'weight',
@@ -88,21 +88,26 @@ export function metricText(row: RankRow, { key, format }: MetricDescriptor): str
   return `${isBound ? '≥' : ''}${formatNumber(figureOf(row, key), format)}`;
 }
 
+/** What the column of a figure says of itself. */
+export function headingOf({
+  key,
+  header,
+  definition,
+  unit,
+  priority,
+}: MetricText & { readonly key: string }) {
+  return { key, header, definition, unit, priority, align: 'right' } as const;
+}
+
 /** The columns of metrics, and beside them in CSV whether a figure is only a bound. */
 export function metricColumns(metrics: readonly MetricDescriptor[]): Column<RankRow>[] {
-  const columns = metrics.map((metric): Column<RankRow> => {
-    const { key, header, definition, unit, priority } = metric;
-    return {
-      key,
-      header,
-      definition,
-      unit,
-      priority,
-      align: 'right',
-      value: (row) => figureOf(row, key),
+  const columns = metrics.map(
+    (metric): Column<RankRow> => ({
+      ...headingOf(metric),
+      value: (row) => figureOf(row, metric.key),
       text: (row) => metricText(row, metric),
-    };
-  });
+    }),
+  );
   const bounds: Column<RankRow>[] = [];
   for (const key of ['conditionNumber', 'numericalRank'] as const) {
     if (!metrics.some((metric) => metric.key === key)) continue;

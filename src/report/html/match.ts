@@ -1,4 +1,5 @@
 import type { RankReport, RankRow } from '../../analysis/rank-report.js';
+import { isNumbered } from '../../analysis/weight-data.js';
 import { printable } from '../text.js';
 
 /** One weight in each of the models. */
@@ -13,11 +14,6 @@ export interface Layer {
   readonly rows: readonly (RankRow | undefined)[];
 }
 
-/** Exporters that number their weights (onnx::Conv_193) leave the node's name as the one that means something. */
-function isAnonymous({ weight }: RankRow): boolean {
-  return /^(onnx::\w+|\d+)$/.test(weight);
-}
-
 type NameOf = (row: RankRow) => string | undefined;
 
 /**
@@ -26,9 +22,9 @@ type NameOf = (row: RankRow) => string | undefined;
  */
 const MATCHES: readonly NameOf[] = [
   (row) => JSON.stringify([row.weight, row.nodes[0]]),
-  (row) => (isAnonymous(row) ? undefined : row.weight),
-  (row) => (isAnonymous(row) ? row.nodes[0] : undefined),
-  (row) => (isAnonymous(row) ? JSON.stringify([row.weight, row.rows, row.columns]) : undefined),
+  (row) => (isNumbered(row.weight) ? undefined : row.weight),
+  (row) => (isNumbered(row.weight) ? row.nodes[0] : undefined),
+  (row) => (isNumbered(row.weight) ? JSON.stringify([row.weight, row.rows, row.columns]) : undefined),
 ];
 
 /** The weights of all models, in the order of the first; those that only later models have follow. */
@@ -64,7 +60,7 @@ export function matchLayers(reports: readonly RankReport[]): Layer[] {
     const first = rows.find((row) => row !== undefined);
     if (first === undefined) return [];
     const [node] = first.nodes;
-    const isByNode = isAnonymous(first) && node !== undefined && node !== '';
+    const isByNode = isNumbered(first.weight) && node !== undefined && node !== '';
     const label = printable((isByNode ? node : first.weight) || '(no name)');
     const count = (taken.get(label) ?? 0) + 1;
     taken.set(label, count);
