@@ -16,6 +16,7 @@ import { Random } from '../runtime/random.js';
 import { fedInputs, randomInputs } from '../runtime/random-inputs.js';
 import { fallenError, fallenOf } from '../runtime/run-model.js';
 import { openSession, type RuntimeTensor, type Session } from '../runtime/session.js';
+import { compareDecided, type Decisions } from './decisions.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 
 export interface VerifyOptions {
@@ -57,6 +58,11 @@ export interface Verification {
   readonly outputs: readonly OutputComparison[];
   /** What can not be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
   readonly problems: readonly string[];
+  /**
+   * Where the models differ while each decides for itself, and agree with the same decisions in both: what rounding
+   * decided otherwise. `outputs` are then those with the same decisions.
+   */
+  readonly decisions?: Decisions;
   /** Who ran the nodes of each, where providers were asked for and both ran. */
   readonly placements?: { readonly a: VerifyPlacement; readonly b: VerifyPlacement };
 }
@@ -103,8 +109,11 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const common = commonOutputs(sessionA, sessionB, problems);
   const comparisons = new Map(common.map(({ name, type }) => [name, new Comparison(name, type, tolerance)]));
   if (comparisons.size === 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
+  const misshapen = new Set<string>();
+  const feedsOf = (sample: number): Record<string, RuntimeTensor> =>
+    randomInputs(a, { seed: seed + sample, dims });
   for (let sample = 0; sample < samples; sample += 1) {
-    const feeds = randomInputs(a, { seed: seed + sample, dims });
+    const feeds = feedsOf(sample);
     const feedsB = Object.fromEntries(
       sessionB.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
     );
@@ -125,7 +134,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
         throw new ModelError(`output '${name}' did not come back`);
       if (left.shape.join() === right.shape.join()) comparison.add(left, right);
       else
-        problems.add(
+        misshapen.add(
           `output '${name}' has the shape [${left.shape.join(', ')}] in the first model, [${right.shape.join(', ')}] in the second`,
         );
     }
@@ -135,13 +144,23 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const past = new Map([...comparisons].filter(([, comparison]) => isPast(comparison.result())));
   if (tolerance === undefined && past.size > 0) {
     for (let sample = 0; sample < samples; sample += 1) {
-      const feeds = randomInputs(a, { seed: seed + sample, dims });
-      await addRounding(sessionA, feeds, past, seed + sample);
+      await addRounding(sessionA, feedsOf(sample), past, seed + sample);
     }
   }
-  const outputs = [...comparisons.values()].map((comparison) => comparison.result());
+  let outputs = [...comparisons.values()].map((comparison) => comparison.result());
+  let decisions: Decisions | undefined;
+  if (problems.size === 0 && (misshapen.size > 0 || outputs.some((output) => !output.passed))) {
+    const decided = await compareDecided(a, b, [...comparisons.keys()], {
+      tolerance,
+      samples: Array.from({ length: samples }, (_, sample) => sample).map(feedsOf),
+      openA: (part) => open(part, referenceProviders),
+      openB: (part) => open(part, providers),
+    });
+    if (decided !== undefined) ({ decisions, outputs } = decided);
+  }
+  if (decisions === undefined) for (const problem of misshapen) problems.add(problem);
   const passed = problems.size === 0 && outputs.every((output) => output.passed);
-  const result = { passed, samples, outputs, problems: [...problems] };
+  const result = { passed, samples, outputs, problems: [...problems], ...(decisions && { decisions }) };
   if (!profile) return result;
   const placements = { a: await placementOf(sessionA), b: await placementOf(sessionB) };
   for (const [model, placement] of strict

@@ -80,6 +80,7 @@ export function verifyDocument(
     }
   }
   notes.push(...outputs.flatMap((output) => roundingNote(output, names.a)));
+  notes.push(...decisionNote(verification, names));
   notes.push(...whoRan(verification, names));
   const inputs = counted(samples, 'random input');
   if (passed)
@@ -107,6 +108,27 @@ function roundingNote({ name, rounding, passed }: OutputComparison, model: strin
     passed
       ? { text: `${moves}, so this difference is rounding`, tone: 'aside' }
       : { text: moves, tone: 'bad' },
+  ];
+}
+
+const MOST_NAMED = 3;
+
+/** What rounding decides otherwise, where that is all that differs. */
+function decisionNote(
+  { decisions }: Verification,
+  names: { readonly a: string; readonly b: string },
+): Note[] {
+  if (decisions === undefined) return [];
+  const { nodes, forced, relativeDifference } = decisions;
+  const named = nodes.slice(0, MOST_NAMED).map(({ name, opType }) => `${opType} '${name}'`);
+  const more = nodes.length > named.length ? ` and ${nodes.length - named.length} more` : '';
+  return [
+    {
+      text:
+        `${named.join(', ')}${more}: rounding decides otherwise in ${names.b}; what the ${counted(forced, 'deciding node')} ` +
+        `read agrees to ${figure(relativeDifference)}, and the outputs above are those with the decisions of ${names.a} in both`,
+      tone: 'aside',
+    },
   ];
 }
 

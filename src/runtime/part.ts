@@ -7,6 +7,8 @@ import { fedInputs } from './random-inputs.js';
 export interface PartOptions {
   /** Nodes that read values of the main graph, behind its own. */
   readonly append?: readonly NodeSpec[] | undefined;
+  /** Values that become inputs, in place of the nodes that make them. */
+  readonly given?: readonly ValueInfo[] | undefined;
 }
 
 /**
@@ -17,20 +19,22 @@ export interface PartOptions {
  * await using session = await openSession(partOf(model, ['conv1_output']));
  */
 export function partOf(model: Model, outputs: readonly string[], options: PartOptions = {}): Model {
-  const { append = [] } = options;
+  const { append = [], given = [] } = options;
   const { graph } = model;
   const appended = new Set(append.flatMap((node) => node.outputs));
   const wanted = [
     ...outputs.filter((name) => !appended.has(name)),
     ...append.flatMap((node) => node.inputs.filter((name) => !appended.has(name))),
   ];
-  const nodes = ancestors(graph.nodes, wanted);
+  const isGiven = new Set(given.map(({ name }) => name));
+  const makers = graph.nodes.filter((node) => !node.outputs.some((name) => isGiven.has(name)));
+  const nodes = ancestors(makers, wanted);
   const read = new Set([...wanted, ...nodes.flatMap((node) => [...valuesRead(node.proto)])]);
   const sparse = (graph.proto as GraphProto).sparse_initializer ?? [];
   return buildModel({
     nodes: [...nodes.map((node): NodeProto => node.proto), ...append],
     // All of them, needed or not: the caller feeds the model.
-    inputs: fedInputs(graph),
+    inputs: [...fedInputs(graph), ...given],
     outputs: outputs.map(
       (name): ValueInfo | string => graph.outputs.find((one) => one.name === name) ?? name,
     ),

@@ -189,6 +189,69 @@ describe('verifyModels', () => {
     expect(others[0]!.rounding).toBeLessThan(0.1);
   });
 
+  describe('where rounding decides', () => {
+    // 0.3 * 0.7 is 0.21 but for rounding, so which of p and q is larger is chance, and another one in the other order.
+    const scales = [0.3, 0.7, 0.21].map((scale, i) =>
+      Tensor.of(`c${i}`, 'float32', [], Float32Array.of(scale)),
+    );
+    const scores = (twice: string, once: string): NodeSpec[] => [
+      op('Mul', ['x', 'c0'], 'half'),
+      op('Mul', ['half', 'c1'], twice),
+      op('Mul', ['x', 'c2'], once),
+    ];
+    const chosen: NodeSpec[] = [
+      op('Greater', ['p', 'q'], 'larger'),
+      op('Cast', ['larger'], 'y'),
+      op('NonZero', ['larger'], 'which'),
+    ].map((node) => (node.opType === 'Cast' ? { ...node, attributes: { to: { int: 1 } } } : node));
+    const choice = (nodes: NodeSpec[], constants = scales): Model =>
+      modelOf(
+        [...nodes, ...chosen, op('Mul', ['y', 'q'], 'z')],
+        [['x', 'float32', ['n']]],
+        [
+          ['y', 'float32', ['n']],
+          ['which', 'int64', [1, 'm']],
+          ['z', 'float32', ['n']],
+        ],
+        constants,
+      );
+    const dims = { n: 100 };
+
+    it('compares what is decided on, and what comes of the same decisions', async () => {
+      const { passed, decisions, outputs, problems } = await verifyModels(
+        choice(scores('p', 'q')),
+        choice(scores('q', 'p')),
+        { dims },
+      );
+      expect({ passed, problems }).toEqual({ passed: true, problems: [] });
+      expect(decisions).toMatchObject({ nodes: [{ name: 'larger', opType: 'Greater' }], forced: 3 });
+      expect(decisions?.relativeDifference).toBeGreaterThan(0);
+      expect(decisions?.relativeDifference).toBeLessThan(2e-7);
+      expect(outputs.map(({ name, passed: isSame }) => [name, isSame])).toEqual([
+        ['y', true],
+        ['which', true],
+        ['z', true],
+      ]);
+    });
+
+    it('does not take a difference for a decision', async () => {
+      const larger = Tensor.of('c2', 'float32', [], Float32Array.of(0.2101));
+      const other = choice(scores('q', 'p'), [...scales.slice(0, 2), larger]);
+      const { passed, decisions, problems } = await verifyModels(choice(scores('p', 'q')), other, { dims });
+      expect(passed).toBe(false);
+      expect(decisions).toBeUndefined();
+      expect(problems.join()).toContain("output 'which' has the shape");
+    });
+
+    it('does not excuse what follows a decision', async () => {
+      const opposite = choice(scores('q', 'p'));
+      const last = opposite.graph.nodes.find((node) => node.outputs[0] === 'z')!;
+      opposite.graph.edit({ removeNodes: [last], insertNodes: [op('Mul', ['y', 'half'], 'z')] });
+      const { passed, decisions } = await verifyModels(choice(scores('p', 'q')), opposite, { dims });
+      expect({ passed, decisions }).toEqual({ passed: false, decisions: undefined });
+    });
+  });
+
   it.each(['bool', 'string', 'float16', 'bfloat16', 'float64'] as const)('compares %s', async (type) => {
     const same = () => unary([op('Identity', ['x'], 'y')], type);
     const { passed, outputs } = await verifyModels(same(), same(), { dims: { n: 10 } });
