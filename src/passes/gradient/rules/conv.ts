@@ -1,6 +1,7 @@
 import { isWrongConv } from '../../../runtime/index.js';
 import { blockedConv, depthwiseInputGradient, depthwiseWeightGradient } from '../blocked.js';
 import type { Builder } from '../builder.js';
+import { imageBlocksProduct } from '../image-blocks.js';
 import { at, product, range } from '../shapes.js';
 import { shiftedProducts } from '../shifts.js';
 import { splitProduct } from '../split-taps.js';
@@ -201,7 +202,9 @@ function weightGradient(
   const [k, l] = [product(window.kernel), product(positions)];
   if (m > group && c / group >= FEW) {
     return (
-      splitProduct(build, x, dy, window, group, shape) ?? shiftedProducts(build, x, dy, window, group, shape)
+      (group === 1 ? imageBlocksProduct(build, x, dy, window, shape) : undefined) ??
+      splitProduct(build, x, dy, window, group, shape) ??
+      shiftedProducts(build, x, dy, window, group, shape)
     );
   }
   if (m === group && c === group) {
