@@ -93,6 +93,10 @@ export class Attributes {
     return bytes === undefined ? absent : decoder.decode(bytes);
   }
 
+  strings(name: string): string[] | undefined {
+    return this.#find(name, 'strings')?.strings?.map((bytes) => decoder.decode(bytes));
+  }
+
   tensor(name: string): Tensor | undefined {
     const tensor = this.#find(name, 't')?.t;
     return tensor && new Tensor(tensor);

@@ -9,6 +9,7 @@ import { inlinedFor } from './inline.js';
 import { appendLoss } from './losses.js';
 import { probe, settledInputs } from './probe.js';
 import { rebatched } from './rebatch.js';
+import { unrolled } from './recurrent.js';
 import {
   checkWrt,
   type Gradient,
@@ -43,10 +44,11 @@ import { trainableWeights } from './weights.js';
 export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
   const loss = lossOf(options.loss);
   const inputs = settledInputs(model, options);
-  const base = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
+  const plain = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
+  const prediction = predictionOf(plain, options.output, loss.kind);
+  const wrt = options.wrt ?? trainableWeights(plain.graph, prediction);
+  const base = await unrolled(plain, inputs, prediction);
   const { graph } = base;
-  const prediction = predictionOf(base, options.output, loss.kind);
-  const wrt = options.wrt ?? trainableWeights(graph, prediction);
   settleNorms(graph);
   fuse(graph, new Set([...wrt, prediction]));
   const types = checkWrt(graph, wrt);

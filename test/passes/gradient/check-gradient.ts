@@ -37,7 +37,7 @@ export interface OpCase {
   readonly options?: Partial<GradientOptions> | undefined;
 }
 
-const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
 
 export function opModel(spec: OpCase): Model {
   const { type = 'float64', shapes, constants = [], outputs = 1 } = spec;

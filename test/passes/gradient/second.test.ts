@@ -284,6 +284,16 @@ const CASES: Readonly<Record<DifferentiableOp, readonly Omit<OpCase, 'op'>[]>> =
   Tanh: unary(),
   ThresholdedRelu: unary({ ...single, map: away, attributes: { alpha: { float: 0.1 } } }),
   Tile: [{ shapes: [[2, 1]], constants: [ints('r', [1, 3])] }],
+  TopK: [
+    { shapes: [[3, 4]], constants: [ints('k', [2])], outputs: 2, map: apart },
+    {
+      shapes: [[4, 3]],
+      constants: [ints('k', [3])],
+      outputs: 2,
+      attributes: { axis: { int: 0 }, largest: { int: 0 } },
+      map: apart,
+    },
+  ],
   Transpose: [{ shapes: [[2, 3, 2]], attributes: { perm: { ints: [1, 2, 0] } } }],
   Trilu: [{ shapes: [[3, 3]], constants: [ints('k', [1], [])], attributes: { upper: { int: 0 } } }],
   Unsqueeze: [{ shapes: [[2, 3]], constants: [ints('s', [0, -1])] }],

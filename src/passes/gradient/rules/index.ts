@@ -100,6 +100,7 @@ export const DIFFERENTIABLE_OPS = [
   'Tanh',
   'ThresholdedRelu',
   'Tile',
+  'TopK',
   'Transpose',
   'Trilu',
   'Unsqueeze',

@@ -50,6 +50,19 @@ function gatherElements({ build, node, inputs, gradients }: RuleContext): Value[
   ];
 }
 
+/** What was chosen gives its gradient back to where it came from. */
+function topK({ build, node, inputs, outputs, gradients }: RuleContext): Value[] {
+  const [x, dy] = [required(inputs, 0), required(gradients, 0)];
+  const indices: Value = { ...required(outputs, 1), type: 'int64' };
+  return [
+    build.op('ScatterElements', [build.filled(x.type, x.shape), indices, dy], x.shape, {
+      axis: { int: node.attributes.int('axis', -1) },
+      // Adds nothing up, but has a gradient itself.
+      reduction: { string: 'add' },
+    }),
+  ];
+}
+
 /** Scattering that adds: the data keep their gradient, the updates get it from where they went. */
 function scatterND({ build, inputs, gradients, needs }: RuleContext): (Value | undefined)[] {
   const [indices, updates] = [required(inputs, 1), required(inputs, 2)];
@@ -74,4 +87,5 @@ export const INDEXING = {
   GatherElements: { backward: gatherElements },
   ScatterND: { through: [0, 2], refuses: refusesUnlessAdding, backward: scatterND },
   ScatterElements: { through: [0, 2], refuses: refusesUnlessAdding, backward: scatterElements },
+  TopK: { inert: [1], backward: topK },
 } as const satisfies Record<string, Rule>;
