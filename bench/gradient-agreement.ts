@@ -1,6 +1,6 @@
 /**
  * Compares gradients with those of PyTorch in float64: `npx tsx bench/gradient-agreement.ts <network>... [--batch 2
- * --seed 3]`, where a network is mlp-256, cnn, vit, resnet (of bench/python/torch_training.py) or one of torchvision's
+ * --seed 3]`, where a network is mlp-256, cnn, vit, resnet, lstm (of bench/python/torch_training.py) or one of torchvision's
  * (resnet18, mobilenet_v2, vit_b_16).
  *
  * Each row: the distance of all gradients from PyTorch's float64, relative to their norm; of the weight that is worst by

@@ -34,7 +34,7 @@ const SELF = fileURLToPath(import.meta.url);
 const WORK = join(ROOT, '.bench/training');
 const PYTHON = '/usr/bin/python3';
 
-const NETWORKS = ['mlp-256', 'mlp-1024', 'cnn', 'vit', 'resnet'];
+const NETWORKS = ['mlp-256', 'mlp-1024', 'cnn', 'vit', 'resnet', 'lstm'];
 const DEPTH = 3;
 const BATCH = 64;
 /** Steps of a turn, and of one run of the engine. */
@@ -235,11 +235,11 @@ function batchAt(tensor: RuntimeTensor | undefined, index: number): RuntimeTenso
 async function serve(file: string, threads: number): Promise<void> {
   const model = await readModel(file);
   const data = readNpz(await readFile(join(WORK, 'data.npz')));
-  const isVit = file.includes('vit');
+  const isAdam = ['vit', 'lstm'].some((name) => file.includes(name));
   await using engine = await openEngine(model, {
     loss: 'cross-entropy',
     batch: BATCH,
-    optimizer: isVit ? optimizer('adam') : optimizer('sgd', { momentum: 0.9 }),
+    optimizer: isAdam ? optimizer('adam') : optimizer('sgd', { momentum: 0.9 }),
     threads,
   });
   console.log('{}');
@@ -251,7 +251,7 @@ async function serve(file: string, threads: number): Promise<void> {
       steps,
       inputs: { image: data.images! },
       target: data.labels!,
-      learningRates: new Float32Array(steps).fill(isVit ? 1e-3 : 0.01),
+      learningRates: new Float32Array(steps).fill(isAdam ? 1e-3 : 0.01),
     });
     const ms = (performance.now() - begin) / steps;
     const used = process.cpuUsage(before);

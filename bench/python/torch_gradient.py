@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import torchvision.models as zoo
 from export_zoo import disable_attention_fast_path, fill_zero_weights, perturb_batchnorm
 from torch import nn
-from torch_training import NETWORKS, initializers, onnx_name
+from torch_training import NETWORKS, initializers, place, put
 from torch_training import build as build_small
 
 
@@ -48,7 +48,7 @@ def main(name: str, directory: Path, batch: int, seed: int) -> None:
         training=torch.onnx.TrainingMode.PRESERVE,
     )  # fmt: skip
     found = initializers(str(path))
-    places = {key: onnx_name(key, parameter.detach().numpy(), found) for key, parameter in network.named_parameters()}
+    places = {key: place(key, parameter.detach().numpy(), found) for key, parameter in network.named_parameters()}
     rng = np.random.default_rng(seed)
     arrays = {
         "input": rng.standard_normal((batch, *shape), dtype=np.float32),
@@ -69,9 +69,8 @@ def main(name: str, directory: Path, batch: int, seed: int) -> None:
             loss.backward()
             arrays[f"{kind}/loss"] = np.array(float(loss))
             for key, parameter in network.named_parameters():
-                place, turned = places[key]
-                value = parameter.grad.numpy()
-                arrays[f"{kind}/gradient/{place}"] = np.ascontiguousarray(value.T if turned else value)
+                target, view = places[key]
+                put(arrays, f"{kind}/gradient/{target}", view(parameter.grad.numpy()))
             for key, value in network.named_buffers():
                 if value.is_floating_point():
                     arrays[f"{kind}/state/{key}"] = value.numpy().copy()

@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -104,12 +105,25 @@ class ResNet(nn.Sequential):
         )  # fmt: skip
 
 
+class Lstm(nn.Module):
+    """Reads an image row by row."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.rows = nn.LSTM(28, width, batch_first=True)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rows(x.flatten(1, 2))[0][:, -1])
+
+
 NETWORKS = {
     "mlp-256": lambda: Mlp(256),
     "mlp-1024": lambda: Mlp(1024),
     "cnn": Cnn,
     "vit": Vit,
     "resnet": ResNet,
+    "lstm": Lstm,
 }
 
 
@@ -124,7 +138,7 @@ def build(name: str) -> nn.Module:
 
 
 def optimizer(name: str, parameters) -> torch.optim.Optimizer:
-    if name == "vit":
+    if name in ("vit", "lstm"):
         return torch.optim.Adam(parameters, lr=1e-3)
     return torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
 
@@ -157,6 +171,30 @@ def onnx_name(name: str, value: np.ndarray, found: dict[str, np.ndarray]) -> tup
     raise KeyError(name)
 
 
+def gates(value: np.ndarray) -> np.ndarray:
+    """A parameter of an LSTM as ONNX has it: input, output, forget and cell gate, of one direction."""
+    i, f, c, o = np.split(value, 4)
+    return np.concatenate([i, o, f, c])[np.newaxis]
+
+
+def place(name: str, value: np.ndarray, found: dict[str, np.ndarray]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """The initializer that holds a parameter, or a part of one behind those before it, and what the exporter made of it."""
+    if "_ih_l" in name or "_hh_l" in name:
+        own = gates(value)
+        for other, tensor in found.items():
+            # Both biases are one initializer.
+            halves = np.split(tensor, 2, axis=1) if own.ndim == 2 and tensor.shape == (1, 2 * own.size) else [tensor]
+            if any(np.array_equal(half, own) for half in halves):
+                return other, gates
+        raise KeyError(name)
+    target, turned = onnx_name(name, value, found)
+    return target, np.transpose if turned else np.asarray
+
+
+def put(arrays: dict[str, np.ndarray], key: str, value: np.ndarray) -> None:
+    arrays[key] = np.concatenate([arrays[key], value], axis=1) if key in arrays else np.ascontiguousarray(value)
+
+
 def chained(network: nn.Module, plain: dict[str, np.ndarray], factors: dict[str, np.ndarray]) -> dict[str, tuple]:
     """Puts the chains of an expanded file in place of layers; returns where each factor is, by parameter."""
     places: dict[str, tuple] = {}
@@ -183,9 +221,9 @@ def chained(network: nn.Module, plain: dict[str, np.ndarray], factors: dict[str,
             layer.weight = nn.Parameter(weight)
             if is_last and module.bias is not None:
                 layer.bias = module.bias
-                places[f"{path}.{i}.bias"] = (f"{path}.bias", False)
+                places[f"{path}.{i}.bias"] = (f"{path}.bias", np.asarray)
             layers.append(layer)
-            places[f"{path}.{i}.weight"] = (key, turned)
+            places[f"{path}.{i}.weight"] = (key, np.transpose if turned else np.asarray)
         parent, _, child = path.rpartition(".")
         setattr(network.get_submodule(parent), child, nn.Sequential(*layers))
     return places
@@ -207,7 +245,7 @@ def serve(directory: str, name: str, expanded: str | None) -> None:
     places = chained(network, plain, initializers(expanded)) if expanded else {}
     for key, parameter in network.named_parameters():
         if key not in places:
-            places[key] = onnx_name(key, parameter.detach().numpy(), plain)
+            places[key] = place(key, parameter.detach().numpy(), plain)
     data = np.load(os.path.join(directory, "data.npz"))
     images = [torch.from_numpy(image) for image in data["images"]]
     labels = [torch.from_numpy(label) for label in data["labels"]]
@@ -220,11 +258,12 @@ def serve(directory: str, name: str, expanded: str | None) -> None:
     network.float()
     network.load_state_dict(start)
     arrays = {}
-    for key, (target, turned) in places.items():
-        arrays[f"float32/{target}"] = single[key].T if turned else single[key]
-        arrays[f"float64/{target}"] = double[key].T if turned else double[key]
+    for key, _ in network.named_parameters():
+        target, view = places[key]
+        put(arrays, f"float32/{target}", view(single[key]))
+        put(arrays, f"float64/{target}", view(double[key]))
     suffix = "-expanded" if expanded else ""
-    np.savez(os.path.join(directory, f"{name}{suffix}.npz"), **{k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    np.savez(os.path.join(directory, f"{name}{suffix}.npz"), **arrays)
     del single, double, arrays, start
 
     optimize = optimizer(name, network.parameters())
