@@ -167,6 +167,7 @@ export {
   type Recipe,
   type RecipeRule,
 } from './passes/expand.js';
+export { type FixInputsAccount, fixInputs } from './passes/fix-inputs.js';
 // Gradients: the graph of a loss and its gradients, as standard ONNX operators.
 export {
   DIFFERENTIABLE_OPS,

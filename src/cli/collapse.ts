@@ -3,7 +3,15 @@ import type { ProductPlace } from '../runtime/index.js';
 import type { Command } from './command.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
 import { write } from './io.js';
-import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
+import {
+  type CommonArguments,
+  commonOptions,
+  type FixInputsArguments,
+  fixInputsOption,
+  type OutputArguments,
+  once,
+  outputOptions,
+} from './options.js';
 import { ProgressLine } from './progress.js';
 import {
   onModel,
@@ -20,7 +28,12 @@ interface RegionArguments {
   readonly explain: boolean;
 }
 
-interface Arguments extends CommonArguments, OutputArguments, ProviderArguments, RegionArguments {
+interface Arguments
+  extends CommonArguments,
+    OutputArguments,
+    FixInputsArguments,
+    ProviderArguments,
+    RegionArguments {
   readonly model: string;
 }
 
@@ -42,18 +55,20 @@ function regionOptions<T>(parser: Argv<T>): Argv<T & RegionArguments> {
 
 export const collapseCommand: Command<Arguments> = {
   builder: (parser) =>
-    regionOptions(
-      providerOptions(
-        commonOptions(
-          outputOptions(
-            parser.positional('model', {
-              type: 'string',
-              demandOption: true,
-              describe: 'ONNX file, - for standard input',
-            }),
+    fixInputsOption(
+      regionOptions(
+        providerOptions(
+          commonOptions(
+            outputOptions(
+              parser.positional('model', {
+                type: 'string',
+                demandOption: true,
+                describe: 'ONNX file, - for standard input',
+              }),
+            ),
           ),
+          'what runs the products, in float64 (cuda, cpu), and with --explain the comparison (default: cpu)',
         ),
-        'what runs the products, in float64 (cuda, cpu), and with --explain the comparison (default: cpu)',
       ),
     )
       .example('$0 collapse trained.onnx -o deploy.onnx', 'fold all that folds exactly')

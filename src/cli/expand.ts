@@ -4,10 +4,18 @@ import type { Command } from './command.js';
 import { onFile, UsageError } from './errors.js';
 import { type ExpandArguments, expandOptions, expandOptionsOf } from './expand-options.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
-import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
+import {
+  type CommonArguments,
+  commonOptions,
+  type FixInputsArguments,
+  fixInputsOption,
+  type OutputArguments,
+  once,
+  outputOptions,
+} from './options.js';
 import { ProgressLine } from './progress.js';
 
-interface Arguments extends CommonArguments, OutputArguments, ExpandArguments {
+interface Arguments extends CommonArguments, OutputArguments, FixInputsArguments, ExpandArguments {
   readonly model: string;
 }
 
@@ -15,12 +23,14 @@ export const expandCommand: Command<Arguments> = {
   builder: (parser) =>
     commonOptions(
       outputOptions(
-        expandOptions(
-          parser.positional('model', {
-            type: 'string',
-            demandOption: true,
-            describe: 'ONNX file, - for standard input',
-          }),
+        fixInputsOption(
+          expandOptions(
+            parser.positional('model', {
+              type: 'string',
+              demandOption: true,
+              describe: 'ONNX file, - for standard input',
+            }),
+          ),
         ),
       ),
     )

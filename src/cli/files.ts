@@ -17,12 +17,14 @@ export function nameOf(path: string): string {
 /**
  * Reads a model and checks it. Its warnings go to stderr.
  *
+ * @param options fixInputs makes constants of initializers that are inputs too
+ *
  * @throws ModelError when it can not be read or is not valid
  */
 export async function loadModel(
   path: string,
   io: Io,
-  options: { quiet: boolean; verbose: boolean },
+  options: { quiet: boolean; verbose: boolean; fixInputs?: boolean | undefined },
 ): Promise<Model> {
   const { ModelError, readModel } = await import('../graph/index.js');
   const { check } = await import('../graph/check.js');
@@ -47,6 +49,14 @@ export async function loadModel(
   }
   if (warnings.length > shown.length) {
     await warn(`${nameOf(path)}: ${warnings.length - shown.length} more of these; --verbose lists them`, io);
+  }
+  if (options.fixInputs) {
+    const { fixInputs } = await import('../passes/fix-inputs.js');
+    const [{ fixed }] = await model.apply(fixInputs());
+    if (fixed.length > 0 && !options.quiet) {
+      const inputs = fixed.length === 1 ? '1 input' : `${fixed.length} inputs`;
+      await write(io.stderr, `${nameOf(path)}: ${inputs} with a value in the file taken as constant\n`);
+    }
   }
   return model;
 }

@@ -68,6 +68,18 @@ export function outputOptions<T>(parser: Argv<T>): Argv<T & OutputArguments> {
   }) as unknown as Argv<T & OutputArguments>;
 }
 
+/** What a command takes that needs weights to be constant. */
+export interface FixInputsArguments {
+  readonly fixInputs: boolean | undefined;
+}
+
+export function fixInputsOption<T>(parser: Argv<T>): Argv<T & FixInputsArguments> {
+  return parser.option('fix-inputs', {
+    type: 'boolean',
+    describe: 'make constants of weights that are inputs too, and take them off the inputs',
+  }) as unknown as Argv<T & FixInputsArguments>;
+}
+
 /** An option that may be given once. */
 export function once<T>(value: T | readonly T[] | undefined, name: string): T | undefined {
   if (Array.isArray(value)) throw new UsageError(`${name} is given more than once`);

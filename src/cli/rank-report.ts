@@ -206,7 +206,7 @@ export const rankReportCommand: Command<Arguments> = {
           progress.clear();
         }
       };
-      const loaded = await loadModel(file, io, args);
+      const loaded = await loadModel(file, io, { ...args, fixInputs: true });
       await checkNames(loaded, only, chains);
       const embeddings = data && (await work((onProgress) => data.look(loaded, onProgress)));
       const options = {

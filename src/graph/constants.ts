@@ -137,7 +137,7 @@ class Search {
 function initializerConstant(graph: Graph, tensor: Tensor): ConstantResult {
   if (graph.isInput(tensor.name) && graph.model.irVersion >= 4) {
     return {
-      reason: `'${tensor.name}' is also an input of the model, so a caller can replace it; remove it from the inputs to make it a constant`,
+      reason: `'${tensor.name}' is also an input of the model, so a caller can replace it; --fix-inputs (fixInputs) makes it a constant`,
     };
   }
   return {

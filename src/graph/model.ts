@@ -19,7 +19,7 @@ export interface Pass<Account> {
 }
 
 /**
- * An ONNX model. Read one with readModel, write it with saveModel or toBytes.
+ * An ONNX model. Read one with readModel, write it with saveModel or modelToBytes.
  *
  * @example
  * const model = await readModel('model.onnx');

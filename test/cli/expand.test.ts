@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { saveModel } from '../../src/graph/index.js';
+import { saveModel, ValueInfo } from '../../src/graph/index.js';
 import { buildModel, floats } from '../support/build.js';
 
 const MAIN = resolve('dist/bin/onnx-overparam.js');
@@ -161,4 +161,25 @@ test('--by-rank factorizes what has less rank than it could, and leaves the rest
     2,
     expect.stringContaining('--by-rank settles what --width would'),
   ]);
+});
+
+describe('--fix-inputs', () => {
+  test('expands weights that are inputs too; rank-report looks at them anyway', async () => {
+    const [file, output] = [path('listed.onnx'), path('listed-expanded.onnx')];
+    const weights = floats('w', [6, 4], (index) => Math.sin(index));
+    const model = buildModel({
+      nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+      inputs: [ValueInfo.tensor('x', 'float32', [2, 6]), ValueInfo.tensor('w', 'float32', [6, 4])],
+      outputs: [ValueInfo.tensor('y', 'float32', [2, 4])],
+      initializers: [weights],
+    });
+    await saveModel(model, file);
+    expect((await cli('expand', file, '--dry-run')).stdout).toContain(
+      '--fix-inputs (fixInputs) makes it a constant',
+    );
+    const { code, stdout, stderr } = await cli('expand', file, '-o', output, '--fix-inputs');
+    expect([code, stdout]).toEqual([0, expect.stringContaining('1 layer became 2')]);
+    expect(stderr).toContain('1 input with a value in the file taken as constant');
+    expect((await cli('rank-report', file)).stdout).toContain('6 × 4');
+  });
 });
