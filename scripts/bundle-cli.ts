@@ -31,6 +31,7 @@ export async function bundleCli(): Promise<void> {
     chunkNames: '[name]-[hash]',
     // Native code; and what is CommonJS and imported when needed, where esbuild loses the names that it exports.
     external: ['onnxruntime-node', 'sharp', 'yaml'],
+    alias: { 'string-width': './src/cli/string-width.ts' },
     banner: { js: BANNER },
     metafile: true,
     write: false,

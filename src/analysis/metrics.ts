@@ -191,27 +191,15 @@ export function spectrumMetrics(values: ArrayLike<number>, context: SpectrumCont
       copies === 1 ? `a ${rows} x ${columns} matrix has` : `${copies} of ${rows} x ${columns} have`;
     throw new RangeError(`${what} ${order} singular values, not ${values.length}`);
   }
-  const s = Float64Array.from(values).sort().reverse();
-  const bad = s.find((value) => !(value >= 0 && value < Number.POSITIVE_INFINITY));
-  if (bad !== undefined) throw new RangeError(`${bad} is not a singular value`);
-  const largest = s[0] ?? 0;
+  const relative = sorted(values);
+  const largest = relative[0] ?? 0;
   if (largest === 0) return ZERO;
 
-  // Relative to the largest, so that no square or sum over- or underflows.
-  const relative = s.map((value) => value / largest);
-  let sum = 0;
-  let energy = 0;
-  for (const value of relative) {
-    sum += value;
-    energy += value * value;
-  }
-  let entropy = 0;
-  for (const value of relative) {
-    const p = value / sum;
-    if (p > 0) entropy -= p * Math.log(p);
-  }
-  // One value alone gives -0.
-  entropy = Math.max(0, entropy);
+  // So that no square or sum over- or underflows.
+  divide(relative, largest);
+  const sum = sumOf(relative);
+  const energy = energyOf(relative);
+  const entropy = entropyOf(relative, sum);
   const effectiveRank = Math.min(order, Math.exp(entropy));
   const smallest = relative[order - 1] ?? 0;
   const isResolved = smallest >= resolution;
@@ -251,16 +239,58 @@ const ZERO: SpectrumMetrics = {
   numericalRankIsLowerBound: false,
 };
 
-function countAbove(descending: Float64Array, tolerance: number): number {
-  const count = descending.findIndex((value) => value <= tolerance);
-  return count < 0 ? descending.length : count;
+// The loops over all values stand by themselves, by index: V8 optimizes them while the singular values of other weights are
+// being computed, and takes 30 times as long for iterators within a long function.
+
+/** A copy, sorted. Throws RangeError for what is no singular value. */
+function sorted(values: ArrayLike<number>): Float64Array {
+  const s = Float64Array.from(values).sort().reverse();
+  for (let i = 0; i < s.length; i += 1) {
+    const value = s[i] as number;
+    if (!(value >= 0 && value < Number.POSITIVE_INFINITY))
+      throw new RangeError(`${value} is not a singular value`);
+  }
+  return s;
 }
 
+function divide(values: Float64Array, by: number): void {
+  for (let i = 0; i < values.length; i += 1) values[i] = (values[i] as number) / by;
+}
+
+function sumOf(values: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i += 1) sum += values[i] as number;
+  return sum;
+}
+
+function energyOf(values: Float64Array): number {
+  let energy = 0;
+  for (let i = 0; i < values.length; i += 1) energy += (values[i] as number) ** 2;
+  return energy;
+}
+
+function entropyOf(values: Float64Array, sum: number): number {
+  let entropy = 0;
+  for (let i = 0; i < values.length; i += 1) {
+    const p = (values[i] as number) / sum;
+    if (p > 0) entropy -= p * Math.log(p);
+  }
+  // One value alone gives -0.
+  return Math.max(0, entropy);
+}
+
+function countAbove(descending: Float64Array, tolerance: number): number {
+  let count = 0;
+  while (count < descending.length && (descending[count] as number) > tolerance) count += 1;
+  return count;
+}
+
+/** The fewest of the largest values with a share of the energy. */
 function energyRank(descending: Float64Array, wanted: number): number {
   let energy = 0;
-  for (const [index, value] of descending.entries()) {
-    energy += value * value;
-    if (energy >= wanted * (1 - SLACK)) return index + 1;
+  for (let i = 0; i < descending.length; i += 1) {
+    energy += (descending[i] as number) ** 2;
+    if (energy >= wanted * (1 - SLACK)) return i + 1;
   }
   return descending.length;
 }

@@ -42,7 +42,7 @@ function parts(
     position = field.contentEnd;
     const type = FIELDS_BY_NUMBER[message].get(field.number)?.[1];
     if (isTensor && field.number === PAYLOAD_ID_FIELD) {
-      const [id] = reader.varint(field.contentStart);
+      const id = reader.varint(field.contentStart);
       const payload = payloads.get(id);
       if (payload === undefined) throw new Error(`payload ${id} is unknown`);
       const number = PAYLOAD_FIELD_NUMBERS[payload.field];

@@ -1,11 +1,18 @@
 import { ModelError } from '../errors.js';
 import type { ByteSource } from './source.js';
 
+/** What is read at a time: little behind a payload, where the next may follow soon; of structure more and more. */
+const LEAST_AHEAD = 4096;
+const MOST_AHEAD = 65536;
+
 /** Reads a source through a window, so that large skipped fields are never fetched. */
 export class WireReader {
   readonly source: ByteSource;
+  /** Behind the varint read last. */
+  next = 0;
   #window: Uint8Array = new Uint8Array(0);
   #start = 0;
+  #ahead = LEAST_AHEAD;
 
   constructor(source: ByteSource) {
     this.source = source;
@@ -13,22 +20,31 @@ export class WireReader {
 
   byte(offset: number): number {
     const index = offset - this.#start;
-    const value = this.#window[index];
-    if (index >= 0 && value !== undefined) return value;
-    if (offset >= this.source.length) throw truncated(offset);
-    this.#start = offset;
-    this.#window = this.source.read(offset, Math.min(WINDOW, this.source.length - offset));
-    return this.byte(offset);
+    if (index < 0 || index >= this.#window.length) return this.#look(offset);
+    return this.#window[index] as number;
   }
 
-  /** The varint at `offset` as [value, offset behind it]. Values beyond 2^53 lose precision. */
-  varint(offset: number): [value: number, next: number] {
+  /** Moves the window. */
+  #look(offset: number): number {
+    if (offset >= this.source.length) throw truncated(offset);
+    const isNext = offset === this.#start + this.#window.length;
+    this.#ahead = isNext ? Math.min(2 * this.#ahead, MOST_AHEAD) : LEAST_AHEAD;
+    this.#start = offset;
+    this.#window = this.source.read(offset, Math.min(this.#ahead, this.source.length - offset));
+    return this.#window[0] as number;
+  }
+
+  /** The varint at `offset`; `next` is then the offset behind it. Values beyond 2^53 lose precision. */
+  varint(offset: number): number {
     let value = 0;
     let scale = 1;
     for (let count = 0; count < 10; count += 1) {
       const byte = this.byte(offset + count);
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return [value, offset + count + 1];
+      if (byte < 0x80) {
+        this.next = offset + count + 1;
+        return value;
+      }
       scale *= 128;
     }
     throw new Error(`a varint at byte ${offset} does not end`);
@@ -41,9 +57,6 @@ export class WireReader {
     return this.source.read(start, end - start);
   }
 }
-
-/** 64 KiB: structure between two payloads fits into it, and a skipped payload costs at most one window. */
-const WINDOW = 65536;
 
 export const VARINT = 0;
 export const FIXED64 = 1;
@@ -63,7 +76,8 @@ export interface WireField {
 
 /** The field at `offset` of a message that ends at `end`. Throws ModelError on malformed or truncated bytes. */
 export function readField(reader: WireReader, offset: number, end: number): WireField {
-  const [tag, next] = reader.varint(offset);
+  const tag = reader.varint(offset);
+  const { next } = reader;
   const number = Math.floor(tag / 8);
   const wireType = tag % 8;
   if (number === 0 || tag > 0xffffffff) throw new Error(`byte ${offset} does not start a protobuf field`);
@@ -71,7 +85,8 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
   let contentEnd: number;
   switch (wireType) {
     case VARINT:
-      contentEnd = reader.varint(next)[1];
+      reader.varint(next);
+      contentEnd = reader.next;
       break;
     case FIXED64:
       contentEnd = next + 8;
@@ -80,9 +95,9 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
       contentEnd = next + 4;
       break;
     case LENGTH_DELIMITED: {
-      const [length, behind] = reader.varint(next);
-      contentStart = behind;
-      contentEnd = behind + length;
+      const length = reader.varint(next);
+      contentStart = reader.next;
+      contentEnd = contentStart + length;
       break;
     }
     case START_GROUP:
@@ -97,10 +112,10 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
 
 function endOfGroup(reader: WireReader, offset: number, end: number, group: number): number {
   for (let position = offset; position < end; ) {
-    const [tag, behind] = reader.varint(position);
+    const tag = reader.varint(position);
     if (tag % 8 === 4) {
       if (Math.floor(tag / 8) !== group) break;
-      return behind;
+      return reader.next;
     }
     position = readField(reader, position, end).contentEnd;
   }

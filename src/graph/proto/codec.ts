@@ -1,4 +1,4 @@
-import protobuf from 'protobufjs';
+import protobuf from 'protobufjs/light.js';
 import { type Int64, type Message, type MessageName, SCHEMA } from './schema.js';
 
 const root = protobuf.Root.fromJSON({
