@@ -144,6 +144,7 @@ export {
   widen,
 } from './graph/index.js';
 export { type PrintOptions, printModel } from './graph/print.js';
+export type { MatrixFile } from './kernels/matrix-source.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './kernels/pool.js';
 // Passes: model.apply(expand(...)).
 export type { OnProgress, Progress } from './passes/account.js';

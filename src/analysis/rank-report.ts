@@ -12,7 +12,15 @@ import {
   type WeightSpectrum,
   weightSpectrum,
 } from './weight-spectrum.js';
-import { type ChainView, chosenBy, findWeights, nodesOf, readWeight, type WeightMatrix } from './weights.js';
+import {
+  type ChainView,
+  chosenBy,
+  type Elements,
+  elementsOf,
+  findWeights,
+  nodesOf,
+  type WeightMatrix,
+} from './weights.js';
 
 export { compareRankReports, type RankChange, type RankComparison } from './compare-reports.js';
 
@@ -210,21 +218,18 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
     ...(chain && { chain: { role: chain.role, weight: chain.weight } }),
   };
   if (rows * columns === 0) return { ...base, metrics: undefined, problem: 'the weight is empty' };
-  const elements = await readWeight(weight);
-  // Permuted before the matrix is handed to a thread.
-  const permuted =
-    options.randomized === true ? await permutedData(elements.data, options.seed, name) : undefined;
+  const elements = elementsOf(weight);
   let spectrum: WeightSpectrum;
   let random: WeightSpectrum | undefined;
   try {
     spectrum = await weightSpectrum(weight, elements, pool, options);
-    random =
-      permuted && (await weightSpectrum(weight, { ...elements, data: permuted, isOwn: true }, pool, options));
+    if (options.randomized === true)
+      random = await weightSpectrum(weight, permuted(elements, options.seed, name), pool, options);
   } catch (error) {
     // Elements that are not finite, or a view that does not fit this convolution. Only now is it worth a look at all of
     // them, which may be in a thread and are read again.
     if (!(error instanceof RangeError)) throw error;
-    const { data } = await readWeight(weight);
+    const { data } = await elements.read();
     return { ...base, metrics: undefined, problem: nonFinite(data) ?? error.message };
   }
   const { values, resolution, copies } = spectrum;
@@ -243,13 +248,16 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
   };
 }
 
-async function permutedData<A extends Float32Array | Float64Array>(
-  data: A,
-  seed: number | undefined,
-  name: string,
-): Promise<A> {
-  const { permuteElements } = await import('./spectral-extras.js');
-  return permuteElements(data, seed ?? 0, name);
+/** The elements in random order. */
+function permuted({ m, n, read }: Elements, seed: number | undefined, name: string): Elements {
+  return {
+    m,
+    n,
+    read: async () => {
+      const [{ data }, { permuteElements }] = await Promise.all([read(), import('./spectral-extras.js')]);
+      return { data: permuteElements(data, seed ?? 0, name), isOwn: true };
+    },
+  };
 }
 
 function nonFinite(data: Float32Array | Float64Array): string | undefined {

@@ -1,6 +1,7 @@
 import {
   type ConstantValue,
   type DataType,
+  type FileRange,
   type Graph,
   ModelError,
   messageOf,
@@ -28,6 +29,13 @@ export interface WeightData {
   readonly isTransposed: boolean;
   /** Elements `start` to `start + count` in row-major order; all of them unless given. */
   read(start?: number, count?: number): Promise<ReadElements>;
+  /** Where these elements stand in a file as `read` gives them, for another thread to read; undefined where they do not. */
+  inFile?(start?: number, count?: number): StoredElements | undefined;
+}
+
+export interface StoredElements {
+  readonly file: FileRange;
+  readonly type: 'float32' | 'float64';
 }
 
 export interface ReadElements {
@@ -69,6 +77,11 @@ export function constantData(constant: ConstantValue, node: Node, isWhole = true
         data: root.floats(start, count),
         isOwn: isFresh(root),
       }),
+      inFile: (start, count) => {
+        const type = root.dataType;
+        const file = type === 'float32' || type === 'float64' ? root.inFile(start, count) : undefined;
+        return file && { file, type: type as StoredElements['type'] };
+      },
     };
   }
   const tensorOf = remembered(() => evaluated(graph, value, node, base.name));

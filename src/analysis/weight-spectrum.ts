@@ -48,7 +48,7 @@ const JACOBI_SIZE = 1 << 18;
 const JACOBI_BELOW = 1e-3;
 
 /**
- * The spectrum of a weight from its elements, which may be handed to a thread.
+ * The spectrum of a weight from its elements, which are handed to a thread, or read by it.
  *
  * @throws RangeError where the view does not fit the convolution (a stride that does not divide the size)
  */
@@ -75,14 +75,22 @@ export async function weightSpectrum(
 
 async function ofMatrix(
   { rows, columns }: WeightMatrix,
-  { data, m, n, isOwn }: Elements,
+  { m, n, read, stored }: Elements,
   pool: KernelPool,
   later: number,
 ): Promise<WeightSpectrum> {
   // A small matrix may be needed once more, for the full decomposition.
-  const isSmall = Math.min(rows, columns) <= JACOBI_ORDER && data.length <= JACOBI_SIZE;
-  let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall, later });
+  const isSmall = Math.min(rows, columns) <= JACOBI_ORDER && rows * columns <= JACOBI_SIZE;
   let resolution = RESOLUTION;
+  if (stored !== undefined && !isSmall) {
+    const { file, type } = stored;
+    const matrix = { descriptor: file.descriptor, offset: file.offset, type };
+    // Where the file has shrunk, that is the error.
+    const values = await pool.singularValues(matrix, m, n, { later }).finally(() => file.check());
+    return { values, rows, columns, copies: 1, resolution };
+  }
+  const { data, isOwn } = await read();
+  let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall, later });
   if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
     const { smallSingularValues } = await import('../kernels/jacobi.js');
     values = smallSingularValues(data, m, n);
@@ -95,7 +103,7 @@ async function ofMatrix(
 /** The Gram matrix in onnxruntime, maybe on another processor; its eigenvalues in the pool. */
 async function ofProduct(
   { rows, columns }: WeightMatrix,
-  { data, m, n }: Elements,
+  { m, n, read }: Elements,
   pool: KernelPool,
   { products: place, later }: { products: ProductPlace | undefined; later: number },
 ): Promise<WeightSpectrum> {
@@ -104,6 +112,7 @@ async function ofProduct(
     import('../runtime/gram.js'),
     import('../runtime/garbage.js'),
   ]);
+  const { data } = await read();
   // No square of a float32 leaves the range of float64; those of float64 weights may.
   const exponent = exponentOf(data);
   const unit = 2 ** exponent;
@@ -140,9 +149,10 @@ function exponentOf(data: Float32Array | Float64Array): number {
 
 async function ofSlices(
   { shape }: WeightMatrix,
-  { data }: Elements,
+  { read }: Elements,
   pool: KernelPool,
 ): Promise<WeightSpectrum> {
+  const { data } = await read();
   const slices = convSlices(shape);
   const [rows = 0, columns = 0] = shape;
   const order = Math.min(rows, columns);
@@ -157,12 +167,13 @@ async function ofSlices(
 
 async function ofOperator(
   { shape, uses }: WeightMatrix,
-  { data }: Elements,
+  { read }: Elements,
   pool: KernelPool,
   { inputSize }: SpectrumOptions,
 ): Promise<WeightSpectrum> {
   if (inputSize === undefined)
     throw new RangeError('the operator of a convolution needs the size of its inputs');
+  const { data } = await read();
   const { groups, strides, dilations } = uses[0].conv ?? {
     groups: 1,
     strides: undefined,

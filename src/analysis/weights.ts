@@ -13,7 +13,7 @@ import { type ConvSlice, sliceElements } from './conv-spectrum.js';
 import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
 import { glob } from './glob.js';
 import { LINEAR_OPS, type LinearOp, type LinearSite, linearSite } from './linear-sites.js';
-import { constantData, type WeightData } from './weight-data.js';
+import { constantData, type ReadElements, type StoredElements, type WeightData } from './weight-data.js';
 
 /** A matrix within a tensor: element [r, c] is number start + r * rowStride + c * columnStride. */
 export type Part = Omit<ConvSlice, 'offset'>;
@@ -78,14 +78,13 @@ export interface WeightOptions {
 export const CHAIN_VIEWS = ['product', 'factors', 'both'] as const;
 export type ChainView = (typeof CHAIN_VIEWS)[number];
 
-/** The elements of a weight. */
+/** The elements of a weight, row-major, m x n: the matrix or, of a transposed view, its transpose, whose spectrum is the same. */
 export interface Elements {
-  /** Row-major, m x n: the matrix or, of a transposed view, its transpose, whose spectrum is the same. */
-  readonly data: Float32Array | Float64Array;
   readonly m: number;
   readonly n: number;
-  /** True where nothing else holds the array, so that it may be handed to a thread. */
-  readonly isOwn: boolean;
+  read(): Promise<ReadElements>;
+  /** Where they stand in a file, if they do: a thread that reads them there spares this one the work. */
+  readonly stored?: StoredElements | undefined;
 }
 
 /**
@@ -232,18 +231,23 @@ export function nodesOf({ uses, chain }: WeightMatrix): string[] {
   return chain?.role === 'product' ? [chain.site] : [...new Set(uses.map(({ node }) => node.label))];
 }
 
-/** Reads a weight. */
-export async function readWeight({ uses: [use] }: WeightMatrix): Promise<Elements> {
+/** The elements of a weight, none of which is read yet. */
+export function elementsOf({ uses: [use] }: WeightMatrix): Elements {
   const { data: source, part, rows, columns } = use;
   if (part === undefined) {
-    const { data, isOwn } = await source.read();
     const [m, n] = source.isTransposed ? [columns, rows] : [rows, columns];
-    return { data, m, n, isOwn };
+    return { m, n, read: () => source.read(), stored: source.inFile?.() };
   }
+  const size = { m: rows, n: columns };
   if (part.columnStride === 1 && (part.rowStride === columns || rows === 1)) {
-    const { data, isOwn } = await source.read(part.start, rows * columns);
-    return { data, m: rows, n: columns, isOwn };
+    const range = [part.start, rows * columns] as const;
+    return { ...size, read: () => source.read(...range), stored: source.inFile?.(...range) };
   }
-  const { data } = await source.read();
-  return { data: sliceElements(data, { ...part, offset: [] }), m: rows, n: columns, isOwn: true };
+  return {
+    ...size,
+    read: async () => {
+      const { data } = await source.read();
+      return { data: sliceElements(data, { ...part, offset: [] }), isOwn: true };
+    },
+  };
 }

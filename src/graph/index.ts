@@ -26,7 +26,7 @@ export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
-export { type ByteSource, FileSource, MemorySource, RangeSource } from './io/source.js';
+export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
 export { modelToBytes, type SaveOptions, saveModel } from './io/write.js';
 export { Model, type Pass, tensorProtos } from './model.js';
 export { makeNode, Node, type NodeSpec, specOf } from './node.js';

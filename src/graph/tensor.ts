@@ -15,7 +15,7 @@ import {
   roundToOdd,
 } from './float16.js';
 import { type Payload, payloadsOf, setPayloads } from './io/payload.js';
-import { type ByteSource, MemorySource } from './io/source.js';
+import { type ByteSource, type FileRange, MemorySource } from './io/source.js';
 import { copyUnknownFields, createMessage, fromBigInt, toNumber } from './proto/codec.js';
 import type { TensorProto } from './proto/schema.js';
 
@@ -206,6 +206,23 @@ export class Tensor {
   /** Elements `start` to `start + count` in row-major order, reading only their bytes where the storage allows. */
   elements(start: number, count: number): NativeArray {
     const type = this.dataType;
+    const [from, length] = this.#bytesOf(start, count);
+    const source = this.rawSource;
+    if (source === undefined) return asArray(type, this.#decodeTyped().slice(from, from + length));
+    this.#checkLength(source.length);
+    return asArray(type, source.read(from, length));
+  }
+
+  /** Where the bytes of elements `start` to `start + count` stand in a file in raw_data form; undefined where they do not. */
+  inFile(start = 0, count = this.size): FileRange | undefined {
+    const source = this.rawSource;
+    if (source?.inFile === undefined) return undefined;
+    this.#checkLength(source.length);
+    return source.inFile(...this.#bytesOf(start, count));
+  }
+
+  #bytesOf(start: number, count: number): [from: number, length: number] {
+    const type = this.dataType;
     const bits = DATA_TYPES[type].bits;
     if (bits < 8) throw new ModelError(`elements of ${type} can not be read by range`, { tensor: this.name });
     if (start < 0 || count < 0 || start + count > this.size) {
@@ -213,11 +230,7 @@ export class Tensor {
         tensor: this.name,
       });
     }
-    const source = this.rawSource;
-    const [from, length] = [(start * bits) / 8, (count * bits) / 8];
-    if (source === undefined) return asArray(type, this.#decodeTyped().slice(from, from + length));
-    this.#checkLength(source.length);
-    return asArray(type, source.read(from, length));
+    return [(start * bits) / 8, (count * bits) / 8];
   }
 
   /**

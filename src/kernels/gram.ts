@@ -1,4 +1,5 @@
 import { reduceForValues, valuesBytes } from './band.js';
+import { type MatrixSource, sourceOf } from './matrix-source.js';
 import { KC, pad4, Workspace } from './module.js';
 import {
   normalize,
@@ -17,7 +18,7 @@ export interface ColumnRange {
 
 /**
  * A float64 Gram matrix, n x n, collected from pieces of a matrix that never lies in memory a second time: the
- * WebAssembly memory holds the Gram matrix and one chunk of 256 rows or columns. float32 input widens exactly.
+ * WebAssembly memory holds the Gram matrix and one chunk of 256 or more rows or columns. float32 input widens exactly.
  *
  * @example
  * const gram = new GramAccumulator(3);
@@ -30,15 +31,19 @@ export class GramAccumulator {
   readonly #work: Workspace;
   readonly #t: Tridiagonal;
   readonly #chunk: number;
+  readonly #chunkBytes: number;
   readonly #packed: number;
   #open = true;
 
-  /** @throws RangeError where n is not an integer >= 1, or the matrix passes 4 GiB (n about 20 000). */
-  constructor(n: number) {
+  /**
+   * @param chunk most bytes of columns to read at a time, if that is more than 256 columns take
+   * @throws RangeError where n is not an integer >= 1, or the matrix passes 4 GiB (n about 20 000).
+   */
+  constructor(n: number, chunk = 0) {
     if (!Number.isInteger(n) || n < 1)
       throw new RangeError(`order of a Gram matrix: expected an integer >= 1, got ${n}`);
     this.n = n;
-    const chunkBytes = n * KC * 8;
+    const chunkBytes = Math.max(chunk, n * KC * 8);
     const packedBytes = pad4(n) * KC * 8;
     this.#work = new Workspace(
       tridiagonalBytes(n) + Math.max(chunkBytes + packedBytes + 128, valuesBytes(n)),
@@ -47,6 +52,7 @@ export class GramAccumulator {
     this.#work.f64(this.#t.a, (pad4(n) * this.#t.ld) / 8).fill(0);
     // Taken without moving the allocator: the reduction uses the same bytes once the last chunk is in.
     this.#chunk = Math.ceil((this.#t.tau + n * 8) / 64) * 64;
+    this.#chunkBytes = chunkBytes;
     this.#packed = Math.ceil((this.#chunk + chunkBytes) / 64) * 64;
   }
 
@@ -60,18 +66,20 @@ export class GramAccumulator {
   /**
    * G += A^T A for `count` rows of n values each (the natural order for a matrix with more rows than columns).
    *
-   * @param rows row-major, at least count * n values
+   * @param rows row-major, at least count * n values; read once
    * @param scale multiplies every entry first; a power of two keeps the product exact
    * @throws RangeError where `rows` is too short; Error once eigenvalues() was called
    */
-  addRows(rows: Float32Array | Float64Array, count: number, scale = 1): this {
+  addRows(rows: Float32Array | Float64Array | MatrixSource, count: number, scale = 1): this {
     const { n } = this;
     if (!Number.isInteger(count) || count < 0 || rows.length < count * n)
       throw new RangeError(`expected at least ${count} x ${n} values, got ${rows.length}`);
+    const source = sourceOf(rows);
+    const { element } = source;
     for (let r = 0; r < count; r += KC) {
       const kc = Math.min(KC, count - r);
-      this.#stage(rows, kc * n).set(rows.subarray(r * n, (r + kc) * n));
-      this.#update(rows, 1, kc, scale);
+      source.read(this.#view(element, 0, kc * n), r * n);
+      this.#update({ at: 0, ld: n * element, element, across: 1 }, kc, scale);
     }
     return this;
   }
@@ -83,18 +91,22 @@ export class GramAccumulator {
    * @param matrix row-major, n x columns.stride values; only the columns in the range are read
    * @throws RangeError where the range or the length does not fit; Error once eigenvalues() was called
    */
-  addColumns(matrix: Float32Array | Float64Array, columns: ColumnRange, scale = 1): this {
+  addColumns(matrix: Float32Array | Float64Array | MatrixSource, columns: ColumnRange, scale = 1): this {
     const { n } = this;
     const { stride, from = 0, to = stride } = columns;
     if (!(from >= 0 && from <= to && to <= stride && Number.isInteger(from) && Number.isInteger(to)))
       throw new RangeError(`columns [${from}, ${to}) are not within the ${stride} of the matrix`);
     if (matrix.length < n * stride)
       throw new RangeError(`expected ${n} x ${stride} values, got ${matrix.length}`);
-    for (let c = from; c < to; c += KC) {
-      const kc = Math.min(KC, to - c);
-      const chunk = this.#stage(matrix, kc * n);
-      for (let i = 0; i < n; i++) chunk.set(matrix.subarray(i * stride + c, i * stride + c + kc), i * kc);
-      this.#update(matrix, 0, kc, scale);
+    const source = sourceOf(matrix);
+    const { element } = source;
+    const most = KC * Math.floor(this.#chunkBytes / (n * element * KC));
+    for (let c = from; c < to; c += most) {
+      const width = Math.min(most, to - c);
+      if (width === stride) source.read(this.#view(element, 0, n * width), 0);
+      else for (let i = 0; i < n; i++) source.read(this.#view(element, i * width, width), i * stride + c);
+      for (let k = 0; k < width; k += KC)
+        this.#update({ at: k, ld: width * element, element, across: 0 }, Math.min(KC, width - k), scale);
     }
     return this;
   }
@@ -134,16 +146,18 @@ export class GramAccumulator {
     if (!this.#open) throw new Error('this GramAccumulator was consumed by eigenvalues(); make a new one');
   }
 
-  #stage(like: Float32Array | Float64Array, count: number): Float32Array | Float64Array {
+  /** Elements of the chunk. */
+  #view(element: 4 | 8, at: number, count: number): Float32Array | Float64Array {
     this.#check();
-    return like instanceof Float32Array
-      ? this.#work.f32(this.#chunk, count)
-      : this.#work.f64(this.#chunk, count);
+    const address = this.#chunk + at * element;
+    return element === 4 ? this.#work.f32(address, count) : this.#work.f64(address, count);
   }
 
-  #update(like: Float32Array | Float64Array, across: 0 | 1, kc: number, scale: number): void {
-    const element = like instanceof Float32Array ? 4 : 8;
-    const { a, ld } = this.#t;
-    this.#work.together('gramAdd', this.#chunk, element, across, this.n, kc, this.#packed, scale, a, ld);
+  /** Adds a part of the chunk: `at` is its first element, `ld` the bytes from row to row. */
+  #update(part: { at: number; ld: number; element: 4 | 8; across: 0 | 1 }, kc: number, scale: number): void {
+    const { ld, element, across } = part;
+    const from = this.#chunk + part.at * element;
+    const { a, ld: ldg } = this.#t;
+    this.#work.together('gramAdd', from, ld, element, across, this.n, kc, this.#packed, scale, a, ldg);
   }
 }

@@ -35,6 +35,7 @@ export interface KernelExports {
   ): void;
   gramAdd(
     chunk: Address,
+    ld: number,
     element: 4 | 8,
     across: 0 | 1,
     n: number,

@@ -1,12 +1,13 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { SymmetricEigen, SymmetricMatrix } from './eigen.js';
+import type { MatrixFile } from './matrix-source.js';
 import type { SharedMemory } from './module.js';
 import { MOST_THREADS } from './team.js';
 
 /** What is asked: of a matrix, or of a symmetric one in the memory of a kernel. */
 type Task = { readonly m: number; readonly n: number } & (
-  | { readonly kind: 'singular values'; readonly matrix: Float32Array | Float64Array }
+  | { readonly kind: 'singular values'; readonly matrix: Float32Array | Float64Array | MatrixFile }
   | { readonly kind: 'eigenvectors'; readonly matrix: Float64Array }
   | { readonly kind: 'eigenvalues'; readonly memory: SharedMemory }
 );
@@ -99,18 +100,19 @@ export class KernelPool {
   /**
    * All min(m, n) singular values, descending, as the function of the same name gives them.
    *
-   * @param matrix row-major, m x n; copied unless options.transfer says otherwise
+   * @param matrix row-major, m x n; copied unless options.transfer says otherwise. Where it stands in an open file, the
+   *   thread reads it there, and the descriptor has to stay open until then
    * @returns rejects with a RangeError where singularValues would throw one, and with an Error once the pool is closed
    */
   async singularValues(
-    matrix: Float32Array | Float64Array,
+    matrix: Float32Array | Float64Array | MatrixFile,
     m: number,
     n: number,
     options: PoolJobOptions = {},
   ): Promise<Float64Array> {
     const { transfer, later } = options;
-    return (await this.#ask({ kind: 'singular values', matrix: toSend(matrix, transfer), m, n }, later))
-      .values;
+    const sent = ArrayBuffer.isView(matrix) ? toSend(matrix, transfer) : matrix;
+    return (await this.#ask({ kind: 'singular values', matrix: sent, m, n }, later)).values;
   }
 
   /**
@@ -174,7 +176,8 @@ export class KernelPool {
       this.#busy.set(worker, { ...job, threads });
       worker.ref();
       const { task } = job;
-      const moved = 'matrix' in task ? [task.matrix.buffer as ArrayBuffer] : [];
+      const isSent = 'matrix' in task && ArrayBuffer.isView(task.matrix);
+      const moved = isSent ? [task.matrix.buffer as ArrayBuffer] : [];
       worker.postMessage({ ...task, threads } satisfies Job, moved);
     }
   }

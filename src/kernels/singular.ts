@@ -1,5 +1,6 @@
 import { reduceForValues, valuesBytes } from './band.js';
 import { GramAccumulator } from './gram.js';
+import { arrayOf, type MatrixSource, sourceOf } from './matrix-source.js';
 import { type SharedMemory, Workspace } from './module.js';
 import {
   loadLower,
@@ -71,39 +72,42 @@ export function checkSquare(a: Float64Array, n: number): void {
  * Relative to the largest singular value s1, ordinary values come out to about 1e-12. Those below 1e-7 s1 are not
  * resolved: they appear anywhere between 0 and about 1e-7 s1 (the square root of float64 precision).
  *
- * @param matrix row-major, m x n, finite; not modified
+ * @param matrix row-major, m x n, finite; not modified, and read once (float64 twice)
  * @returns min(m, n) values in the units of the matrix; empty where m or n is 0
  * @throws RangeError where the length does not fit, or on the first NaN or Infinity, naming its row and column
  * @example
  * singularValues(new Float32Array([3, 0, 0, 0, 4, 0]), 2, 3); // [4, 3]
  */
-export function singularValues(matrix: Float32Array | Float64Array, m: number, n: number): Float64Array {
-  checkSize(matrix, m, n);
-  const order = Math.min(m, n);
-  return order === 0 ? new Float64Array(0) : valuesOf(new GramAccumulator(order), matrix, m, n);
+export function singularValues(matrix: Matrix, m: number, n: number): Float64Array {
+  const source = sized(matrix, m, n);
+  return Math.min(m, n) === 0 ? new Float64Array(0) : valuesOf(gramFor(source, m, n), source, m, n);
 }
 
 /** The same with the work on a matrix shared by several threads: two take 0.6 of the time at an order of 4096. */
 export async function sharedSingularValues(
-  matrix: Float32Array | Float64Array,
+  matrix: Matrix,
   m: number,
   n: number,
   threads: number,
 ): Promise<Float64Array> {
-  checkSize(matrix, m, n);
-  const order = Math.min(m, n);
-  if (order === 0) return new Float64Array(0);
-  return valuesOf(await new GramAccumulator(order).recruit(threads), matrix, m, n);
+  const source = sized(matrix, m, n);
+  if (Math.min(m, n) === 0) return new Float64Array(0);
+  return valuesOf(await gramFor(source, m, n).recruit(threads), source, m, n);
 }
 
-function valuesOf(
-  gram: GramAccumulator,
-  matrix: Float32Array | Float64Array,
-  m: number,
-  n: number,
-): Float64Array {
+/** An array, or what is read in parts, straight into the memory of the kernels. */
+type Matrix = Float32Array | Float64Array | MatrixSource;
+
+/** A matrix of fewer rows than columns is read whole up to this size, a larger one by blocks of columns. */
+const CHUNK_BYTES = 16 * 2 ** 20;
+
+function gramFor({ element }: MatrixSource, m: number, n: number): GramAccumulator {
+  return new GramAccumulator(Math.min(m, n), m <= n ? Math.min(CHUNK_BYTES, m * n * element) : 0);
+}
+
+function valuesOf(gram: GramAccumulator, matrix: MatrixSource, m: number, n: number): Float64Array {
   // The square of no float32 leaves the range of float64.
-  const exponent = matrix instanceof Float32Array ? 0 : exponentOf(matrix);
+  const exponent = matrix.element === 4 ? 0 : exponentOf(arrayOf(matrix));
   const scale = 2 ** -exponent;
   if (m <= n) gram.addColumns(matrix, { stride: n }, scale);
   else gram.addRows(matrix, m, scale);
@@ -112,7 +116,7 @@ function valuesOf(
     values = gram.eigenvalues().reverse();
   } catch (error) {
     // NaN and Infinity come out on the diagonal of the Gram matrix, which is smaller than the matrix.
-    checkFinite(matrix, m, n);
+    checkFinite(arrayOf(matrix), m, n);
     throw error;
   }
   const unit = 2 ** exponent;
@@ -120,9 +124,10 @@ function valuesOf(
   return values;
 }
 
-function checkSize(matrix: Float32Array | Float64Array, m: number, n: number): void {
+function sized(matrix: Matrix, m: number, n: number): MatrixSource {
   if (!(Number.isInteger(m) && Number.isInteger(n) && m >= 0 && n >= 0 && matrix.length === m * n))
     throw new RangeError(`expected a ${m} x ${n} matrix, got ${matrix.length} values`);
+  return sourceOf(matrix);
 }
 
 function checkFinite(matrix: Float32Array | Float64Array, m: number, n: number): void {
@@ -132,7 +137,7 @@ function checkFinite(matrix: Float32Array | Float64Array, m: number, n: number):
 }
 
 /** Of the power of two to divide the matrix by; 0 where any is as good. */
-function exponentOf(matrix: Float64Array): number {
+function exponentOf(matrix: Float32Array | Float64Array): number {
   let most = 0;
   for (let i = 0; i < matrix.length; i++) most = Math.max(most, Math.abs(matrix[i] as number));
   if (most === 0 || !(most < Number.POSITIVE_INFINITY) || (most >= SMALL && most <= LARGE)) return 0;

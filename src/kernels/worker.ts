@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { eigenInPlace } from './eigen.js';
+import { fileSource, type MatrixFile } from './matrix-source.js';
 import type { Found, Job, Reply } from './pool.js';
 import { eigenvaluesInMemory, sharedSingularValues, singularValues } from './singular.js';
 
@@ -33,10 +34,11 @@ async function find(job: Job): Promise<Found> {
 }
 
 async function singularValuesOf(
-  matrix: Float32Array | Float64Array,
+  given: Float32Array | Float64Array | MatrixFile,
   m: number,
   n: number,
   threads: number,
 ): Promise<Float64Array> {
+  const matrix = ArrayBuffer.isView(given) ? given : fileSource(given, m * n);
   return threads > 1 ? sharedSingularValues(matrix, m, n, threads) : singularValues(matrix, m, n);
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compareRankReports, rankReport } from '../../src/analysis/rank-report.js';
-import { findWeights, readWeight } from '../../src/analysis/weights.js';
+import { elementsOf, findWeights } from '../../src/analysis/weights.js';
 import { type Model, type NodeSpec, readModel } from '../../src/graph/index.js';
 import { type ExpandOptions, expand } from '../../src/passes/expand.js';
 import { buildModel, floats } from '../support/build.js';
@@ -113,7 +113,7 @@ describe('products', () => {
     );
     const [product] = findWeights(model, { chains: 'product' }).weights;
     expect(product).toMatchObject({ name: 'w', shape: [6, 3, 4, 2], rows: 6, columns: 24 });
-    const { data } = await readWeight(product!);
+    const { data } = await elementsOf(product!).read();
     const [b, a] = ['w0', 'w1'].map((name) => model.graph.initializers.get(name)!.floats());
     for (let o = 0; o < 6; o += 1) {
       for (let i = 0; i < 3; i += 1) {
@@ -142,7 +142,7 @@ describe('products', () => {
     );
     const [product] = findWeights(model, { chains: 'product' }).weights;
     expect(product).toMatchObject({ rows: 3, columns: 2 });
-    const { data } = await readWeight(product!);
+    const { data } = await elementsOf(product!).read();
     const [b, a] = ['w0', 'w1'].map((name) => model.graph.initializers.get(name)!.floats());
     for (let i = 0; i < 3; i += 1) {
       for (let o = 0; o < 2; o += 1) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { rankReport } from '../../src/analysis/rank-report.js';
-import { findWeights, readWeight } from '../../src/analysis/weights.js';
+import { elementsOf, findWeights } from '../../src/analysis/weights.js';
 import { type DataType, type Model, type NodeSpec, narrow, Tensor } from '../../src/graph/index.js';
 import { openSession } from '../../src/runtime/index.js';
 import { buildModel, floats } from '../support/build.js';
@@ -49,7 +49,8 @@ const vector = (name: string, values: readonly number[]): Tensor =>
 async function matrices(model: Model): Promise<Record<string, { size: [number, number]; data: number[] }>> {
   const found: Record<string, { size: [number, number]; data: number[] }> = {};
   for (const weight of findWeights(model).weights) {
-    const { data, m, n } = await readWeight(weight);
+    const { m, n, read } = elementsOf(weight);
+    const { data } = await read();
     expect(data.length).toBe(m * n);
     found[weight.name] = { size: [weight.rows, weight.columns], data: Array.from(data) };
   }

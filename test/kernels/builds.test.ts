@@ -24,7 +24,7 @@ describe('the builds of the kernels', () => {
       const kernels = instantiate(new WebAssembly.Module(readFileSync(path)), memory);
       const [sync, at, packed, g] = [0x10000, 0x10040, 0x40000, 0x60000].map((x) => x + kernels.heapBase());
       new Float32Array(memory.buffer, at, n * k).set(chunk);
-      kernels.gramAdd(at!, 4, 1, n, k, packed!, 1, g!, n * 8, sync!, 1, 0);
+      kernels.gramAdd(at!, n * 4, 4, 1, n, k, packed!, 1, g!, n * 8, sync!, 1, 0);
       return new Float64Array(memory.buffer, g!, n * n).slice();
     });
     expect(fused).toEqual(plain);

@@ -1,4 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import {
@@ -83,6 +86,39 @@ describe('KernelPool', () => {
     const view = randomMatrix(12, 4, 1).subarray(0, 24);
     expect(await pool.singularValues(view, 6, 4, { transfer: true })).toEqual(first);
     expect(view.length).toBe(24);
+  });
+
+  it('reads what stands in a file: at any offset, of either type, in whole or in blocks', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pool-'));
+    await using pool = new KernelPool({ size: 1 });
+    const shapes = [
+      [90, 70, 'float32'],
+      [70, 90, 'float32'],
+      [300, 3, 'float64'],
+      [5, 700, 'float64'],
+      // Wider than the kernels read at a time.
+      [40, 110_000, 'float32'],
+    ] as const;
+    try {
+      for (const [k, [m, n, type]] of shapes.entries()) {
+        const single = randomMatrix(m, n, k);
+        const matrix = type === 'float32' ? single : Float64Array.from(single, (value) => value * 1e-200);
+        const offset = 3 + k;
+        const path = join(folder, `${k}.bin`);
+        writeFileSync(path, Buffer.concat([Buffer.alloc(offset), new Uint8Array(matrix.buffer)]));
+        const descriptor = openSync(path, 'r');
+        try {
+          const found = await pool.singularValues({ descriptor, offset, type }, m, n);
+          expect(found).toEqual(singularValues(matrix, m, n));
+          const beyond = pool.singularValues({ descriptor, offset: offset + 8, type }, m, n);
+          await expect(beyond).rejects.toThrow('ends at byte');
+        } finally {
+          closeSync(descriptor);
+        }
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('hands errors on and goes on', async () => {

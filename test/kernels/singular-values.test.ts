@@ -206,7 +206,8 @@ describe('GramAccumulator', () => {
         fc.integer({ min: 1, max: 600 }),
         fc.nat(599),
         fc.nat(),
-        (n, length, cut, seed) => {
+        fc.nat(40 * 600 * 8),
+        (n, length, cut, seed, more) => {
           const at = Math.min(cut, length);
           const tall = randomMatrix(length, n, seed);
           const wide = new Float32Array(n * length);
@@ -214,7 +215,7 @@ describe('GramAccumulator', () => {
             for (let p = 0; p < length; p++) wide[i * length + p] = tall[p * n + i]!;
           const whole = new GramAccumulator(n).addRows(tall, length).toArray();
           const parts = new GramAccumulator(n).addRows(tall, at).addRows(tall.subarray(at * n), length - at);
-          const columns = new GramAccumulator(n)
+          const columns = new GramAccumulator(n, more)
             .addColumns(wide, { stride: length, to: at })
             .addColumns(Float64Array.from(wide), { stride: length, from: at });
           expect(distance(parts.toArray(), whole)).toBeLessThan(1e-14);

@@ -6,6 +6,17 @@ export interface ByteSource {
   readonly length: number;
   /** Exactly `length` bytes from `offset`. Throws ModelError when they are not there. */
   read(offset: number, length: number): Uint8Array;
+  /** Where these bytes stand in one file; undefined where they do not, or the method is missing. */
+  inFile?(offset: number, length: number): FileRange | undefined;
+}
+
+/** Bytes of an open file, for another thread to read. */
+export interface FileRange {
+  readonly descriptor: number;
+  readonly offset: number;
+  readonly length: number;
+  /** To be called once they are read, and to keep the file open until then. Throws ModelError where the file changed since it was opened. */
+  check(): void;
 }
 
 export class MemorySource implements ByteSource {
@@ -75,12 +86,21 @@ export class FileSource implements ByteSource {
       }
       done += count;
     }
+    this.#checkUnchanged();
+    return bytes;
+  }
+
+  inFile(offset: number, length: number): FileRange {
+    checkRange(this, offset, length, this.path);
+    return { descriptor: this.#descriptor, offset, length, check: () => this.#checkUnchanged() };
+  }
+
+  #checkUnchanged(): void {
     if (fstatSync(this.#descriptor).mtimeMs !== this.#modified) {
       throw new ModelError('the file was changed while the model was in use; read it again', {
         file: this.path,
       });
     }
-    return bytes;
   }
 }
 
@@ -99,6 +119,11 @@ export class RangeSource implements ByteSource {
   read(offset: number, length: number): Uint8Array {
     checkRange(this, offset, length, 'range');
     return this.base.read(this.offset + offset, length);
+  }
+
+  inFile(offset: number, length: number): FileRange | undefined {
+    checkRange(this, offset, length, 'range');
+    return this.base.inFile?.(this.offset + offset, length);
   }
 }
 

@@ -50,11 +50,54 @@ function packAcross64(src: usize, ld: usize, lanes: usize, kc: usize, dst: usize
   }
 }
 
+/** Packs `lanes` rows of kc contiguous floats as doubles, times `scale`; see packAlong in gemm.ts. Returns how many it packed: whole groups. */
+function packAlong32(src: usize, ld: usize, lanes: usize, kc: usize, dst: usize, scale: f64): usize {
+  const s = f64x2.splat(scale);
+  let l: usize = 0;
+  for (; l + 4 <= lanes; l += 4) {
+    let s0 = src + l * ld;
+    let s1 = s0 + ld;
+    let s2 = s1 + ld;
+    let s3 = s2 + ld;
+    let to = dst + (l >> 2) * (kc << 5);
+    let p: usize = 0;
+    for (; p + 2 <= kc; p += 2) {
+      const r0 = f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(s0)));
+      const r1 = f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(s1)));
+      const r2 = f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(s2)));
+      const r3 = f64x2.mul(s, f64x2.promote_low_f32x4(v128.load64_zero(s3)));
+      v128.store(to, v128.shuffle<f64>(r0, r1, 0, 2));
+      v128.store(to, v128.shuffle<f64>(r2, r3, 0, 2), 16);
+      v128.store(to, v128.shuffle<f64>(r0, r1, 1, 3), 32);
+      v128.store(to, v128.shuffle<f64>(r2, r3, 1, 3), 48);
+      s0 += 8;
+      s1 += 8;
+      s2 += 8;
+      s3 += 8;
+      to += 64;
+    }
+    if (p < kc) {
+      store<f64>(to, scale * <f64>load<f32>(s0));
+      store<f64>(to, scale * <f64>load<f32>(s1), 8);
+      store<f64>(to, scale * <f64>load<f32>(s2), 16);
+      store<f64>(to, scale * <f64>load<f32>(s3), 24);
+    }
+  }
+  return l;
+}
+
 /** Packs `lanes` rows of kc contiguous floats (element = 4) or doubles (element = 8); see packAlong in gemm.ts. */
-function packAlongScaled(src: usize, element: usize, lanes: usize, kc: usize, dst: usize, scale: f64): void {
-  const ld = kc * element;
+function packAlongScaled(
+  src: usize,
+  ld: usize,
+  element: usize,
+  lanes: usize,
+  kc: usize,
+  dst: usize,
+  scale: f64,
+): void {
   const group = kc << 5;
-  for (let l: usize = 0; l < lanes; l++) {
+  for (let l = element === 4 ? packAlong32(src, ld, lanes, kc, dst, scale) : 0; l < lanes; l++) {
     let from = src + l * ld;
     let to = dst + (l >> 2) * group + ((l & 3) << 3);
     if (element === 4) {
@@ -81,11 +124,12 @@ function packAlongScaled(src: usize, element: usize, lanes: usize, kc: usize, ds
 }
 
 /**
- * The lower triangle of G (n x n) += P^T P for a dense chunk P of a matrix. `across`: kc rows of n lanes; else n lanes of
- * kc values. `packed` holds n (to 4) x kc doubles.
+ * The lower triangle of G (n x n) += P^T P for a chunk P of a matrix, with `ld` bytes from row to row. `across`: kc rows of n
+ * lanes; else n lanes of kc values. `packed` holds n (to 4) x kc doubles.
  */
 export function gramAdd(
   chunk: usize,
+  ld: usize,
   element: usize,
   across: bool,
   n: usize,
@@ -101,8 +145,7 @@ export function gramAdd(
   const from = shareOf(n, thread, threads);
   const lanes = shareOf(n, thread + 1, threads) - from;
   const to = packed + (from >> 2) * (kc << 5);
-  const ld = n * element;
-  if (!across) packAlongScaled(chunk + from * kc * element, element, lanes, kc, to, scale);
+  if (!across) packAlongScaled(chunk + from * ld, ld, element, lanes, kc, to, scale);
   else if (element === 4) packAcross32(chunk + (from << 2), ld, lanes, kc, to, scale);
   else packAcross64(chunk + (from << 3), ld, lanes, kc, to, scale);
   meet(sync, threads);
