@@ -311,8 +311,8 @@ class Expansion {
 
   /** A function of its own, so that nothing holds a factor any more when the next one is made. */
   async #store(factor: FactorMaker, name: string, type: FloatType): Promise<Tensor> {
-    const { shape, data } = await factor.make();
-    return scratchTensor(this.#model, name, type, shape, data);
+    const { shape, data, zeros = 0 } = await factor.make();
+    return scratchTensor(this.#model, name, type, shape, data.subarray(0, data.length - zeros), zeros);
   }
 
   /** A zero of the site's type, in the main graph or function; made at the first call. */

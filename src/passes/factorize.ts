@@ -4,10 +4,15 @@ import type { Matrix } from '../runtime/matmul.js';
 import type { Random } from '../runtime/random.js';
 import { decompose, type MatrixSource, norm2 } from './decompose.js';
 
+/** A factor, and how many of its last rows are known to be zero. */
+export interface FactorMatrix extends Matrix {
+  readonly zeroRows?: number;
+}
+
 /** Factors in the order of multiplication, left to right: A = F_1 F_2 ... F_depth. */
 export interface Factors {
   /** Each made when it is called for, once and in this order, so that only one need be in memory. */
-  readonly factors: readonly (() => Matrix | Promise<Matrix>)[];
+  readonly factors: readonly (() => FactorMatrix | Promise<FactorMatrix>)[];
   readonly rank: number;
   /** Where singular values were dropped: the sum of their squares, and of all. */
   readonly dropped?: Dropped;
@@ -64,7 +69,7 @@ export async function balancedFactors(
       size,
     );
   const middle = (): Matrix => middleFactor(kept, hidden, random, size);
-  const last = async (): Promise<Matrix> =>
+  const last = async (): Promise<FactorMatrix> =>
     widenRows(
       leadingRows(await decomposition.right(root), hidden),
       hidden,
@@ -142,18 +147,19 @@ export function middleFactor(values: Float64Array, hidden: number, random: Rando
   for (let i = 0; i < rank; i += 1) data[i * hidden + i] = values[i] as number;
   const deviation = (size || 1) / Math.sqrt(Math.max(1, hidden - rank));
   for (let i = rank; i < hidden; i += 1)
-    normals(data.subarray(i * hidden + rank, (i + 1) * hidden), random, deviation);
+    random.fillNormal(data.subarray(i * hidden + rank, (i + 1) * hidden), deviation);
   return { rows: hidden, columns: hidden, data };
 }
 
 /** Adds rows up to `rows`: zero, or (incoming weights) random with the norm `size`. */
-function widenRows(matrix: Matrix, rows: number, random: Random | undefined, size: number): Matrix {
+function widenRows(matrix: Matrix, rows: number, random: Random | undefined, size: number): FactorMatrix {
   if (matrix.rows === rows) return matrix;
   const { columns } = matrix;
-  const data = emptyLike(matrix.data, rows * columns);
+  const zeroRows = random === undefined ? rows - matrix.rows : 0;
+  const data = emptyLike(matrix.data, rows * columns, (rows - zeroRows) * columns);
   data.set(matrix.data);
-  if (random) normals(data.subarray(matrix.rows * columns), random, (size || 1) / Math.sqrt(columns));
-  return { rows, columns, data };
+  random?.fillNormal(data.subarray(matrix.rows * columns), (size || 1) / Math.sqrt(columns));
+  return { rows, columns, data, zeroRows };
 }
 
 /** Adds columns up to `columns`: zero, or (incoming weights) random with the norm `size`. */
@@ -164,16 +170,13 @@ function widenColumns(matrix: Matrix, columns: number, random: Random | undefine
   const deviation = (size || 1) / Math.sqrt(rows);
   for (let i = 0; i < rows; i += 1) {
     data.set(matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns), i * columns);
-    if (random) normals(data.subarray(i * columns + matrix.columns, (i + 1) * columns), random, deviation);
+    random?.fillNormal(data.subarray(i * columns + matrix.columns, (i + 1) * columns), deviation);
   }
   return { rows, columns, data };
 }
 
-function emptyLike(data: Floats, length: number): Floats {
-  countGarbage(data.BYTES_PER_ELEMENT * length);
+/** @param used elements that are going to be written: the system has no memory for the others */
+function emptyLike(data: Floats, length: number, used = length): Floats {
+  countGarbage(data.BYTES_PER_ELEMENT * used);
   return data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
-}
-
-function normals(target: Floats, random: Random, deviation: number): void {
-  for (let i = 0; i < target.length; i += 1) target[i] = deviation * random.normal();
 }

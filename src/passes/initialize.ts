@@ -102,7 +102,7 @@ export async function freshMatrices(
       for (let i = 0; i < each; i += 1) data[group * each + i] = factor * (q.data[i] as number);
     }
   } else {
-    for (let i = 0; i < data.length; i += 1) data[i] = scale * random.normal();
+    random.fillNormal(data, scale);
   }
   return data;
 }

@@ -15,8 +15,9 @@ export async function semiOrthogonal(
 ): Promise<Matrix> {
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
-  const data = isDouble ? new Float64Array(rows * columns) : new Float32Array(rows * columns);
-  for (let i = 0; i < data.length; i += 1) data[i] = random.normal();
+  const data = random.fillNormal(
+    isDouble ? new Float64Array(rows * columns) : new Float32Array(rows * columns),
+  );
   const out = isDouble ? 'float64' : 'float32';
   const g: Matrix = { rows, columns, data };
   const apply = (square: Matrix, to: Matrix): Promise<Matrix> =>

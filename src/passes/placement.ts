@@ -55,6 +55,7 @@ function nodeOf(graph: Graph, node: Node): Node {
  * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
  *
  * @param values all elements, or parts of them one behind the other
+ * @param zeros how many elements behind the values are zero: they are not written until the model is saved
  */
 export async function scratchTensor(
   model: Model,
@@ -62,10 +63,11 @@ export async function scratchTensor(
   type: FloatType,
   shape: readonly number[],
   values: Float32Array | Float64Array | AsyncIterable<Float32Array | Float64Array>,
+  zeros = 0,
 ): Promise<Tensor> {
   model.scratch ??= new Scratch();
-  const count = shape.reduce((product, dim) => product * dim, 1);
-  const writer = model.scratch.writer(byteLengthOf(type, count));
+  const count = shape.reduce((product, dim) => product * dim, 1) - zeros;
+  const writer = model.scratch.writer(byteLengthOf(type, count), byteLengthOf(type, zeros));
   for await (const part of ArrayBuffer.isView(values) ? [values] : values) {
     const { buffer, byteOffset, byteLength } = narrow(type, part);
     writer.write(new Uint8Array(buffer, byteOffset, byteLength));

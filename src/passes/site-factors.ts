@@ -2,13 +2,18 @@ import { outInFactor, type SiteFactor } from '../analysis/chains/site-layout.js'
 import { inputsPerGroup, outputsPerGroup } from '../analysis/chains/site-size.js';
 import type { LinearSite } from '../analysis/linear-sites.js';
 import { EPSILON } from '../graph/index.js';
-import type { Matrix } from '../runtime/matmul.js';
 import { Random } from '../runtime/random.js';
 import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
 import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { decompose, type MatrixSource } from './decompose.js';
 import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
-import { balancedFactors, droppedPart, type Factors, identityFactors } from './factorize.js';
+import {
+  balancedFactors,
+  droppedPart,
+  type FactorMatrix,
+  type Factors,
+  identityFactors,
+} from './factorize.js';
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './norm-statistics.js';
@@ -124,9 +129,11 @@ async function plainFactors(
       const make = async (): Promise<SiteFactor> => {
         const size = sizes[index];
         if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
-        const blocks: Matrix[] = [];
-        for (const { factors } of results)
-          blocks.push(await (factors[i] as () => Matrix | Promise<Matrix>)());
+        const blocks: FactorMatrix[] = [];
+        for (const { factors } of results) {
+          const make = factors[i] as Factors['factors'][number];
+          blocks.push(await make());
+        }
         const factor = siteFactor(site, blocks, size);
         return noise === 0 ? factor : noisy(factor, noise, noises);
       };

@@ -14,6 +14,7 @@ import { swapped } from '../runtime/floats.js';
 import { countGarbage } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { MatrixSource } from './decompose.js';
+import type { FactorMatrix } from './factorize.js';
 
 /**
  * The weight as one matrix a group: out x (in * kernel), or in x out where the site stores it so; of a transposed
@@ -66,10 +67,12 @@ function kernelInside(site: LinearSite, data: Floats): Floats {
 }
 
 /** The blocks of the groups, matrices as matricesOf gives them, as the tensor of one factor. */
-export function siteFactor(site: LinearSite, blocks: readonly Matrix[], size: FactorSize): SiteFactor {
+export function siteFactor(site: LinearSite, blocks: readonly FactorMatrix[], size: FactorSize): SiteFactor {
   const data = joined(blocks);
   const shape = factorShape(site, size);
-  if (site.op !== 'ConvTranspose') return { shape, data };
+  const last = blocks.at(-1);
+  if (site.op !== 'ConvTranspose')
+    return { shape, data, zeros: (last?.zeroRows ?? 0) * (last?.columns ?? 0) };
   return { shape, data: swapped(data, site.groups * size.inputs, taps(size.kernel), size.outputs) };
 }
 

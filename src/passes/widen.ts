@@ -31,7 +31,7 @@ export function widen(
   const from = to.inputs > inputs ? inputs * taps : 0;
   const deviation = norm / Math.sqrt(columns - from);
   for (let o = outputs; o < to.outputs; o += 1) {
-    for (let j = from; j < columns; j += 1) wide[o * columns + j] = deviation * random.normal();
+    random.fillNormal(wide.subarray(o * columns + from, (o + 1) * columns), deviation);
   }
   return { rows: to.outputs, columns, data: wide };
 }

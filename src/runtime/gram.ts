@@ -1,7 +1,7 @@
+import { release } from './garbage.js';
 import {
   BLOCK_BYTES,
   checkFilled,
-  float64,
   gemmKernel,
   LOOP_LIMIT,
   type Matrix,
@@ -75,7 +75,7 @@ export async function gramInto(
   const blockBytes = options.blockBytes ?? ample;
   const tile = Math.max(1, Math.min(TILE, Math.floor(Math.sqrt(blockBytes / 32))));
   const depth = Math.min(k, Math.max(1, Math.floor(blockBytes / (16 * tile))));
-  const tiles = new Tiles(await gemmKernel(!isRows, isRows, false, options.place), target, matrix, isRows);
+  using tiles = new Tiles(await gemmKernel(!isRows, isRows, false, options.place), target, matrix, isRows);
   for (let row = 0; row < n; row += tile) {
     for (let from = 0; from < k; from += depth) {
       const to = Math.min(k, from + depth);
@@ -93,7 +93,7 @@ interface Span {
 }
 
 /** Computes tiles of a Gram matrix; what is the same from one to the next is not widened again. */
-class Tiles {
+class Tiles implements Disposable {
   readonly #session: Session;
   readonly #target: Square;
   readonly #matrix: Matrix;
@@ -120,7 +120,10 @@ class Tiles {
     const right =
       rows.start === columns.start ? this.#leftPanel : this.#panel(this.#right, columns, from, depth);
     const size = rows.count * columns.count;
-    if (this.#product.length < size) this.#product = float64(size);
+    if (this.#product.length < size) {
+      release(this.#product);
+      this.#product = new Float64Array(size);
+    }
     const product = this.#product.subarray(0, size);
     await this.#session.run(
       { a: this.#tensor(this.#leftPanel, rows, depth), b: this.#tensor(right, columns, depth) },
@@ -135,6 +138,12 @@ class Tiles {
         for (let j = 0; j < columns.count; j += 1)
           data[at + j] = (data[at + j] as number) + (row[j] as number);
     }
+  }
+
+  [Symbol.dispose](): void {
+    this.#left[Symbol.dispose]();
+    this.#right[Symbol.dispose]();
+    release(this.#product);
   }
 
   #panel(widener: Widener, { start, count }: Span, from: number, depth: number): Float64Array {

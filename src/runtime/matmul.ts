@@ -1,6 +1,6 @@
 import { type Model, ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
-import { countGarbage } from './garbage.js';
+import { countGarbage, release } from './garbage.js';
 import {
   BLOCK_BYTES,
   checkFilled,
@@ -123,7 +123,8 @@ export async function batchedMatmul(
     return product;
   }
   const session = await batchKernel(options);
-  const [wideA, wideB] = [new Widener(), new Widener()];
+  using wideA = new Widener();
+  using wideB = new Widener();
   const buffer =
     data instanceof Float64Array ? undefined : new Float64Array(Math.min(perBlock, batch) * m * n);
   for (let start = 0; start < batch; start += perBlock) {
@@ -143,6 +144,7 @@ export async function batchedMatmul(
     );
     if (block !== target) target.set(block);
   }
+  release(buffer);
   return product;
 }
 
@@ -192,9 +194,10 @@ async function multiplyInto(
   const length = isAMoving ? m : n;
   // Blocks are of whole rows of what is stored, or of some columns of each row.
   const isByRows = isAMoving ? !transposeA : transposeB;
-  const wideFixed = fixed.data instanceof Float64Array ? fixed.data : new Float64Array(fixed.data);
+  using wide = new Widener();
+  const wideFixed = wide.widen(fixed.data);
   const thickness = blockThickness(length, 8 * (k + (isAMoving ? n : m)), options.blockBytes ?? BLOCK_BYTES);
-  const widener = new Widener();
+  using widener = new Widener();
   let buffer: Float64Array | undefined;
   for (let start = 0; start < length; start += thickness) {
     const count = Math.min(thickness, length - start);
@@ -206,7 +209,7 @@ async function multiplyInto(
     let block: Float64Array;
     if (target instanceof Float64Array) block = target;
     else {
-      buffer ??= float64(Math.min(thickness, length) * (isAMoving ? n : m));
+      buffer ??= new Float64Array(Math.min(thickness, length) * (isAMoving ? n : m));
       block = buffer.subarray(0, rows * columns);
     }
     const movingTensor = { type: 'float64', shape: panelShape, data: panel } as const;
@@ -222,6 +225,7 @@ async function multiplyInto(
         out.set(block.subarray(i * columns, (i + 1) * columns), i * n + start);
     }
   }
+  release(buffer);
 }
 
 /** How many rows or columns make a block; a multiple of 16, for the sake of Gemm's own blocks, where it can be. */

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Model, ModelError, ValueInfo } from '../graph/index.js';
 import { buildModel } from './build.js';
-import { countGarbage } from './garbage.js';
+import { countGarbage, release } from './garbage.js';
 import type { ExecutionProvider } from './providers.js';
 import { kernel } from './run-graph.js';
 import type { Session, SessionOptions } from './session.js';
@@ -39,8 +39,11 @@ export function float64(length: number): Float64Array {
   return new Float64Array(length);
 }
 
-/** Parts of a matrix as float64, in a buffer that the next part overwrites; float64 that is contiguous is not copied. */
-export class Widener {
+/**
+ * Parts of a matrix as float64, in a buffer that the next part overwrites; float64 that is contiguous is not copied. The
+ * buffer is gone when the widener is disposed.
+ */
+export class Widener implements Disposable {
   #buffer: Float64Array = new Float64Array(0);
 
   widen(part: Float32Array | Float64Array): Float64Array {
@@ -71,8 +74,16 @@ export class Widener {
     return buffer;
   }
 
+  [Symbol.dispose](): void {
+    release(this.#buffer);
+    this.#buffer = new Float64Array(0);
+  }
+
   #take(length: number): Float64Array {
-    if (this.#buffer.length < length) this.#buffer = float64(length);
+    if (this.#buffer.length < length) {
+      release(this.#buffer);
+      this.#buffer = new Float64Array(length);
+    }
     return this.#buffer.subarray(0, length);
   }
 }

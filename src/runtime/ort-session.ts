@@ -11,7 +11,7 @@ import {
 } from '../graph/index.js';
 import { type CreateSession, DeviceMemory } from './binding.js';
 import { type Bridge, fromBridge, toBridge } from './bridge.js';
-import { countGarbage } from './garbage.js';
+import { release } from './garbage.js';
 import { readable } from './onnxruntime.js';
 import { type Placement, readProfile } from './placement.js';
 import { explainFailure, ProviderError, type ProviderFailure } from './provider-failure.js';
@@ -178,7 +178,7 @@ export class OrtSession implements Session {
         const tensor = fromOrt(value as Ort.Tensor);
         if (value.location === 'gpu-buffer') resident.set(tensor, value as Ort.Tensor);
         // The tensor is a copy of what was given.
-        if (given[key] !== undefined && ArrayBuffer.isView(tensor.data)) countGarbage(tensor.data.byteLength);
+        if (given[key] !== undefined && ArrayBuffer.isView(tensor.data)) release(tensor.data);
         outputs[original ?? key] = original === undefined ? (given[key] ?? tensor) : fromBridge(tensor);
       }
       return outputs;

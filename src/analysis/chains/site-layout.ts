@@ -6,6 +6,8 @@ import { type FactorSize, factorShape, taps } from './site-size.js';
 export interface SiteFactor {
   readonly shape: readonly number[];
   readonly data: Floats;
+  /** So many elements at the end are known to be zero. */
+  readonly zeros?: number;
 }
 
 /** Matrices out x (in * kernel) of the groups, one behind the other, as the tensor of one factor. */

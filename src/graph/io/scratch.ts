@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ModelError, messageOf } from '../errors.js';
-import { type ByteSource, MemorySource } from './source.js';
+import { type ByteSource, ConcatSource, MemorySource, ZeroSource } from './source.js';
 
 /** Smaller pieces stay in memory. */
 const SPILL_FROM = 1 << 20;
@@ -31,8 +31,12 @@ export class Scratch implements Disposable {
     return writer.finish();
   }
 
-  /** For bytes that come in pieces. Few are collected in memory. */
-  writer(length: number): { write(bytes: Uint8Array): void; finish(): ByteSource } {
+  /**
+   * For bytes that come in pieces. Few are collected in memory.
+   *
+   * @param zeros how many zeros follow them, which take no room
+   */
+  writer(length: number, zeros = 0): { write(bytes: Uint8Array): void; finish(): ByteSource } {
     const sink = length < SPILL_FROM ? memorySink(length) : this.#fileSink(length);
     let position = 0;
     return {
@@ -43,7 +47,7 @@ export class Scratch implements Disposable {
       },
       finish: () => {
         if (position !== length) throw new RangeError('fewer bytes than were announced');
-        return sink.source;
+        return zeros === 0 ? sink.source : new ConcatSource([sink.source, new ZeroSource(zeros)]);
       },
     };
   }
