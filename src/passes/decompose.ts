@@ -1,6 +1,6 @@
 import { type SmallSvd, smallSvd } from '../kernels/index.js';
 import type { Floats } from '../runtime/floats.js';
-import { countGarbage } from '../runtime/garbage.js';
+import { countGarbage, release } from '../runtime/garbage.js';
 import { gram, type Matrix, matmul } from '../runtime/matmul.js';
 import { gramEigen } from './gram-eigen.js';
 
@@ -15,6 +15,8 @@ export interface Decomposition {
   left(scale: Float64Array): Promise<Matrix>;
   /** diag(scale) Q^T: rank x columns. */
   right(scale: Float64Array): Promise<Matrix>;
+  /** Gives memory back where neither side is going to be asked for any more. */
+  letGo?(): void;
 }
 
 /** A matrix that is loaded when it is needed, and may be let go in between. */
@@ -22,6 +24,8 @@ export interface MatrixSource {
   readonly rows: number;
   readonly columns: number;
   load(): Matrix;
+  /** Gives its memory back, for what was loaded is in use no more; it can be loaded again. */
+  letGo?(): void;
 }
 
 /** Up to this many elements Jacobi rotations take less time than a session's calls. */
@@ -48,7 +52,7 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
     values: eigenvalues,
     vectors,
     squaredNorm,
-  } = await gramEigen(() => source.load(), n, isWide ? 'rows' : 'columns');
+  } = await gramEigen(source, n, isWide ? 'rows' : 'columns');
   const floor = n * Number.EPSILON * Math.max(eigenvalues[0] ?? 0, 0);
   const squares = eigenvalues.map((value) => Math.max(value, 0));
   const basis = { rows: n, columns: n, data: vectors };
@@ -65,14 +69,17 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
 
   const isDouble = epsilon < EPSILON_FLOAT32;
   /** The side computed from A: its scale is relative to the singular values that A brings along. */
-  const ofMatrix = (scale: Float64Array): Promise<Matrix> => {
+  const ofMatrix = async (scale: Float64Array): Promise<Matrix> => {
     const relative = scale.map((value, i) => value / (values[i] as number));
-    return scaledProduct(ranked, relative, source.load(), isDouble);
+    const product = await scaledProduct(ranked, relative, source.load(), isDouble);
+    source.letGo?.();
+    return product;
   };
   return {
     values,
     left: async (scale) => (isWide ? scaledTranspose(ranked, scale, isDouble) : ofMatrix(scale)),
     right: async (scale) => (isWide ? ofMatrix(scale) : scaledRows(ranked, scale, isDouble)),
+    letGo: () => release(vectors),
   };
 }
 
@@ -124,7 +131,7 @@ async function resolveTail(
       return false;
     }
     const product = await matmul(tail, a, { transposeB: !isWide });
-    const { values, vectors } = await gramEigen(() => product, count, 'rows');
+    const { values, vectors } = await gramEigen({ load: () => product }, count, 'rows');
     squares.set(
       values.map((value) => Math.max(value, 0)),
       start,

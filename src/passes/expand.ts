@@ -7,6 +7,7 @@ import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } fro
 import { bodyOf } from '../graph/opsets.js';
 import { trainedNames } from '../graph/trained-names.js';
 import { ValueKeys } from '../graph/value-keys.js';
+import { release } from '../runtime/garbage.js';
 import { type ChainSettings, type ExpandInit, isPreserving } from './chain-options.js';
 import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
 import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
@@ -16,7 +17,7 @@ import { isPooled, withEigenThreads } from './gram-eigen.js';
 import { ALONE, LookAhead } from './look-ahead.js';
 import { type FreshName, imaginedNames } from './naming.js';
 import { type NormStatistics, shiftOf } from './norm-statistics.js';
-import { asConstants, scratchTensor } from './placement.js';
+import { asConstants, laterTensor, scratchTensor } from './placement.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
 import {
@@ -111,8 +112,8 @@ interface Begun {
   readonly key: string;
 }
 
-/** Eigenvectors, in bytes, of the sites that may be begun before their turn, by the processor: the next one of order 768 on two. */
-const AHEAD_BYTES = 5 << 20;
+/** Eigenvectors, in bytes, of the sites that may be begun before their turn, by the processor: the next two of order 768 on two. */
+const AHEAD_BYTES = 8 << 20;
 
 /** The factors of a weight, by their names in its graph; in a dry run only named. */
 interface Chain extends Finding {
@@ -134,6 +135,8 @@ class Expansion {
   readonly #counted = new Set<unknown>();
   readonly #zeros = new Map<string, string>();
   readonly #trained: ReadonlySet<string>;
+  /** Of the factor that was made last. Only one is written at a time, since until then it is in memory. */
+  #written: Promise<void> | undefined;
 
   constructor(model: Model, settings: Settings) {
     this.#model = model;
@@ -143,7 +146,13 @@ class Expansion {
   }
 
   run(): Promise<ExpandAccount> {
-    return withEigenThreads(() => this.#expandSites());
+    return withEigenThreads(async () => {
+      try {
+        return await this.#expandSites();
+      } finally {
+        await this.#written;
+      }
+    });
   }
 
   async #expandSites(): Promise<ExpandAccount> {
@@ -312,7 +321,15 @@ class Expansion {
   /** A function of its own, so that nothing holds a factor any more when the next one is made. */
   async #store(factor: FactorMaker, name: string, type: FloatType): Promise<Tensor> {
     const { shape, data, zeros = 0 } = await factor.make();
-    return scratchTensor(this.#model, name, type, shape, data.subarray(0, data.length - zeros), zeros);
+    await this.#written;
+    const values = data.subarray(0, data.length - zeros);
+    const { tensor, written } = laterTensor(this.#model, name, type, shape, values, zeros);
+    this.#written = written?.then(() => {
+      if (factor.isOwn) release(data);
+    });
+    // An error is told when the next factor is written, or at the end.
+    this.#written?.catch(() => {});
+    return tensor;
   }
 
   /** A zero of the site's type, in the main graph or function; made at the first call. */

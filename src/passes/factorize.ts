@@ -69,13 +69,11 @@ export async function balancedFactors(
       size,
     );
   const middle = (): Matrix => middleFactor(kept, hidden, random, size);
-  const last = async (): Promise<FactorMatrix> =>
-    widenRows(
-      leadingRows(await decomposition.right(root), hidden),
-      hidden,
-      orientation === 'out-in' ? random : undefined,
-      size,
-    );
+  const last = async (): Promise<FactorMatrix> => {
+    const right = leadingRows(await decomposition.right(root), hidden);
+    decomposition.letGo?.();
+    return widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
+  };
   const factors = [first, ...Array.from({ length: depth - 2 }, () => middle), last];
   return { rank, factors, ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }) };
 }

@@ -2,7 +2,8 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { availableParallelism } from 'node:os';
 import { type Gemm, KernelPool, type SymmetricEigen, SymmetricMatrix } from '../kernels/index.js';
 import { countGarbage } from '../runtime/garbage.js';
-import { gemmInto, gramInto, type Matrix, type Square } from '../runtime/matmul.js';
+import { gemmInto, gramInto, type Square } from '../runtime/matmul.js';
+import type { MatrixSource } from './decompose.js';
 
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {
@@ -12,6 +13,8 @@ export interface GramEigen extends SymmetricEigen {
 
 /** Orders that a thread of the pool has to itself: smaller ones are done before it has them, larger ones take all threads. */
 const POOLED = { from: 48, to: 1024 } as const;
+
+type Loaded = Pick<MatrixSource, 'load' | 'letGo'>;
 
 const current = new AsyncLocalStorage<KernelPool>();
 
@@ -32,10 +35,10 @@ export function isPooled(n: number): boolean {
 /**
  * Decomposes the Gram matrix of the rows or columns of a matrix, in float64.
  *
- * @param load called once; the matrix can be let go before the eigenvectors are computed
+ * @param source loaded once, and let go before the eigenvectors are computed
  * @throws RangeError when the matrix has NaN or infinite values
  */
-export async function gramEigen(load: () => Matrix, n: number, side: 'rows' | 'columns'): Promise<GramEigen> {
+export async function gramEigen(source: Loaded, n: number, side: 'rows' | 'columns'): Promise<GramEigen> {
   countGarbage(8 * n * n);
   const pool = n >= POOLED.from && isPooled(n) ? current.getStore() : undefined;
   const own = pool === undefined ? new SymmetricMatrix(n) : undefined;
@@ -43,7 +46,8 @@ export async function gramEigen(load: () => Matrix, n: number, side: 'rows' | 'c
     own === undefined
       ? { data: new Float64Array(n * n), stride: n }
       : { data: own.lower, stride: own.stride };
-  await fill(place, load, side);
+  await fill(place, source, side);
+  source.letGo?.();
   let squaredNorm = 0;
   for (let i = 0; i < n; i += 1) squaredNorm += place.data[i * place.stride + i] as number;
   if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
@@ -54,8 +58,8 @@ export async function gramEigen(load: () => Matrix, n: number, side: 'rows' | 'c
 }
 
 /** A function of its own, so that nothing holds the matrix any more when it returns. */
-async function fill(target: Square, load: () => Matrix, side: 'rows' | 'columns'): Promise<void> {
-  await gramInto(target, load(), side);
+async function fill(target: Square, source: Loaded, side: 'rows' | 'columns'): Promise<void> {
+  await gramInto(target, source.load(), side);
 }
 
 /** Large products of the eigensolver go to onnxruntime: 4096 x 4096 takes 13 s, inside WebAssembly 24 s. */

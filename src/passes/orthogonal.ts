@@ -31,7 +31,7 @@ export async function semiOrthogonal(
 
 /** (G G^T)^(-1/2), or (G^T G)^(-1/2). */
 async function inverseRoot(g: Matrix, side: 'rows' | 'columns', n: number): Promise<Matrix> {
-  const { values, vectors } = await gramEigen(() => g, n, side);
+  const { values, vectors } = await gramEigen({ load: () => g }, n, side);
   const scale = values.map((value) => 1 / Math.sqrt(Math.max(value, Number.MIN_VALUE)));
   const scaled = vectors.map((value, at) => value * (scale[Math.floor(at / n)] as number));
   return matmul(

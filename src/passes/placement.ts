@@ -55,7 +55,6 @@ function nodeOf(graph: Graph, node: Node): Node {
  * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
  *
  * @param values all elements, or parts of them one behind the other
- * @param zeros how many elements behind the values are zero: they are not written until the model is saved
  */
 export async function scratchTensor(
   model: Model,
@@ -63,14 +62,34 @@ export async function scratchTensor(
   type: FloatType,
   shape: readonly number[],
   values: Float32Array | Float64Array | AsyncIterable<Float32Array | Float64Array>,
-  zeros = 0,
 ): Promise<Tensor> {
   model.scratch ??= new Scratch();
-  const count = shape.reduce((product, dim) => product * dim, 1) - zeros;
-  const writer = model.scratch.writer(byteLengthOf(type, count), byteLengthOf(type, zeros));
+  const count = shape.reduce((product, dim) => product * dim, 1);
+  const writer = model.scratch.writer(byteLengthOf(type, count));
   for await (const part of ArrayBuffer.isView(values) ? [values] : values) {
     const { buffer, byteOffset, byteLength } = narrow(type, part);
     writer.write(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return Tensor.of(name, type, shape, writer.finish());
+}
+
+/**
+ * The same, written on another thread meanwhile: the tensor can be read, and its values may change, when `written` has
+ * resolved. Where that is undefined the tensor is small, and the values themselves may be its data.
+ *
+ * @param zeros how many zeros stand behind the values
+ */
+export function laterTensor(
+  model: Model,
+  name: string,
+  type: FloatType,
+  shape: readonly number[],
+  values: Float32Array | Float64Array,
+  zeros = 0,
+): { readonly tensor: Tensor; readonly written?: Promise<void> } {
+  model.scratch ??= new Scratch();
+  const { buffer, byteOffset, byteLength } = narrow(type, values);
+  const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+  const { source, ...rest } = model.scratch.write(bytes, byteLengthOf(type, zeros));
+  return { tensor: Tensor.of(name, type, shape, source), ...rest };
 }

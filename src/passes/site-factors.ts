@@ -44,6 +44,8 @@ export interface SiteFactors extends Finding {
 /** A weight that is made when it is called for. */
 export interface FactorMaker {
   readonly index: number;
+  /** What is made is nobody else's: no view of the weight itself, say. */
+  readonly isOwn?: boolean;
   make(): Promise<SiteFactor>;
 }
 
@@ -137,7 +139,7 @@ async function plainFactors(
         const factor = siteFactor(site, blocks, size);
         return noise === 0 ? factor : noisy(factor, noise, noises);
       };
-      return { index, make };
+      return { index, make, isOwn: settings.init !== 'identity' && !plan.isSplit };
     }),
   };
 }

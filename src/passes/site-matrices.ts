@@ -11,7 +11,7 @@ import type { FloatType, Tensor } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constant.js';
 import type { Floats } from '../runtime/floats.js';
 import { swapped } from '../runtime/floats.js';
-import { countGarbage } from '../runtime/garbage.js';
+import { countGarbage, release } from '../runtime/garbage.js';
 import type { Matrix } from '../runtime/matmul.js';
 import type { MatrixSource } from './decompose.js';
 import type { FactorMatrix } from './factorize.js';
@@ -36,10 +36,17 @@ export async function matricesOf(site: LinearSite): Promise<{ type: FloatType; m
     read = new WeakRef(floats);
     return floats;
   };
+  const stored = tensor.rawSource;
+  // What is read from a file is in nobody else's memory.
+  const isOwn = stored?.inFile?.(0, stored.length) !== undefined;
+  const letGo = (): void => {
+    if (isOwn) release(read?.deref());
+    read = undefined;
+  };
   const matrices = Array.from({ length: groups }, (_, group) => {
     const load = (): Matrix =>
       blockOf(site, values?.subarray(group * length, (group + 1) * length) ?? single());
-    return { rows, columns, load };
+    return { rows, columns, load, letGo };
   });
   return { type, matrices };
 }

@@ -25,7 +25,7 @@ export async function mapSingularValues(
   const { rows, columns, data } = a;
   const isWide = rows <= columns;
   const n = Math.min(rows, columns);
-  const { values: squares, vectors } = await gramEigen(() => a, n, isWide ? 'rows' : 'columns');
+  const { values: squares, vectors } = await gramEigen({ load: () => a }, n, isWide ? 'rows' : 'columns');
   const isDouble = data instanceof Float64Array;
   // Of float64 the Gram matrix tells less apart than the type does.
   const resolved = Math.max(rows, columns) * (isDouble ? Number.EPSILON : EPSILON_FLOAT32 ** 2);

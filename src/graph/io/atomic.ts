@@ -110,11 +110,24 @@ async function copy(
     for (const part of source.parts) await copy(handle, part, path, signal);
     return;
   }
-  for (let offset = 0; offset < source.length; offset += CHUNK) {
-    signal?.throwIfAborted();
-    const bytes = source.read(offset, Math.min(CHUNK, source.length - offset));
-    for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done)).bytesWritten;
+  // A piece is written on another thread while the next one is read.
+  let writing: Promise<void> | undefined;
+  try {
+    for (let offset = 0; offset < source.length; offset += CHUNK) {
+      signal?.throwIfAborted();
+      const bytes = source.read(offset, Math.min(CHUNK, source.length - offset));
+      await writing;
+      writing = writeAll(handle, bytes);
+      // An error is told when the next piece is written.
+      writing.catch(() => {});
+    }
+  } finally {
+    await writing;
   }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done)).bytesWritten;
 }
 
 async function syncDirectory(directory: string): Promise<void> {

@@ -1,12 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, unlinkSync, write, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { ModelError, messageOf } from '../errors.js';
 import { type ByteSource, ConcatSource, MemorySource, ZeroSource } from './source.js';
 
 /** Smaller pieces stay in memory. */
 const SPILL_FROM = 1 << 20;
+/** One call reads or writes at most 2^31 - 1 bytes. */
+const MOST_BYTES = 2 ** 30;
+
+const writeLater = promisify(write);
 
 /**
  * A temporary file for large new weights, so that a pass over a model of many gigabytes needs the memory of
@@ -32,11 +37,28 @@ export class Scratch implements Disposable {
   }
 
   /**
-   * For bytes that come in pieces. Few are collected in memory.
-   *
-   * @param zeros how many zeros follow them, which take no room
+   * Keeps bytes, and zeros behind them that take no room; large ones are written on another thread. They can be read when
+   * `written` has resolved, and until then the array must not be changed. Where it is undefined the array is what is kept.
    */
-  writer(length: number, zeros = 0): { write(bytes: Uint8Array): void; finish(): ByteSource } {
+  write(bytes: Uint8Array, zeros = 0): { readonly source: ByteSource; readonly written?: Promise<void> } {
+    const withZeros = (source: ByteSource): ByteSource =>
+      zeros === 0 ? source : new ConcatSource([source, new ZeroSource(zeros)]);
+    if (bytes.length < SPILL_FROM) return { source: withZeros(new MemorySource(bytes)) };
+    const { source, descriptor, start } = this.#reserve(bytes.length);
+    const writeAll = async (): Promise<void> => {
+      for (let done = 0; done < bytes.length; ) {
+        const count = Math.min(bytes.length - done, MOST_BYTES);
+        done += (await writeLater(descriptor, bytes, done, count, start + done)).bytesWritten;
+      }
+    };
+    const written = writeAll().catch((error: unknown) => {
+      throw this.#unwritten(error);
+    });
+    return { source: withZeros(source), written };
+  }
+
+  /** For bytes that come in pieces. Few are collected in memory. */
+  writer(length: number): { write(bytes: Uint8Array): void; finish(): ByteSource } {
     const sink = length < SPILL_FROM ? memorySink(length) : this.#fileSink(length);
     let position = 0;
     return {
@@ -47,32 +69,45 @@ export class Scratch implements Disposable {
       },
       finish: () => {
         if (position !== length) throw new RangeError('fewer bytes than were announced');
-        return zeros === 0 ? sink.source : new ConcatSource([sink.source, new ZeroSource(zeros)]);
+        return sink.source;
       },
     };
   }
 
   #fileSink(length: number): Sink {
-    const descriptor = this.#open();
-    const start = this.#end;
-    this.#end += length;
+    const { source, descriptor, start } = this.#reserve(length);
     return {
-      source: new ScratchSource(this, descriptor, start, length),
+      source,
       write: (bytes, position) => {
         try {
           for (let done = 0; done < bytes.length; ) {
-            const count = Math.min(bytes.length - done, 2 ** 30);
+            const count = Math.min(bytes.length - done, MOST_BYTES);
             done += writeSync(descriptor, bytes, done, count, start + position + done);
           }
         } catch (error) {
-          throw new ModelError(
-            `no temporary file could be written: ${messageOf(error)}; set TMPDIR to a directory with room`,
-            { file: this.directory },
-            { cause: error },
-          );
+          throw this.#unwritten(error);
         }
       },
     };
+  }
+
+  #reserve(length: number): {
+    readonly source: ByteSource;
+    readonly descriptor: number;
+    readonly start: number;
+  } {
+    const descriptor = this.#open();
+    const start = this.#end;
+    this.#end += length;
+    return { source: new ScratchSource(this, descriptor, start, length), descriptor, start };
+  }
+
+  #unwritten(error: unknown): ModelError {
+    return new ModelError(
+      `no temporary file could be written: ${messageOf(error)}; set TMPDIR to a directory with room`,
+      { file: this.directory },
+      { cause: error },
+    );
   }
 
   [Symbol.dispose](): void {
@@ -134,7 +169,7 @@ class ScratchSource implements ByteSource {
         this.#descriptor,
         bytes,
         done,
-        Math.min(length - done, 2 ** 30),
+        Math.min(length - done, MOST_BYTES),
         this.#start + offset + done,
       );
       if (count === 0)
