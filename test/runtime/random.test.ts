@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/runtime/index.js';
 
@@ -44,6 +45,22 @@ describe('Random', () => {
     // 63 degrees of freedom: mean 63, standard deviation 11.
     expect(chiSquare).toBeGreaterThan(25);
     expect(chiSquare).toBeLessThan(115);
+  });
+
+  it('fills arrays of any length with the numbers that single calls give, times a deviation', () => {
+    const lengths = fc.array(fc.integer({ min: 0, max: 1300 }), { maxLength: 4 });
+    fc.assert(
+      fc.property(lengths, fc.constantFrom(1, 0.5, 3), fc.boolean(), (counts, deviation, isDouble) => {
+        const [filled, single] = [new Random(3, 'fill'), new Random(3, 'fill')];
+        for (const count of counts) {
+          const made = isDouble ? new Float64Array(count) : new Float32Array(count);
+          const expected = made.slice().map(() => deviation * single.normal());
+          expect(filled.fillNormal(made, deviation)).toEqual(expected);
+        }
+        expect(filled.bits()).toBe(single.bits());
+      }),
+      { seed: 5, numRuns: 40 },
+    );
   });
 
   it('is normal, by its first four moments', () => {
