@@ -54,7 +54,10 @@ export function imageBlocksProduct(
   // [channels, images, row, column, channel, image]
   const long = at(window.begin, 1) + width + right;
   const wide = paddedBlocks(build, blocked(build, x, channels * block), [0, at(window.begin, 1)], [0, right]);
-  const apart = build.transpose(build.reshape(wide, [n, channels, height * long * block]), [1, 0, 2]);
+  const apart =
+    channels === 1
+      ? wide
+      : build.transpose(build.reshape(wide, [n, channels, height * long * block]), [1, 0, 2]);
   const source = reordered(build, build.reshape(apart, [channels, n, height, long * block]), images * block);
 
   const products = build.op(
