@@ -1,11 +1,9 @@
 import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
+import { blocked, LANES, toBlocks, unblocked } from './in-blocks.js';
 import { at } from './shapes.js';
 import type { Value } from './types.js';
 import { reach, type Window, windowAttributes } from './window.js';
-
-/** What onnxruntime's reordering of the input takes at once. */
-export const LANES = 4;
 
 /**
  * A convolution whose weight is no constant, in the layout with blocks of channels, which takes 0.5 to 0.65 of the time
@@ -55,53 +53,6 @@ export function blockedConv(
     BLOCKED_DOMAIN,
   );
   return unblocked(build, result, y);
-}
-
-/** Up to a whole number of blocks. */
-export function toBlocks(count: number, block: number): number {
-  return Math.ceil(count / block) * block;
-}
-
-/** Brings channels into blocks; the data are in another order than the shape says from here on. */
-export function blocked(build: Builder, x: Value, channels: number): Value {
-  // Both gradients of a convolution read dY.
-  const known = build.nodes.findLast(
-    ({ opType, inputs }) => opType === 'ReorderInput' && inputs[0] === x.name,
-  );
-  const value = build.values.get(known?.outputs[0] ?? '');
-  if (value?.shape[1] === channels) return value;
-  return build.op('ReorderInput', [x], x.shape.with(1, channels), {}, undefined, BLOCKED_DOMAIN);
-}
-
-/** Zeros put around images whose channels stand in blocks: Pad would do it on one thread. */
-export function paddedBlocks(
-  build: Builder,
-  x: Value,
-  begin: readonly number[],
-  end: readonly number[],
-): Value {
-  if ([...begin, ...end].every((count) => count === 0)) return x;
-  const [n, c, ...spatial] = x.shape as [number, number, ...number[]];
-  const ones = spatial.map(() => 1);
-  const window = { kernel: ones, strides: ones, dilations: ones, begin, end };
-  return build.op(
-    'Conv',
-    [x, build.filled(x.type, [c, 1, ...ones], 1)],
-    [n, c, ...spatial.map((size, axis) => size + at(begin, axis) + at(end, axis))],
-    windowAttributes(window, c),
-    undefined,
-    BLOCKED_DOMAIN,
-  );
-}
-
-function unblocked(
-  build: Builder,
-  x: Value,
-  y: { readonly shape: readonly number[]; readonly name?: string },
-): Value {
-  const output = { shape: y.shape, type: x.type, name: y.name };
-  const channels = { int: at(y.shape, 1) };
-  return at(build.multi('ReorderOutput', [x], [output], { channels }, BLOCKED_DOMAIN), 0);
 }
 
 /** The size of blocks where a depthwise convolution, one output a channel, can be in that layout. */

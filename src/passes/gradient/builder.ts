@@ -8,6 +8,7 @@ import {
   narrow,
   Tensor,
 } from '../../graph/index.js';
+import { elementwise } from './in-blocks.js';
 import type { GradientOptions, Mask } from './request.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
 import type { Value } from './types.js';
@@ -27,6 +28,8 @@ type BuilderOptions = Pick<GradientOptions, 'columnBytes' | 'block' | 'masks' | 
 export class Builder {
   readonly nodes: NodeSpec[] = [];
   readonly values = new Map<string, Value>();
+  /** By name, the same values with their channels in blocks, where they are there anyway. */
+  readonly twins = new Map<string, Value>();
   /** What the names of new values begin with. */
   scope = 'grad';
   /** Windows of more bytes than this are not gathered at once. */
@@ -149,11 +152,14 @@ export class Builder {
   // ---- elementwise ------------------------------------------------------------------------------------------
 
   unary(opType: string, x: Value, attributes: Attributes = {}): Value {
-    return this.op(opType, [x], x.shape, attributes);
+    const made = ([v]: readonly Value[]): Value => this.op(opType, [v], x.shape, attributes);
+    return elementwise(this, [x], made) ?? made([x]);
   }
 
   binary(opType: string, a: Value, b: Value): Value {
-    return this.op(opType, [a, b], broadcastShapes(a.shape, b.shape));
+    const made = (operands: readonly Value[]): Value =>
+      this.op(opType, operands, broadcastShapes(a.shape, b.shape));
+    return elementwise(this, [a, b], made) ?? made([a, b]);
   }
 
   add(a: Value, b: Value): Value {
@@ -202,7 +208,9 @@ export class Builder {
     if (first === undefined) throw new Error('nothing to sum');
     if (second === undefined) return first;
     if (values.length === 2) return this.add(first, second);
-    return this.op('Sum', values, broadcastShapes(...values.map((value) => value.shape)));
+    const made = (operands: readonly Value[]): Value =>
+      this.op('Sum', operands, broadcastShapes(...values.map((value) => value.shape)));
+    return elementwise(this, values, made) ?? made(values);
   }
 
   /**
@@ -211,14 +219,21 @@ export class Builder {
    */
   step(x: Value): Value {
     if (x.type === 'float32') {
-      return this.unary('HardSigmoid', x, { alpha: { float: STEP_SLOPE }, beta: { float: 0 } });
+      const made = (v: Value): Value =>
+        this.op('HardSigmoid', [v], v.shape, { alpha: { float: STEP_SLOPE }, beta: { float: 0 } });
+      // Both ways, since either is cheaper than to bring the other into its order; what nobody reads is left out.
+      const [step, twin] = [made(x), this.twins.get(x.name)];
+      if (twin !== undefined) this.twins.set(step.name, made(twin));
+      return step;
     }
     return this.indicator('Greater', x, this.scalar(x.type, 0));
   }
 
   /** 1 where the comparison holds, else 0, in the type of a. */
   indicator(comparison: 'Greater' | 'Equal' | 'Less', a: Value, b: Value): Value {
-    return this.cast(this.op(comparison, [a, b], broadcastShapes(a.shape, b.shape), {}, 'bool'), a.type);
+    const made = (operands: readonly Value[]): Value =>
+      this.cast(this.op(comparison, operands, broadcastShapes(a.shape, b.shape), {}, 'bool'), a.type);
+    return elementwise(this, [a, b], made) ?? made([a, b]);
   }
 
   where(condition: Value, yes: Value, no: Value): Value {

@@ -2,6 +2,8 @@ import { makeNode, type Node } from '../../graph/index.js';
 import type { NodeProto } from '../../graph/proto/schema.js';
 import type { Activity } from './activity.js';
 import type { Builder } from './builder.js';
+import { elementwise, isElementwise } from './in-blocks.js';
+import { at } from './shapes.js';
 import type { Mode, Rewritten, Value } from './types.js';
 import type { Values } from './values.js';
 
@@ -28,8 +30,13 @@ export function rewriteForward({ nodes, activity, build, mode, values, numbers }
     names.map((name) => (name === '' ? undefined : values.of(name)));
   const protos = nodes.flatMap((node) => {
     const rule = rules.get(node);
-    if (rule?.forward === undefined) return [node.proto];
+    if (rule === undefined) return [node.proto];
     build.scope = node.label;
+    if (rule.forward === undefined) {
+      if (node.domain !== '' || !isElementwise(node.opType)) return [node.proto];
+      const made = inBlocks(build, node, valuesOf(node.inputs));
+      return made === undefined ? [node.proto] : build.nodes.splice(0).map(makeNode);
+    }
     const result = rule.forward({
       node,
       build,
@@ -44,4 +51,17 @@ export function rewriteForward({ nodes, activity, build, mode, values, numbers }
     return build.nodes.splice(0).map(makeNode);
   });
   return { protos, rewritten, state: [...rewritten.values()].flatMap(({ state }) => state ?? []) };
+}
+
+/** A node computed from channels in blocks, under the name that it had. */
+function inBlocks(build: Builder, node: Node, inputs: readonly (Value | undefined)[]): Value | undefined {
+  const operands = inputs.filter((input) => input !== undefined);
+  if (operands.length < inputs.length) return undefined;
+  const compute = (values: readonly Value[]): Value => {
+    const made = build.op(node.opType, values, at(values, 0).shape);
+    const spec = build.nodes.pop();
+    if (spec !== undefined) build.nodes.push({ ...spec, attributeProtos: node.proto.attribute ?? [] });
+    return made;
+  };
+  return elementwise(build, operands, compute, node.outputs[0]);
 }

@@ -1,6 +1,6 @@
 import { BLOCKED_DOMAIN } from '../../runtime/index.js';
-import { blocked, LANES, paddedBlocks, toBlocks } from './blocked.js';
 import type { Builder } from './builder.js';
+import { blocked, LANES, paddedBlocks, toBlocks } from './in-blocks.js';
 import { at, product } from './shapes.js';
 import type { Value } from './types.js';
 import { reach, type Window, windowAttributes } from './window.js';

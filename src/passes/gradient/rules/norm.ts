@@ -1,3 +1,4 @@
+import { blockedNorm, blockedNormGradient } from '../blocked-norm.js';
 import type { Builder } from '../builder.js';
 import { at, normalAxis, product, range } from '../shapes.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
@@ -75,6 +76,11 @@ function batchNormForward(context: ForwardContext): Rewritten | undefined {
     );
     return rewritten(build.reshape(mean, [channels]), build.reshape(variance, [channels]));
   }
+  const inBlocks = blockedNorm(build, x, { scale, bias, epsilon }, y);
+  if (inBlocks !== undefined) {
+    const { mean, variance, inv, centered } = inBlocks;
+    return { ...rewritten(mean, variance), saved: [mean, variance, inv, centered] };
+  }
   const corner = build.slice(
     x,
     axes,
@@ -101,6 +107,16 @@ function batchNorm(context: RuleContext): (Value | undefined)[] {
   const { build, node, saved } = context;
   const { attributes } = node;
   const [x, scale] = [required(context.inputs, 0), required(context.inputs, 1)];
+  const [, , savedInv, centeredBlocks] = saved;
+  if (savedInv !== undefined && centeredBlocks !== undefined) {
+    const blocks = { inv: savedInv, centered: centeredBlocks };
+    const { dx, dScale, dBias } = blockedNormGradient(build, required(context.gradients, 0), scale, blocks);
+    return [
+      context.needs(0) ? dx() : undefined,
+      context.needs(1) ? dScale : undefined,
+      context.needs(2) ? dBias : undefined,
+    ];
+  }
   const isTraining = saved.length > 0 || attributes.int('training_mode', 0) !== 0;
   // A node that was in training form already: its outputs are those of the batch where its momentum is 0.
   const weight = saved.length > 0 ? 1 : 1 - attributes.float('momentum', 0.9);
