@@ -55,10 +55,12 @@ export function elementwise(
   const twins = operands.map((x) => build.twins.get(x.name));
   const shape = twins.find((twin) => twin !== undefined)?.shape;
   if (shape === undefined) return undefined;
-  const inBlocks = operands.map((x, index) => twins[index] ?? (product(x.shape) === 1 ? x : undefined));
-  const found = inBlocks.filter((x) => x !== undefined);
+  const isNumber = (x: Value): boolean => product(x.shape) === 1 && x.shape.length <= shape.length;
+  const found = operands.flatMap((x, index) => {
+    const twin = twins[index] ?? (isNumber(x) ? x : undefined);
+    return twin !== undefined && (isNumber(twin) || sameShape(twin.shape, shape)) ? [twin] : [];
+  });
   if (found.length < operands.length) return undefined;
-  if (found.some((x) => product(x.shape) > 1 && !sameShape(x.shape, shape))) return undefined;
   return unblocked(build, compute(found), { shape, name });
 }
 
