@@ -18,6 +18,7 @@ import torch
 import torchaudio.models as audio
 import torchvision.models as vision
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 warnings.filterwarnings("ignore")
 
@@ -53,22 +54,42 @@ class Scripted(nn.Module):
         return x
 
 
-def detector(name: str, height: int = 160, width: int = 200, **sizes) -> Callable:
+def normalize(backbone: nn.Module, image: torch.Tensor) -> None:
+    """Gives each frozen normalization the statistics of what it sees: blocks of random weights blow activations up."""
+
+    def calibrate(layer, inputs) -> None:
+        var, layer.running_mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
+        layer.running_var = var.clamp(min=1e-2)
+
+    layers = [layer for layer in backbone.modules() if isinstance(layer, (FrozenBatchNorm2d, nn.BatchNorm2d))]
+    hooks = [layer.register_forward_pre_hook(calibrate) for layer in layers]
+    with torch.no_grad():
+        backbone.eval()(image)
+    for hook in hooks:
+        hook.remove()
+
+
+def detector(name: str, height: int = 160, width: int = 200, **settings) -> Callable:
     def make():
-        network = getattr(vision.detection, name)(weights=None, weights_backbone=None, **sizes)
-        return network, ([torch.rand(3, height, width)],)
+        network = getattr(vision.detection, name)(weights=None, weights_backbone=None, **settings)
+        image = torch.rand(3, height, width)
+        if not hasattr(network, "roi_heads"):  # Of normalized features, untrained proposals are none.
+            normalize(network.backbone, image[None])
+        return network, ([image],)
 
     return make
 
 
 SMALL = {"min_size": 160, "max_size": 200}
+# Untrained scores are low: everything counts.
+ALL = {"score_thresh": 0.0}
 # name: (network and arguments, operator set)
 NETWORKS: dict[str, tuple[Callable, int]] = {
     "fasterrcnn_mobilenet": (detector("fasterrcnn_mobilenet_v3_large_320_fpn", 200, 240), 11),
     "maskrcnn_resnet50": (detector("maskrcnn_resnet50_fpn", **SMALL), 11),
-    "retinanet_resnet50": (detector("retinanet_resnet50_fpn", **SMALL), 13),
-    "fcos_resnet50": (detector("fcos_resnet50_fpn", **SMALL), 13),
-    "ssdlite_mobilenet": (detector("ssdlite320_mobilenet_v3_large", 320, 320), 12),
+    "retinanet_resnet50": (detector("retinanet_resnet50_fpn", **SMALL, **ALL), 13),
+    "fcos_resnet50": (detector("fcos_resnet50_fpn", **SMALL, **ALL), 13),
+    "ssdlite_mobilenet": (detector("ssdlite320_mobilenet_v3_large", 320, 320, **ALL), 12),
     "lraspp_mobilenet": (
         lambda: (vision.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None), torch.randn(1, 3, 224, 224)),
         13,

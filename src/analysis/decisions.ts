@@ -1,8 +1,18 @@
-import { ancestors, type Model, type Node, ValueInfo, valuesRead } from '../graph/index.js';
+import {
+  ancestors,
+  type Model,
+  type Node,
+  printModel,
+  type Tensor,
+  ValueInfo,
+  valuesRead,
+} from '../graph/index.js';
+import { buildModel } from '../runtime/build.js';
 import { partOf } from '../runtime/part.js';
 import { fedInputs } from '../runtime/random-inputs.js';
 import type { RuntimeTensor, Session } from '../runtime/session.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
+import { addRounding } from './rounding.js';
 
 /** Operators whose outputs jump where their floating-point inputs move a little. */
 const DECIDING: ReadonlySet<string> = new Set([
@@ -26,8 +36,10 @@ type Tensors = Readonly<Record<string, RuntimeTensor>>;
 export interface DecisionOptions {
   /** As for Comparison. */
   readonly tolerance: number | undefined;
-  /** The inputs of the first model, sample by sample. */
-  readonly samples: Iterable<Tensors>;
+  /** Of the samples, at least one. */
+  readonly seeds: readonly number[];
+  /** The inputs of the first model in a sample. */
+  readonly feedsOf: (seed: number) => Tensors;
   /** Opens a part of each model on what that runs on. */
   readonly openA: (part: Model) => Promise<Session>;
   readonly openB: (part: Model) => Promise<Session>;
@@ -41,48 +53,45 @@ export interface DecisionOptions {
  * models then agree up to what rounding decides.
  *
  * @param names outputs of both
- * @returns undefined where the second does not have those nodes by what they read and make, where no decision
- *   differs, or where something else differs too
+ * @returns undefined where the second does not have the same nodes, where no decision differs, or where something
+ *   else differs too
  */
 export async function compareDecided(
   a: Model,
   b: Model,
   names: readonly string[],
-  { tolerance, samples, openA, openB }: DecisionOptions,
+  { tolerance, seeds, feedsOf, openA, openB }: DecisionOptions,
 ): Promise<{ decisions: Decisions; outputs: OutputComparison[] } | undefined> {
   const deciding = decidingNodes(ancestors(a.graph.nodes, names), a);
   const made = new Set(deciding.flatMap(madeBy));
-  const isComputed = (name: string): boolean => a.graph.producer(name) !== undefined;
-  const read = new Set(deciding.flatMap((node) => node.inputs).filter(isComputed));
+  const all = deciding.flatMap((node) => [...valuesRead(node.proto)]);
+  const read = new Set(all.filter((name) => a.graph.producer(name) !== undefined));
   const isShared = (name: string): boolean => b.graph.producer(name) !== undefined;
-  if (made.size === 0 || ![...made, ...read].every(isShared)) return undefined;
+  const constants = all.filter((name) => a.graph.initializers.has(name));
+  const areSame =
+    deciding.every((node) => madeBy(node).every((name) => isSameNode(node, b.graph.producer(name)))) &&
+    constants.every((name) => isSameTensor(a.graph.initializers.get(name), b.graph.initializers.get(name)));
+  if (made.size === 0 || !areSame || ![...read].every(isShared)) return undefined;
   const compared = [...new Set([...names, ...read])];
   const asked = compared.filter((name) => !made.has(name));
   const comparisons = new Map<string, Comparison>();
   const otherwise = new Set<string>();
   await using first = await openA(partOf(a, [...new Set([...compared, ...made])]));
   await using alone = await openB(partOf(b, [...made]));
-  // Its inputs need types, which the first run tells.
-  let forced: Session | undefined;
-  await using _ = { [Symbol.asyncDispose]: async () => await forced?.[Symbol.asyncDispose]() };
-  for (const feeds of samples) {
+  const example = await runOn(first, feedsOf(seeds[0] ?? 0));
+  const given = Object.entries(example)
+    .filter(([name]) => made.has(name))
+    .map(([name, { type, shape }]) => ValueInfo.tensor(name, type, Array(shape.length).fill(undefined)));
+  await using second = await openB(partOf(b, asked, { given }));
+  const decisionsIn = (outputs: Tensors): Tensors =>
+    Object.fromEntries(Object.entries(outputs).filter(([name]) => made.has(name)));
+  for (const seed of seeds) {
+    const feeds = feedsOf(seed);
     const fromA = await runOn(first, feeds);
     const own = await runOn(alone, feeds);
     for (const name of made) if (!isSame(fromA[name], own[name])) otherwise.add(name);
-    const given = Object.entries(fromA).filter(([name]) => made.has(name));
-    forced ??= await openB(
-      partOf(b, asked, {
-        given: given.map(([name, { type, shape }]) =>
-          ValueInfo.tensor(
-            name,
-            type,
-            shape.map(() => undefined),
-          ),
-        ),
-      }),
-    );
-    const decided = Object.fromEntries(given);
-    const fromB = { ...decided, ...(await runOn(forced, { ...feeds, ...decided })) };
+    const decided = decisionsIn(fromA);
+    const fromB = { ...decided, ...(await runOn(second, { ...feeds, ...decided })) };
     for (const name of compared) {
       const [left, right] = [fromA[name], fromB[name]];
       if (left === undefined || right?.shape.join() !== left.shape.join()) return undefined;
@@ -91,13 +100,22 @@ export async function compareDecided(
       comparisons.set(name, comparison);
     }
   }
+  if (otherwise.size === 0) return undefined;
+  const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
+  if (tolerance === undefined && past.size > 0) {
+    await using same = await openA(partOf(a, [...past.keys()], { given }));
+    for (const seed of seeds) {
+      const feeds = feedsOf(seed);
+      await addRounding(same, feeds, past, seed, decisionsIn(await runOn(first, feeds)));
+    }
+  }
   const results = new Map([...comparisons].map(([name, comparison]) => [name, comparison.result()]));
   const agrees = [...results.values()].every(({ passed }) => passed);
-  if (otherwise.size === 0 || !agrees) return undefined;
+  if (!agrees) return undefined;
   const isOther = (node: Node): boolean => madeBy(node).some((name) => otherwise.has(name));
   const others = deciding.filter(isOther);
   const isFirst = (node: Node): boolean =>
-    !ancestors(a.graph.nodes, node.inputs).some((before) => others.includes(before));
+    !ancestors(a.graph.nodes, [...valuesRead(node.proto)]).some((before) => others.includes(before));
   return {
     decisions: {
       nodes: others
@@ -123,11 +141,31 @@ async function runOn(session: Session, feeds: Tensors): Promise<Tensors> {
 function decidingNodes(nodes: readonly Node[], model: Model): Node[] {
   const moving = new Set(fedInputs(model.graph).map(({ name }) => name));
   return nodes.filter((node) => {
-    if (['Shape', 'Size'].includes(node.opType)) return false;
+    if (node.is('Shape', 'Size')) return false;
     if (![...valuesRead(node.proto)].some((name) => moving.has(name))) return false;
     for (const name of madeBy(node)) moving.add(name);
-    return node.domain === '' && DECIDING.has(node.opType);
+    return isDeciding(node);
   });
+}
+
+/** Itself, or what stands in a branch or a body of it. */
+function isDeciding(node: Node): boolean {
+  return (
+    (node.domain === '' && DECIDING.has(node.opType)) ||
+    node.subgraphs.some((graph) => graph.nodes.some(isDeciding))
+  );
+}
+
+/** Whether two nodes do the same with the same values. */
+function isSameNode(a: Node, b: Node | undefined): boolean {
+  const text = ({ proto: { doc_string, metadata_props, ...proto } }: Node): string =>
+    printModel(buildModel({ nodes: [proto], outputs: [], opset: [] }), { weights: true });
+  return b !== undefined && text(a) === text(b);
+}
+
+function isSameTensor(a: Tensor | undefined, b: Tensor | undefined): boolean {
+  if (a === undefined || b?.dataType !== a.dataType || b.shape.join() !== a.shape.join()) return false;
+  return a.proto === b.proto || Buffer.compare(a.bytes(), b.bytes()) === 0;
 }
 
 function madeBy(node: Node): string[] {

@@ -80,6 +80,11 @@ export class Comparison {
     this.#rounding = Math.max(this.#rounding ?? 0, ratio(moved.#maxDifference, this.#maxValue));
   }
 
+  /** Floats that are past the tolerance, but finite where they should be: rounding may be why. */
+  isNearby(): boolean {
+    return isFloatType(this.#type) && this.#nonFinite === 0 && !this.result().passed;
+  }
+
   result(): OutputComparison {
     const relativeDifference = ratio(this.#maxDifference, this.#maxValue);
     const rounding = this.#rounding;
