@@ -17,6 +17,9 @@ const CONSTANTS: Readonly<Record<string, Readonly<Record<number, number>>>> = {
   Gemm: { 2: 0 },
   Conv: { 2: 0 },
   ConvTranspose: { 2: 0 },
+  RNN: { 3: 0 },
+  GRU: { 3: 0 },
+  LSTM: { 3: 0, 7: 0 },
   Mul: { 0: 1, 1: 1 },
   Concat: { 0: 0, 1: 0, 2: 0, 3: 0 },
 };
@@ -27,8 +30,8 @@ const EMBEDDING = 0.02;
 /**
  * Weights as a training from scratch begins with them: layers with the variance that keeps that of the signal through
  * the activation behind them (He et al., ICCV 2015, eq. 10, for 'kaiming'), biases zero, normalizations the identity with
- * fresh running statistics, embeddings normal with a small deviation. Factors of a chain are layers like any other. The
- * same seed gives the same numbers.
+ * fresh running statistics, embeddings normal with a small deviation, recurrent layers by their hidden units. Factors of
+ * a chain are layers like any other. The same seed gives the same numbers.
  *
  * @param names the initializers to draw anew; running statistics of their normalizations come along
  */
@@ -47,7 +50,7 @@ export function freshWeights(
     if (tensor === undefined || !isFloatType(tensor.dataType)) continue;
     const values = new Float64Array(tensor.size);
     const random = new Random(seed, `fresh ${name}`);
-    const scale = scales.get(name);
+    const scale = scales.get(name) ?? recurrentScale(graph, name);
     const constant = constantOf(graph, name);
     if (scale !== undefined) draw(values, scale, init, random);
     else if (constant !== undefined) values.fill(constant);
@@ -72,6 +75,18 @@ function scalesOf(model: Model, init: FreshStart): ReadonlyMap<string, number> {
     if (scale !== undefined) scales.set(name, scale);
   }
   return scales;
+}
+
+/**
+ * The weights of recurrent layers begin with the variance of numbers between ± 1 / √hidden, as PyTorch's do, whatever
+ * the distribution. Undefined for what is none.
+ */
+function recurrentScale(graph: Graph, name: string): number | undefined {
+  const layer = graph
+    .uses(name)
+    .find(({ node, index }) => node.is('RNN', 'GRU', 'LSTM') && index > 0 && index < 3);
+  const hidden = layer && graph.initializers.get(layer.node.inputs[2] ?? '')?.shape[2];
+  return hidden && 1 / Math.sqrt(3 * hidden);
 }
 
 function draw(values: Float64Array, deviation: number, init: FreshStart, random: Random): void {

@@ -1,11 +1,14 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { rankReport } from '../../src/analysis/rank-report.js';
-import { type Model, modelToBytes } from '../../src/graph/index.js';
+import { type Model, modelToBytes, Tensor } from '../../src/graph/index.js';
 import { KernelPool } from '../../src/kernels/index.js';
+import { Random } from '../../src/runtime/index.js';
 import type { TrainOptions } from '../../src/training/options.js';
 import { type TrainResult, train } from '../../src/training/train.js';
+import { size } from '../passes/gradient/check-gradient.js';
 import { MLP } from '../passes/gradient/networks.js';
+import { modelOf } from '../runtime/helpers.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 import { blobs } from './blobs.js';
 
@@ -26,6 +29,46 @@ function droppy(): Model {
     for (const { node, index } of readers) model.graph.setInput(node, index, dropped);
   }
   return model;
+}
+
+/** Reads a sample as five steps of four numbers. */
+function recurrent(): Model {
+  const numbers = (name: string, shape: number[]): Tensor =>
+    Tensor.of(
+      name,
+      'float32',
+      shape,
+      new Random(1, name).fillNormal(new Float32Array(size(shape))).map((number) => 0.3 * number),
+    );
+  return modelOf(
+    [
+      { opType: 'Reshape', inputs: ['x', 'sizes'], outputs: ['steps'] },
+      {
+        opType: 'Transpose',
+        inputs: ['steps'],
+        outputs: ['first'],
+        attributes: { perm: { ints: [1, 0, 2] } },
+      },
+      {
+        opType: 'GRU',
+        inputs: ['first', 'W', 'R', 'B'],
+        outputs: ['', 'last'],
+        attributes: { hidden_size: { int: 8 }, linear_before_reset: { int: 1 } },
+      },
+      { opType: 'Squeeze', inputs: ['last', 'axis'], outputs: ['state'] },
+      { opType: 'MatMul', inputs: ['state', 'head'], outputs: ['y'] },
+    ],
+    [['x', 'float32', ['batch', 20]]],
+    [['y', 'float32', ['batch', 4]]],
+    [
+      Tensor.of('sizes', 'int64', [3], BigInt64Array.of(-1n, 5n, 4n)),
+      Tensor.of('axis', 'int64', [1], BigInt64Array.of(0n)),
+      numbers('W', [1, 24, 4]),
+      numbers('R', [1, 24, 8]),
+      numbers('B', [1, 48]),
+      numbers('head', [8, 4]),
+    ],
+  );
 }
 
 const data = (model: Model, seed = 0) => blobs(model, { size: 100, classes: 4, seed, spread: 0.7 });
@@ -59,6 +102,7 @@ async function trained(
 const CASES: readonly [string, () => Model, TrainOptions][] = [
   ['rank pruning', mlp, { rankPruning: { interval: 5, energy: 0.1, nuclear: 0.01 }, learningRate: 0.02 }],
   ['Dropout', droppy, { learningRate: 0.02 }],
+  ['a recurrent layer', recurrent, { learningRate: 0.02 }],
 ];
 
 describe.each(CASES)('%s', (name, build, more) => {
@@ -99,4 +143,13 @@ test('the weights of a pruned training have the rank that the energy says, and n
     if (rankOf(values) < full.length) lower += 1;
   }
   expect(lower).toBeGreaterThan(0);
+});
+
+test('a recurrent layer learns, and stays the operator that it was', async () => {
+  const { model, history } = await trained(recurrent, { batch: 8, epochs: 10, seed: 3, learningRate: 0.02 });
+  expect(history.at(-1)?.training?.accuracy).toBeGreaterThan(0.9);
+  expect(model.graph.nodes.map((node) => node.opType)).toEqual(
+    recurrent().graph.nodes.map((node) => node.opType),
+  );
+  expect(history[1]?.ranks.map(({ weight }) => weight)).toContain('W[forward,z]');
 });
