@@ -1,13 +1,13 @@
 /**
- * Bundles the command line into dist/bin, each command in files of its own: Node takes longer to find and load a hundred small
+ * Bundles the threads of the kernels, and the command line into dist/bin, each command in files of its own: Node takes longer to find and load a hundred small
  * modules than most commands take to work. `npm run build:cli`; the tests do it too, so that they run what is shipped.
  *
  * LICENSES.txt holds the licences of all packages in the bundle.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'dist/bin');
@@ -16,17 +16,22 @@ const OUT = join(ROOT, 'dist/bin');
 const BANNER = `import { createRequire as requireOf } from 'node:module';
 const require = requireOf(import.meta.url);`;
 
+const COMMON = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  write: false,
+} as const satisfies BuildOptions;
+
 /** Writes the files that changed and removes those that are no longer part of it. */
 export async function bundleCli(): Promise<void> {
   const { outputFiles, metafile } = await build({
-    absWorkingDir: ROOT,
+    ...COMMON,
     entryPoints: { 'onnx-overparam': 'src/cli/main.ts' },
     outdir: OUT,
-    bundle: true,
     splitting: true,
     format: 'esm',
-    platform: 'node',
-    target: 'node20',
     // Flat: what finds files by import.meta.url is two levels below the root here as in src and dist.
     chunkNames: '[name]-[hash]',
     // Native code; and what is CommonJS and imported when needed, where esbuild loses the names that it exports.
@@ -34,16 +39,34 @@ export async function bundleCli(): Promise<void> {
     alias: { 'string-width': './src/cli/string-width.ts' },
     banner: { js: BANNER },
     metafile: true,
-    write: false,
   });
   const files = new Map(outputFiles.map(({ path, text }) => [path, text]));
   files.set(join(OUT, 'LICENSES.txt'), licences(Object.keys(metafile.inputs)));
-  mkdirSync(OUT, { recursive: true });
-  for (const [path, text] of files) {
-    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
-  }
+  write(files);
+  write(await kernelThreads());
   for (const name of readdirSync(OUT)) {
     if (!files.has(join(OUT, name))) rmSync(join(OUT, name));
+  }
+}
+
+/** What the threads of the kernels run, each one file of CommonJS: as modules they take half as long again to start. */
+async function kernelThreads(): Promise<Map<string, string>> {
+  const { outputFiles } = await build({
+    ...COMMON,
+    entryPoints: ['src/kernels/worker.ts', 'src/kernels/recruit.ts'],
+    outdir: join(ROOT, 'dist/kernels'),
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    define: { 'import.meta.url': 'URL_OF_THIS_FILE' },
+    banner: { js: "const URL_OF_THIS_FILE = require('node:url').pathToFileURL(__filename).href;" },
+  });
+  return new Map(outputFiles.map(({ path, text }) => [path, text]));
+}
+
+function write(files: ReadonlyMap<string, string>): void {
+  for (const [path, text] of files) {
+    mkdirSync(dirname(path), { recursive: true });
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
   }
 }
 

@@ -153,7 +153,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
   if (weights.length > 0) {
-    await using own = options.pool === undefined ? await rankPool(options.concurrency) : undefined;
+    await using own = options.pool === undefined ? await ownPool(options.concurrency) : undefined;
     const pool = (options.pool ?? own) as KernelPool;
     const load = ({ rows: m, columns: n }: WeightMatrix) => loadOf(m, n);
     const all = weights.reduce((sum, weight) => sum + load(weight).cost, 0) || 1;
@@ -191,17 +191,8 @@ async function checkPlace(place: ProductPlace): Promise<void> {
   await gram({ rows: 32, columns: 32, data: new Float32Array(1024) }, 'rows', { place });
 }
 
-/**
- * Threads for rankReport, which start at once.
- *
- * @param size default the processors, at most 8: a machine of many cores gains nothing from many weights that wait for memory
- */
-export async function rankPool(size?: number): Promise<KernelPool> {
-  const [{ KernelPool }, { availableParallelism }] = await Promise.all([
-    import('../kernels/pool.js'),
-    import('node:os'),
-  ]);
-  return new KernelPool({ size: size ?? Math.min(8, availableParallelism()) }).start();
+async function ownPool(size: number | undefined): Promise<KernelPool> {
+  return (await import('./rank-pool.js')).rankPool(size);
 }
 
 async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankReportOptions): Promise<RankRow> {

@@ -100,6 +100,12 @@ export function sortOf(given: string | undefined): { by: SortKey; ascending: boo
   return { by: size ?? metricNamed(name, '--sort').key, ascending: direction === 'asc' };
 }
 
+/** The metric to sort by; none where it is a size of the weight. */
+export function metricsSortedBy(sort: { readonly by: SortKey } | undefined): MetricDescriptor[] {
+  const isBySize = SORT_SIZES.some((key) => key === sort?.by);
+  return sort === undefined || isBySize ? [] : [metricNamed(sort.by, '--sort')];
+}
+
 /** How to draw spectra: in ASCII where the locale names another character set than UTF-8. */
 export function glyphStyle({ env }: Pick<Io, 'env'>): 'unicode' | 'ascii' {
   const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || '';

@@ -163,14 +163,19 @@ export const rankReportCommand: Command<Arguments> = {
         '--spectra goes with --format json: the other formats have no room for all singular values',
       );
     }
-    const { assertionsOf, checkAssertions, chooseMetrics, glyphStyle, metricNamed, metricsOf, sortOf } =
-      await import('./rank-options.js');
-    const { SORT_SIZES } = await import('../report/rank-order.js');
+    // The threads start while this one loads what it is made of, and reads the model.
+    const { rankPool } = await import('../analysis/rank-pool.js');
+    await using pool = rankPool();
+    const [choices, { rankReport }] = await Promise.all([
+      import('./rank-options.js'),
+      import('../analysis/rank-report.js'),
+    ]);
+    const { assertionsOf, checkAssertions, chooseMetrics, glyphStyle, metricsOf, metricsSortedBy, sortOf } =
+      choices;
     const sort = sortOf(once(args.sort, '--sort'));
     const rank = number(args.rank, '--rank', { min: 0, whole: true });
     const top = number(args.top, '--top', { min: 1, whole: true });
     const seed = number(args.seed, '--seed', { min: 0, whole: true });
-    const isBySize = SORT_SIZES.some((key) => key === sort?.by);
     const convView = once(args.convView, '--conv-view');
     const inputSize = number(args.inputSize, '--input-size', { min: 1, whole: true });
     if (convView === 'operator' && inputSize === undefined)
@@ -180,18 +185,12 @@ export const rankReportCommand: Command<Arguments> = {
     const data = embeddingRequest(args);
     const products = await productPlace(providersOf(args), data !== undefined);
     const asserted = assertionsOf(args.assert);
-    const also = [
-      ...(sort === undefined || isBySize ? [] : [metricNamed(sort.by, '--sort')]),
-      ...metricsOf(asserted),
-    ];
+    const also = [...metricsSortedBy(sort), ...metricsOf(asserted)];
     const choice = chooseMetrics(args.metrics, { randomized: args.randomized === true, rank, format, also });
     if (path !== undefined) {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
     }
-    const { rankPool, rankReport } = await import('../analysis/rank-report.js');
-    // While the model is read.
-    await using pool = await rankPool();
     const chains = once(args.chains, '--chains');
     const only = [args.only ?? []].flat();
     // The table draws the spectra.
@@ -222,11 +221,13 @@ export const rankReportCommand: Command<Arguments> = {
         products,
         pool,
       };
-      const weights = await work((onProgress) =>
+      const looking = work((onProgress) =>
         args.regions === true
           ? reportWithRegions(loaded, { ...options, onProgress })
           : rankReport(loaded, { ...options, onProgress }),
       );
+      // What is needed next is loaded while the threads work.
+      const [weights] = await Promise.all([looking, import('../report/rank.js')]);
       const found = embeddings === undefined ? weights : { ...weights, embeddings };
       if (isPage) pages.push({ name: nameOf(file), report: found, nodes: loaded.graph.nodes.length });
       return found;
@@ -234,6 +235,8 @@ export const rankReportCommand: Command<Arguments> = {
     const first = await report(model);
     const second = model2 === undefined ? undefined : await report(model2);
     for (const other of others.slice(1)) await report(other);
+    // While the rest is worked out and printed.
+    const closed = pool.close();
     const assertions = checkAssertions(asserted, second ?? first);
     const view: RankDocumentOptions = {
       assertions,
@@ -247,6 +250,7 @@ export const rankReportCommand: Command<Arguments> = {
     const document = isPage ? await withPage(result, pages, io) : result;
     if (path === undefined) await print(document, { ...args, format }, io);
     else await writeDocument(document, path, { ...args, format });
+    await closed;
     const isTold = path === undefined && (format === 'table' || format === 'md');
     if (!isTold && !args.quiet) await writeAssertions(assertions, io);
     return assertions.every(({ passed }) => passed) ? 0 : 1;

@@ -195,8 +195,8 @@ export class KernelPool {
   }
 
   #start(): Worker {
-    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
-    const path = new URL('../../dist/kernels/worker.js', import.meta.url);
+    // The bundled one, wherever this file is: Node 20 does not load .ts in a thread.
+    const path = new URL('../../dist/kernels/worker.cjs', import.meta.url);
     // The parent's flags (--input-type, loaders) are not for this file.
     const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MEGABYTES };
     const worker = new Worker(path, { execArgv: [], resourceLimits });

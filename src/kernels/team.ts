@@ -31,8 +31,8 @@ export class Team {
 
   /** Resolves when all threads are ready: kernels wait for one another without a way out. */
   static async start(module: object, memory: SharedMemory, threads: number): Promise<Team> {
-    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
-    const path = new URL('../../dist/kernels/recruit.js', import.meta.url);
+    // The bundled one, wherever this file is: Node 20 does not load .ts in a thread.
+    const path = new URL('../../dist/kernels/recruit.cjs', import.meta.url);
     const workers = Array.from(
       { length: threads - 1 },
       (_, i) =>

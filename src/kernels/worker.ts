@@ -4,7 +4,7 @@ import { fileSource, type MatrixFile } from './matrix-source.js';
 import type { Found, Job, Reply } from './pool.js';
 import { eigenvaluesInMemory, sharedSingularValues, singularValues } from './singular.js';
 
-// Compiled on its own: the pool starts it by its path, so the test runner never loads it from source.
+// Bundled on its own (scripts/bundle-cli.ts): the pool starts it by its path, so the test runner never loads it from source.
 const port = parentPort;
 if (port === null) throw new Error('src/kernels/worker.ts runs as a worker thread only');
 

@@ -21,7 +21,8 @@ export function tableLines(grid: Grid, options: TableOptions): { lines: string[]
     ),
   );
   const textsOf = (at: number): string[] => grid.rows.map((row) => row[at]?.text ?? '');
-  const least = headings.map(({ shrink }, at) => leastWidth(textsOf(at), natural[at] ?? 0, shrink));
+  const least = (): number[] =>
+    headings.map(({ shrink }, at) => leastWidth(textsOf(at), natural[at] ?? 0, shrink));
   const { kept, widths } = fitColumns(headings, natural, least, width);
   const places = kept.map((at, order) => {
     const cells = widths[order] ?? 0;
@@ -68,14 +69,16 @@ function maxOf(widths: readonly number[]): number[] {
 function fitColumns(
   headings: readonly Heading[],
   natural: readonly number[],
-  smallest: readonly number[],
+  leastWidths: () => readonly number[],
   width: number,
 ): { kept: number[]; widths: number[] } {
   let kept = headings.flatMap((heading, at) => (heading.only === 'data' ? [] : [at]));
   const full = (at: number): number => natural[at] ?? 0;
-  const least = (at: number): number => smallest[at] ?? 0;
   const gaps = (): number => GAP.length * (kept.length - 1);
   const total = (of: (at: number) => number): number => kept.reduce((sum, at) => sum + of(at), gaps());
+  if (total(full) <= width) return { kept, widths: kept.map(full) };
+  const smallest = leastWidths();
+  const least = (at: number): number => smallest[at] ?? 0;
   while (total(least) > width) {
     const last = kept.reduce((most, at) => Math.max(most, headings[at]?.priority ?? 0), 0);
     if (last === 0) break;
