@@ -24,7 +24,7 @@ import { parseArgs } from 'node:util';
 import { readModel, saveModel } from '../src/graph/index.js';
 import { expand } from '../src/passes/expand.js';
 import { gradient } from '../src/passes/gradient/index.js';
-import { evaluate, type RuntimeTensor, readNpz } from '../src/runtime/index.js';
+import { blockSize, evaluate, type RuntimeTensor, readNpz } from '../src/runtime/index.js';
 import { openEngine } from '../src/training/engine.js';
 import { optimizer } from '../src/training/optimizers/index.js';
 
@@ -194,6 +194,8 @@ async function compareGradients(
     loss: 'cross-entropy',
     batch: BATCH,
     weights: 'constants',
+    // As the engine has it.
+    block: await blockSize(),
   });
   const results = await evaluate(made.model, {
     image: batchAt(data.images, 0),
