@@ -3,7 +3,7 @@ import type { NodeProto } from '../../graph/proto/schema.js';
 import type { Activity } from './activity.js';
 import type { Builder } from './builder.js';
 import { elementwise, isElementwise } from './in-blocks.js';
-import { at } from './shapes.js';
+import { broadcastShapes } from './shapes.js';
 import type { Mode, Rewritten, Value } from './types.js';
 import type { Values } from './values.js';
 
@@ -58,7 +58,7 @@ function inBlocks(build: Builder, node: Node, inputs: readonly (Value | undefine
   const operands = inputs.filter((input) => input !== undefined);
   if (operands.length < inputs.length) return undefined;
   const compute = (values: readonly Value[]): Value => {
-    const made = build.op(node.opType, values, at(values, 0).shape);
+    const made = build.op(node.opType, values, broadcastShapes(...values.map(({ shape }) => shape)));
     const spec = build.nodes.pop();
     if (spec !== undefined) build.nodes.push({ ...spec, attributeProtos: node.proto.attribute ?? [] });
     return made;
