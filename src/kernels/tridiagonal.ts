@@ -20,6 +20,9 @@ function panelRows(n: number): number {
   return n < 2048 ? 12 : 64;
 }
 
+/** Vectors of a thread that tridiagonalPanel adds up: SHARES of assembly/tridiagonal.ts. */
+const SHARES = 4;
+
 /** Bytes of the matrix and the three vectors. */
 export function tridiagonalBytes(n: number): number {
   return pad4(n) * leading(n) * 8 + 3 * (n * 8 + 128);
@@ -28,7 +31,7 @@ export function tridiagonalBytes(n: number): number {
 /** Bytes that reduceToTridiagonal takes from the workspace besides. */
 export function reductionBytes(n: number): number {
   const nb = panelRows(n);
-  return (nb + MOST_THREADS - 1) * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 2048;
+  return (nb + SHARES * MOST_THREADS) * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 2048;
 }
 
 export function takeTridiagonal(work: Workspace, n: number): Tridiagonal {
@@ -77,7 +80,7 @@ export function reduceToTridiagonal(work: Workspace, t: Tridiagonal): void {
   const px = work.take(pad4(t.n) * 2 * nb * 8);
   const py = work.take(pad4(t.n) * 2 * nb * 8);
   const pair = work.take(64);
-  const parts = work.take((MOST_THREADS - 1) * t.ld);
+  const parts = work.take(SHARES * MOST_THREADS * t.ld);
   let k1 = t.n;
   while (k1 > 1) {
     const k0 = Math.max(1, k1 - nb);

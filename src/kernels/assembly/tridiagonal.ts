@@ -8,6 +8,9 @@ import { add, dot, dotPair, madd, scale, subtractPair, subtractScaled } from './
  * with the updates of the panel kept apart (A - V^T W - W^T V), as LAPACK's dlatrd does, then applied at once.
  */
 
+/** Parts of a product with the matrix for each of the threads: SHARES of src/kernels/tridiagonal.ts. */
+const SHARES: usize = 4;
+
 /** Below this squared norm a row counts as zero: its square has lost bits to underflow. The matrix is near norm 1. */
 const NEGLIGIBLE: f64 = 1e-280;
 
@@ -97,7 +100,7 @@ function sum2(v: v128): f64 {
  * Reduces rows [k0, k1) of the leading k1 x k1 block, k0 >= 1, and leaves the leading k0 x k0 block to tridiagonalUpdate.
  * On return row k holds the reflector v_k in columns [0, k), d[k] the diagonal, e[k - 1] the off-diagonal, tau[k]
  * the factor of H_k = I - tau v v^T, and row k - k0 of w the vector w_k. `pair` is scratch for two doubles, `parts` for
- * a vector of leading dimension ld of each thread but the first.
+ * SHARES vectors of leading dimension ld a thread.
  */
 export function tridiagonalPanel(
   a: usize,
@@ -122,14 +125,17 @@ export function tridiagonalPanel(
     // No reflector has the factor 0 but the one that is not needed.
     const t = load<f64>(tau + (k << 3));
     if (t === 0) continue;
-    // The first thread has the last rows, which reach all of y.
-    const from = triangleShareOf(k, threads - 1 - thread, threads);
-    const to = triangleShareOf(k, threads - thread, threads);
-    symmetricRowsTimesVector(a, ld, from, to, v, thread === 0 ? y : parts + (thread - 1) * ld);
+    // The last rows reach all of y. Whoever is free takes the next ones, so that no thread waits for a slower one.
+    const shares: usize = threads === 1 ? 1 : SHARES * threads;
+    for (let share = claim(sync); share < shares; share = claim(sync)) {
+      const from = triangleShareOf(k, shares - 1 - share, shares);
+      const to = triangleShareOf(k, shares - share, shares);
+      symmetricRowsTimesVector(a, ld, from, to, v, share === 0 ? y : parts + (share - 1) * ld);
+    }
     meet(sync, threads);
     if (thread !== 0) continue;
-    for (let other: usize = 1; other < threads; other++)
-      add(y, parts + (other - 1) * ld, triangleShareOf(k, threads - other, threads));
+    for (let share: usize = 1; share < shares; share++)
+      add(y, parts + (share - 1) * ld, triangleShareOf(k, shares - share, shares));
     for (let q = k + 1; q < k1; q++) {
       const vq = a + q * ld;
       const wq = w + (q - k0) * ld;
