@@ -8,6 +8,9 @@ import { reach, type Window, windowAttributes } from './window.js';
 /** How much more than the numbers themselves may be computed, for blocks that are full in part. */
 const WASTE = 1.25;
 
+/** A kernel from one block of images to one of outputs is read for every few results: larger than this, not from a cache. */
+const KERNEL_BYTES = 2 ** 23;
+
 /**
  * The gradient of the weight of a convolution as a convolution in the layout with blocks of channels, where the images of
  * the batch stand in for the channels: they are what is summed over. The input is moved over with dY as the kernel,
@@ -19,7 +22,7 @@ const WASTE = 1.25;
  * @param x what the windows move over, [N, C, H, W]
  * @param dy gradient at each position, [N, M, ...positions]
  * @param shape of the weight, [M, C, kh, kw]
- * @returns undefined where there is no such layout, or where too much of it would be empty
+ * @returns undefined where there is no such layout, too much of it would be empty, or dY has too many positions
  */
 export function imageBlocksProduct(
   build: Builder,
@@ -39,6 +42,7 @@ export function imageBlocksProduct(
   const [n, m] = [at(dy.shape, 0), at(dy.shape, 1)];
   const [height, width] = [at(x.shape, 2), at(x.shape, 3)];
   const [down, across] = [at(dy.shape, 2), at(dy.shape, 3)];
+  if (4 * block * block * down * across > KERNEL_BYTES) return undefined;
   const [kh, kw] = [at(window.kernel, 0), at(window.kernel, 1)];
   const ends = [height, width].map(
     (size, axis) => reach(window, [down, across], axis) - size - at(window.begin, axis),
