@@ -27,7 +27,7 @@ export async function sweep(input: SweepInput, loss: Value): Promise<(name: stri
     const list = parts.get(name);
     if (list === undefined) return undefined;
     const { shape } = input.valueNamed(name);
-    let sum = build.sum(list);
+    let sum = build.sum(merged(input, list));
     if (!isLazy) sum = build.expand(sum, shape);
     parts.set(name, [sum]);
     return sum;
@@ -53,6 +53,36 @@ export async function sweep(input: SweepInput, loss: Value): Promise<(name: stri
     build.scope = `grad/${name}`;
     return settle(name, false);
   };
+}
+
+/** From so many products on one takes their place. */
+const MOST_PRODUCTS = 4;
+
+/**
+ * What a weight gets from every layer that shares it (from every step of a recurrent one): products X_t^T Y_t, whose sum
+ * is one product of the X_t above each other and the Y_t above each other.
+ */
+function merged({ build, valueNamed }: SweepInput, parts: readonly Value[]): readonly Value[] {
+  if (parts.length < MOST_PRODUCTS) return parts;
+  const names = new Set(parts.map(({ name }) => name));
+  const products = build.nodes.filter(
+    ({ opType, inputs, outputs, attributes }) =>
+      opType === 'Gemm' &&
+      names.has(outputs[0] ?? '') &&
+      inputs.length === 2 &&
+      attributes?.alpha === undefined &&
+      attributes?.transA !== undefined &&
+      attributes.transB === undefined,
+  );
+  if (products.length < MOST_PRODUCTS) return parts;
+  const operand = (index: number): Value =>
+    build.concat(
+      products.map(({ inputs }) => valueNamed(inputs[index] ?? '')),
+      0,
+    );
+  const product = build.gemm(operand(0), operand(1), true, false);
+  const made = new Set(products.map(({ outputs }) => outputs[0]));
+  return [...parts.filter(({ name }) => !made.has(name)), product];
 }
 
 function contextOf(
