@@ -3,6 +3,10 @@ import { dirname, join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import { ModelError, messageOf } from '../graph/index.js';
 
+// From 1.30 on onnxruntime writes down how it is used, in ~/.cache/Microsoft, and sends it where it can, unless this is set when it
+// is loaded. Whoever wants that sets it to 0. It counts in the thread that the process began with alone, so not in load().
+process.env.ORT_DISABLE_TELEMETRY ??= '1';
+
 let loaded: Promise<typeof Ort> | undefined;
 
 /**
