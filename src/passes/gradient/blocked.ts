@@ -3,7 +3,7 @@ import type { Builder } from './builder.js';
 import { blocked, LANES, toBlocks, unblocked } from './in-blocks.js';
 import { at } from './shapes.js';
 import type { Value } from './types.js';
-import { reach, type Window, windowAttributes } from './window.js';
+import { fittingEnd, type Window, windowAttributes } from './window.js';
 
 /**
  * A convolution whose weight is no constant, in the layout with blocks of channels, which takes 0.5 to 0.65 of the time
@@ -83,7 +83,7 @@ export function depthwiseWeightGradient(
   const positions = dy.shape.slice(2);
   const block = depthwiseBlock(build, x, window, c);
   if (block === undefined) return undefined;
-  const end = spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
+  const end = fittingEnd(window, spatial, positions);
   // What no window reaches is taken off.
   const source = build.pad(x, [0, 0, 0, 0], [0, 0, ...end.map((count) => Math.min(0, count))]);
   const exchanged: Window = {

@@ -1,9 +1,9 @@
 import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
-import { blocked, LANES, paddedBlocks, toBlocks } from './in-blocks.js';
+import { blocked, LANES, paddedBlocks, reordered, toBlocks } from './in-blocks.js';
 import { at, product } from './shapes.js';
 import type { Value } from './types.js';
-import { reach, type Window, windowAttributes } from './window.js';
+import { fittingEnd, type Window, windowAttributes } from './window.js';
 
 /** How much more than the numbers themselves may be computed, for blocks that are full in part. */
 const WASTE = 1.25;
@@ -44,9 +44,7 @@ export function imageBlocksProduct(
   const [down, across] = [at(dy.shape, 2), at(dy.shape, 3)];
   if (4 * block * block * down * across > KERNEL_BYTES) return undefined;
   const [kh, kw] = [at(window.kernel, 0), at(window.kernel, 1)];
-  const ends = [height, width].map(
-    (size, axis) => reach(window, [down, across], axis) - size - at(window.begin, axis),
-  );
+  const ends = fittingEnd(window, [height, width], [down, across]);
   const [bottom, right] = ends.map((end) => Math.max(0, end)) as [number, number];
   // Rows and columns that no window reaches give more numbers, which are cut off.
   const [rows, columns] = [kh + bottom - at(ends, 0), kw + right - at(ends, 1)];
@@ -98,9 +96,4 @@ export function imageBlocksProduct(
     kw,
   ]);
   return build.slice(whole, [0, 1], [0, 0], [at(shape, 0), at(shape, 1)]);
-}
-
-/** [A, B, ...] -> [A, B / block, ..., block], with zeros for what a block lacks. */
-function reordered(build: Builder, x: Value, count: number): Value {
-  return build.op('ReorderInput', [x], x.shape.with(1, count), {}, undefined, BLOCKED_DOMAIN);
 }

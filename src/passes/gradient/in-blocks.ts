@@ -22,7 +22,12 @@ export function blocked(build: Builder, x: Value, channels: number): Value {
   );
   const value = build.values.get(known?.outputs[0] ?? '');
   if (value?.shape[1] === channels) return value;
-  return build.op('ReorderInput', [x], x.shape.with(1, channels), {}, undefined, BLOCKED_DOMAIN);
+  return reordered(build, x, channels);
+}
+
+/** [A, B, ...] -> [A, B / block, ..., block], with zeros for what a block lacks; `count` is B with them. */
+export function reordered(build: Builder, x: Value, count: number): Value {
+  return build.op('ReorderInput', [x], x.shape.with(1, count), {}, undefined, BLOCKED_DOMAIN);
 }
 
 /**

@@ -51,6 +51,15 @@ export function reach(
   return (at(count, axis) - 1) * at(window.strides, axis) + span;
 }
 
+/** The padding behind the elements with which the windows of `positions` just fit; below 0, how many none reaches. */
+export function fittingEnd(
+  window: Window,
+  spatial: readonly number[],
+  positions: readonly number[],
+): number[] {
+  return spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
+}
+
 export function isPointwise(window: Window): boolean {
   const isOne = (count: number): boolean => count === 1;
   return window.kernel.every(isOne) && window.strides.every(isOne) && !isPadded(window);
@@ -96,9 +105,7 @@ export function columns(build: Builder, x: Value, window: Window, positions: rea
 function slicedColumns(build: Builder, x: Value, window: Window, positions: readonly number[]): Value {
   const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
   const axes = range(0, window.kernel.length);
-  const room = axes.map(
-    (axis) => reach(window, positions, axis) - at(x.shape, axis + 2) - at(window.begin, axis),
-  );
+  const room = fittingEnd(window, x.shape.slice(2), positions);
   const padded = build.pad(x, [0, 0, ...window.begin], [0, 0, ...room]);
   const spatial = build.ints(axes.map((axis) => axis + 2));
   const parts = taps(window.kernel).map((tap) => {
@@ -175,9 +182,9 @@ export function transposedConv(
 ): Value {
   const positions = dy.shape.slice(2);
   // What the windows reach, and what no window saw or only padding held.
-  const rest = spatial.map((size, axis) => size + at(window.begin, axis) - reach(window, positions, axis));
-  const end = rest.map((count) => Math.max(0, -count));
-  const missing = rest.map((count) => Math.max(0, count));
+  const room = fittingEnd(window, spatial, positions);
+  const end = room.map((count) => Math.max(0, count));
+  const missing = room.map((count) => Math.max(0, -count));
   // onnxruntime wants less than a stride of it.
   const fits = missing.every(
     (count, axis) => count < Math.max(at(window.strides, axis), at(window.dilations, axis)),

@@ -8,6 +8,7 @@ import { splitProduct } from '../split-taps.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
 import {
   columns,
+  fittingEnd,
   isPointwise,
   reach,
   transposedConv,
@@ -55,10 +56,7 @@ function convTranspose(context: RuleContext): (Value | undefined)[] {
   // What the operator scatters to is what its gradient gathers from: ConvTranspose's weight is, as it stands, the
   // weight of that convolution.
   const dx = (): Value => {
-    const spatial = x.shape.slice(2);
-    const ends = spatial.map(
-      (_, axis) => reach(window, spatial, axis) - at(dy.shape, axis + 2) - at(window.begin, axis),
-    );
+    const ends = fittingEnd(window, dy.shape.slice(2), x.shape.slice(2));
     const source = cropEnds(build, dy, ends);
     const end = ends.map((count) => Math.max(0, count));
     return convolution(build, source, w, { ...window, end }, group, x.shape);
@@ -247,7 +245,7 @@ function weightGradientByConv(
     ...spatial,
   ]);
   const kernel = build.transpose(dy, [1, 0, ...range(2, rank)]);
-  const ends = spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
+  const ends = fittingEnd(window, spatial, positions);
   const made = convolution(
     build,
     cropEnds(build, source, ends),

@@ -2,7 +2,16 @@ import type { Node } from '../../../graph/index.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import type { Rule, RuleContext, Value } from '../types.js';
-import { columns, foldColumns, isPadded, reach, transposedConv, type Window, windowOf } from '../window.js';
+import {
+  columns,
+  fittingEnd,
+  foldColumns,
+  isPadded,
+  reach,
+  transposedConv,
+  type Window,
+  windowOf,
+} from '../window.js';
 import { required } from './arithmetic.js';
 
 /** Lower than any activation, and finite, since the windows are gathered by a product with zeros. */
@@ -65,13 +74,7 @@ function maxPool(context: RuleContext): (Value | undefined)[] {
   }
   // With a border that no window finds the largest, sized so that the windows just fit.
   const before = [0, 0, ...window.begin];
-  const after = [
-    0,
-    0,
-    ...positions.map(
-      (_, axis) => reach(window, positions, axis) - at(x.shape, axis + 2) - at(window.begin, axis),
-    ),
-  ];
+  const after = [0, 0, ...fittingEnd(window, x.shape.slice(2), positions)];
   const padded = build.pad(x, before, after, LOWEST);
   const bare = { ...window, begin: window.begin.map(() => 0), end: window.end.map(() => 0) };
   const cols = columns(build, padded, bare, positions);
