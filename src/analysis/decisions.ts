@@ -1,3 +1,4 @@
+import { compareData } from '../graph/diff-data.js';
 import {
   ancestors,
   type Model,
@@ -165,7 +166,7 @@ function isSameNode(a: Node, b: Node | undefined): boolean {
 
 function isSameTensor(a: Tensor | undefined, b: Tensor | undefined): boolean {
   if (a === undefined || b?.dataType !== a.dataType || b.shape.join() !== a.shape.join()) return false;
-  return a.proto === b.proto || Buffer.compare(a.bytes(), b.bytes()) === 0;
+  return a.proto === b.proto || compareData(a.proto, b.proto) === undefined;
 }
 
 function madeBy(node: Node): string[] {

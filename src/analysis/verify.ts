@@ -101,10 +101,10 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const comparisons = new Map(common.map(({ name, type }) => [name, new Comparison(name, type, tolerance)]));
   if (comparisons.size === 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
   const misshapen = new Set<string>();
-  const feedsOf = (sample: number): Record<string, RuntimeTensor> =>
-    randomInputs(a, { seed: seed + sample, dims });
-  for (let sample = 0; sample < samples; sample += 1) {
-    const feeds = feedsOf(sample);
+  const seeds = Array.from({ length: samples }, (_, sample) => seed + sample);
+  const feedsOf = (own: number): Record<string, RuntimeTensor> => randomInputs(a, { seed: own, dims });
+  for (const [sample, own] of seeds.entries()) {
+    const feeds = feedsOf(own);
     const feedsB = Object.fromEntries(
       sessionB.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
     );
@@ -136,8 +136,8 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   if (problems.size === 0 && (misshapen.size > 0 || outputs.some((output) => !output.passed))) {
     const decided = await compareDecided(a, b, [...comparisons.keys()], {
       tolerance,
-      seeds: Array.from({ length: samples }, (_, sample) => seed + sample),
-      feedsOf: (own) => randomInputs(a, { seed: own, dims }),
+      seeds,
+      feedsOf,
       openA: (part) => open(part, referenceProviders),
       openB: (part) => open(part, providers),
     }).catch((error: unknown) => {
@@ -149,9 +149,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   }
   const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
   if (decisions === undefined && tolerance === undefined && past.size > 0) {
-    for (let sample = 0; sample < samples; sample += 1) {
-      await addRounding(sessionA, feedsOf(sample), past, seed + sample);
-    }
+    for (const own of seeds) await addRounding(sessionA, feedsOf(own), past, own);
     outputs = results();
   }
   if (decisions === undefined) for (const problem of misshapen) problems.add(problem);
