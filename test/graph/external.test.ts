@@ -1,13 +1,5 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { check } from '../../src/graph/check.js';
@@ -109,6 +101,7 @@ function standard(name = 'm.onnx', data = 'weights.bin'): string {
     ['length', String(BYTES)],
   ];
   externalModel(path, at(0), at(4096));
+  mkdirSync(dirname(join(directory, data)), { recursive: true });
   writeData(join(directory, data), numbers(0), new Float32Array(424), numbers(1000));
   return path;
 }
@@ -205,26 +198,72 @@ describe('reading', () => {
 });
 
 describe('saving', () => {
-  test('to another directory: the files go along, the fields stay', async () => {
+  test('to another directory: the weights go along, in a file of the new name', async () => {
     const path = standard();
     const model = await readModel(path);
     const there = join(directory, 'there');
     mkdirSync(there);
     await saveModel(model, join(there, 'other.onnx'));
-    expect(readdirSync(there).sort()).toEqual(['other.onnx', 'weights.bin']);
-    expect(readFileSync(join(there, 'other.onnx'))).toEqual(readFileSync(path));
-    expect(diffModels(model, await readModel(join(there, 'other.onnx')), { storage: true })).toEqual([]);
+    expect(readdirSync(there).sort()).toEqual(['other.onnx', 'other.onnx.data']);
+    expect(readFileSync(join(there, 'other.onnx.data'))).toEqual(
+      readFileSync(join(directory, 'weights.bin')),
+    );
+    expect(diffModels(model, await readModel(join(there, 'other.onnx')))).toEqual([]);
     expect(await run(join(there, 'other.onnx'))).toEqual(sum(0, 1000));
   });
 
-  test('in a location with a folder', async () => {
+  test.each([
+    '.bashrc',
+    '.config/autostart/x.desktop',
+    'other.onnx',
+    'data/w.bin',
+    'link/w.bin',
+  ])('a location %s makes no file of that name', async (location) => {
+    mkdirSync(join(directory, '.config', 'autostart'), { recursive: true });
     mkdirSync(join(directory, 'data'));
-    const model = await readModel(standard('m.onnx', 'data/w.bin'));
+    symlinkSync('data', join(directory, 'link'));
+    const path = standard('m.onnx', location);
     const there = join(directory, 'there');
     mkdirSync(there);
-    await saveModel(model, join(there, 'm.onnx'));
-    expect(readdirSync(join(there, 'data'))).toEqual(['w.bin']);
-    expect(await run(join(there, 'm.onnx'))).toEqual(sum(0, 1000));
+    mkdirSync(join(directory, 'elsewhere'));
+    symlinkSync('../elsewhere', join(there, 'link'));
+    for (const edit of [false, true]) {
+      const model = await readModel(path);
+      const [first] = model.graph.nodes;
+      if (edit && first !== undefined) model.graph.renameNode(first, 'renamed');
+      await saveModel(model, join(there, 'm.onnx'), { overwrite: true });
+      expect(readdirSync(there).sort()).toEqual(
+        edit ? ['link', 'm.onnx', 'm.onnx.1.data'] : ['link', 'm.onnx', 'm.onnx.data'],
+      );
+      expect(await run(join(there, 'm.onnx'))).toEqual(sum(0, 1000));
+    }
+    expect(readdirSync(join(directory, 'elsewhere'))).toEqual([]);
+  });
+
+  test('several files become one', async () => {
+    const path = join(directory, 'm.onnx');
+    externalModel(path, [['location', 'a.bin']], [['location', 'b.bin']]);
+    writeData(join(directory, 'a.bin'), numbers(0));
+    writeData(join(directory, 'b.bin'), numbers(50));
+    mkdirSync(join(directory, 'there'));
+    const saved = await saveModel(await readModel(path), join(directory, 'there', 'n.onnx'));
+    expect(saved.data).toBe(join(directory, 'there', 'n.onnx.data'));
+    expect(readdirSync(join(directory, 'there')).sort()).toEqual(['n.onnx', 'n.onnx.data']);
+    expect(await run(join(directory, 'there', 'n.onnx'))).toEqual(sum(0, 50));
+  });
+
+  test('weights of two models with files of one name are not taken for each other', async () => {
+    mkdirSync(join(directory, 'b'));
+    const [first, second] = [join(directory, 'm.onnx'), join(directory, 'b', 'm.onnx')];
+    for (const path of [first, second]) externalModel(path, [['location', 'w.bin']]);
+    writeData(join(directory, 'w.bin'), numbers(0));
+    writeData(join(directory, 'b', 'w.bin'), numbers(70));
+    const [model, other] = [await readModel(first), await readModel(second)];
+    model.graph.setInitializer(other.graph.initializers.get('b') as Tensor);
+    await saveModel(model, join(directory, 'out.onnx'));
+    expect(await run(join(directory, 'out.onnx'))).toEqual(sum(0, 70));
+    await saveModel(model, first, { overwrite: true });
+    expect(await run(first)).toEqual(sum(0, 70));
   });
 
   test('in the same directory under another name: a data file of its own', async () => {
@@ -245,10 +284,66 @@ describe('saving', () => {
       // The model in memory still reads from what it was read from.
       expect(model.graph.initializers.get('b')?.floats()[0]).toBe(1000);
     }
-    const foreign = standard('f.onnx', 'shared.bin');
-    await saveModel(await readModel(foreign), foreign, { overwrite: true });
-    expect(existsSync(join(directory, 'shared.bin'))).toBe(true);
-    expect(await run(foreign)).toEqual(sum(0, 1000));
+  });
+
+  test('in place: files of other names are read on, and not touched', async () => {
+    const path = standard('f.onnx', 'data/shared.bin');
+    const before = readFileSync(join(directory, 'data', 'shared.bin'));
+    const other = join(directory, 'other.onnx');
+    writeFileSync(other, readFileSync(path));
+    for (const value of [undefined, 7]) {
+      const model = await readModel(path);
+      if (value !== undefined) model.graph.setInitializer(floats('b', [2, 300], (index) => value + index));
+      const saved = await saveModel(model, path, { overwrite: true });
+      expect(saved).toEqual({ data: value === undefined ? undefined : `${path}.data`, kept: [] });
+      expect(await run(path)).toEqual(sum(0, value ?? 1000));
+    }
+    expect(readFileSync(join(directory, 'data', 'shared.bin'))).toEqual(before);
+    expect(await run(other)).toEqual(sum(0, 1000));
+  });
+
+  test('a data file of the model is not replaced by the model', async () => {
+    const model = await readModel(standard());
+    const [data, before] = [join(directory, 'weights.bin'), readFileSync(join(directory, 'weights.bin'))];
+    linkSync(data, join(directory, 'hard'));
+    symlinkSync('weights.bin', join(directory, 'soft'));
+    for (const target of [data, join(directory, 'hard'), join(directory, 'soft')]) {
+      await expect(saveModel(model, target, { overwrite: true })).rejects.toThrow(
+        `${target}: holds weights of the model itself; name another file`,
+      );
+    }
+    expect(readFileSync(data)).toEqual(before);
+  });
+
+  test('a data file that another model reads stays when its model is replaced', async () => {
+    const path = standard('m.onnx', 'm.onnx.data');
+    const other = join(directory, 'other.onnx');
+    writeFileSync(other, readFileSync(path));
+    const small = buildModel({ nodes: [] });
+    expect((await saveModel(small, path, { overwrite: true })).kept).toEqual([`${path}.data`]);
+    expect(await run(other)).toEqual(sum(0, 1000));
+    rmSync(other);
+    const again = standard('n.onnx', 'n.onnx.data');
+    expect((await saveModel(small, again, { overwrite: true })).kept).toEqual([]);
+    expect(readdirSync(directory).sort()).toEqual(['m.onnx', 'm.onnx.data', 'n.onnx']);
+    // Of a name that is not the model's own nobody knows who reads it.
+    const foreign = standard('f.onnx', 'weights.bin');
+    const saved = await saveModel(small, foreign, { overwrite: true });
+    expect(saved.kept).toEqual([join(directory, 'weights.bin')]);
+  });
+
+  test('of two processes that save at once each gets its own data file, or neither harms the other', async () => {
+    const models = await Promise.all([1, 2, 3].map(async () => readModel(standard())));
+    const [path, ...more] = ['p.onnx', 'q.onnx'].map((name) => join(directory, name));
+    const results = await Promise.allSettled(models.map((model) => saveModel(model, path as string)));
+    expect(results.filter(({ status }) => status === 'fulfilled').length).toBe(1);
+    for (const result of results)
+      if (result.status === 'rejected') expect(String(result.reason)).toMatch(/exists already/);
+    expect(await run(path as string)).toEqual(sum(0, 1000));
+    expect(readdirSync(directory).filter((name) => name.startsWith('p.onnx.')).length).toBe(1);
+    const target = more[0] as string;
+    await Promise.all(models.map((model) => saveModel(model, target, { overwrite: true })));
+    expect(await run(target)).toEqual(sum(0, 1000));
   });
 
   test('new weights are appended on 4 KiB boundaries', async () => {

@@ -4,14 +4,16 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ByteSource, modelToBytes, readModel, saveModel, Tensor } from '../../src/graph/index.js';
+import { temporaryName } from '../../src/graph/io/temporary.js';
 import { wildModels } from '../support/arbitraries.js';
 import { buildModel, floats } from '../support/build.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
@@ -201,6 +203,37 @@ describe('an interrupted save', () => {
     if (signal === 'SIGINT') expect(left).toEqual([]);
     else for (const name of left) expect(name).toMatch(/^\.m\.onnx\.[0-9a-f]+\.tmp$/);
   });
+});
+
+describe('temporary files', () => {
+  test('of a process that ended are removed by the next save, of one that runs stay', async () => {
+    const ended = temporaryName(join(directory, 'x.onnx'), spawnSync(process.execPath, ['-e', '']).pid);
+    const running = temporaryName(join(directory, 'm.onnx'), process.pid);
+    const strange = join(directory, '.m.onnx.0123456789ab.tmp');
+    for (const file of [ended, running, strange]) writeFileSync(file, 'half');
+    await saveModel(small(), join(directory, 'm.onnx'));
+    expect(readdirSync(directory).sort()).toEqual([basename(strange), basename(running), 'm.onnx'].sort());
+  });
+
+  test('have names that file systems allow', async () => {
+    const path = join(directory, `${'ü'.repeat(120)}.onnx`);
+    await saveModel(small(), path);
+    expect(readdirSync(directory).length).toBe(1);
+  });
+});
+
+test('a file that appears while the model is written is not replaced', async () => {
+  const path = join(directory, 'm.onnx');
+  const tensor = streamed(20 << 20, (offset) => {
+    if (offset > 0) writeFileSync(path, 'of another');
+  });
+  const model = buildModel({ nodes: [], initializers: [tensor] });
+  for (const external of ['never', 'always'] as const) {
+    rmSync(path, { force: true });
+    await expect(saveModel(model, path, { external })).rejects.toThrow(/exists already; pass --overwrite/);
+    expect(readFileSync(path, 'utf8')).toBe('of another');
+    expect(readdirSync(directory)).toEqual(['m.onnx']);
+  }
 });
 
 describe('saving does not change the model', () => {

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, type FileHandle, link, open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { ModelError, messageOf } from '../errors.js';
 import { type ByteSource, ConcatSource } from './source.js';
+import { clearTemporaries, temporaryName } from './temporary.js';
 
 /** Sources are copied in pieces of this size, so that a save needs no memory and can be interrupted. */
 const CHUNK = 8 << 20;
@@ -39,28 +39,41 @@ export async function assertWritable(path: string, options: WriteOptions = {}): 
   }
 }
 
+/** A file as the file system knows it, whatever its name. */
+export interface FileIdentity {
+  readonly dev: number;
+  readonly ino: number;
+}
+
 /**
  * Writes a file so that its path holds either what it held before or all of the new content: the bytes go to a
- * file beside it, are synced, and take the name in one step. Devices and pipes are written directly.
+ * file beside it, are synced, and take the name in one step. Without `overwrite` a name that another process takes
+ * meanwhile stays with that process. Devices and pipes are written directly.
+ *
+ * @returns which file was written; undefined for a device or a pipe
  */
 export async function atomicWrite(
   path: string,
   content: ByteSource,
   options: WriteOptions = {},
-): Promise<void> {
+): Promise<FileIdentity | undefined> {
   await assertWritable(path, options);
   const existing = await stat(path).catch(() => undefined);
   if (existing !== undefined && !existing.isFile()) {
     const handle = await open(path, 'w');
     try {
       await copy(handle, content, path, options.signal);
+    } catch (error) {
+      throw writeError(error, path, content.length);
     } finally {
       await handle.close();
     }
-    return;
+    return undefined;
   }
   const target = existing === undefined ? path : await realpath(path);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
+  await clearTemporaries(dirname(target));
+  const temporary = temporaryName(target);
+  let written: FileIdentity;
   try {
     const handle = await open(temporary, 'wx', existing?.mode ?? 0o666);
     try {
@@ -68,17 +81,25 @@ export async function atomicWrite(
       if (existing !== undefined) await handle.chmod(existing.mode & 0o7777).catch(() => undefined);
       await copy(handle, content, path, options.signal);
       await handle.sync();
+      written = await handle.stat();
     } finally {
       await handle.close();
     }
     options.signal?.throwIfAborted();
-    if (existing === undefined) await linkNew(temporary, target, path);
-    else await rename(temporary, target);
+    if (options.overwrite) await rename(temporary, target);
+    else await linkNew(temporary, target, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw writeError(error, path, content.length);
   }
   await syncDirectory(dirname(target));
+  return written;
+}
+
+/** Removes the file of that name, if it is still the same one. */
+export async function removeSame(path: string, file: FileIdentity): Promise<void> {
+  const now = await stat(path).catch(() => undefined);
+  if (now?.ino === file.ino && now.dev === file.dev) await rm(path, { force: true });
 }
 
 /** Gives the file its name, and fails where another process took that name meanwhile. */
@@ -86,18 +107,27 @@ async function linkNew(temporary: string, target: string, path: string): Promise
   try {
     await link(temporary, target);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
-      throw new ModelError(
-        'exists already; pass --overwrite to replace it',
-        { file: path },
-        { cause: error },
-      );
-    }
-    // A file system without hard links.
+    if (isTaken(error)) throw taken(path, error);
+    // A file system without hard links: the name is claimed by an empty file, which the content then replaces.
+    const claim = await open(target, 'wx').catch((cause: unknown) => {
+      throw isTaken(cause) ? taken(path, cause) : cause;
+    });
+    await claim.close();
     await rename(temporary, target);
     return;
   }
   await rm(temporary);
+}
+
+/** Another process was first to make a file of the name. */
+export class NameTaken extends ModelError {}
+
+function taken(path: string, cause: unknown): NameTaken {
+  return new NameTaken('exists already; pass --overwrite to replace it', { file: path }, { cause });
+}
+
+function isTaken(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EEXIST';
 }
 
 async function copy(

@@ -1,6 +1,7 @@
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, resolve, sep } from 'node:path';
 import { ModelError } from '../errors.js';
+import { type Model, tensorProtos } from '../model.js';
 import type { TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
 import { type ByteSource, FileSource, RangeSource } from './source.js';
@@ -106,6 +107,33 @@ export function checkLocation(location: string, where: { tensor?: string | undef
       where,
     );
   }
+}
+
+/** The real paths of the files that hold external weights of a model which was read from a file. */
+export function dataFilesOf(model: Model): readonly string[] {
+  if (model.path === undefined) return [];
+  const files = new ExternalFiles(externalDirectory(model.path));
+  const paths = new Set<string>();
+  for (const tensor of tensorProtos(model.proto)) {
+    if (tensor.data_location !== 1) continue;
+    try {
+      paths.add(files.path(externalLocation(tensor).location));
+    } catch {
+      // What can not be read is no file of the model; reading it says why.
+    }
+  }
+  return [...paths];
+}
+
+/** Do two paths lead to one regular file, under whatever names? */
+export function isSameFile(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return (
+    first?.isFile() === true &&
+    second?.isFile() === true &&
+    first.ino === second.ino &&
+    first.dev === second.dev
+  );
 }
 
 export function externalDirectory(modelPath: string): string {

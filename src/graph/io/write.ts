@@ -1,18 +1,32 @@
-import { existsSync, realpathSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { lstatSync, realpathSync, statSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
 import { type Model, tensorProtos } from '../model.js';
 import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
 import type { ModelProto, TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
-import { assertWritable, atomicWrite, type WriteOptions } from './atomic.js';
-import { checkLocation, externalLocation } from './external.js';
+import {
+  assertWritable,
+  atomicWrite,
+  type FileIdentity,
+  NameTaken,
+  removeSame,
+  type WriteOptions,
+} from './atomic.js';
+import { dataFilesOf, externalLocation, isSameFile } from './external.js';
 import { inflate } from './inflate.js';
 import { type Payload, payloadsOf } from './payload.js';
 import { readModel } from './read.js';
-import { type ByteSource, ConcatSource, MemorySource, RangeSource, ZeroSource } from './source.js';
+import {
+  type ByteSource,
+  ConcatSource,
+  FileSource,
+  MemorySource,
+  RangeSource,
+  ZeroSource,
+} from './source.js';
 
 export interface SaveOptions extends WriteOptions {
   /**
@@ -29,45 +43,67 @@ const EXTERNAL_FROM = 1024;
 /** A page: what memory-mapping runtimes need. */
 const ALIGNMENT = 4096;
 
+/** What a save left. */
+export interface Saved {
+  /** The file with weights that was written beside the model. */
+  readonly data: string | undefined;
+  /** Data files that the replaced model read and that stay, because others may read them. */
+  readonly kept: readonly string[];
+}
+
 /**
- * Writes a model. The model itself is not changed; the target is replaced in one step or not at all. External
- * data stays external: it is copied to files beside the target, new weights are appended to the first of them
- * on 4 KiB boundaries.
+ * Writes a model. The model itself is not changed; the target is replaced in one step or not at all.
  *
- * @throws ModelError when the target exists (without `overwrite`) or can not be written
+ * External weights stay external. They go to one new file, `<target>.data` (`<target>.1.data` where that exists), new
+ * ones on 4 KiB boundaries: no name in the model decides what is written. Only a model that replaces its own file goes
+ * on reading the files that it read, and what of `<target>.data` it reads no more is removed.
+ *
+ * @throws ModelError when the target exists (without `overwrite`), is a data file of the model, or can not be written
  * @example
  * await saveModel(model, 'out.onnx', { overwrite: true });
  */
-export async function saveModel(model: Model, target: string, options: SaveOptions = {}): Promise<void> {
+export async function saveModel(model: Model, target: string, options: SaveOptions = {}): Promise<Saved> {
   await assertWritable(target, options);
+  const existing = await stat(target).catch(() => undefined);
+  if (existing !== undefined && dataFilesOf(model).some((file) => isSameFile(file, target))) {
+    throw new ModelError('holds weights of the model itself; name another file', { file: target });
+  }
+  if (existing !== undefined && !existing.isFile()) {
+    // Beside a device or a pipe no file can lie.
+    await atomicWrite(target, withinLimit(serialize(model.proto, new Map()), target), options);
+    return { data: undefined, kept: [] };
+  }
   // Through a link the file it leads to is replaced, and external data goes beside that one.
-  const path = existsSync(target) ? realpathSync(target) : target;
-  const plan = planExternal(model, path, options.external ?? 'auto');
-  const content = serialize(model.proto, plan.placed);
-  if (content.length > MESSAGE_LIMIT) {
-    throw new ModelError(
-      `its file would have ${content.length} bytes, past the 2 GiB that protobuf allows; save it with external data`,
-      { file: path },
-    );
-  }
-  const replaced = options.overwrite && existsSync(path) ? await ownDataFiles(path) : [];
-  const written: string[] = [];
-  const made: string[] = [];
-  try {
-    for (const [location, data] of plan.files) {
-      const file = join(dirname(path), location);
-      const first = await mkdir(dirname(file), { recursive: true });
-      if (first !== undefined) made.push(first);
-      await atomicWrite(file, data, { signal: options.signal });
-      written.push(file);
+  const path = existing === undefined ? target : realpathSync(target);
+  const replaced = existing === undefined ? [] : await replacedFiles(path);
+  // Another process may take the name of the data file while it is being written.
+  for (let attempts = 5; ; attempts -= 1) {
+    const plan = planExternal(model, path, options.external ?? 'auto');
+    const content = withinLimit(serialize(model.proto, plan.placed), path);
+    const data = plan.file && { ...plan.file, path: join(dirname(path), plan.file.location) };
+    let written: FileIdentity | undefined;
+    try {
+      if (data !== undefined) {
+        written = await atomicWrite(data.path, data.source, { signal: options.signal });
+      }
+      await atomicWrite(path, content, options);
+    } catch (error) {
+      if (data !== undefined && written !== undefined) await removeSame(data.path, written);
+      if (error instanceof NameTaken && written === undefined && attempts > 1) continue;
+      throw error;
     }
-    await atomicWrite(path, content, options);
-  } catch (error) {
-    for (const file of written) await rm(file, { force: true });
-    for (const directory of made) await rm(directory, { recursive: true, force: true });
-    throw error;
+    const unread = replaced.filter(({ path: old }) => !plan.kept.has(old) && old !== data?.path);
+    for (const { path: old, file, isOurs } of unread) if (isOurs) await removeSame(old, file);
+    return { data: data?.path, kept: unread.filter(({ isOurs }) => !isOurs).map(({ path: old }) => old) };
   }
-  for (const file of replaced) if (!written.includes(file)) await rm(file, { force: true });
+}
+
+function withinLimit(content: ByteSource, file: string): ByteSource {
+  if (content.length <= MESSAGE_LIMIT) return content;
+  throw new ModelError(
+    `its file would have ${content.length} bytes, past the 2 GiB that protobuf allows; save it with external data`,
+    { file },
+  );
 }
 
 /**
@@ -139,7 +175,10 @@ function externalEntries(tensor: TensorProto, place: Placement): NonNullable<Ten
 
 interface Plan {
   readonly placed: ReadonlyMap<TensorProto, Placement>;
-  readonly files: ReadonlyMap<string, ByteSource>;
+  /** The one file that is written beside the model. */
+  readonly file: { readonly location: string; readonly source: ByteSource } | undefined;
+  /** Data files that stay and that the model goes on reading. */
+  readonly kept: ReadonlySet<string>;
 }
 
 /** Decides which tensors go to which external file, and where in it. */
@@ -174,51 +213,63 @@ function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'nev
     );
   }
 
-  const groups = new Map<string, TensorProto[]>();
+  const kept = new Set<string>();
+  const copied: TensorProto[] = [];
   for (const tensor of old) {
-    const { location } = externalLocation(tensor);
-    checkLocation(location, { tensor: tensor.name });
-    groups.set(location, [...(groups.get(location) ?? []), tensor]);
+    const file = model.path === undefined ? undefined : fileInPlace(tensor, path);
+    // After an edit the file of the model's own name is written anew, without what was removed.
+    const stays = file !== undefined && isSameFile(model.path ?? '', path);
+    if (stays && !(model.changed && isOwnName(basename(file), path))) kept.add(file);
+    else copied.push(tensor);
   }
-  const firstLocation = groups.keys().next().value ?? `${basename(path)}.data`;
-  if (moved.length > 0 && !groups.has(firstLocation)) groups.set(firstLocation, []);
-
   const placed = new Map<TensorProto, Placement>();
-  const files = new Map<string, ByteSource>();
-  for (const [location, tensors] of groups) {
-    const name = freeLocation(location, path, files);
-    const layout = new Layout();
-    const added = location === firstLocation ? moved : [];
-    const ordered = tensors
-      .map((tensor) => ({ tensor, at: externalLocation(tensor) }))
-      .sort((a, b) => a.at.offset - b.at.offset);
-    for (const { tensor, at } of ordered) {
-      const source = new Tensor(tensor).rawSource ?? new MemorySource(new Uint8Array(0));
-      // Untouched models keep their layout; after an edit the space of removed weights is given back.
-      const offset = layout.put(source, model.changed ? undefined : at.offset);
-      if (name !== location || offset !== at.offset) {
-        placed.set(tensor, { location: name, offset, length: source.length });
-      }
-    }
-    for (const tensor of added) {
-      const view = new Tensor(tensor);
-      const source = view.rawSource ?? new MemorySource(view.bytes());
-      placed.set(tensor, { location: name, offset: layout.put(source, undefined), length: source.length });
-    }
-    files.set(name, layout.source());
+  if (copied.length === 0 && moved.length === 0) return { placed, file: undefined, kept };
+
+  const location = freeLocation(path);
+  const layout = new Layout();
+  const ordered = copied.map((tensor) => ({ tensor, at: externalLocation(tensor) }));
+  const [first] = ordered;
+  // Behind each other file by file, in the order in which the model names them.
+  const files = new Map(
+    [...new Set(ordered.map(({ at }) => at.location))].map((name, index) => [name, index]),
+  );
+  const rank = (name: string): number => files.get(name) ?? 0;
+  ordered.sort((a, b) => rank(a.at.location) - rank(b.at.location) || a.at.offset - b.at.offset);
+  for (const { tensor, at } of ordered) {
+    const source = new Tensor(tensor).rawSource ?? new MemorySource(new Uint8Array(0));
+    // Untouched models keep the layout of their first file; after an edit the space of removed weights is given back.
+    const keepsOffset = !model.changed && at.location === first?.at.location;
+    const offset = layout.put(source, keepsOffset ? at.offset : undefined);
+    placed.set(tensor, { location, offset, length: source.length });
   }
-  return { placed, files };
+  for (const tensor of moved) {
+    const view = new Tensor(tensor);
+    const source = view.rawSource ?? new MemorySource(view.bytes());
+    placed.set(tensor, { location, offset: layout.put(source, undefined), length: source.length });
+  }
+  return { placed, file: { location, source: layout.source() }, kept };
 }
 
-/** The wanted name or, where a file has it already (which may belong to another model), one made of the target's. */
-function freeLocation(wanted: string, path: string, taken: ReadonlyMap<string, unknown>): string {
-  const isFree = (location: string): boolean =>
-    !taken.has(location) && !existsSync(join(dirname(path), location));
-  if (isFree(wanted)) return wanted;
+/** The file that an external tensor is read from, where its location names that file beside `path` too. */
+function fileInPlace(tensor: TensorProto, path: string): string | undefined {
+  const [base] = identityOf(new Tensor(tensor).rawSource ?? new MemorySource(new Uint8Array(0)));
+  if (!(base instanceof FileSource) || !base.isCurrent) return undefined;
+  const { location } = externalLocation(tensor);
+  return isSameFile(base.path, join(dirname(path), location)) ? base.path : undefined;
+}
+
+/** The name of a data file that is not there yet. */
+function freeLocation(path: string): string {
   for (let count = 0; ; count += 1) {
     const name = `${basename(path)}${count === 0 ? '' : `.${count}`}.data`;
-    if (isFree(name)) return name;
+    if (lstatSync(join(dirname(path), name), { throwIfNoEntry: false }) === undefined) return name;
   }
+}
+
+/** Is it a name that freeLocation gives? */
+function isOwnName(name: string, path: string): boolean {
+  const base = `${basename(path)}.`;
+  return name.startsWith(base) && /^(\d+\.)?data$/.test(name.slice(base.length));
 }
 
 /** Two sources with the same identity have the same bytes. */
@@ -226,6 +277,17 @@ function identityOf(source: ByteSource): [base: ByteSource, range: string] {
   return source instanceof RangeSource
     ? [source.base, `${source.offset} ${source.length}`]
     : [source, `0 ${source.length}`];
+}
+
+/** Does the one range of a file begin with the other? */
+function startsWith(whole: ByteSource, part: ByteSource): boolean {
+  return (
+    whole instanceof RangeSource &&
+    part instanceof RangeSource &&
+    whole.base === part.base &&
+    whole.offset === part.offset &&
+    whole.length >= part.length
+  );
 }
 
 /** Tensors one behind the other; the same range of the same file is put once. */
@@ -243,7 +305,7 @@ class Layout {
     if (offset !== undefined && offset < this.#end) {
       // Tensors may share bytes.
       const shared = this.#known.get(offset);
-      if (shared !== undefined && shared.length >= source.length) return offset;
+      if (shared !== undefined && startsWith(shared, source)) return offset;
     }
     const at =
       offset !== undefined && offset >= this.#end ? offset : Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
@@ -273,22 +335,41 @@ class Layout {
   }
 }
 
-/** The external files of the model at `path` that bear its own name, so that nothing else can be using them. */
-async function ownDataFiles(path: string): Promise<string[]> {
-  try {
-    const model = await readModel(path);
-    const base = basename(path);
-    const isOwn = (location: string): boolean =>
-      location.startsWith(`${base}.`) && /^(\d+\.)?data$/.test(location.slice(base.length + 1));
-    const locations = new Set(
-      [...tensorProtos(model.proto)]
-        .filter((tensor) => tensor.data_location === 1)
-        .map((tensor) => externalLocation(tensor).location),
-    );
-    const home = dirname(realpathSync(path));
-    return [...locations].filter(isOwn).map((location) => resolve(home, location));
-  } catch {
-    // What is replaced is not a model; then it has no data files.
-    return [];
+interface ReplacedFile {
+  readonly path: string;
+  readonly file: FileIdentity;
+  /** It bears the model's own name and no other model beside it reads it. */
+  readonly isOurs: boolean;
+}
+
+/** The data files of the model at `path`, which is about to be replaced. */
+async function replacedFiles(path: string): Promise<readonly ReplacedFile[]> {
+  // What is replaced may be no model; then it has no data files.
+  const paths = await readModel(path).then(dataFilesOf, () => []);
+  const others = paths.some((file) => isOwnName(basename(file), path)) ? await filesOfOthers(path) : [];
+  return paths.map((file) => {
+    const isOurs =
+      isOwnName(basename(file), path) &&
+      dirname(file) === dirname(path) &&
+      others !== undefined &&
+      !others.some((other) => isSameFile(other, file));
+    return { path: file, file: statSync(file), isOurs };
+  });
+}
+
+/** More models than this are not searched for a file. */
+const MOST_MODELS = 100;
+
+/** The data files of the other models in the directory; undefined where these are too many to look at. */
+async function filesOfOthers(path: string): Promise<readonly string[] | undefined> {
+  const directory = dirname(path);
+  const names = (await readdir(directory)).filter((name) => /\.onnx$/i.test(name) && name !== basename(path));
+  if (names.length > MOST_MODELS) return undefined;
+  const found: string[] = [];
+  for (const name of names) {
+    // What can not be read as a model reads no data either.
+    const model = await readModel(join(directory, name)).catch(() => undefined);
+    if (model !== undefined) found.push(...dataFilesOf(model));
   }
+  return found;
 }
