@@ -13,9 +13,9 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import yargs from 'yargs';
-import { verifyModels } from '../src/analysis/verify.js';
+import { verifyModels } from '../src/analysis/verify/verify.js';
 import { expandOptions, expandOptionsOf } from '../src/cli/expand-options.js';
-import { dimensions } from '../src/cli/options.js';
+import { dimensions } from '../src/cli/shell/options.js';
 import {
   diffModels,
   FileSource,
@@ -29,11 +29,11 @@ import {
   saveModel,
   type Tensor,
 } from '../src/graph/index.js';
-import { collapse } from '../src/passes/collapse.js';
-import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand.js';
-import { evaluateConstant } from '../src/runtime/constant.js';
-import { isOpen, type OpenDims, sizeIn } from '../src/runtime/open-dims.js';
-import { fedInputs } from '../src/runtime/random-inputs.js';
+import { collapse } from '../src/passes/collapse/collapse.js';
+import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand/expand.js';
+import { evaluateConstant } from '../src/runtime/session/constant.js';
+import { isOpen, type OpenDims, sizeIn } from '../src/runtime/session/open-dims.js';
+import { fedInputs } from '../src/runtime/session/random-inputs.js';
 
 const WEIGHT_TOLERANCE = 1e-6;
 const OUTPUT_TOLERANCE = 1e-4;

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { type Model, readModel } from '../src/graph/index.js';
 import { fedInputs, type RuntimeTensor } from '../src/runtime/index.js';
 import { openDataset } from '../src/training/data/index.js';
-import { openEngine } from '../src/training/engine.js';
+import { openEngine } from '../src/training/engine/engine.js';
 import { optimizer } from '../src/training/optimizers/index.js';
 
 async function main(): Promise<void> {

@@ -14,9 +14,9 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { verifyModels } from '../src/analysis/verify.js';
+import { verifyModels } from '../src/analysis/verify/verify.js';
 import { type Model, readModel } from '../src/graph/index.js';
-import { collapse } from '../src/passes/collapse.js';
+import { collapse } from '../src/passes/collapse/collapse.js';
 import { openSession, randomInputs } from '../src/runtime/index.js';
 import { CLI, exportModels, findPython, median, type Run, run, SCRIPTS, WORK } from './process.js';
 

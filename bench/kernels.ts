@@ -15,7 +15,7 @@ import {
   singularValues,
   symmetricEigen,
   symmetricEigenvalues,
-} from '../src/kernels/index.js';
+} from '../src/linalg/kernels/index.js';
 
 const { values: options } = parseArgs({
   options: {

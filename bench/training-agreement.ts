@@ -12,10 +12,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readModel, saveModel } from '../src/graph/index.js';
-import { expand } from '../src/passes/expand.js';
+import { expand } from '../src/passes/expand/expand.js';
 import { Random, type RuntimeTensor, writeNpz } from '../src/runtime/index.js';
 import { openDataset } from '../src/training/data/index.js';
-import { openEngine } from '../src/training/engine.js';
+import { openEngine } from '../src/training/engine/engine.js';
 import { optimizer } from '../src/training/optimizers/index.js';
 import type { Batch, Dataset } from '../src/training/types.js';
 

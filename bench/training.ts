@@ -22,10 +22,10 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readModel, saveModel } from '../src/graph/index.js';
-import { expand } from '../src/passes/expand.js';
+import { expand } from '../src/passes/expand/expand.js';
 import { gradient } from '../src/passes/gradient/index.js';
 import { blockSize, evaluate, type RuntimeTensor, readNpz } from '../src/runtime/index.js';
-import { openEngine } from '../src/training/engine.js';
+import { openEngine } from '../src/training/engine/engine.js';
 import { optimizer } from '../src/training/optimizers/index.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));

@@ -32,11 +32,10 @@ export async function bundleCli(): Promise<void> {
     outdir: OUT,
     splitting: true,
     format: 'esm',
-    // Flat: what finds files by import.meta.url is two levels below the root here as in src and dist.
     chunkNames: '[name]-[hash]',
     // Native code; and what is CommonJS and imported when needed, where esbuild loses the names that it exports.
     external: ['onnxruntime-node', 'sharp', 'yaml'],
-    alias: { 'string-width': './src/cli/string-width.ts' },
+    alias: { 'string-width': './src/cli/shell/string-width.ts' },
     banner: { js: BANNER },
     metafile: true,
   });
@@ -53,8 +52,8 @@ export async function bundleCli(): Promise<void> {
 async function kernelThreads(): Promise<Map<string, string>> {
   const { outputFiles } = await build({
     ...COMMON,
-    entryPoints: ['src/kernels/worker.ts', 'src/kernels/recruit.ts'],
-    outdir: join(ROOT, 'dist/kernels'),
+    entryPoints: ['src/linalg/kernels/worker.ts', 'src/linalg/kernels/recruit.ts'],
+    outdir: join(ROOT, 'dist/linalg/kernels'),
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
     define: { 'import.meta.url': 'URL_OF_THIS_FILE' },

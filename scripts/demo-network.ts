@@ -1,6 +1,6 @@
 import { type Model, type NodeSpec, Tensor, ValueInfo } from '../src/graph/index.js';
-import { buildModel } from '../src/runtime/build.js';
 import { Random } from '../src/runtime/random.js';
+import { buildModel } from '../src/runtime/session/small-model.js';
 
 const CLASSES = 10;
 

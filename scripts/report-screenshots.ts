@@ -9,8 +9,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { permuteElements } from '../src/analysis/spectral-extras.js';
-import { dataInputs } from '../src/cli/data-inputs.js';
+import { permuteElements } from '../src/analysis/spectra/spectral-extras.js';
+import { dataInputs } from '../src/cli/shell/data-inputs.js';
 import {
   embeddingReport,
   findLinearSites,

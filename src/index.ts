@@ -14,45 +14,6 @@
  * @module
  */
 
-// Statements about a report: parseAssertion('effectiveRank(fc) < 0.5*min').
-export {
-  type Arithmetic,
-  type Assertion,
-  AssertionSyntaxError,
-  parseAssertion,
-  printAssertion,
-} from './analysis/assertion.js';
-export {
-  AssertionNameError,
-  type AssertionResult,
-  assertedMetrics,
-  checkAssertion,
-  type FailedComparison,
-} from './analysis/assertion-check.js';
-// What a model makes of data: ranks of embeddings, collapse of classes.
-export {
-  EMBEDDING_METRICS,
-  type EmbeddingDescriptor,
-  type EmbeddingKey,
-  type EmbeddingMetrics,
-} from './analysis/embedding-metrics.js';
-export type { RandomSource, SampleSource } from './analysis/embedding-source.js';
-export {
-  type EmbeddingOptions,
-  type EmbeddingReport,
-  type EmbeddingRow,
-  embeddingReport,
-} from './analysis/embeddings.js';
-export {
-  ALL_METRICS,
-  type FurtherKey,
-  figureOf,
-  findMetric,
-  RANDOMIZED_METRICS,
-  type RowExtras,
-  reasonOf,
-} from './analysis/figures.js';
-export { glob } from './analysis/glob.js';
 // Linear sites and the spectra of their weights. Kernels and threads load with the first report.
 export {
   findLinearSites,
@@ -61,19 +22,36 @@ export {
   type LinearSite,
   linearSite,
   type NotASite,
-} from './analysis/linear-sites.js';
+} from './affine/linear-sites.js';
+// What a model makes of data: ranks of embeddings, collapse of classes.
 export {
-  type BasicMetricKey,
-  METRICS,
-  type MetricDescriptor,
-  type MetricKey,
-  type NumberFormat,
-  RESOLUTION,
-  type SpectrumContext,
-  type SpectrumMetrics,
-  spectrumMetrics,
-} from './analysis/metrics.js';
-export type { OutputComparison } from './analysis/output-comparison.js';
+  EMBEDDING_METRICS,
+  type EmbeddingDescriptor,
+  type EmbeddingKey,
+  type EmbeddingMetrics,
+} from './analysis/embeddings/embedding-metrics.js';
+export type { RandomSource, SampleSource } from './analysis/embeddings/embedding-source.js';
+export {
+  type EmbeddingOptions,
+  type EmbeddingReport,
+  type EmbeddingRow,
+  embeddingReport,
+} from './analysis/embeddings/embeddings.js';
+// Statements about a report: parseAssertion('effectiveRank(fc) < 0.5*min').
+export {
+  type Arithmetic,
+  type Assertion,
+  AssertionSyntaxError,
+  parseAssertion,
+  printAssertion,
+} from './analysis/report/assertion.js';
+export {
+  AssertionNameError,
+  type AssertionResult,
+  assertedMetrics,
+  checkAssertion,
+  type FailedComparison,
+} from './analysis/report/assertion-check.js';
 export {
   compareRankReports,
   type NotLookedAt,
@@ -84,12 +62,36 @@ export {
   type RankRow,
   type RankTotal,
   rankReport,
-} from './analysis/rank-report.js';
-export type { Skipped } from './analysis/skipped.js';
-export { EXTRA_METRICS, type ExtraDescriptor, type ExtraKey } from './analysis/spectral-descriptors.js';
+} from './analysis/report/rank-report.js';
+export {
+  ALL_METRICS,
+  type FurtherKey,
+  figureOf,
+  findMetric,
+  RANDOMIZED_METRICS,
+  type RowExtras,
+  reasonOf,
+} from './analysis/spectra/descriptors.js';
+export {
+  type BasicMetricKey,
+  METRICS,
+  type MetricDescriptor,
+  type MetricKey,
+  type NumberFormat,
+  RESOLUTION,
+  type SpectrumContext,
+  type SpectrumMetrics,
+  spectrumMetrics,
+} from './analysis/spectra/metrics.js';
+export {
+  EXTRA_METRICS,
+  type ExtraDescriptor,
+  type ExtraKey,
+} from './analysis/spectra/spectral-descriptors.js';
+export { CONV_VIEWS, type ConvView } from './analysis/spectra/weight-spectrum.js';
+export type { OutputComparison } from './analysis/verify/output-comparison.js';
 // Running models, and telling whether two compute the same. onnxruntime loads with the first session.
-export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify.js';
-export { CONV_VIEWS, type ConvView } from './analysis/weight-spectrum.js';
+export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify/verify.js';
 export {
   CHAIN_VIEWS,
   type ChainRole,
@@ -99,10 +101,11 @@ export {
   type WeightMatrix,
   type WeightOptions,
   type WeightUse,
-} from './analysis/weights.js';
+} from './analysis/weights/weights.js';
 // Models: read, look at, edit, check, print, compare, write. Nothing here runs a model or loads onnxruntime.
-export { assertValid, check, type Problem } from './graph/check.js';
-export { type Difference, type DiffOptions, diffModels, formatDifferences } from './graph/diff.js';
+export { assertValid, check, type Problem } from './graph/check/check.js';
+export { type Difference, type DiffOptions, diffModels, formatDifferences } from './graph/diff/diff.js';
+export { glob } from './graph/glob.js';
 export {
   type Attributes,
   type AttributeValue,
@@ -144,8 +147,9 @@ export {
   widen,
 } from './graph/index.js';
 export { type PrintOptions, printModel } from './graph/print.js';
-export type { MatrixFile } from './kernels/matrix-source.js';
-export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './kernels/pool.js';
+export type { Skipped } from './graph/skipped.js';
+export type { MatrixFile } from './linalg/kernels/matrix-source.js';
+export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './linalg/kernels/pool.js';
 // Passes: model.apply(expand(...)).
 export type { OnProgress, Progress } from './passes/account.js';
 export {
@@ -154,7 +158,8 @@ export {
   type CollapsedChain,
   type CollapseOptions,
   collapse,
-} from './passes/collapse.js';
+} from './passes/collapse/collapse.js';
+export { rankReportWithRegions } from './passes/collapse/region-rows.js';
 export {
   type ChainOptions,
   EXPAND_DEFAULTS,
@@ -167,8 +172,9 @@ export {
   parseRecipe,
   type Recipe,
   type RecipeRule,
-} from './passes/expand.js';
-export { type FixInputsAccount, fixInputs } from './passes/fix-inputs.js';
+} from './passes/expand/expand.js';
+export { type RankRecipe, rankRecipe } from './passes/expand/rank-recipe.js';
+export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/expand/recipe-text.js';
 // Gradients: the graph of a loss and its gradients, as standard ONNX operators.
 export {
   DIFFERENTIABLE_OPS,
@@ -181,12 +187,10 @@ export {
   lossModel,
   trainableWeights,
 } from './passes/gradient/index.js';
-export { ownWeights } from './passes/gradient/own-weights.js';
+export { ownWeights } from './passes/gradient/prepare/own-weights.js';
 export { selectWrt, type WrtPatterns } from './passes/gradient/select.js';
-export { inlinedFunctions } from './passes/inline-functions.js';
-export { type RankRecipe, rankRecipe } from './passes/rank-recipe.js';
-export { parseRecipeText, type RecipeFormat, recipeFormat } from './passes/recipe-text.js';
-export { rankReportWithRegions } from './passes/region-rows.js';
+export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
+export { inlinedFunctions } from './passes/rewrite/inline-functions.js';
 // Results as tables, JSON, CSV, Markdown and HTML.
 export {
   benchDocument,
@@ -283,7 +287,8 @@ export { describeTraining, type StepFigures } from './training/describe.js';
 export { type DistillOptions, distilled } from './training/distill.js';
 export { DivergenceError } from './training/divergence.js';
 // Training steps on the stock onnxruntime.
-export { type EngineOptions, openEngine } from './training/engine.js';
+export { type EngineOptions, openEngine } from './training/engine/engine.js';
+export type { PenaltyContext } from './training/engine/step.js';
 export type {
   EpochRecord,
   Monitor,
@@ -302,8 +307,7 @@ export {
   type RankPruning,
   type RankPruningOptions,
   trainedRankPruning,
-} from './training/low-rank.js';
-export type { OptimizerRule, UpdateContext } from './training/optimizer-rule.js';
+} from './training/low-rank/low-rank.js';
 export {
   OPTIMIZER_NAMES,
   OPTIMIZERS,
@@ -311,9 +315,7 @@ export {
   type OptimizerOptions,
   optimizer,
 } from './training/optimizers/index.js';
-export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from './training/options.js';
-export { shuffledOrder } from './training/order.js';
-export { planTraining } from './training/plan.js';
+export type { OptimizerRule, UpdateContext } from './training/optimizers/optimizer-rule.js';
 export {
   learningRates,
   SCHEDULE_KINDS,
@@ -321,8 +323,11 @@ export {
   type ScheduleOptions,
   type ScheduleShape,
   schedule,
-} from './training/schedule.js';
-export type { PenaltyContext } from './training/step.js';
+} from './training/optimizers/schedule.js';
+export { decayedWeights } from './training/optimizers/weight-decay.js';
+export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from './training/options.js';
+export { shuffledOrder } from './training/order.js';
+export { planTraining } from './training/plan.js';
 export { type Training, type TrainResult, train } from './training/train.js';
 export {
   type TrainingInfo,
@@ -344,4 +349,3 @@ export type {
   Field,
   TrainingState,
 } from './training/types.js';
-export { decayedWeights } from './training/weight-decay.js';

@@ -1,8 +1,8 @@
 import type { Argv } from 'yargs';
-import type { ProductPlace } from '../runtime/index.js';
-import type { Command } from './command.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
-import { write } from './io.js';
+import type { ProductPlace } from '../linalg/index.js';
+import type { Command } from './shell/command.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
+import { write } from './shell/io.js';
 import {
   type CommonArguments,
   commonOptions,
@@ -11,8 +11,8 @@ import {
   type OutputArguments,
   once,
   outputOptions,
-} from './options.js';
-import { ProgressLine } from './progress.js';
+} from './shell/options.js';
+import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
   type ProviderArguments,
@@ -20,7 +20,7 @@ import {
   productPlace,
   providerOptions,
   providersOf,
-} from './provider-options.js';
+} from './shell/provider-options.js';
 
 interface RegionArguments {
   readonly chainsOnly: boolean;
@@ -79,7 +79,7 @@ export const collapseCommand: Command<Arguments> = {
     const places = providersOf(args);
     const products = await productPlace(places, args.explain === true);
     const probes = { providers: preference(places.list), device: places.device };
-    const { collapse } = await import('../passes/collapse.js');
+    const { collapse } = await import('../passes/collapse/collapse.js');
     const { collapseDocument } = await import('../report/passes.js');
     const model = await loadModel(args.model, io, args);
     const progress = new ProgressLine(io, args);

@@ -1,4 +1,4 @@
-import type { Command } from './command.js';
+import type { Command } from './shell/command.js';
 
 /** What its arguments are, a command's builder and handler agree about. */
 type AnyCommand = Command<unknown>;

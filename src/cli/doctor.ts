@@ -1,12 +1,12 @@
 import { createInterface } from 'node:readline/promises';
 import type { Argv } from 'yargs';
-import type { Command } from './command.js';
-import { UsageError } from './errors.js';
-import { print } from './files.js';
-import { type Io, write } from './io.js';
-import { type CommonArguments, commonOptions, once } from './options.js';
-import { ProgressLine } from './progress.js';
-import { type ProviderArguments, providerOptions, providersOf } from './provider-options.js';
+import type { Command } from './shell/command.js';
+import { UsageError } from './shell/errors.js';
+import { print } from './shell/files.js';
+import { type Io, write } from './shell/io.js';
+import { type CommonArguments, commonOptions, once } from './shell/options.js';
+import { ProgressLine } from './shell/progress.js';
+import { type ProviderArguments, providerOptions, providersOf } from './shell/provider-options.js';
 
 interface Arguments extends CommonArguments, ProviderArguments {
   readonly install: 'cuda' | undefined;
@@ -35,7 +35,7 @@ export const doctorCommand: Command<Arguments> = {
     const { list, device } = providersOf(args);
     if (args.yes && target === undefined) throw new UsageError('--yes goes with --install');
     if (target !== undefined) return await install(args, io);
-    const { diagnose } = await import('../runtime/doctor.js');
+    const { diagnose } = await import('../runtime/providers/doctor.js');
     const { doctorDocument } = await import('../report/doctor.js');
     const named = (list ?? []).filter((name) => name !== 'auto');
     const progress = new ProgressLine(io, args);
@@ -63,7 +63,9 @@ export const doctorCommand: Command<Arguments> = {
 
 /** Fetches CUDA's provider, once it was said how much that is. */
 async function install(args: Arguments, io: Io): Promise<number> {
-  const { CUDA_DOWNLOAD, CUDA_SOURCE, cudaInstallation, installCuda } = await import('../runtime/install.js');
+  const { CUDA_DOWNLOAD, CUDA_SOURCE, cudaInstallation, installCuda } = await import(
+    '../runtime/providers/install.js'
+  );
   const { directory, isInstalled } = cudaInstallation();
   const say = async (text: string): Promise<void> => {
     if (!args.quiet) await write(io.stderr, `${text}\n`);

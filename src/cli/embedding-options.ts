@@ -1,11 +1,11 @@
 import type { Argv } from 'yargs';
-import type { EmbeddingReport } from '../analysis/embeddings.js';
+import type { EmbeddingReport } from '../analysis/embeddings/embeddings.js';
 import type { Model } from '../graph/index.js';
 import type { Dataset } from '../training/types.js';
-import { UsageError } from './errors.js';
-import { dimensions, number, once } from './options.js';
-import { type ProviderArguments, preference, providersOf } from './provider-options.js';
 import type { ListArgument } from './rank-options.js';
+import { UsageError } from './shell/errors.js';
+import { dimensions, number, once } from './shell/options.js';
+import { type ProviderArguments, preference, providersOf } from './shell/provider-options.js';
 
 const EMBEDDINGS = ['outputs', 'inputs'] as const;
 /** As SPLITS and NORMALIZATIONS, without loading what reads data for a line of help; a test holds them together. */
@@ -104,7 +104,7 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
   if (at.length > 0 && of !== undefined) throw new UsageError('--at or --embeddings, not both');
   return {
     look: async (model, onProgress) => {
-      const { embeddingReport } = await import('../analysis/embeddings.js');
+      const { embeddingReport } = await import('../analysis/embeddings/embeddings.js');
       const only = [args.only ?? []].flat();
       const options = { samples, seed, at, of, only, providers, device, onProgress };
       if (path === undefined) return embeddingReport(model, { seed, dims }, options);
@@ -121,7 +121,7 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
 async function openSamples(path: string, model: Model, args: EmbeddingArguments): Promise<Dataset> {
   const { datasetSplits, openDataset } = await import('../training/data/index.js');
   const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
-  const { dataInputs } = await import('./data-inputs.js');
+  const { dataInputs } = await import('./shell/data-inputs.js');
   const normalize = once(args.normalize, '--normalize');
   const split = once(args.split, '--split');
   return openDataset(path, {

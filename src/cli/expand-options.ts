@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Argv } from 'yargs';
-import { LINEAR_OPS, type LinearOp } from '../analysis/linear-sites.js';
+import { LINEAR_OPS, type LinearOp } from '../affine/linear-sites.js';
 import { ModelError } from '../graph/errors.js';
 import {
   EXPAND_INITS,
@@ -8,12 +8,12 @@ import {
   isInterval,
   RESIDUAL_MODES,
   type ResidualMode,
-} from '../passes/chain-options.js';
-import type { ExpandOptions } from '../passes/expand-settings.js';
-import type { Recipe } from '../passes/recipe.js';
-import { parseRecipeText, recipeFormat } from '../passes/recipe-text.js';
-import { UsageError } from './errors.js';
-import { number, once } from './options.js';
+} from '../passes/expand/chain-options.js';
+import type { ExpandOptions } from '../passes/expand/expand-settings.js';
+import type { Recipe } from '../passes/expand/recipe.js';
+import { parseRecipeText, recipeFormat } from '../passes/expand/recipe-text.js';
+import { UsageError } from './shell/errors.js';
+import { number, once } from './shell/options.js';
 
 /** What decides which layers become chains, and of what kind. */
 export interface ExpandArguments {

@@ -1,9 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
-import type { ExpandOptions } from '../passes/expand.js';
-import type { Command } from './command.js';
-import { onFile, UsageError } from './errors.js';
+import type { ExpandOptions } from '../passes/expand/expand.js';
 import { type ExpandArguments, expandOptions, expandOptionsOf } from './expand-options.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
+import type { Command } from './shell/command.js';
+import { onFile, UsageError } from './shell/errors.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
 import {
   type CommonArguments,
   commonOptions,
@@ -12,8 +12,8 @@ import {
   type OutputArguments,
   once,
   outputOptions,
-} from './options.js';
-import { ProgressLine } from './progress.js';
+} from './shell/options.js';
+import { ProgressLine } from './shell/progress.js';
 
 interface Arguments extends CommonArguments, OutputArguments, FixInputsArguments, ExpandArguments {
   readonly model: string;
@@ -50,7 +50,7 @@ export const expandCommand: Command<Arguments> = {
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
     // Young objects get no more room than they had so far: what is large here are arrays, and it would be 30 MB of the peak.
     setFlagsFromString('--semi-space-growth-factor=1');
-    const { expand } = await import('../passes/expand.js');
+    const { expand } = await import('../passes/expand/expand.js');
     const { expandDocument } = await import('../report/passes.js');
     const progress = new ProgressLine(io, args);
     const passWith = (more: ExpandOptions) =>
@@ -59,7 +59,7 @@ export const expandCommand: Command<Arguments> = {
     const model = await loadModel(args.model, io, args);
     try {
       if (args.byRank) {
-        const { rankRecipe } = await import('../passes/rank-recipe.js');
+        const { rankRecipe } = await import('../passes/expand/rank-recipe.js');
         pass = passWith({ recipe: (await onFile(nameOf(args.model), () => rankRecipe(model))).recipe });
       }
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));

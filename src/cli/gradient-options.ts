@@ -1,8 +1,8 @@
 import type { Argv } from 'yargs';
 import type { Loss } from '../passes/gradient/index.js';
 import type { OptimizerName, OptimizerOptions } from '../training/optimizers/index.js';
-import { UsageError } from './errors.js';
-import { dimensions, number, once } from './options.js';
+import { UsageError } from './shell/errors.js';
+import { dimensions, number, once } from './shell/options.js';
 
 // As LOSS_KINDS and OPTIMIZER_NAMES, without loading what makes them for a line of help; a test holds them together.
 export const GRADIENT_LOSSES = ['cross-entropy', 'mse', 'l1', 'huber', 'bce', 'dot', 'sum'] as const;

@@ -1,10 +1,7 @@
 import type { Argv } from 'yargs';
 import type { Model } from '../graph/index.js';
 import type { GradientOptions } from '../passes/gradient/index.js';
-import type { Document } from '../report/document.js';
-import type { Command } from './command.js';
-import { onFile } from './errors.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
+import type { Document } from '../report/text/document.js';
 import {
   type GradientArguments,
   gradientOptions,
@@ -14,7 +11,16 @@ import {
   optimizerOption,
   patterns,
 } from './gradient-options.js';
-import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
+import type { Command } from './shell/command.js';
+import { onFile } from './shell/errors.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
+import {
+  type CommonArguments,
+  commonOptions,
+  type OutputArguments,
+  once,
+  outputOptions,
+} from './shell/options.js';
 
 interface Arguments extends CommonArguments, OutputArguments, GradientArguments {
   readonly model: string;

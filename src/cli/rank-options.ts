@@ -1,15 +1,15 @@
-import { type Assertion, AssertionSyntaxError, parseAssertion } from '../analysis/assertion.js';
-import { AssertionNameError, assertedMetrics, checkAssertion } from '../analysis/assertion-check.js';
-import { ALL_METRICS, descriptorOf, findMetric, isRandomized } from '../analysis/figures.js';
-import { METRICS, type MetricDescriptor } from '../analysis/metrics.js';
-import type { RankReport } from '../analysis/rank-report.js';
-import { EXTRA_METRICS } from '../analysis/spectral-descriptors.js';
+import { type Assertion, AssertionSyntaxError, parseAssertion } from '../analysis/report/assertion.js';
+import { AssertionNameError, assertedMetrics, checkAssertion } from '../analysis/report/assertion-check.js';
+import type { RankReport } from '../analysis/report/rank-report.js';
+import { ALL_METRICS, descriptorOf, findMetric, isRandomized } from '../analysis/spectra/descriptors.js';
+import { METRICS, type MetricDescriptor } from '../analysis/spectra/metrics.js';
+import { EXTRA_METRICS } from '../analysis/spectra/spectral-descriptors.js';
 import type { CheckedAssertion } from '../report/rank.js';
 import { SORT_SIZES, type SortKey } from '../report/rank-order.js';
-import type { Format } from '../report/render.js';
-import { UsageError } from './errors.js';
-import type { Io } from './io.js';
-import { nearest } from './suggest.js';
+import type { Format } from '../report/text/render.js';
+import { UsageError } from './shell/errors.js';
+import type { Io } from './shell/io.js';
+import { nearest } from './shell/suggest.js';
 
 const METRIC_KEYS = ALL_METRICS.map(({ key }) => key);
 

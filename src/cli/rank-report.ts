@@ -1,25 +1,25 @@
 import type { Argv } from 'yargs';
-import { ALL_METRICS } from '../analysis/figures.js';
-import type { RankReport, RankReportOptions } from '../analysis/rank-report.js';
-import type { ConvView } from '../analysis/weight-spectrum.js';
-import type { ChainView } from '../analysis/weights.js';
+import type { RankReport, RankReportOptions } from '../analysis/report/rank-report.js';
+import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
+import type { ConvView } from '../analysis/spectra/weight-spectrum.js';
+import type { ChainView } from '../analysis/weights/weights.js';
 import type { Model } from '../graph/index.js';
-import type { Document } from '../report/document.js';
 import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
-import { PAGE_FORMATS } from '../report/render.js';
-import { printable } from '../report/text.js';
-import type { Command } from './command.js';
+import type { Document } from '../report/text/document.js';
+import { PAGE_FORMATS } from '../report/text/render.js';
+import { printable } from '../report/text/text.js';
 import { type EmbeddingArguments, embeddingOptions, embeddingRequest } from './embedding-options.js';
-import { onFile, UsageError } from './errors.js';
-import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
-import { type Io, write } from './io.js';
-import { type CommonArguments, commonOptions, number, once } from './options.js';
-import { ProgressLine } from './progress.js';
-import { productPlace, providerOptions, providersOf } from './provider-options.js';
 import type { ListArgument } from './rank-options.js';
-import { nearest } from './suggest.js';
-import { version } from './version.js';
+import type { Command } from './shell/command.js';
+import { onFile, UsageError } from './shell/errors.js';
+import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
+import { type Io, write } from './shell/io.js';
+import { type CommonArguments, commonOptions, number, once } from './shell/options.js';
+import { ProgressLine } from './shell/progress.js';
+import { productPlace, providerOptions, providersOf } from './shell/provider-options.js';
+import { nearest } from './shell/suggest.js';
+import { version } from './shell/version.js';
 
 interface Arguments extends CommonArguments, EmbeddingArguments {
   readonly model: string;
@@ -164,11 +164,11 @@ export const rankReportCommand: Command<Arguments> = {
       );
     }
     // The threads start while this one loads what it is made of, and reads the model.
-    const { rankPool } = await import('../analysis/rank-pool.js');
+    const { rankPool } = await import('../analysis/spectra/rank-pool.js');
     await using pool = rankPool();
     const [choices, { rankReport }] = await Promise.all([
       import('./rank-options.js'),
-      import('../analysis/rank-report.js'),
+      import('../analysis/report/rank-report.js'),
     ]);
     const { assertionsOf, checkAssertions, chooseMetrics, glyphStyle, metricsOf, metricsSortedBy, sortOf } =
       choices;
@@ -263,7 +263,7 @@ async function documentOf(
   view: RankDocumentOptions,
 ): Promise<Document> {
   if (second === undefined) return (await import('../report/rank.js')).rankDocument(first, view);
-  const { compareRankReports } = await import('../analysis/compare-reports.js');
+  const { compareRankReports } = await import('../analysis/report/compare-reports.js');
   const { comparisonDocument } = await import('../report/rank-comparison.js');
   return comparisonDocument(compareRankReports(first, second), view);
 }
@@ -271,7 +271,7 @@ async function documentOf(
 /** The model is read once more, to be folded. */
 async function reportWithRegions(model: Model, options: RankReportOptions): Promise<RankReport> {
   const { modelToBytes, readModel } = await import('../graph/index.js');
-  const { rankReportWithRegions } = await import('../passes/region-rows.js');
+  const { rankReportWithRegions } = await import('../passes/collapse/region-rows.js');
   const copy = await readModel(model.path ?? modelToBytes(model), { directory: process.cwd() });
   return rankReportWithRegions(model, copy, options);
 }
@@ -300,7 +300,7 @@ async function checkNames(
   chains: ChainView | undefined,
 ): Promise<void> {
   if (only.length === 0) return;
-  const { chosenBy, findWeights, nodesOf } = await import('../analysis/weights.js');
+  const { chosenBy, findWeights, nodesOf } = await import('../analysis/weights/weights.js');
   const { weights } = findWeights(model, { chains });
   if (weights.length === 0 || weights.some(chosenBy(only))) return;
   const names = weights.flatMap((weight) => [weight.name, ...nodesOf(weight)]);

@@ -4,8 +4,8 @@ import type { TensorFile } from '../runtime/io/files.js';
 import type { ImageFit } from '../runtime/io/image.js';
 import type { ImageInput, ImageInputOptions } from '../runtime/io/image-input.js';
 import type { NormalizationName, PixelLayout } from '../runtime/io/pixels.js';
-import { UsageError } from './errors.js';
-import { number, once } from './options.js';
+import { UsageError } from './shell/errors.js';
+import { number, once } from './shell/options.js';
 
 /** As NORMALIZATIONS, PIXEL_LAYOUTS and IMAGE_FITS, without loading the runtime for a line of help; a test holds them together. */
 export const NORMALIZE_CHOICES = [

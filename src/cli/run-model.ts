@@ -2,20 +2,20 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Argv } from 'yargs';
 import type { Model } from '../graph/index.js';
-import type { Command } from './command.js';
-import { UsageError } from './errors.js';
-import { formatOf, loadModel, nameOf, print, writeDocument } from './files.js';
-import { type Io, write } from './io.js';
-import { type CommonArguments, commonOptions, dimensions, number, once } from './options.js';
-import { ProgressLine } from './progress.js';
+import { type ImageArguments, imageOptions, imageOptionsOf, readInputs } from './run-inputs.js';
+import type { Command } from './shell/command.js';
+import { UsageError } from './shell/errors.js';
+import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
+import { type Io, write } from './shell/io.js';
+import { type CommonArguments, commonOptions, dimensions, number, once } from './shell/options.js';
+import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
   type ProviderArguments,
   preference,
   providerOptions,
   providersOf,
-} from './provider-options.js';
-import { type ImageArguments, imageOptions, imageOptionsOf, readInputs } from './run-inputs.js';
+} from './shell/provider-options.js';
 
 interface Arguments extends CommonArguments, ProviderArguments, ImageArguments {
   readonly model: readonly string[];
@@ -196,9 +196,9 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
     await assertWritable(output, { overwrite: args.overwrite });
   }
   const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
-  const { onOpenDims } = await import('../runtime/open-dims.js');
-  const { fedInputs, randomInputs } = await import('../runtime/random-inputs.js');
-  const { runModel } = await import('../runtime/run-model.js');
+  const { onOpenDims } = await import('../runtime/session/open-dims.js');
+  const { fedInputs, randomInputs } = await import('../runtime/session/random-inputs.js');
+  const { runModel } = await import('../runtime/session/run-model.js');
   const { ranksClasses, runDocument } = await import('../report/inference.js');
   const model = await loadModel(path, io, args);
   if (!args.random && inputs.length === 0 && fedInputs(model.graph).length > 0) {
@@ -251,7 +251,7 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
 
 /** Which convolutions run in another form on WebGPU. */
 async function mendedNotes(model: Model): Promise<string[]> {
-  const { wrongOnWebGpu } = await import('../runtime/webgpu-defects.js');
+  const { wrongOnWebGpu } = await import('../runtime/providers/webgpu-defects.js');
   const wrong = wrongOnWebGpu(model).map((node) => node.label);
   if (wrong.length === 0) return [];
   const more = wrong.length > 3 ? ` and ${wrong.length - 3} more` : '';
@@ -299,7 +299,7 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
     const { assertWritable } = await import('../graph/index.js');
     await assertWritable(path, { overwrite: args.overwrite });
   }
-  const { benchModels } = await import('../runtime/bench.js');
+  const { benchModels } = await import('../runtime/session/bench.js');
   const { benchDocument } = await import('../report/inference.js');
   const models = [];
   const short = args.model.map((file) => basename(nameOf(file)));

@@ -1,11 +1,11 @@
 import yargs, { type Argv } from 'yargs';
-import { style } from '../report/text.js';
+import { style } from '../report/text/text.js';
 import { COMMANDS } from './commands.js';
-import { describeError, exitCodeOf, UsageError } from './errors.js';
-import { hasColour, type Io, ReaderGone, write } from './io.js';
-import { SWITCHES } from './options.js';
-import { nearest } from './suggest.js';
-import { version } from './version.js';
+import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
+import { hasColour, type Io, ReaderGone, write } from './shell/io.js';
+import { SWITCHES } from './shell/options.js';
+import { nearest } from './shell/suggest.js';
+import { version } from './shell/version.js';
 
 const NAME = 'onnx-overparam';
 const NAMES = [...COMMANDS.map(({ usage }) => usage.split(' ', 1).join()), 'completion'];

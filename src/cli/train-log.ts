@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { NamedLog } from '../report/training/page-data.js';
-import type { Command } from './command.js';
-import { UsageError } from './errors.js';
-import { nameOf } from './files.js';
-import { type Io, readAll, write } from './io.js';
-import { fileOptions, once } from './options.js';
-import { version } from './version.js';
+import type { Command } from './shell/command.js';
+import { UsageError } from './shell/errors.js';
+import { nameOf } from './shell/files.js';
+import { type Io, readAll, write } from './shell/io.js';
+import { fileOptions, once } from './shell/options.js';
+import { version } from './shell/version.js';
 
 interface Arguments {
   readonly logs: readonly string[];

@@ -1,10 +1,10 @@
 import type { Argv } from 'yargs';
 import type { DatasetOptions } from '../training/data/options.js';
+import type { ScheduleShape } from '../training/optimizers/schedule.js';
 import type { TrainOptions } from '../training/options.js';
-import type { ScheduleShape } from '../training/schedule.js';
-import { UsageError } from './errors.js';
-import { number, once } from './options.js';
-import { type ProviderArguments, preference, providersOf } from './provider-options.js';
+import { UsageError } from './shell/errors.js';
+import { number, once } from './shell/options.js';
+import { type ProviderArguments, preference, providersOf } from './shell/provider-options.js';
 
 // As LOSS_KINDS, OPTIMIZER_NAMES, SCHEDULE_KINDS, FRESH_INITS and NORMALIZATIONS, without loading what makes them for a
 // line of help; a test holds them together.

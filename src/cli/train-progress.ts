@@ -1,8 +1,8 @@
-import { formatNumber, formatSignificant, pad, printable, shorten, style } from '../report/text.js';
+import { formatNumber, formatSignificant, pad, printable, shorten, style } from '../report/text/text.js';
 import { meanRatio } from '../report/training/page-data.js';
 import { duration } from '../report/training/summary.js';
 import type { EpochRecord, TrainEvent } from '../training/events.js';
-import { hasColour, type Io } from './io.js';
+import { hasColour, type Io } from './shell/io.js';
 
 interface Cell {
   readonly header: string;

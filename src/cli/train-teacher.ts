@@ -1,10 +1,10 @@
 import type { Loss } from '../passes/gradient/index.js';
 import type { TrainOptions } from '../training/options.js';
-import { UsageError } from './errors.js';
-import { loadModel, nameOf } from './files.js';
-import type { Io } from './io.js';
-import { number, once } from './options.js';
-import { onModel } from './provider-options.js';
+import { UsageError } from './shell/errors.js';
+import { loadModel, nameOf } from './shell/files.js';
+import type { Io } from './shell/io.js';
+import { number, once } from './shell/options.js';
+import { onModel } from './shell/provider-options.js';
 import type { Data } from './train-data.js';
 import type { TrainArguments } from './train-options.js';
 

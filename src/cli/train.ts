@@ -5,15 +5,21 @@ import type { Model } from '../graph/index.js';
 import type { TrainPlan } from '../training/events.js';
 import type { TrainOptions } from '../training/options.js';
 import type { TrainResult } from '../training/train.js';
-import type { Command } from './command.js';
-import { onFile, UsageError } from './errors.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './files.js';
-import { type Io, write } from './io.js';
-import { type CommonArguments, commonOptions, type OutputArguments, once, outputOptions } from './options.js';
-import { onModel, providerOptions } from './provider-options.js';
+import type { Command } from './shell/command.js';
+import { onFile, UsageError } from './shell/errors.js';
+import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
+import { type Io, write } from './shell/io.js';
+import {
+  type CommonArguments,
+  commonOptions,
+  type OutputArguments,
+  once,
+  outputOptions,
+} from './shell/options.js';
+import { onModel, providerOptions } from './shell/provider-options.js';
+import { version } from './shell/version.js';
 import { type Data, openData } from './train-data.js';
 import { scheduleOf, type TrainArguments, trainOptions, trainOptionsOf } from './train-options.js';
-import { version } from './version.js';
 
 interface Arguments extends CommonArguments, OutputArguments, TrainArguments {
   readonly model: string;
@@ -88,7 +94,7 @@ export const trainCommand: Command<Arguments> = {
     if (args.model === '-' && args.resume)
       throw new UsageError('--resume needs the file of the model, not standard input');
     const model = await loadModel(args.model, io, args);
-    const { fedInputs } = await import('../runtime/random-inputs.js');
+    const { fedInputs } = await import('../runtime/session/random-inputs.js');
     if (fedInputs(model.graph).length === 0)
       throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
     await using data = await openData(model, args, {
@@ -200,7 +206,7 @@ async function run(
     return stop.exitCode;
   }
   if (args.collapse) {
-    const { collapse } = await import('../passes/collapse.js');
+    const { collapse } = await import('../passes/collapse/collapse.js');
     await onFile(nameOf(args.model), () => model.apply(collapse({ chainsOnly: true })));
   }
   if (output !== undefined) await writeModel(model, output, args.overwrite, io);

@@ -1,8 +1,8 @@
 import type { Argv } from 'yargs';
-import type { Command } from './command.js';
-import { UsageError } from './errors.js';
-import { loadModel, nameOf, print } from './files.js';
-import { type CommonArguments, commonOptions, dimensions, number, once } from './options.js';
+import type { Command } from './shell/command.js';
+import { UsageError } from './shell/errors.js';
+import { loadModel, nameOf, print } from './shell/files.js';
+import { type CommonArguments, commonOptions, dimensions, number, once } from './shell/options.js';
 import {
   EP_CHOICES,
   type EpChoice,
@@ -11,7 +11,7 @@ import {
   preference,
   providerOptions,
   providersOf,
-} from './provider-options.js';
+} from './shell/provider-options.js';
 
 interface Arguments extends CommonArguments, ProviderArguments {
   readonly a: string;
@@ -73,7 +73,7 @@ export const verifyCommand: Command<Arguments> = {
     }
     if (args.a === '-' && args.b === '-')
       throw new UsageError('only one of the models can come from standard input');
-    const { verifyModels } = await import('../analysis/verify.js');
+    const { verifyModels } = await import('../analysis/verify/verify.js');
     const { verifyDocument } = await import('../report/verify.js');
     const a = await loadModel(args.a, io, args);
     const b = await loadModel(args.b, io, args);

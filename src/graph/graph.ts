@@ -7,8 +7,14 @@ import {
   editError,
   isNamedBelow,
   positionOf,
-} from './edit-check.js';
-import { forgetTypes, putInput, removeInitializers, renameInProtos, setInitializer } from './edit-protos.js';
+} from './edit/edit-check.js';
+import {
+  forgetTypes,
+  putInput,
+  removeInitializers,
+  renameInProtos,
+  setInitializer,
+} from './edit/edit-protos.js';
 import { GraphIndex } from './graph-index.js';
 import type { Model } from './model.js';
 import { makeNode, Node, type NodeSpec } from './node.js';

@@ -1,5 +1,6 @@
 export { ATTRIBUTE_FIELDS, Attributes, type AttributeValue, makeAttribute } from './attribute.js';
-export { assertValid, check, type Problem } from './check.js';
+export { assertValid, check, type Problem } from './check/check.js';
+export { withNodes } from './clone.js';
 export {
   type ConstantResult,
   type ConstantValue,
@@ -19,7 +20,7 @@ export {
   type FloatType,
   isFloatType,
 } from './data-type.js';
-export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff.js';
+export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff/diff.js';
 export { ModelError, messageOf, type Where } from './errors.js';
 export { Graph, type GraphEdit, type Origin, type Use } from './graph.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
@@ -33,7 +34,6 @@ export { makeNode, Node, type NodeSpec, specOf } from './node.js';
 export { type PrintOptions, printModel } from './print.js';
 export { copyUnknownFields } from './proto/codec.js';
 export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';
+export { ancestors, subgraphsOf, valuesRead } from './subgraphs.js';
 export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
 export { type Dimension, ValueInfo } from './value-info.js';
-export { ancestors, subgraphsOf, valuesRead } from './values.js';
-export { withNodes } from './with-nodes.js';

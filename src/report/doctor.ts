@@ -1,6 +1,6 @@
-import type { Diagnosis, ProviderDiagnosis } from '../runtime/doctor.js';
-import { type Column, type Document, grid, type Note } from './document.js';
-import { formatCount, formatSignificant } from './text.js';
+import type { Diagnosis, ProviderDiagnosis } from '../runtime/providers/doctor.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { formatCount, formatSignificant } from './text/text.js';
 
 const COLUMNS: readonly Column<ProviderDiagnosis>[] = [
   { key: 'provider', header: 'provider', value: (row) => row.provider },

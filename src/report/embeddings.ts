@@ -1,11 +1,11 @@
-import { EMBEDDING_METRICS, type EmbeddingDescriptor } from '../analysis/embedding-metrics.js';
-import type { EmbeddingReport, EmbeddingRow } from '../analysis/embeddings.js';
-import { figureOf } from '../analysis/figures.js';
-import type { RankReport, RankRow } from '../analysis/rank-report.js';
-import { type Cell, type Column, type Grid, grid, type Note } from './document.js';
+import { EMBEDDING_METRICS, type EmbeddingDescriptor } from '../analysis/embeddings/embedding-metrics.js';
+import type { EmbeddingReport, EmbeddingRow } from '../analysis/embeddings/embeddings.js';
+import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
+import { figureOf } from '../analysis/spectra/descriptors.js';
 import { headingOf } from './rank-columns.js';
 import { leftNotes } from './skipped.js';
-import { counted, formatCount, formatNumber } from './text.js';
+import { type Cell, type Column, type Grid, grid, type Note } from './text/document.js';
+import { counted, formatCount, formatNumber } from './text/text.js';
 
 /** Fewer samples than this a class say little of the spread within it. */
 const FEW = 5;

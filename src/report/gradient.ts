@@ -1,8 +1,8 @@
 import type { ValueInfo } from '../graph/index.js';
 import type { Gradient } from '../passes/gradient/index.js';
 import type { TrainingInfo } from '../training/training-info.js';
-import { type Column, type Document, grid, type Note } from './document.js';
-import { counted, formatCount } from './text.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { counted, formatCount } from './text/text.js';
 
 export interface GradientDocumentOptions {
   /** What the result was written to; undefined for a dry run. */

@@ -1,6 +1,4 @@
 export { doctorDocument } from './doctor.js';
-export type { Cell, CellValue, Column, Document, Grid, Note } from './document.js';
-export { grid } from './document.js';
 export { gradientDocument, trainingInfoDocument } from './gradient.js';
 export { type HtmlReportModel, type HtmlReportOptions, renderHtmlReport } from './html/index.js';
 export { benchDocument, runDocument } from './inference.js';
@@ -8,7 +6,9 @@ export { collapseDocument, expandDocument } from './passes.js';
 export { type CheckedAssertion, type RankDocumentOptions, rankDocument } from './rank.js';
 export { comparisonDocument } from './rank-comparison.js';
 export type { RankOrder } from './rank-order.js';
-export { FORMATS, type Format, PAGE_FORMATS, type RenderOptions, render } from './render.js';
+export type { Cell, CellValue, Column, Document, Grid, Note } from './text/document.js';
+export { grid } from './text/document.js';
+export { FORMATS, type Format, PAGE_FORMATS, type RenderOptions, render } from './text/render.js';
 export { LOG_VERSION, logLine, readTrainLog, type TrainLog } from './training/log.js';
 export { renderTrainPage, type TrainPageOptions } from './training/page.js';
 export type { NamedLog } from './training/page-data.js';

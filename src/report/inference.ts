@@ -1,12 +1,12 @@
 import { isFloatType } from '../graph/index.js';
-import type { BenchReport, BenchRow } from '../runtime/bench.js';
-import { countOperators, type PlacedNode, type ProviderUse } from '../runtime/placement.js';
-import type { ProviderFailure } from '../runtime/provider-failure.js';
-import type { ModelRun } from '../runtime/run-model.js';
-import type { RuntimeTensor } from '../runtime/session.js';
-import { summarize, type TensorSummary, type TopEntry, topK } from '../runtime/summary.js';
-import { type Column, type Document, grid, type Note } from './document.js';
-import { counted, formatCount, formatSignificant } from './text.js';
+import type { ProviderFailure } from '../runtime/providers/provider-failure.js';
+import type { BenchReport, BenchRow } from '../runtime/session/bench.js';
+import { countOperators, type PlacedNode, type ProviderUse } from '../runtime/session/placement.js';
+import type { ModelRun } from '../runtime/session/run-model.js';
+import type { RuntimeTensor } from '../runtime/session/session.js';
+import { summarize, type TensorSummary, type TopEntry, topK } from '../runtime/session/summary.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { counted, formatCount, formatSignificant } from './text/text.js';
 
 export interface RunDocumentOptions {
   /** Name of the model, for the title. */

@@ -1,8 +1,8 @@
-import type { CollapseAccount, CollapsedChain } from '../passes/collapse.js';
-import type { ExpandAccount, ExpandedSite } from '../passes/expand.js';
-import { type Column, type Document, grid, type Note } from './document.js';
+import type { CollapseAccount, CollapsedChain } from '../passes/collapse/collapse.js';
+import type { ExpandAccount, ExpandedSite } from '../passes/expand/expand.js';
 import { leftNotes } from './skipped.js';
-import { counted, formatCount } from './text.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { counted, formatCount } from './text/text.js';
 
 export interface PassDocumentOptions {
   /** What the result was written to; undefined for a dry run. */

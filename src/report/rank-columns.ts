@@ -1,10 +1,10 @@
-import { figureOf } from '../analysis/figures.js';
-import type { MetricDescriptor, MetricText } from '../analysis/metrics.js';
-import type { RankRow } from '../analysis/rank-report.js';
-import { isNumbered } from '../analysis/weight-data.js';
-import type { Column } from './document.js';
-import { glyphDefinition, spectrumGlyph } from './glyph.js';
-import { formatNumber } from './text.js';
+import type { RankRow } from '../analysis/report/rank-report.js';
+import { figureOf } from '../analysis/spectra/descriptors.js';
+import type { MetricDescriptor, MetricText } from '../analysis/spectra/metrics.js';
+import { isNumbered } from '../analysis/weights/weight-data.js';
+import type { Column } from './text/document.js';
+import { glyphDefinition, spectrumGlyph } from './text/glyph.js';
+import { formatNumber } from './text/text.js';
 
 /** What identifies a weight, before its figures. */
 export function weightColumns(rows: readonly RankRow[]): Column<RankRow>[] {

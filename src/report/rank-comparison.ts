@@ -1,7 +1,6 @@
-import { figureOf } from '../analysis/figures.js';
-import { METRICS, type MetricDescriptor } from '../analysis/metrics.js';
-import type { RankChange, RankComparison, RankReport, RankRow } from '../analysis/rank-report.js';
-import { type Column, type Document, grid, type Note } from './document.js';
+import type { RankChange, RankComparison, RankReport, RankRow } from '../analysis/report/rank-report.js';
+import { figureOf } from '../analysis/spectra/descriptors.js';
+import { METRICS, type MetricDescriptor } from '../analysis/spectra/metrics.js';
 import { embeddingGrid, embeddingNotes } from './embeddings.js';
 import {
   assertionNotes,
@@ -15,7 +14,8 @@ import {
 } from './rank.js';
 import { matrixText, metricText, weightColumns } from './rank-columns.js';
 import { orderChanges, orderNotes } from './rank-order.js';
-import { formatNumber, pad, printable, widthOf } from './text.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { formatNumber, pad, printable, widthOf } from './text/text.js';
 
 /** Metrics of a comparison for people, the most telling first; CSV and JSON have all. */
 const COMPARED: readonly string[] = [

@@ -1,8 +1,8 @@
-import { figureOf } from '../analysis/figures.js';
-import type { MetricDescriptor, MetricKey } from '../analysis/metrics.js';
-import type { RankChange, RankRow } from '../analysis/rank-report.js';
-import type { Note } from './document.js';
-import { counted } from './text.js';
+import type { RankChange, RankRow } from '../analysis/report/rank-report.js';
+import { figureOf } from '../analysis/spectra/descriptors.js';
+import type { MetricDescriptor, MetricKey } from '../analysis/spectra/metrics.js';
+import type { Note } from './text/document.js';
+import { counted } from './text/text.js';
 
 /** Which rows to show, and in which order. */
 export interface RankOrder {

@@ -1,13 +1,13 @@
-import type { AssertionResult, FailedComparison } from '../analysis/assertion-check.js';
-import { ALL_METRICS, type Figured, figureOf, reasonOf } from '../analysis/figures.js';
-import { METRICS, type MetricDescriptor, type MetricKey } from '../analysis/metrics.js';
-import type { NotLookedAt, RankReport, RankRow } from '../analysis/rank-report.js';
-import { type Column, type Document, grid, type Note } from './document.js';
+import type { AssertionResult, FailedComparison } from '../analysis/report/assertion-check.js';
+import type { NotLookedAt, RankReport, RankRow } from '../analysis/report/rank-report.js';
+import { ALL_METRICS, type Figured, figureOf, reasonOf } from '../analysis/spectra/descriptors.js';
+import { METRICS, type MetricDescriptor, type MetricKey } from '../analysis/spectra/metrics.js';
 import { embeddingDataColumns, embeddingGrid, embeddingNotes, embeddingsJson } from './embeddings.js';
 import { glyphColumn, metricColumns, weightColumns } from './rank-columns.js';
 import { orderNotes, orderRows, type RankOrder } from './rank-order.js';
 import { leftNotes } from './skipped.js';
-import { counted, formatCount, formatNumber } from './text.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { counted, formatCount, formatNumber } from './text/text.js';
 
 export interface RankDocumentOptions extends RankOrder {
   /** List every node that was not looked at by itself, and why a figure is missing. */

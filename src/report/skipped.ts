@@ -1,5 +1,5 @@
-import type { Note } from './document.js';
-import { counted, printable } from './text.js';
+import type { Note } from './text/document.js';
+import { counted, printable } from './text/text.js';
 
 /** A node that was left alone, and why. */
 export interface Left {

@@ -1,8 +1,8 @@
-import type { OutputComparison } from '../analysis/output-comparison.js';
-import type { Verification, VerifyPlacement } from '../analysis/verify.js';
-import { type Column, type Document, grid, type Note } from './document.js';
+import type { OutputComparison } from '../analysis/verify/output-comparison.js';
+import type { Verification, VerifyPlacement } from '../analysis/verify/verify.js';
 import { placementNotes } from './inference.js';
-import { counted, formatSignificant } from './text.js';
+import { type Column, type Document, grid, type Note } from './text/document.js';
+import { counted, formatSignificant } from './text/text.js';
 
 const COLUMNS: readonly Column<OutputComparison>[] = [
   { key: 'output', header: 'output', shrink: 12, value: (row) => row.name },

@@ -1,9 +1,3 @@
-export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './bench.js';
-export { BLOCKED_DOMAIN, blockSize } from './blocked-layout.js';
-export { constantTensor, evaluateConstant } from './constant.js';
-export { type DiagnoseOptions, type Diagnosis, diagnose, type ProviderDiagnosis } from './doctor.js';
-export { type GramOptions, gram } from './gram.js';
-export { installCuda } from './install.js';
 export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';
 export {
   IMAGE_FITS,
@@ -36,24 +30,33 @@ export {
 export { readSafetensors, type Safetensors, safetensors } from './io/safetensors.js';
 export { convert } from './io/values.js';
 export { listZip, readZipMember, type ZipMember } from './io/zip.js';
-export { batchedMatmul, type MatmulOptions, type MatrixBatch, matmul } from './matmul.js';
-export { type Matrix, type ProductPlace, withProducts } from './matrix.js';
-export type { Gpu } from './nvidia-smi.js';
-export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './open-dims.js';
-export type { PlacedNode, Placement, ProviderUse } from './placement.js';
-export { type Proof, proveWork } from './proof.js';
-export { ProviderError, type ProviderFailure } from './provider-failure.js';
+export { BLOCKED_DOMAIN, blockSize } from './providers/blocked-layout.js';
+export {
+  type DiagnoseOptions,
+  type Diagnosis,
+  diagnose,
+  type ProviderDiagnosis,
+} from './providers/doctor.js';
+export { installCuda } from './providers/install.js';
+export type { Gpu } from './providers/nvidia-smi.js';
+export { type Proof, proveWork } from './providers/proof.js';
+export { ProviderError, type ProviderFailure } from './providers/provider-failure.js';
 export {
   EXECUTION_PROVIDERS,
   type ExecutionProvider,
   float64Providers,
   type ProviderChoice,
-} from './providers.js';
+} from './providers/providers.js';
+export { isWrongConv, wrongOnWebGpu } from './providers/webgpu-defects.js';
 export { Random } from './random.js';
-export { fedInputs, type RandomInputOptions, randomInputs } from './random-inputs.js';
-export { fetchTensor, releaseTensor } from './resident.js';
-export { disposeKernels, evaluate, runGraph } from './run-graph.js';
-export { type ModelRun, type RunModelOptions, runModel } from './run-model.js';
+export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './session/bench.js';
+export { constantTensor, evaluateConstant } from './session/constant.js';
+export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './session/open-dims.js';
+export type { PlacedNode, Placement, ProviderUse } from './session/placement.js';
+export { fedInputs, type RandomInputOptions, randomInputs } from './session/random-inputs.js';
+export { fetchTensor, releaseTensor } from './session/resident.js';
+export { disposeKernels, evaluate, runGraph } from './session/run-graph.js';
+export { type ModelRun, type RunModelOptions, runModel } from './session/run-model.js';
 export {
   openSession,
   RUNTIME_TYPES,
@@ -62,6 +65,5 @@ export {
   type Session,
   type SessionOptions,
   type SessionValue,
-} from './session.js';
-export { summarize, type TensorSummary, type TopEntry, topK } from './summary.js';
-export { isWrongConv, wrongOnWebGpu } from './webgpu-defects.js';
+} from './session/session.js';
+export { summarize, type TensorSummary, type TopEntry, topK } from './session/summary.js';

@@ -1,9 +1,9 @@
 import { byteLengthOf, type Model } from '../graph/index.js';
-import { optionsOf } from './engine-spec.js';
+import { optionsOf } from './engine/engine-spec.js';
+import { buildStep } from './engine/step.js';
 import type { TrainPlan } from './events.js';
 import type { TrainOptions } from './options.js';
 import { settle } from './plan.js';
-import { buildStep } from './step.js';
 import type { Dataset } from './types.js';
 
 /** The graph of one training step. */

@@ -1,5 +1,5 @@
 import type { ExecutionProvider } from '../runtime/index.js';
-import type { PrunedWeight } from './low-rank.js';
+import type { PrunedWeight } from './low-rank/low-rank.js';
 import type { Evaluation } from './types.js';
 
 /** A weight that is trained. */

@@ -1,7 +1,7 @@
 import { isFloatType, type Model, widen } from '../graph/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
+import type { Schedule } from './optimizers/schedule.js';
 import type { Settled } from './plan.js';
-import type { Schedule } from './schedule.js';
 import type { Batch, BatchOptions, Chunk, Dataset } from './types.js';
 
 /** Samples of a data set in the form that a model is fed. */

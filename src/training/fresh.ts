@@ -1,6 +1,6 @@
-import { findLinearSites } from '../analysis/linear-sites.js';
+import { findLinearSites } from '../affine/linear-sites.js';
 import { type FloatType, type Graph, isFloatType, type Model, narrow, type Tensor } from '../graph/index.js';
-import { activationGain, freshScales } from '../passes/initialize.js';
+import { activationGain, freshScales } from '../passes/expand/initialize.js';
 import { Random, type RuntimeTensor } from '../runtime/index.js';
 
 /** Distributions that layers begin with; see freshScales. */

@@ -2,9 +2,9 @@ import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import type { Monitor } from './events.js';
 import type { FreshStart } from './fresh.js';
-import type { RankPruningOptions } from './low-rank.js';
+import type { RankPruningOptions } from './low-rank/low-rank.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
-import type { ScheduleShape } from './schedule.js';
+import type { ScheduleShape } from './optimizers/schedule.js';
 import type { Dataset } from './types.js';
 
 export interface TrainOptions<Name extends OptimizerName = OptimizerName> {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { findChainProducts } from '../analysis/chains/products.js';
-import { glob } from '../analysis/glob.js';
+import { findChainProducts } from '../analysis/weights/chain-products.js';
+import { glob } from '../graph/glob.js';
 import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
 import {
   isFilled,
@@ -10,18 +10,18 @@ import {
   trainableWeights,
   untieWeights,
 } from '../passes/gradient/index.js';
-import { inlined } from '../passes/gradient/inline.js';
+import { inlined } from '../passes/gradient/prepare/inline.js';
 import { fedInputs } from '../runtime/index.js';
-import type { EngineSpec } from './engine-spec.js';
+import type { EngineSpec } from './engine/engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
 import { feedsOf } from './feeds.js';
 import { FRESH_INITS, type FreshStart } from './fresh.js';
-import { RANK_PRUNING_DEFAULTS, type RankPruning, trainedRankPruning } from './low-rank.js';
+import { RANK_PRUNING_DEFAULTS, type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
 import { OPTIMIZERS, optimizer } from './optimizers/index.js';
+import { type Schedule, schedule } from './optimizers/schedule.js';
+import { decayedWeights } from './optimizers/weight-decay.js';
 import { TRAIN_DEFAULTS, type TrainOptions } from './options.js';
-import { type Schedule, schedule } from './schedule.js';
 import type { Dataset } from './types.js';
-import { decayedWeights } from './weight-decay.js';
 
 /** A training with all of its choices made and checked; nothing is computed yet. */
 export interface Settled {

@@ -1,18 +1,18 @@
 import { type Model, ModelError } from '../graph/index.js';
-import { KernelPool } from '../kernels/index.js';
+import { KernelPool } from '../linalg/kernels/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
 
 import { assertFinite, isOfData } from './divergence.js';
+import { openRemoteEngine } from './engine/remote-engine.js';
 import type { EpochRecord, StopReason, TrainEvent, TrainSummary } from './events.js';
 import { Feed } from './feed.js';
 import { freshWeights } from './fresh.js';
+import { rankFigures } from './low-rank/ranks.js';
 import type { TrainOptions } from './options.js';
 import { shuffledOrder } from './order.js';
 import { Pace } from './pace.js';
 import { type Settled, settle } from './plan.js';
-import { rankFigures } from './ranks.js';
-import { openRemoteEngine } from './remote-engine.js';
 import { differenceFrom } from './resume.js';
 import { RunningTally } from './tally.js';
 import type { Chunk, Dataset, Engine, Evaluation, TrainingState } from './types.js';

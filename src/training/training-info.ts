@@ -14,13 +14,13 @@ import {
 } from '../graph/index.js';
 import { createMessage, fromBigInt } from '../graph/proto/codec.js';
 import { trainableWeights } from '../passes/gradient/index.js';
-import { inlined } from '../passes/gradient/inline.js';
-import { settledInputs } from '../passes/gradient/probe.js';
-import { openedBatch } from '../passes/gradient/rebatch.js';
+import { settledInputs } from '../passes/gradient/prepare/infer-shapes.js';
+import { inlined } from '../passes/gradient/prepare/inline.js';
+import { openedBatch } from '../passes/gradient/prepare/rebatch.js';
+import { OPSET, upgraded } from '../passes/gradient/prepare/upgrade.js';
 import { predictionOf } from '../passes/gradient/request.js';
-import { OPSET, upgraded } from '../passes/gradient/upgrade.js';
-import { buildStep, type Step, type StepOptions } from './step.js';
-import { decayedWeights } from './weight-decay.js';
+import { buildStep, type Step, type StepOptions } from './engine/step.js';
+import { decayedWeights } from './optimizers/weight-decay.js';
 
 /** The IR version that knows training_info. */
 const IR_VERSION = 7;

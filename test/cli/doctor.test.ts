@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { installation } from '../../src/runtime/onnxruntime.js';
+import { installation } from '../../src/runtime/session/onnxruntime.js';
 
 const MAIN = resolve('dist/bin/onnx-overparam.js');
 

@@ -1,7 +1,7 @@
 import { Readable, Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { ProgressLine } from '../../src/cli/progress.js';
-import { widthOf } from '../../src/report/text.js';
+import { ProgressLine } from '../../src/cli/shell/progress.js';
+import { widthOf } from '../../src/report/text/text.js';
 
 beforeEach(() => {
   vi.useFakeTimers({ now: 0 });

@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { nearest } from '../../src/cli/suggest.js';
+import { nearest } from '../../src/cli/shell/suggest.js';
 
 const MAIN = resolve('dist/bin/onnx-overparam.js');
 const SHAPES = resolve('fixtures/shapes.onnx');

@@ -15,7 +15,7 @@ import { Random, writeNpz } from '../../src/runtime/index.js';
 import { NORMALIZATIONS } from '../../src/runtime/io/pixels.js';
 import { FRESH_INITS } from '../../src/training/fresh.js';
 import { OPTIMIZER_NAMES } from '../../src/training/optimizers/index.js';
-import { SCHEDULE_KINDS } from '../../src/training/schedule.js';
+import { SCHEDULE_KINDS } from '../../src/training/optimizers/schedule.js';
 import { MLP } from '../passes/gradient/networks.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { assertValid, check, type Problem } from '../../src/graph/check.js';
+import { assertValid, check, type Problem } from '../../src/graph/check/check.js';
 import { type Model, ModelError, readModel, Tensor, ValueInfo } from '../../src/graph/index.js';
 import { createMessage } from '../../src/graph/proto/codec.js';
 import type { AttributeProto, GraphProto, NodeProto } from '../../src/graph/proto/schema.js';

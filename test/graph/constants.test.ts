@@ -8,7 +8,7 @@ import {
   type NodeSpec,
   Tensor,
 } from '../../src/graph/index.js';
-import { evaluateConstant } from '../../src/runtime/constant.js';
+import { evaluateConstant } from '../../src/runtime/session/constant.js';
 import { buildGraph, buildModel, floats, ints } from '../support/build.js';
 
 const node = (

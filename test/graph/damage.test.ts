@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check.js';
+import { check } from '../../src/graph/check/check.js';
 import { type Model, ModelError, modelToBytes, readModel } from '../../src/graph/index.js';
 import { printModel } from '../../src/graph/print.js';
 import { canonicalModels, drawFrom, drawModel } from '../support/arbitraries.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Difference, diffModels, formatDifferences } from '../../src/graph/diff.js';
+import { type Difference, diffModels, formatDifferences } from '../../src/graph/diff/diff.js';
 import { type Model, readModel, type Tensor } from '../../src/graph/index.js';
 import { type Draw, drawFrom, modelTrees, typedValues } from '../support/arbitraries.js';
 import { buildModel, floats } from '../support/build.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check.js';
-import { diffModels } from '../../src/graph/diff.js';
+import { check } from '../../src/graph/check/check.js';
+import { diffModels } from '../../src/graph/diff/diff.js';
 import {
   type Graph,
   type GraphEdit,

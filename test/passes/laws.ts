@@ -1,10 +1,10 @@
 import { expect } from 'vitest';
-import { verifyModels } from '../../src/analysis/verify.js';
-import { check } from '../../src/graph/check.js';
-import { type Difference, diffModels } from '../../src/graph/diff.js';
+import { verifyModels } from '../../src/analysis/verify/verify.js';
+import { check } from '../../src/graph/check/check.js';
+import { type Difference, diffModels } from '../../src/graph/diff/diff.js';
 import type { Model } from '../../src/graph/index.js';
-import { type CollapseAccount, type CollapseOptions, collapse } from '../../src/passes/collapse.js';
-import { type ExpandAccount, type ExpandOptions, expand } from '../../src/passes/expand.js';
+import { type CollapseAccount, type CollapseOptions, collapse } from '../../src/passes/collapse/collapse.js';
+import { type ExpandAccount, type ExpandOptions, expand } from '../../src/passes/expand/expand.js';
 import { copyOf, relativeError } from './models.js';
 
 /**

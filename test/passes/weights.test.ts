@@ -7,7 +7,7 @@ import {
   narrow,
   Tensor,
 } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand.js';
+import { expand } from '../../src/passes/expand/expand.js';
 import { buildGraph, buildModel, floats, ints } from '../support/build.js';
 import {
   collapsed,

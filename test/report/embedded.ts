@@ -1,5 +1,5 @@
-import type { EmbeddingMetrics } from '../../src/analysis/embedding-metrics.js';
-import type { EmbeddingReport, EmbeddingRow } from '../../src/analysis/embeddings.js';
+import type { EmbeddingMetrics } from '../../src/analysis/embeddings/embedding-metrics.js';
+import type { EmbeddingReport, EmbeddingRow } from '../../src/analysis/embeddings/embeddings.js';
 
 const OF_CLASSES = { clusterVariation: 12.25, clusterVariationRatio: 0.25, nc1: 0.125 };
 const NONE = { clusterVariation: undefined, clusterVariationRatio: undefined, nc1: undefined };

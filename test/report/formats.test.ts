@@ -1,9 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { spectrumMetrics } from '../../src/analysis/metrics.js';
-import { compareRankReports, type RankReport, type RankRow } from '../../src/analysis/rank-report.js';
-import { toCsv } from '../../src/report/csv.js';
-import { type Column, grid } from '../../src/report/document.js';
+import { compareRankReports, type RankReport, type RankRow } from '../../src/analysis/report/rank-report.js';
+import { spectrumMetrics } from '../../src/analysis/spectra/metrics.js';
 import {
   collapseDocument,
   comparisonDocument,
@@ -12,8 +10,10 @@ import {
   render,
   verifyDocument,
 } from '../../src/report/index.js';
-import { tableLines } from '../../src/report/table.js';
-import { formatNumber, formatSignificant, shorten, widthOf } from '../../src/report/text.js';
+import { toCsv } from '../../src/report/text/csv.js';
+import { type Column, grid } from '../../src/report/text/document.js';
+import { tableLines } from '../../src/report/text/table.js';
+import { formatNumber, formatSignificant, shorten, widthOf } from '../../src/report/text/text.js';
 
 function row(weight: string, values: readonly number[], columns = 12): RankRow {
   const rows = values.length;

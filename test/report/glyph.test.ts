@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { spectrumGlyph } from '../../src/report/glyph.js';
+import { spectrumGlyph } from '../../src/report/text/glyph.js';
 
 test('flat, decaying, collapsed and absent spectra', () => {
   expect(spectrumGlyph(new Array<number>(20).fill(3))).toBe('████████');

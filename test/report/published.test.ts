@@ -1,9 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parseAssertion } from '../../src/analysis/assertion.js';
-import { checkAssertion } from '../../src/analysis/assertion-check.js';
-import { embeddingReport } from '../../src/analysis/embeddings.js';
-import { compareRankReports, type RankReportOptions, rankReport } from '../../src/analysis/rank-report.js';
+import { embeddingReport } from '../../src/analysis/embeddings/embeddings.js';
+import { parseAssertion } from '../../src/analysis/report/assertion.js';
+import { checkAssertion } from '../../src/analysis/report/assertion-check.js';
+import {
+  compareRankReports,
+  type RankReportOptions,
+  rankReport,
+} from '../../src/analysis/report/rank-report.js';
 import { type NodeSpec, readModel, Tensor } from '../../src/graph/index.js';
 import {
   comparisonDocument,

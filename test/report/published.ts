@@ -1,8 +1,8 @@
-import { EMBEDDING_METRICS } from '../../src/analysis/embedding-metrics.js';
-import { ALL_METRICS, RANDOMIZED_METRICS } from '../../src/analysis/figures.js';
-import { METRICS, type MetricDescriptor, type MetricText } from '../../src/analysis/metrics.js';
-import { EXTRA_METRICS } from '../../src/analysis/spectral-descriptors.js';
-import { SCHEMA_VERSION } from '../../src/report/json.js';
+import { EMBEDDING_METRICS } from '../../src/analysis/embeddings/embedding-metrics.js';
+import { ALL_METRICS, RANDOMIZED_METRICS } from '../../src/analysis/spectra/descriptors.js';
+import { METRICS, type MetricDescriptor, type MetricText } from '../../src/analysis/spectra/metrics.js';
+import { EXTRA_METRICS } from '../../src/analysis/spectra/spectral-descriptors.js';
+import { SCHEMA_VERSION } from '../../src/report/text/json.js';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 

@@ -1,6 +1,6 @@
 import type { DataType, Dimension, Model, NodeSpec, Tensor } from '../../src/graph/index.js';
 import { ValueInfo } from '../../src/graph/index.js';
-import { buildModel } from '../../src/runtime/build.js';
+import { buildModel } from '../../src/runtime/session/small-model.js';
 
 export type Typed = readonly [name: string, type: DataType, shape?: readonly Dimension[]];
 

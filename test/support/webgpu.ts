@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { openSession } from '../../src/runtime/session.js';
+import { openSession } from '../../src/runtime/session/session.js';
 import { modelOf } from '../runtime/helpers.js';
 
 /** Where Debian's chromium-common keeps SwiftShader, a Vulkan driver that renders in software. */

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { rankReport } from '../../src/analysis/rank-report.js';
+import { rankReport } from '../../src/analysis/report/rank-report.js';
 import { type Model, modelToBytes, Tensor } from '../../src/graph/index.js';
-import { KernelPool } from '../../src/kernels/index.js';
+import { KernelPool } from '../../src/linalg/kernels/index.js';
 import { Random } from '../../src/runtime/index.js';
 import type { TrainOptions } from '../../src/training/options.js';
 import { type TrainResult, train } from '../../src/training/train.js';

@@ -1,6 +1,6 @@
 import type { Model } from '../../src/graph/index.js';
 import { Random, type RuntimeTensor } from '../../src/runtime/index.js';
-import type { OptimizerRule } from '../../src/training/optimizer-rule.js';
+import type { OptimizerRule } from '../../src/training/optimizers/optimizer-rule.js';
 import type { Batch, Chunk } from '../../src/training/types.js';
 
 /** w <- w - rate g, without anything else. */

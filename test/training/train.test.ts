@@ -11,7 +11,7 @@ import {
   Tensor,
   ValueInfo,
 } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand.js';
+import { expand } from '../../src/passes/expand/expand.js';
 import type { RuntimeTensor } from '../../src/runtime/index.js';
 import { splitDataset, tensorDataset } from '../../src/training/data/index.js';
 import { DivergenceError } from '../../src/training/divergence.js';

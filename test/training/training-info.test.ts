@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check.js';
+import { check } from '../../src/graph/check/check.js';
 import { type Model, modelToBytes, readModel } from '../../src/graph/index.js';
 import { openSession, type RuntimeTensor, randomInputs } from '../../src/runtime/index.js';
-import { openEngine } from '../../src/training/engine.js';
+import { openEngine } from '../../src/training/engine/engine.js';
 import { type OptimizerName, optimizer } from '../../src/training/optimizers/index.js';
+import { decayedWeights } from '../../src/training/optimizers/weight-decay.js';
 import { trainingStep, withTrainingInfo } from '../../src/training/training-info.js';
-import { decayedWeights } from '../../src/training/weight-decay.js';
 import { CNN, labels, MLP, VIT, wave } from '../passes/gradient/networks.js';
 import { expectSameFunction } from '../passes/laws.js';
 import { buildModel, floats } from '../support/build.js';

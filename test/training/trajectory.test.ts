@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Model } from '../../src/graph/index.js';
-import { openEngine } from '../../src/training/engine.js';
+import { openEngine } from '../../src/training/engine/engine.js';
 import { optimizer } from '../../src/training/optimizers/index.js';
 import { CNN, labels, MLP, VIT, wave } from '../passes/gradient/networks.js';
 

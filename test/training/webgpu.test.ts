@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { type Model, Tensor, ValueInfo } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand.js';
-import { buildModel } from '../../src/runtime/build.js';
+import { expand } from '../../src/passes/expand/expand.js';
 import { Random } from '../../src/runtime/index.js';
-import { openEngine } from '../../src/training/engine.js';
+import { buildModel } from '../../src/runtime/session/small-model.js';
+import { openEngine } from '../../src/training/engine/engine.js';
 import { optimizer } from '../../src/training/optimizers/index.js';
 import { CNN, MLP } from '../passes/gradient/networks.js';
 import { findWebGpu } from '../support/webgpu.js';

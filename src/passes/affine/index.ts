@@ -1,10 +1,15 @@
-export { withComputedConstants } from '../../analysis/affine/computed.js';
-export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from '../../analysis/affine/refusal.js';
-export type { Cost, Target } from './cost.js';
-export { constantsOfRegion, type FoldedWeights, foldRegion } from './fold.js';
-export { findIdentities, removeIdentity } from './identities.js';
-export { findPaddings, removePadding } from './paddings.js';
-export { type Probe, probeRegion } from './probe.js';
-export type { FoundRegions, RefusedRegion, Region } from './region.js';
-export { type FindOptions, findRegions } from './regions.js';
-export { describeRefusal, describeRegion, type RefusalReport, type RegionReport } from './report.js';
+export { withComputedConstants } from '../../affine/computed.js';
+export type { Cost, Target } from '../../affine/match/cost.js';
+export type { FoundRegions, RefusedRegion, Region } from '../../affine/match/region.js';
+export { type FindOptions, findRegions } from '../../affine/match/regions.js';
+export { isRefusal, REFUSAL_KINDS, type Refusal, type RefusalKind } from '../../affine/refusal.js';
+export { constantsOfRegion, type FoldedWeights, foldRegion } from '../collapse/fold-region.js';
+export { findIdentities, removeIdentity } from '../collapse/identities.js';
+export { findPaddings, removePadding } from '../collapse/paddings.js';
+export { type Probe, probeRegion } from '../collapse/probe-region.js';
+export {
+  describeRefusal,
+  describeRegion,
+  type RefusalReport,
+  type RegionReport,
+} from '../collapse/region-report.js';

@@ -8,7 +8,7 @@ import {
   narrow,
   Tensor,
 } from '../../graph/index.js';
-import { elementwise } from './in-blocks.js';
+import { elementwise } from './layout/in-blocks.js';
 import type { GradientOptions, Mask } from './request.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
 import type { Value } from './types.js';

@@ -2,7 +2,7 @@ import { makeNode, type Node } from '../../graph/index.js';
 import type { NodeProto } from '../../graph/proto/schema.js';
 import type { Activity } from './activity.js';
 import type { Builder } from './builder.js';
-import { elementwise, isElementwise } from './in-blocks.js';
+import { elementwise, isElementwise } from './layout/in-blocks.js';
 import { broadcastShapes } from './shapes.js';
 import type { Mode, Rewritten, Value } from './types.js';
 import type { Values } from './values.js';

@@ -2,14 +2,15 @@ import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
-import { settleNorms } from './forms.js';
 import { rewriteForward } from './forward.js';
-import { fuse } from './fuse.js';
-import { inlinedFor } from './inline.js';
 import { appendLoss } from './losses.js';
-import { probe, settledInputs } from './probe.js';
-import { rebatched } from './rebatch.js';
-import { unrolled } from './recurrent.js';
+import { fuse } from './prepare/fuse.js';
+import { probe, settledInputs } from './prepare/infer-shapes.js';
+import { settleNorms } from './prepare/inference-form.js';
+import { inlinedFor } from './prepare/inline.js';
+import { rebatched } from './prepare/rebatch.js';
+import { unrolled } from './prepare/recurrent.js';
+import { upgraded } from './prepare/upgrade.js';
 import {
   checkWrt,
   type Gradient,
@@ -20,7 +21,6 @@ import {
 } from './request.js';
 import { sweep } from './sweep.js';
 import type { MatrixProduct, Mode, Value } from './types.js';
-import { upgraded } from './upgrade.js';
 import { smallConstant, Values } from './values.js';
 import { trainableWeights } from './weights.js';
 

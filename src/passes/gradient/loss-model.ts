@@ -1,13 +1,13 @@
 import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
-import { inferring } from './forms.js';
-import { inlinedFor } from './inline.js';
 import { appendLoss } from './losses.js';
-import { probe, settledInputs } from './probe.js';
-import { rebatched } from './rebatch.js';
+import { probe, settledInputs } from './prepare/infer-shapes.js';
+import { inferring } from './prepare/inference-form.js';
+import { inlinedFor } from './prepare/inline.js';
+import { rebatched } from './prepare/rebatch.js';
+import { upgraded } from './prepare/upgrade.js';
 import { type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
-import { upgraded } from './upgrade.js';
 import { Values } from './values.js';
 
 /** A model that computes a loss, without gradients. */

@@ -8,7 +8,7 @@ import {
   valuesRead,
 } from '../../graph/index.js';
 import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
-import type { Sizes } from './probe.js';
+import type { Sizes } from './prepare/infer-shapes.js';
 import type { MatrixProduct, Mode, Rule, Value } from './types.js';
 
 export interface GradientOptions extends Sizes {

@@ -1,8 +1,8 @@
-import { glob } from '../../analysis/glob.js';
+import { glob } from '../../graph/glob.js';
 import { isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { fedInputs } from '../../runtime/index.js';
-import { inlined } from './inline.js';
 import type { LossKind } from './losses.js';
+import { inlined } from './prepare/inline.js';
 import { predictionOf } from './request.js';
 import { trainableWeights } from './weights.js';
 

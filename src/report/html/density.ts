@@ -1,5 +1,5 @@
-import { type MarchenkoPasturFit, marchenkoPasturDensity } from '../../analysis/marchenko-pastur.js';
-import { type PowerLawFit, powerLawDensity } from '../../analysis/power-law.js';
+import { type MarchenkoPasturFit, marchenkoPasturDensity } from '../../analysis/spectra/marchenko-pastur.js';
+import { type PowerLawFit, powerLawDensity } from '../../analysis/spectra/power-law.js';
 
 /** A normalized histogram. Its bins have equal widths, in the value or in its decimal logarithm. */
 export interface Histogram {

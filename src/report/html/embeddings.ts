@@ -1,8 +1,8 @@
-import { EMBEDDING_METRICS } from '../../analysis/embedding-metrics.js';
-import type { EmbeddingReport, EmbeddingRow } from '../../analysis/embeddings.js';
-import type { NumberFormat } from '../../analysis/metrics.js';
+import { EMBEDDING_METRICS } from '../../analysis/embeddings/embedding-metrics.js';
+import type { EmbeddingReport, EmbeddingRow } from '../../analysis/embeddings/embeddings.js';
+import type { NumberFormat } from '../../analysis/spectra/metrics.js';
 import { embeddingName, embeddingTitle, rankDistanceHeader, weightDistance } from '../embeddings.js';
-import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
+import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text/text.js';
 import { rounded } from './density.js';
 import { baseName, html, type Markup, swatch } from './markup.js';
 import type { HtmlReportModel } from './page-data.js';

@@ -1,4 +1,4 @@
-import { printable } from '../text.js';
+import { printable } from '../text/text.js';
 
 /** HTML that needs no more escaping. */
 export class Markup {

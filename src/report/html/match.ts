@@ -1,6 +1,6 @@
-import type { RankReport, RankRow } from '../../analysis/rank-report.js';
-import { isNumbered } from '../../analysis/weight-data.js';
-import { printable } from '../text.js';
+import type { RankReport, RankRow } from '../../analysis/report/rank-report.js';
+import { isNumbered } from '../../analysis/weights/weight-data.js';
+import { printable } from '../text/text.js';
 
 /** One weight in each of the models. */
 export interface Layer {

@@ -1,9 +1,9 @@
-import { ALL_METRICS, figureOf } from '../../analysis/figures.js';
-import type { MarchenkoPasturFit } from '../../analysis/marchenko-pastur.js';
-import { METRICS, type NumberFormat, RESOLUTION } from '../../analysis/metrics.js';
-import type { RankReport, RankRow } from '../../analysis/rank-report.js';
-import { type SpectralExtras, spectralExtras } from '../../analysis/spectral-extras.js';
-import { formatNumber, printable } from '../text.js';
+import type { RankReport, RankRow } from '../../analysis/report/rank-report.js';
+import { ALL_METRICS, figureOf } from '../../analysis/spectra/descriptors.js';
+import type { MarchenkoPasturFit } from '../../analysis/spectra/marchenko-pastur.js';
+import { METRICS, type NumberFormat, RESOLUTION } from '../../analysis/spectra/metrics.js';
+import { type SpectralExtras, spectralExtras } from '../../analysis/spectra/spectral-extras.js';
+import { formatNumber, printable } from '../text/text.js';
 import {
   type Curve,
   type Histogram,

@@ -1,6 +1,6 @@
-import type { RankReport } from '../../analysis/rank-report.js';
+import type { RankReport } from '../../analysis/report/rank-report.js';
 import { leftNotes } from '../skipped.js';
-import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text.js';
+import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text/text.js';
 import { CLIENT_SCRIPT } from './client/index.js';
 import { type EmbeddingsPage, embeddingsSection } from './embeddings.js';
 import { baseName, html, Markup, scriptJson, swatch } from './markup.js';

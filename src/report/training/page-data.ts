@@ -1,5 +1,5 @@
 import type { EpochRecord, RankFigures } from '../../training/events.js';
-import { formatCount, formatNumber, printable } from '../text.js';
+import { formatCount, formatNumber, printable } from '../text/text.js';
 import type { TrainLog } from './log.js';
 
 /** A training to draw, under a name. */

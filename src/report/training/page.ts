@@ -2,7 +2,7 @@ import { TRAINING_SCRIPT } from '../html/client/index.js';
 import { html, Markup, scriptJson } from '../html/markup.js';
 import { hashOf } from '../html/policy.js';
 import { STYLES } from '../html/styles.js';
-import { formatCount, formatNumber, formatSignificant, printable } from '../text.js';
+import { formatCount, formatNumber, formatSignificant, printable } from '../text/text.js';
 import {
   figureText,
   meanRatio,

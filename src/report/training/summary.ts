@@ -1,8 +1,8 @@
 import type { StepFigures } from '../../training/describe.js';
 import type { EpochRecord, RankFigures, TrainPlan } from '../../training/events.js';
 import type { TrainResult } from '../../training/train.js';
-import { type Column, type Document, grid, type Note } from '../document.js';
-import { counted, formatCount, formatNumber, formatSignificant, printable } from '../text.js';
+import { type Column, type Document, grid, type Note } from '../text/document.js';
+import { counted, formatCount, formatNumber, formatSignificant, printable } from '../text/text.js';
 
 export interface TrainDocumentOptions {
   readonly output?: string | undefined;

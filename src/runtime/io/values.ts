@@ -7,7 +7,7 @@ import {
   narrow,
   widen,
 } from '../../graph/index.js';
-import type { RuntimeTensor } from '../session.js';
+import type { RuntimeTensor } from '../session/session.js';
 
 /** An element as JSON or another file gives it. */
 export type TensorValue = number | bigint | boolean | string;

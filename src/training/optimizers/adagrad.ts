@@ -1,4 +1,4 @@
-import type { OptimizerRule } from '../optimizer-rule.js';
+import type { OptimizerRule } from './optimizer-rule.js';
 import { checkLeast } from './ranges.js';
 import { descend, penalized, scalarIn, shared } from './scalars.js';
 

@@ -1,5 +1,5 @@
 import type { Value } from '../../passes/gradient/types.js';
-import type { OptimizerRule, UpdateContext } from '../optimizer-rule.js';
+import type { OptimizerRule, UpdateContext } from './optimizer-rule.js';
 import { checkLeast, checkShare } from './ranges.js';
 import { accumulate, correction, descend, penalized, scalarIn, shared } from './scalars.js';
 

@@ -1,7 +1,7 @@
 import { ModelError } from '../../graph/index.js';
-import type { OptimizerRule } from '../optimizer-rule.js';
 import { type AdagradOptions, adagrad } from './adagrad.js';
 import { type AdamOptions, adam, adamw } from './adam.js';
+import type { OptimizerRule } from './optimizer-rule.js';
 import { type RmspropOptions, rmsprop } from './rmsprop.js';
 import { type SgdOptions, sgd } from './sgd.js';
 

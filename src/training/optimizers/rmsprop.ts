@@ -1,4 +1,4 @@
-import type { OptimizerRule } from '../optimizer-rule.js';
+import type { OptimizerRule } from './optimizer-rule.js';
 import { checkLeast, checkShare } from './ranges.js';
 import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';
 

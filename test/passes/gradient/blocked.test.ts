@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assertValid, type Model, type NodeSpec, Tensor, ValueInfo } from '../../../src/graph/index.js';
 import { gradient } from '../../../src/passes/gradient/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
 import {
   BLOCKED_DOMAIN,
   blockSize,
@@ -10,6 +9,7 @@ import {
   Random,
   type RuntimeTensor,
 } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { relativeError } from '../models.js';
 import { opModel, size } from './check-gradient.js';
 import { labels } from './networks.js';

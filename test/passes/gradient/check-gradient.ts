@@ -8,8 +8,8 @@ import {
   ValueInfo,
 } from '../../../src/graph/index.js';
 import { type GradientOptions, gradient } from '../../../src/passes/gradient/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
 import { openSession, Random, type RuntimeTensor } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 
 export interface OpCase {
   readonly op: string;

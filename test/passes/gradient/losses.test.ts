@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ValueInfo } from '../../../src/graph/index.js';
 import { gradient, type Loss } from '../../../src/passes/gradient/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
 import { openSession, type RuntimeTensor } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { labels, wave } from './networks.js';
 
 const reference = JSON.parse(

@@ -10,8 +10,8 @@ import {
   ValueInfo,
 } from '../../../src/graph/index.js';
 import { GradientError, gradient, type Loss, trainableWeights } from '../../../src/passes/gradient/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
 import { evaluate, openSession, type RuntimeTensor, randomInputs } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { buildGraph } from '../../support/build.js';
 import { CNN, labels, MLP, VIT, wave } from './networks.js';
 

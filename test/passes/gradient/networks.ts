@@ -1,5 +1,5 @@
 import { type Model, type NodeSpec, Tensor, ValueInfo } from '../../../src/graph/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { size } from './check-gradient.js';
 
 // The networks of test/reference/gradient.py.

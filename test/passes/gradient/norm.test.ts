@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assertValid, type NodeSpec, ValueInfo } from '../../../src/graph/index.js';
 import { gradient } from '../../../src/passes/gradient/index.js';
-import { buildModel } from '../../../src/runtime/build.js';
 import { evaluate, Random } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { checkOp, doubles, ints, type OpCase, tensor } from './check-gradient.js';
 import { axesOf, axisOf, checkCases, shapes } from './draw.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { check, type Model, type NodeSpec, ValueInfo } from '../../../src/graph/index.js';
-import { openedBatch, rebatched } from '../../../src/passes/gradient/rebatch.js';
+import { openedBatch, rebatched } from '../../../src/passes/gradient/prepare/rebatch.js';
 import { openSession, randomInputs } from '../../../src/runtime/index.js';
 import { buildModel, floats, ints } from '../../support/build.js';
 

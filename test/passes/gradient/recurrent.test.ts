@@ -7,9 +7,9 @@ import {
   Tensor,
   ValueInfo,
 } from '../../../src/graph/index.js';
-import { unrolled } from '../../../src/passes/gradient/recurrent.js';
-import { buildModel } from '../../../src/runtime/build.js';
+import { unrolled } from '../../../src/passes/gradient/prepare/recurrent.js';
 import { openSession, Random, type RuntimeTensor } from '../../../src/runtime/index.js';
+import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { checkOp, size } from './check-gradient.js';
 
 interface Case {

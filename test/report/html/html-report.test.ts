@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { METRICS } from '../../../src/analysis/metrics.js';
-import { EXTRA_METRICS } from '../../../src/analysis/spectral-descriptors.js';
+import { METRICS } from '../../../src/analysis/spectra/metrics.js';
+import { EXTRA_METRICS } from '../../../src/analysis/spectra/spectral-descriptors.js';
 import { linearHistogram, logHistogram } from '../../../src/report/html/density.js';
 import { renderHtmlReport } from '../../../src/report/html/index.js';
 import { escapeHtml, html, scriptJson } from '../../../src/report/html/markup.js';

@@ -1,5 +1,5 @@
-import { spectrumMetrics } from '../../../src/analysis/metrics.js';
-import type { RankReport, RankRow } from '../../../src/analysis/rank-report.js';
+import type { RankReport, RankRow } from '../../../src/analysis/report/rank-report.js';
+import { spectrumMetrics } from '../../../src/analysis/spectra/metrics.js';
 import { Random } from '../../../src/runtime/random.js';
 
 /** A row with a spectrum that falls off smoothly. */

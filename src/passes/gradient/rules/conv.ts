@@ -1,11 +1,9 @@
 import { isWrongConv } from '../../../runtime/index.js';
-import { blockedConv, depthwiseInputGradient, depthwiseWeightGradient } from '../blocked.js';
 import type { Builder } from '../builder.js';
-import { imageBlocksProduct } from '../image-blocks.js';
-import { at, product, range } from '../shapes.js';
-import { shiftedProducts } from '../shifts.js';
-import { splitProduct } from '../split-taps.js';
-import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
+import { blockedConv, depthwiseInputGradient, depthwiseWeightGradient } from '../layout/blocked.js';
+import { imageBlocksProduct } from '../layout/image-blocks.js';
+import { shiftedProducts } from '../layout/shifts.js';
+import { splitProduct } from '../layout/split-taps.js';
 import {
   columns,
   fittingEnd,
@@ -15,7 +13,9 @@ import {
   type Window,
   windowAttributes,
   windowOf,
-} from '../window.js';
+} from '../layout/window.js';
+import { at, product, range } from '../shapes.js';
+import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
 import { required } from './arithmetic.js';
 
 /** onnxruntime chooses the faster layout by itself only where the weight is a constant. */

@@ -1,5 +1,5 @@
-import { blockedNorm, blockedNormGradient } from '../blocked-norm.js';
 import type { Builder } from '../builder.js';
+import { blockedNorm, blockedNormGradient } from '../layout/blocked-norm.js';
 import { at, normalAxis, product, range } from '../shapes.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
 import { required } from './arithmetic.js';

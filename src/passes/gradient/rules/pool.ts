@@ -1,7 +1,5 @@
 import type { Node } from '../../../graph/index.js';
 import type { Builder } from '../builder.js';
-import { at, product, range } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
 import {
   columns,
   fittingEnd,
@@ -11,7 +9,9 @@ import {
   transposedConv,
   type Window,
   windowOf,
-} from '../window.js';
+} from '../layout/window.js';
+import { at, product, range } from '../shapes.js';
+import type { Rule, RuleContext, Value } from '../types.js';
 import { required } from './arithmetic.js';
 
 /** Lower than any activation, and finite, since the windows are gathered by a product with zeros. */

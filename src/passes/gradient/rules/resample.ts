@@ -1,6 +1,6 @@
 import { DATA_TYPES, specOf, Tensor, ValueInfo } from '../../../graph/index.js';
-import { buildModel } from '../../../runtime/build.js';
 import { evaluate } from '../../../runtime/index.js';
+import { buildModel } from '../../../runtime/session/small-model.js';
 import type { Builder } from '../builder.js';
 import { at, normalAxis, product, range } from '../shapes.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';

@@ -1,0 +1,52 @@
+/** Imports point one way, down this list to the folders above; types count. `npm run lint` holds it. */
+const LAYERS = [
+  'graph',
+  'runtime',
+  'linalg',
+  'affine',
+  'analysis',
+  'passes',
+  'training',
+  'compress',
+  'study',
+  'report',
+  'cli',
+];
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-circles',
+      comment: 'Move what both files need, often a type, into a file of its own that both import.',
+      severity: 'warn',
+      from: {},
+      to: { circular: true },
+    },
+    ...LAYERS.slice(0, -1).map((layer, place) => ({
+      name: `${layer}-imports-nothing-above`,
+      comment: `Imports point one way: ${LAYERS.join(' <- ')}.`,
+      severity: 'error',
+      from: { path: `^src/${layer}/` },
+      to: { path: `^src/(${LAYERS.slice(place + 1).join('|')}|index\\.ts)` },
+    })),
+    {
+      name: 'onnxruntime-in-runtime-only',
+      comment: 'src/runtime is the only importer of onnxruntime-node.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/runtime/' },
+      to: { path: 'node_modules/onnxruntime-(node|common)' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^src/linalg/kernels/assembly/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.json'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'types'],
+    },
+  },
+};

@@ -1,0 +1,230 @@
+import type { Dimension, Graph, Node } from '../graph/index.js';
+import type { Axis } from './map/geometry.js';
+import { operandOf } from './operand.js';
+
+/** Operators whose output has the shape of their first input. */
+export const SAME_SHAPE = new Set([
+  ...[
+    'Identity',
+    'Dropout',
+    'Relu',
+    'LeakyRelu',
+    'PRelu',
+    'Elu',
+    'Selu',
+    'Celu',
+    'Gelu',
+    'Clip',
+    'Sigmoid',
+    'HardSigmoid',
+  ],
+  ...[
+    'HardSwish',
+    'Mish',
+    'Tanh',
+    'Erf',
+    'Softplus',
+    'Softsign',
+    'Neg',
+    'Abs',
+    'Sqrt',
+    'Exp',
+    'Log',
+    'Reciprocal',
+    'Cast',
+  ],
+  ...[
+    'BatchNormalization',
+    'InstanceNormalization',
+    'LayerNormalization',
+    'GroupNormalization',
+    'Softmax',
+    'LogSoftmax',
+  ],
+]);
+/** Operators that keep the rank, and batch and channels, of their first input. */
+const SAME_CHANNELS = new Set(['MaxPool', 'AveragePool', 'LpPool', 'GlobalAveragePool', 'GlobalMaxPool']);
+
+/** Operators whose output has the shape of all of their inputs broadcast together. */
+export const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
+
+/** How far evidence is looked for along a graph. */
+const REACH = 24;
+
+/**
+ * Ranks and sizes of values as far as a graph proves them: by the types that it notes, and by the weights of the nodes
+ * that make or read a value or one of the same shape.
+ */
+export class Facts {
+  readonly #graph: Graph;
+  readonly #noted: Map<string, readonly Dimension[]>;
+  readonly #ranks = new Map<string, number | undefined>();
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+    this.#noted = new Map();
+    for (let around: Graph | undefined = graph; around !== undefined; around = around.parent) {
+      for (const info of [...around.valueInfo, ...around.inputs, ...around.outputs]) {
+        if (info.shape !== undefined && !this.#noted.has(info.name)) this.#noted.set(info.name, info.shape);
+      }
+    }
+  }
+
+  rank(value: string): number | undefined {
+    if (!this.#ranks.has(value)) {
+      // Cuts the search off where it comes back. A search that failed is not made again: values have many paths between
+      // them, and what is lost by it is a fold, not its exactness.
+      this.#ranks.set(value, undefined);
+      const keeps = (node: Node): boolean =>
+        SAME_SHAPE.has(node.opType) || SAME_CHANNELS.has(node.opType) || node.opType === 'Pad';
+      const found = this.#search(value, (name) => this.#rankAt(name), keeps);
+      this.#ranks.set(value, found);
+    }
+    return this.#ranks.get(value);
+  }
+
+  /** The size of the axis that maps of that kind mix. */
+  size(value: string, axis: Axis): number | undefined {
+    const keeps = (node: Node): boolean =>
+      SAME_SHAPE.has(node.opType) ||
+      (axis === 'channel' && SAME_CHANNELS.has(node.opType)) ||
+      this.#isScalarStep(node);
+    // Of what is broadcast together, counted from the last axis, a size above 1 is the size of the result. Channels are
+    // counted from the first axis: there ranks must agree.
+    const widens = (node: Node, input: string): boolean => {
+      if (!node.is(...BROADCASTING)) return false;
+      if (axis !== 'channel') return true;
+      const rank = this.rank(node.outputs[0] ?? '');
+      return rank !== undefined && this.rank(input) === rank;
+    };
+    return this.#search(value, (name) => this.#sizeAt(name, axis), keeps, widens);
+  }
+
+  /**
+   * Asks about a value and about those of the same shape around it, the nearest first.
+   *
+   * @param keeps whether a node's first output is like its first input
+   * @param widens whether a node's output is at least as large as an input of it
+   */
+  #search(
+    value: string,
+    ask: (value: string) => number | undefined,
+    keeps: (node: Node) => boolean,
+    widens: (node: Node, input: string) => boolean = () => false,
+  ): number | undefined {
+    // What is behind a node that widens may be smaller: there only sizes above 1 count.
+    const seen = new Map([[value, false]]);
+    for (const [name, isPart] of seen) {
+      const found = ask(name);
+      if (found !== undefined && (!isPart || found > 1)) return found;
+      if (seen.size > REACH) return undefined;
+      const add = (other: string | undefined, isSmaller: boolean): void => {
+        if (other && !seen.has(other)) seen.set(other, isSmaller);
+      };
+      const producer = this.#graph.producer(name);
+      if (producer?.domain === '' && keeps(producer)) add(producer.inputs[0], isPart);
+      else {
+        for (const input of producer?.inputs ?? []) {
+          if (producer?.domain === '' && widens(producer, input)) add(input, true);
+        }
+      }
+      if (isPart) continue;
+      for (const { node, index } of this.#graph.uses(name)) {
+        if (node.graph === this.#graph && index === 0 && node.domain === '' && keeps(node))
+          add(node.outputs[0], false);
+      }
+    }
+    return undefined;
+  }
+
+  /** An addition or multiplication whose other operand is one constant number, written second. */
+  #isScalarStep(node: Node): boolean {
+    if (!node.is('Add', 'Sub', 'Mul', 'Div')) return false;
+    const other = operandOf(this.#graph, node.inputs[1] ?? '');
+    return !('reason' in other) && other.shape.length <= 1 && other.shape.every((dim) => dim === 1);
+  }
+
+  #shapeOfOperand(node: Node, index: number): readonly number[] | undefined {
+    const found = operandOf(this.#graph, node.inputs[index] ?? '');
+    return 'reason' in found ? undefined : found.shape;
+  }
+
+  #rankAt(value: string): number | undefined {
+    const noted = this.#noted.get(value)?.length;
+    if (noted !== undefined) return noted;
+    const producer = this.#graph.producer(value);
+    if (producer?.domain === '') {
+      if (producer.is('Gemm', 'Flatten')) return 2;
+      if (producer.is('Conv', 'ConvTranspose')) return this.#shapeOfOperand(producer, 1)?.length;
+      if (producer.is('Transpose')) return producer.attributes.ints('perm')?.length;
+      if (producer.is('Reshape')) return this.#shapeOfOperand(producer, 1)?.[0];
+      if (producer.is(...BROADCASTING)) {
+        const ranks = producer.inputs.map(
+          (input, i) => this.#shapeOfOperand(producer, i)?.length ?? this.rank(input),
+        );
+        if (ranks.every((rank) => rank !== undefined)) return Math.max(...ranks);
+      }
+    }
+    for (const { node, index } of this.#graph.uses(value)) {
+      if (index !== 0) continue;
+      if (node.is('Gemm')) return 2;
+      if (node.is('Conv', 'ConvTranspose')) return this.#shapeOfOperand(node, 1)?.length;
+      if (node.is('Transpose') && node.outputs[0]) {
+        const permutation = node.attributes.ints('perm');
+        if (permutation !== undefined) return permutation.length;
+      }
+    }
+    return undefined;
+  }
+
+  #sizeAt(value: string, axis: Axis): number | undefined {
+    const noted = this.#noted.get(value);
+    const dimension = noted?.at(axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
+    if (typeof dimension === 'number' && dimension >= 0) return dimension;
+    const producer = this.#graph.producer(value);
+    const made = producer && this.#sizeMade(producer, axis);
+    if (made !== undefined) return made;
+    for (const { node, index } of this.#graph.uses(value)) {
+      const read = node.graph === this.#graph ? this.#sizeRead(node, index, axis) : undefined;
+      if (read !== undefined) return read;
+    }
+    return undefined;
+  }
+
+  /** The size of a node's first output, as its weight tells. */
+  #sizeMade(node: Node, axis: Axis): number | undefined {
+    const shape = this.#shapeOfOperand(node, 1);
+    if (axis === 'channel') {
+      if (node.is('Conv')) return shape?.[0];
+      if (node.is('ConvTranspose')) return shape?.[1] && shape[1] * node.attributes.int('group', 1);
+      if (node.is('BatchNormalization')) return shape?.[0];
+      return undefined;
+    }
+    if (axis === 'last') {
+      if (node.is('Gemm')) return shape?.[node.attributes.int('transB', 0) === 1 ? 0 : 1];
+      if (node.is('MatMul') && shape !== undefined && shape.length >= 2) return shape.at(-1);
+      return undefined;
+    }
+    const left = this.#shapeOfOperand(node, 0);
+    return node.is('MatMul') && left !== undefined && left.length >= 2 ? left.at(-2) : undefined;
+  }
+
+  /** The size that a node's input must have, as its weight tells. */
+  #sizeRead(node: Node, index: number, axis: Axis): number | undefined {
+    const shape = index === 0 ? this.#shapeOfOperand(node, 1) : undefined;
+    if (axis === 'channel') {
+      if (node.is('Conv')) return shape?.[1] && shape[1] * node.attributes.int('group', 1);
+      if (node.is('ConvTranspose', 'BatchNormalization')) return shape?.[0];
+      return undefined;
+    }
+    if (axis === 'last') {
+      if (node.is('Gemm') && node.attributes.int('transA', 0) === 0) {
+        return shape?.[node.attributes.int('transB', 0) === 1 ? 1 : 0];
+      }
+      if (node.is('MatMul') && shape !== undefined && shape.length >= 2) return shape.at(-2);
+      return undefined;
+    }
+    const left = index === 1 ? this.#shapeOfOperand(node, 0) : undefined;
+    return node.is('MatMul') && left !== undefined && left.length >= 2 ? left.at(-1) : undefined;
+  }
+}

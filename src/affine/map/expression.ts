@@ -1,0 +1,356 @@
+import type { ConstantValue, Node } from '../../graph/index.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
+import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from '../operators.js';
+import { isRefusal, type Refusal } from '../refusal.js';
+import {
+  composeGeometry,
+  type Geometry,
+  identityGeometry,
+  kernelSize,
+  strideVolume,
+  sumGeometry,
+  upsamplingKey,
+  whyNotComposable,
+} from './geometry.js';
+import {
+  channelOrder,
+  channelPlace,
+  isSameLayout,
+  type Layout,
+  relabelled,
+  withChannels,
+  withWindows,
+} from './layout.js';
+import { rearrangements } from './rearrange.js';
+import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
+
+/** How the numbers of a map are to be computed, and its geometry. Plans may share parts. */
+export type Plan = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
+  | { readonly kind: 'identity' }
+  | {
+      readonly kind: 'step';
+      readonly operator: AffineOperator;
+      readonly frame: Frame;
+      /** Where the constants' axes are parts of the channels. */
+      readonly parts?: Layout | undefined;
+    }
+  /** Which channel each becomes. */
+  | { readonly kind: 'permute'; readonly order: readonly number[] }
+  /** In the order of application. */
+  | { readonly kind: 'chain'; readonly parts: readonly Plan[] }
+  | {
+      readonly kind: 'sum';
+      readonly operator: SumOperator;
+      readonly terms: readonly Plan[];
+      readonly frame: Frame;
+      readonly parts?: Layout | undefined;
+    }
+);
+
+/** What a node does, for the account of costs. */
+export interface Measure {
+  readonly node: Node;
+  /** Multiply-adds for one position of its own output. */
+  readonly work: number;
+  /** How many positions of the source there are for one of its output. */
+  readonly volume: number;
+}
+
+export interface Planned {
+  readonly plan: Plan;
+  readonly measures: readonly Measure[];
+  /** How the output lies, by the source's axes; undefined where the rank of both is not known. */
+  readonly layout: Layout | undefined;
+}
+
+/** A piece of a graph with one source and one output, and no other way in or out. */
+export interface Segment {
+  readonly source: string;
+  readonly output: string;
+  /** In topological order; the last makes the output. */
+  readonly nodes: readonly Node[];
+}
+
+export type Operators = ReadonlyMap<Node, AffineOperator>;
+
+/** A value within a region: how it is made of the region's source, and how it lies. */
+interface Laid {
+  readonly plan: Plan;
+  readonly layout: Layout | undefined;
+}
+
+/**
+ * The plan of a segment as a map of its source, or why it is none.
+ *
+ * @param layout of the source; undefined where its rank is not known
+ * @param channels of the source; undefined where the graph does not tell, which is no matter where a weight does
+ */
+export function planSegment(
+  { source, nodes }: Segment,
+  operators: Operators,
+  frame: Frame,
+  layout: Layout | undefined,
+  channels: number | undefined,
+): Planned | Refusal {
+  // What reads parts of the channels does not tell how many there are.
+  const isWhole = layout === undefined || channelPlace(layout) !== undefined;
+  const size = (isWhole ? sizeRead(source, nodes, operators) : undefined) ?? channels ?? 0;
+  const identity: Plan = {
+    kind: 'identity',
+    label: source,
+    geometry: identityGeometry(size, windowRankOf(frame)),
+  };
+  const values = new Map<string, Laid>([[source, { plan: identity, layout }]]);
+  const measures: Measure[] = [];
+  let last: Laid | undefined;
+  for (const node of nodes) {
+    const operator = operators.get(node);
+    if (operator === undefined) throw new Error(`'${node.label}' is in a segment, but not affine`);
+    const terms = operator.data.map((value) => values.get(value)).filter((term) => term !== undefined);
+    if (terms.length === 0 || terms.length !== operator.data.length)
+      throw new Error(`'${node.label}' reads from outside`);
+    const made = planNode(operator, terms, frame);
+    if (isRefusal(made)) return made;
+    last = made;
+    measures.push({ node, work: made.work, volume: strideVolume(made.plan.geometry) });
+    values.set(node.outputs[0] ?? '', made);
+  }
+  if (last === undefined) throw new Error('a segment without nodes');
+  return { ...last, measures };
+}
+
+interface Made extends Laid {
+  readonly work: number;
+}
+
+function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame): Made | Refusal {
+  const { label } = operator.node;
+  const [first] = terms;
+  if (first === undefined) throw new Error(`'${label}' reads nothing`);
+  if (operator.kind === 'relabel') {
+    if (first.layout === undefined)
+      return { kind: 'unsupported', reason: `the rank of what '${label}' reads is not known` };
+    const layout = relabelled(first.layout, operator.how, label);
+    return isRefusal(layout) ? layout : { plan: first.plan, layout, work: 0 };
+  }
+  const plans: Plan[] = [];
+  let layout: Layout | undefined;
+  let isAlike = true;
+  for (const [i, term] of terms.entries()) {
+    const settled = inOrder(term);
+    if (isRefusal(settled)) return settled;
+    plans.push(settled.plan);
+    if (i === 0) layout = settled.layout;
+    else if (layout && settled.layout && !isSameLayout(layout, settled.layout)) isAlike = false;
+  }
+  const [plan] = plans;
+  if (plan === undefined) throw new Error(`'${label}' reads nothing`);
+  const made =
+    operator.kind === 'sum' && plans.length > 1
+      ? planSum(operator, plans, frame, layout)
+      : planStep(operator, plan, frame, layout);
+  if (isRefusal(made)) return made;
+  if (made.step.isTransposed) {
+    // It mixes the axis that the layout takes for the other one.
+    const moved = layout === undefined ? [] : rearrangements(layout, label);
+    if (isRefusal(moved) || moved.length > 0)
+      return { kind: 'unsupported', reason: `'${label}' transposes axes that were rearranged before` };
+    return { ...made, layout: undefined };
+  }
+  if (!isAlike)
+    return {
+      kind: 'inexact',
+      reason: `the branches that '${label}' adds have their axes in different order`,
+    };
+  if (layout === undefined) return { ...made, layout };
+  const { stride, slack, auto, up, outputs } = made.step;
+  const kind = auto === undefined ? upsamplingKey(made.step) : 'same';
+  const moved = withWindows(layout, stride, slack, kind, (size, window) => {
+    const extra = up?.extra?.[window];
+    return extra === undefined ? undefined : (up?.strides[window] ?? 1) * (size - 1) + extra;
+  });
+  const isPlaced = placeOf(frame, layout).back !== undefined;
+  return { ...made, layout: isPlaced && outputs > 0 ? withChannels(moved, outputs) : moved };
+}
+
+/** A value with its channels in the order of the source's. */
+function inOrder({ plan, layout }: Laid): Laid | Refusal {
+  const order = layout && channelOrder(layout);
+  if (layout === undefined || order === undefined) return { plan, layout };
+  const geometry = { ...identityGeometry(order.length, plan.geometry.stride.length), groups: 1 };
+  const permuted = chain(plan, { kind: 'permute', label: plan.label, order, geometry });
+  return isRefusal(permuted) ? permuted : { plan: permuted, layout: withChannels(layout, order.length) };
+}
+
+/** The channels of a value, as the first weight tells that reads it or a value of as many channels. */
+export function sizeRead(value: string, nodes: readonly Node[], operators: Operators): number | undefined {
+  const alike = new Set([value]);
+  for (const node of nodes) {
+    const operator = operators.get(node);
+    if (operator === undefined || !operator.data.every((input) => alike.has(input))) continue;
+    if (operator.kind === 'norm') return operator.scale.shape[0];
+    if (operator.kind === 'matrix') return operator.weight.shape[operator.layout === 'out-in' ? 1 : 0];
+    if (operator.kind === 'convTranspose' || operator.kind === 'up') return operator.weight.shape[0];
+    if (operator.kind === 'conv') return (operator.weight.shape[1] ?? 0) * operator.groups;
+    // Behind these a weight may read what was two axes, or a part of one.
+    if (operator.kind === 'relabel' && (operator.how.kind === 'reshape' || operator.how.kind === 'flatten'))
+      continue;
+    // A constant vector could widen a single channel.
+    const isNumber = constantsOf(operator).every(({ shape }) => shape.every((dim) => dim === 1));
+    if (isNumber) alike.add(node.outputs[0] ?? '');
+  }
+  return undefined;
+}
+
+interface Step {
+  readonly plan: Plan;
+  readonly work: number;
+  /** Of the node alone. */
+  readonly step: Geometry;
+}
+
+function planStep(
+  operator: AffineOperator,
+  before: Plan,
+  frame: Frame,
+  layout: Layout | undefined,
+): Step | Refusal {
+  const { label } = operator.node;
+  const channels = before.geometry.outputs;
+  const place = placeOf(frame, layout);
+  const { parts } = place;
+  const geometry = stepGeometry(operator, channels, place);
+  if (isRefusal(geometry)) return geometry;
+  if (channels === 0 && geometry.inputs === 0) {
+    return { kind: 'operand', reason: `the number of channels of '${before.label}' is not known` };
+  }
+  const plan = chain(before, { kind: 'step', label, operator, frame, geometry, parts });
+  return isRefusal(plan) ? plan : { plan, work: workOf(operator, geometry), step: geometry };
+}
+
+function planSum(
+  operator: SumOperator,
+  terms: readonly Plan[],
+  frame: Frame,
+  layout: Layout | undefined,
+): Step | Refusal {
+  const { label } = operator.node;
+  const geometry = sumGeometry(
+    terms.map((term) => term.geometry),
+    label,
+  );
+  if (isRefusal(geometry)) return geometry;
+  if (geometry.outputs === 0)
+    return { kind: 'operand', reason: `the number of channels that '${label}' adds is not known` };
+  const place = placeOf(frame, layout);
+  const { parts } = place;
+  const own = stepGeometry(operator, geometry.outputs, place);
+  if (isRefusal(own)) return own;
+  const work = geometry.outputs * (terms.length + operator.constants.length - 1);
+  const hasBias = geometry.hasBias || own.hasBias;
+  const isShifted = geometry.isShifted || own.isShifted;
+  return {
+    plan: {
+      kind: 'sum',
+      label,
+      operator,
+      terms,
+      frame,
+      parts,
+      geometry: { ...geometry, hasBias, isShifted },
+    },
+    work,
+    step: own,
+  };
+}
+
+/** One plan after another, as one list of parts where that shares nothing. */
+export function chain(first: Plan, second: Plan): Plan | Refusal {
+  if (first.kind === 'identity') return second;
+  if (second.kind === 'identity') return first;
+  const problem = whyNotComposable(first.geometry, second.geometry, [first.label, second.label]);
+  if (problem !== undefined) return problem;
+  return {
+    kind: 'chain',
+    label: second.label,
+    parts: [first, second],
+    geometry: composeGeometry(first.geometry, second.geometry),
+  };
+}
+
+function workOf(operator: AffineOperator, geometry: Geometry): number {
+  if (isWeighted(operator)) {
+    const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
+    return operator.kind === 'up' ? size * strideVolume(geometry) : size;
+  }
+  switch (operator.kind) {
+    case 'norm':
+    case 'scale':
+      return geometry.outputs;
+    case 'sum':
+      return operator.signs[0] === -1 || operator.constants.length > 0 ? geometry.outputs : 0;
+    case 'pool':
+      return kernelSize(geometry);
+    case 'pad':
+    case 'relabel':
+      return 0;
+  }
+}
+
+/** A constant of a plan and the node that reads it. */
+export interface PlanConstant {
+  readonly node: Node;
+  readonly constant: ConstantValue;
+  /** True for a weight that mixes channels. */
+  readonly isWeight: boolean;
+}
+
+export function constantsOfPlan(plan: Plan): PlanConstant[] {
+  const own = (operator: AffineOperator): PlanConstant[] =>
+    constantsOf(operator).map((constant) => ({
+      node: operator.node,
+      constant,
+      isWeight: isWeighted(operator) && constant === operator.weight,
+    }));
+  switch (plan.kind) {
+    case 'identity':
+    case 'permute':
+      return [];
+    case 'chain':
+      return plan.parts.flatMap(constantsOfPlan);
+    case 'sum':
+      return [...plan.terms.flatMap(constantsOfPlan), ...own(plan.operator)];
+    case 'step':
+      return own(plan.operator);
+  }
+}
+
+/** A text that plans have in common exactly where they compute the same numbers. */
+export function keyOf(plan: Plan, keys: ValueKeys): string {
+  const of = (part: Plan): string => keyOf(part, keys);
+  switch (plan.kind) {
+    case 'identity':
+      return 'x';
+    case 'permute':
+      return `[${plan.order.join(' ')}]`;
+    case 'chain':
+      return `(${plan.parts.map(of).join(' > ')})`;
+    case 'sum':
+      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, plan.parts, keys)})`;
+    case 'step':
+      return operatorKey(plan.operator, plan.parts, keys);
+  }
+}
+
+function operatorKey(
+  { node, data: _data, ...operator }: AffineOperator,
+  parts: Layout | undefined,
+  keys: ValueKeys,
+): string {
+  return JSON.stringify([node.opType, operator, parts], (_key, value: unknown) => {
+    const isConstant = typeof value === 'object' && value !== null && 'leaves' in value;
+    if (!isConstant) return value;
+    const constant = value as ConstantValue;
+    return keys.of(constant.graph, constant.value);
+  });
+}

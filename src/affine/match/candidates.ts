@@ -1,0 +1,221 @@
+import type { Node } from '../../graph/index.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
+import { chain, keyOf, type Measure, type Planned, planSegment, type Segment } from '../map/expression.js';
+import { isDiagonal, isPointwise } from '../map/geometry.js';
+import { rearrangements } from '../map/rearrange.js';
+import { type AffineOperator, constantsOf, isWeighted } from '../operators.js';
+import { isRefusal, type Refusal, refuse } from '../refusal.js';
+import { costBefore, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
+import { type Way, Ways } from './frames.js';
+import type { Region } from './region.js';
+import type { AffineGraph } from './segments.js';
+
+/** Longer groups are not tried: their number is quadratic. */
+const GROUP_LIMIT = 64;
+
+/** Windows that a group reaches beyond what can not be composed from the front, in case it can from behind. */
+const LOOKAHEAD = 3;
+
+/** Makes regions of consecutive segments. */
+export class Candidates {
+  readonly affine: AffineGraph;
+  readonly #force: boolean;
+  readonly #keys: ValueKeys;
+  readonly #ways: Ways;
+
+  constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
+    this.affine = affine;
+    this.#force = force;
+    this.#keys = keys;
+    this.#ways = new Ways(affine);
+  }
+
+  /** The groups that begin with a segment, as regions or with the reason why they are none. */
+  groups(segments: readonly Segment[], start: number): [end: number, Region | Refusal][] {
+    const ahead = segments.slice(start, start + GROUP_LIMIT);
+    const [first] = ahead;
+    if (first === undefined) return [];
+    let failed: [end: number, Region | Refusal][] = [];
+    let plain: [end: number, Region | Refusal][] | undefined;
+    // The first way to look at the source that leads to a region, better to one with a weight.
+    for (const way of this.#ways.of(
+      first.source,
+      ahead.flatMap((segment) => segment.nodes),
+    )) {
+      const groups = [...this.#groupsIn(way, ahead, start)];
+      const regions: Region[] = [];
+      for (const [, group] of groups) if (!isRefusal(group)) regions.push(group);
+      if (regions.some(({ target }) => !isPointwiseTarget(target))) return groups;
+      if (regions.length > 0) plain ??= groups;
+      if (failed.length === 0) failed = groups;
+    }
+    return plain ?? failed;
+  }
+
+  *#groupsIn(way: Way, ahead: readonly Segment[], start: number): Generator<[end: number, Region | Refusal]> {
+    const { operators } = this.affine;
+    const [first] = ahead;
+    if (first === undefined) return;
+    const { frame, layout, channels } = way;
+    const parts: Planned[] = [];
+    const nodes: Node[] = [];
+    let planned: Planned | Refusal | undefined;
+    let failures = 0;
+    for (const [i, segment] of ahead.entries()) {
+      const before = parts.at(-1);
+      const part = planSegment(
+        segment,
+        operators,
+        frame,
+        before ? before.layout : layout,
+        before?.plan.geometry.outputs ?? channels,
+      );
+      if (isRefusal(part)) {
+        yield [start + i + 1, part];
+        return;
+      }
+      parts.push(part);
+      nodes.push(...segment.nodes);
+      if (planned === undefined) planned = part;
+      else if (!isRefusal(planned)) planned = follow(planned, part);
+      // What is padded and cropped again is exact as a whole, though its beginning is not.
+      if (isRefusal(planned)) {
+        const refusal = planned;
+        const whole = followBackwards(parts);
+        if (isRefusal(whole)) {
+          yield [start + i + 1, refusal];
+          failures += 1;
+          if (failures > LOOKAHEAD) return;
+          continue;
+        }
+        planned = whole;
+      }
+      if (nodes.length < 2) continue;
+      const region = this.#region(first.source, segment.output, [...nodes], way, planned);
+      if (region !== undefined) yield [start + i + 1, region];
+    }
+  }
+
+  /** The region of a plan; undefined where one node would be no less than what is there, a refusal where it would be more. */
+  #region(
+    source: string,
+    output: string,
+    nodes: readonly Node[],
+    { frame, head }: Way,
+    planned: Planned,
+  ): Region | Refusal | undefined {
+    const { operators, graph } = this.affine;
+    const { plan, layout } = planned;
+    const pointwise = nodes.some((node) => this.#isWeighted(node)) ? undefined : this.#pointwise(nodes);
+    // Without a weight it has to be one number a channel, or two.
+    if (pointwise && !(pointwise.isPossible && isDiagonal(plan.geometry) && isPointwise(plan.geometry)))
+      return undefined;
+    // Vectors would only grow.
+    if (pointwise && head.length > 0) return undefined;
+    const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
+    if (isRefusal(tail)) return tail;
+    // A node that relabels alone belongs to a region only where it comes to nothing in it.
+    const isEdge = [nodes[0], nodes.at(-1)].some((node) => node && operators.get(node)?.kind === 'relabel');
+    if (isEdge && tail.length > 0) return undefined;
+    const makesConv =
+      pointwise === undefined &&
+      frame.axis === 'channel' &&
+      !nodes.some((node) => node.is('Conv', 'ConvTranspose'));
+    if (makesConv && frame.type !== 'float32' && frame.type !== 'float16')
+      return refuse('unsupported', `runtimes have products of matrices in ${frame.type}, but no Conv`);
+    const carrier = carrierOf(nodes, this.affine);
+    if (carrier === undefined) return undefined;
+    const before = costBefore(planned, operators);
+    const kind = pointwise ?? { prefersGemm: carrier.is('Gemm') };
+    const target = targetOf(plan.geometry, frame, kind, { head, tail });
+    const after = target.cost;
+    // MatMul and Add are what MatMul and Add become.
+    if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
+    const isDearer = after.weights > before.weights || after.multiplyAdds > before.multiplyAdds;
+    if (isDearer && !this.#force) {
+      const [what, were, would] =
+        after.weights > before.weights
+          ? ['weights', before.weights, after.weights]
+          : ['multiply-adds per output position', before.multiplyAdds, after.multiplyAdds];
+      return refuse(
+        'cost',
+        `one ${target.main} would have ${would} ${what}, the ${nodes.length} nodes have ${were}`,
+      );
+    }
+    const usesRunningStatistics = nodes.some((node) => {
+      const operator = operators.get(node);
+      return operator?.kind === 'norm' && operator.isTraining;
+    });
+    return {
+      graph,
+      source,
+      output,
+      nodes,
+      carrier,
+      frame,
+      shape: this.#ways.shapeOf(source),
+      plan,
+      measures: planned.measures,
+      head,
+      tail,
+      target,
+      before,
+      usesRunningStatistics,
+      // Vectors stand differently in values of different rank.
+      key: `${pointwise ? `${frame.axis} ${frame.rank} ` : ''}${keyOf(plan, this.#keys)}`,
+    };
+  }
+
+  /** What nodes without a weight can become. */
+  #pointwise(nodes: readonly Node[]): Pointwise {
+    const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
+    const hasNorm = operators.some((operator) => operator.kind === 'norm');
+    const hasScale = operators.some(
+      (operator) =>
+        operator.kind === 'scale' ||
+        (operator.kind === 'sum' && (operator.signs.length > 1 || operator.signs[0] === -1)),
+    );
+    const constants = operators.flatMap(constantsOf);
+    const isUniform = constants.every(({ shape }) => shape.every((dim) => dim === 1)) && !hasNorm;
+    return { hasNorm, hasScale, isPossible: constants.length > 0, isUniform };
+  }
+
+  #isWeighted(node: Node): boolean {
+    const operator = this.affine.operators.get(node);
+    return operator !== undefined && isWeighted(operator);
+  }
+}
+
+function follow(first: Planned, second: Planned): Planned | Refusal {
+  const plan = chain(first.plan, second.plan);
+  if (isRefusal(plan)) return plan;
+  const volume = first.plan.geometry.stride.reduce((product, step) => product * step, 1);
+  const later = second.measures.map((measure): Measure => ({ ...measure, volume: measure.volume * volume }));
+  return { plan, measures: [...first.measures, ...later], layout: second.layout };
+}
+
+/** The same from the last part to the first. */
+function followBackwards(parts: readonly Planned[]): Planned | Refusal {
+  return parts
+    .slice(0, -1)
+    .reduceRight<Planned | Refusal>(
+      (behind, part) => (isRefusal(behind) ? behind : follow(part, behind)),
+      parts.at(-1) as Planned,
+    );
+}
+
+/** The last of the nodes with the largest weight; without one, the last normalization, or else factor, or summand. */
+function carrierOf(nodes: readonly Node[], { operators }: AffineGraph): Node | undefined {
+  let carrier: Node | undefined;
+  let largest = -1;
+  const last: Partial<Record<AffineOperator['kind'], Node>> = {};
+  for (const node of nodes) {
+    const operator = operators.get(node);
+    if (operator === undefined) continue;
+    if (constantsOf(operator).length > 0) last[operator.kind] = node;
+    if (!isWeighted(operator)) continue;
+    const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
+    if (size >= largest) [carrier, largest] = [node, size];
+  }
+  return carrier ?? last.norm ?? last.scale ?? last.sum;
+}

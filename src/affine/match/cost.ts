@@ -1,0 +1,152 @@
+import type { Operators, Planned } from '../map/expression.js';
+import { type Geometry, gridOf, strideVolume } from '../map/geometry.js';
+import { channelAxis } from '../map/layout.js';
+import type { Rearrangement } from '../map/rearrange.js';
+import type { Frame } from '../map/step-geometry.js';
+import { constantsOf, isWeighted } from '../operators.js';
+
+export interface Cost {
+  /** Nodes, without Dropout, which does nothing in inference but may be trained on. */
+  readonly nodes: number;
+  /** Elements of the weights that mix channels. */
+  readonly weights: number;
+  /** Elements of all constants: weights, biases, statistics. */
+  readonly parameters: number;
+  /** Multiply-adds for one position of the output (for one row, of matrices). */
+  readonly multiplyAdds: number;
+}
+
+/** What the nodes of a plan cost as they are. */
+export function costBefore({ plan, measures }: Planned, operators: Operators): Cost {
+  const constants = new Map<string, { size: number; isWeight: boolean }>();
+  for (const { node } of measures) {
+    const operator = operators.get(node);
+    if (operator === undefined) continue;
+    for (const constant of constantsOf(operator)) {
+      const size = constant.shape.reduce((product, dim) => product * dim, 1);
+      constants.set(constant.value, { size, isWeight: isWeighted(operator) && operator.weight === constant });
+    }
+  }
+  const volume = strideVolume(plan.geometry);
+  const sizes = [...constants.values()];
+  return {
+    nodes: measures.filter(({ node }) => !node.is('Dropout')).length,
+    weights: sizes.reduce((sum, { size, isWeight }) => sum + (isWeight ? size : 0), 0),
+    parameters: sizes.reduce((sum, { size }) => sum + size, 0),
+    // A node in front of a stride works at more places than there are in the output.
+    multiplyAdds: measures.reduce((sum, { work, volume: own }) => sum + (work * volume) / own, 0),
+  };
+}
+
+/** Operators with numbers of their own. */
+type MainOperator = 'Conv' | 'ConvTranspose' | 'Gemm' | 'MatMul' | 'BatchNormalization' | 'Mul' | 'Add';
+
+/** What stands in for the nodes of a plan. */
+export interface Target {
+  /** Operators in the order of application. */
+  readonly operators: readonly (MainOperator | 'Transpose' | 'Flatten' | 'Reshape')[];
+  /** The one that has the numbers; of a matrix with an Add, the matrix. */
+  readonly main: MainOperator | undefined;
+  /** True for one number in place of one a channel. */
+  readonly isUniform?: boolean;
+  readonly cost: Cost;
+}
+
+/** Of nodes without a weight that mixes channels. */
+export interface Pointwise {
+  readonly hasNorm: boolean;
+  /** Something multiplies. */
+  readonly hasScale: boolean;
+  /** Something is read from constants. */
+  readonly isPossible: boolean;
+  /** All constants are single numbers, so that the channels, and how many there are, are no matter. */
+  readonly isUniform: boolean;
+}
+
+/** True for a target that multiplies and adds one number a channel. */
+export function isPointwiseTarget({ main }: Target): boolean {
+  return main === 'BatchNormalization' || main === 'Mul' || main === 'Add';
+}
+
+const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Reshape' } as const;
+
+/**
+ * The one node (two, for a matrix with a bias whose input is no matrix) that a map becomes, and what brings its output's
+ * axes into their order.
+ */
+export function targetOf(
+  geometry: Geometry,
+  frame: Frame,
+  kind: Pointwise | { readonly prefersGemm: boolean },
+  { head, tail }: { readonly head: readonly Rearrangement[]; readonly tail: readonly Rearrangement[] },
+): Target {
+  const { operators, main, cost, isUniform } =
+    'prefersGemm' in kind
+      ? mapTarget(geometry, frame, kind.prefersGemm)
+      : pointwiseTarget(geometry, frame, kind);
+  return {
+    main,
+    ...(isUniform && { isUniform }),
+    operators: [
+      ...head.map(({ kind }) => REARRANGING[kind]),
+      ...operators,
+      ...tail.map(({ kind }) => REARRANGING[kind]),
+    ],
+    cost: { ...cost, nodes: cost.nodes + head.length + tail.length },
+  };
+}
+
+function pointwiseTarget(
+  { outputs, hasBias }: Geometry,
+  { axis, rank }: Frame,
+  { hasNorm, hasScale, isUniform }: Pointwise,
+): Target {
+  if (hasNorm && rank !== undefined && channelAxis(axis, rank) === 1) {
+    return {
+      main: 'BatchNormalization',
+      operators: ['BatchNormalization'],
+      cost: { nodes: 1, weights: 0, parameters: 4 * outputs, multiplyAdds: outputs },
+    };
+  }
+  const operators: ('Mul' | 'Add')[] = [];
+  if (hasScale || hasNorm) operators.push('Mul');
+  if (hasBias) operators.push('Add');
+  const count = operators.length;
+  const size = isUniform ? 1 : outputs;
+  return {
+    main: operators[0],
+    operators,
+    isUniform,
+    cost: { nodes: count, weights: 0, parameters: count * size, multiplyAdds: count * outputs },
+  };
+}
+
+function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Target {
+  const { inputs, outputs, groups, hasBias, isTransposed } = geometry;
+  const bias = hasBias ? outputs : 0;
+  if (frame.axis === 'channel') {
+    const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
+    const weights = outputs * (inputs / groups) * window;
+    const main = geometry.up === undefined ? 'Conv' : 'ConvTranspose';
+    const multiplyAdds = geometry.up === undefined ? weights : weights * strideVolume(geometry);
+    return {
+      main,
+      operators: [main],
+      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds },
+    };
+  }
+  const weights = outputs * inputs;
+  const isGemm = frame.axis === 'last' && (isTransposed || (frame.rank === 2 && (hasBias || prefersGemm)));
+  if (isGemm) {
+    return {
+      main: 'Gemm',
+      operators: ['Gemm'],
+      cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds: weights },
+    };
+  }
+  return {
+    main: 'MatMul',
+    operators: hasBias ? ['MatMul', 'Add'] : ['MatMul'],
+    cost: { nodes: hasBias ? 2 : 1, weights, parameters: weights + bias, multiplyAdds: weights + bias },
+  };
+}

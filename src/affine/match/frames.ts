@@ -1,0 +1,183 @@
+import type { Dimension, FloatType, Node } from '../../graph/index.js';
+import { opsetOf } from '../../graph/opsets.js';
+import { Facts } from '../facts.js';
+import { inverseLayout } from '../map/broadcast.js';
+import { sizeRead } from '../map/expression.js';
+import type { Axis } from '../map/geometry.js';
+import { channelAxis, type Layout, relabelled, sourceLayout } from '../map/layout.js';
+import { type Rearrangement, rearrangements } from '../map/rearrange.js';
+import type { Frame } from '../map/step-geometry.js';
+import { constantsOf, isWeighted } from '../operators.js';
+import { isRefusal } from '../refusal.js';
+import { Shapes } from '../shapes.js';
+import type { AffineGraph } from './segments.js';
+
+/** A way to look at the source of a region. */
+export interface Way {
+  readonly frame: Frame;
+  /** How the source lies; undefined where its rank is not known. */
+  readonly layout: Layout | undefined;
+  /** How many channels there are; undefined where the graph does not tell. */
+  readonly channels: number | undefined;
+  /** What gives the source the axes that the frame speaks of. */
+  readonly head: readonly Rearrangement[];
+}
+
+/** Finds the ways to look at the sources of a graph's regions. */
+export class Ways {
+  readonly #affine: AffineGraph;
+  readonly #facts: Facts;
+  readonly #shapes: Shapes;
+
+  constructor(affine: AffineGraph) {
+    this.#affine = affine;
+    this.#facts = new Facts(affine.graph);
+    this.#shapes = new Shapes(affine.graph);
+  }
+
+  /** The ways to look at the source of some nodes, the best first. */
+  of(source: string, nodes: readonly Node[]): Way[] {
+    const own = this.#framesOf(source, nodes).map((frame) => ({
+      frame,
+      layout: this.#layoutOf(source, frame),
+      channels: this.#sizeOf(source, frame, nodes),
+      head: [],
+    }));
+    const arranged = this.#arranged(source, nodes);
+    return arranged === undefined ? own : [...own, arranged];
+  }
+
+  /** The shape of a value, as far as the graph tells. */
+  shapeOf(value: string): readonly Dimension[] | undefined {
+    return this.#shapes.of(value);
+  }
+
+  /**
+   * Factors and summands in front of what relabels and a weight behind it: the weight's input, of which the source is
+   * made of parts, is what is looked at. A vector becomes one number for each column of the weight.
+   */
+  #arranged(source: string, nodes: readonly Node[]): Way | undefined {
+    const { operators } = this.#affine;
+    const rank = this.#rankOf([source]);
+    if (rank === undefined || rank < 2) return undefined;
+    let layout: Layout | undefined;
+    let shape = this.#shapes.of(source) ?? new Array<undefined>(rank).fill(undefined);
+    let value = source;
+    let hasConstants = false;
+    for (const node of nodes) {
+      const operator = operators.get(node);
+      if (operator === undefined || operator.data.length !== 1 || operator.data[0] !== value)
+        return undefined;
+      value = node.outputs[0] ?? '';
+      if (!isWeighted(operator) && constantsOf(operator).length > 0) hasConstants = true;
+      switch (operator.kind) {
+        case 'norm':
+          if (layout === undefined) shape = shape.with(1, operator.scale.shape[0]);
+          break;
+        case 'scale':
+        case 'sum':
+          break;
+        case 'relabel': {
+          const moved = relabelled(layout ?? sourceLayout(shape, 1), operator.how, node.label);
+          if (isRefusal(moved)) return undefined;
+          layout = moved;
+          break;
+        }
+        case 'conv':
+        case 'convTranspose':
+        case 'up':
+        case 'matrix': {
+          if (layout === undefined || !hasConstants) return undefined;
+          const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
+          const base = inverseLayout(layout, channelAxis(axis, layout.axes.length));
+          const head = rearrangements(layout, node.label);
+          if (base === undefined || isRefusal(head)) return undefined;
+          const frame = { axis, rank: layout.axes.length, type: operator.weight.dataType as FloatType };
+          return { frame, layout: base, channels: sizeRead(operator.data[0], [node], operators), head };
+        }
+        default:
+          return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  /** How a source may be mixed: as the first node with a weight says; behind a relabelling there are more ways. */
+  #framesOf(source: string, nodes: readonly Node[]): Frame[] {
+    const { operators } = this.#affine;
+    /** Values whose axes are the source's. */
+    const alike = new Set([source]);
+    for (const node of nodes) {
+      const operator = operators.get(node);
+      if (operator === undefined) continue;
+      const isAlike = operator.data.every((value) => alike.has(value));
+      if (isAlike && operator.kind !== 'relabel')
+        for (const output of node.outputs.slice(0, 1)) alike.add(output);
+      if (!isWeighted(operator)) continue;
+      const { weight } = operator;
+      const type = weight.dataType as FloatType;
+      const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
+      if (isAlike) {
+        if (axis === 'channel') return [{ axis, rank: weight.shape.length, type }];
+        return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
+      }
+      const rank = this.#rankOf([source]);
+      if (rank === undefined) return [];
+      const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
+      return axes.map((way) => ({ axis: way, rank, type }));
+    }
+    return this.#pointwiseFrames(source, nodes);
+  }
+
+  /** The same of nodes without a weight: as the first vector stands, and any way where all are single numbers. */
+  #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] {
+    const operators = nodes.map((node) => this.#affine.operators.get(node)).filter((op) => op !== undefined);
+    const norm = operators.find((operator) => operator.kind === 'norm');
+    const constants = operators.flatMap(constantsOf);
+    const type = (norm?.scale ?? constants[0])?.dataType as FloatType | undefined;
+    // Before operator set 7 vectors had to be aligned by an attribute.
+    if (type === undefined || opsetOf(this.#affine.graph) < 7) return [];
+    const rank = this.#rankOf([source]);
+    if (rank === undefined) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
+    if (rank < 2) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
+    if (norm !== undefined) return [{ axis: 'channel', rank, type }];
+    const vector = constants.find(({ shape }) => shape.some((dim) => dim !== 1));
+    const stands = vector?.shape.findIndex((dim) => dim !== 1) ?? 0;
+    const at = vector === undefined ? 1 : rank - vector.shape.length + stands;
+    const axes: Axis[] = ['channel', 'last', 'left'];
+    // Behind a relabelling it may stand at any.
+    const isMoved = operators.some((operator) => operator.kind === 'relabel');
+    return axes
+      .filter((axis) => isMoved || channelAxis(axis, rank) === at)
+      .map((axis) => ({ axis, rank, type }));
+  }
+
+  #sizeOf(source: string, { axis, rank }: Frame, nodes: readonly Node[]): number | undefined {
+    const found = sizeRead(source, nodes, this.#affine.operators) ?? this.#facts.size(source, axis);
+    if (found !== undefined) return found;
+    const known = rank === undefined ? undefined : this.#shapes.of(source)?.[channelAxis(axis, rank)];
+    if (typeof known === 'number') return known;
+    // Single numbers are one number for any number of channels.
+    return nodes.some((node) => this.#isWeighted(node)) ? undefined : 1;
+  }
+
+  #rankOf(values: Iterable<string>): number | undefined {
+    for (const value of values) {
+      const rank = this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
+      if (rank !== undefined) return rank;
+    }
+    return undefined;
+  }
+
+  #layoutOf(source: string, { axis, rank }: Frame): Layout | undefined {
+    if (rank === undefined) return undefined;
+    const known = this.#shapes.of(source);
+    const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
+    return sourceLayout(shape, channelAxis(axis, rank));
+  }
+
+  #isWeighted(node: Node): boolean {
+    const operator = this.#affine.operators.get(node);
+    return operator !== undefined && isWeighted(operator);
+  }
+}

@@ -1,0 +1,52 @@
+import type { Node } from '../graph/index.js';
+import { computedIntegers } from './computed.js';
+import { operandOf } from './operand.js';
+
+/** How a node gives its input other axes without computing anything. */
+export type Relabelling =
+  | { readonly kind: 'transpose'; readonly permutation: readonly number[] | undefined }
+  | { readonly kind: 'reshape'; readonly target: readonly number[]; readonly allowsZero: boolean }
+  | { readonly kind: 'flatten'; readonly axis: number }
+  /** Without axes: all of size 1. */
+  | { readonly kind: 'squeeze'; readonly axes: readonly number[] | undefined }
+  | { readonly kind: 'unsqueeze'; readonly axes: readonly number[] };
+
+export const RELABELLING = ['Flatten', 'Reshape', 'Squeeze', 'Transpose', 'Unsqueeze'] as const;
+
+/** What a node does to the axes; undefined where its shape or axes are computed. */
+export function relabellingOf(node: Node): Relabelling | undefined {
+  const { attributes } = node;
+  const listed = (attribute: string): number[] | undefined =>
+    attributes.ints(attribute) ?? integerOperand(node, 1);
+  switch (node.opType) {
+    case 'Transpose':
+      return { kind: 'transpose', permutation: attributes.ints('perm') };
+    case 'Flatten':
+      return { kind: 'flatten', axis: attributes.int('axis', 1) };
+    case 'Reshape': {
+      const target = listed('shape');
+      const allowsZero = attributes.int('allowzero', 0) === 1;
+      return target && { kind: 'reshape', target, allowsZero };
+    }
+    case 'Squeeze': {
+      const axes = listed('axes');
+      return axes === undefined && node.inputs[1] ? undefined : { kind: 'squeeze', axes };
+    }
+    case 'Unsqueeze': {
+      const axes = listed('axes');
+      return axes && { kind: 'unsqueeze', axes };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** A constant list of integers that a node reads; undefined where it is none. */
+export function integerOperand(node: Node, index: number): number[] | undefined {
+  const value = node.inputs[index] ?? '';
+  const known = computedIntegers(node.graph, value);
+  if (known !== undefined) return [...known];
+  const found = operandOf(node.graph, value);
+  const isInteger = !('reason' in found) && (found.dataType === 'int64' || found.dataType === 'int32');
+  return isInteger ? found.root?.integers() : undefined;
+}

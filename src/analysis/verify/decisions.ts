@@ -1,0 +1,179 @@
+import { compareData } from '../../graph/diff/diff-data.js';
+import {
+  ancestors,
+  type Model,
+  type Node,
+  printModel,
+  type Tensor,
+  ValueInfo,
+  valuesRead,
+} from '../../graph/index.js';
+import { partOf } from '../../runtime/session/part.js';
+import { fedInputs } from '../../runtime/session/random-inputs.js';
+import type { RuntimeTensor, Session } from '../../runtime/session/session.js';
+import { buildModel } from '../../runtime/session/small-model.js';
+import { Comparison, type OutputComparison } from './output-comparison.js';
+import { addRounding } from './rounding.js';
+
+/** Operators whose outputs jump where their floating-point inputs move a little. */
+const DECIDING: ReadonlySet<string> = new Set([
+  ...['ArgMax', 'ArgMin', 'TopK', 'NonMaxSuppression', 'Unique', 'NonZero'],
+  ...['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Equal'],
+  ...['Round', 'Floor', 'Ceil', 'Sign', 'Mod', 'Cast', 'QuantizeLinear', 'DynamicQuantizeLinear'],
+]);
+
+/** What rounding decides otherwise in the second of two models. */
+export interface Decisions {
+  /** The nodes of it, as far as no other such node comes before them. */
+  readonly nodes: readonly { readonly name: string; readonly opType: string }[];
+  /** How many nodes were made to decide as in the first model. */
+  readonly forced: number;
+  /** The largest difference of what they decide on, relative to the largest value of each. */
+  readonly relativeDifference: number;
+}
+
+type Tensors = Readonly<Record<string, RuntimeTensor>>;
+
+export interface DecisionOptions {
+  /** As for Comparison. */
+  readonly tolerance: number | undefined;
+  /** Of the samples, at least one. */
+  readonly seeds: readonly number[];
+  /** The inputs of the first model in a sample. */
+  readonly feedsOf: (seed: number) => Tensors;
+  /** Opens a part of each model on what that runs on. */
+  readonly openA: (part: Model) => Promise<Session>;
+  readonly openB: (part: Model) => Promise<Session>;
+}
+
+/**
+ * Compares two models while the second takes the decisions of the first: which boxes are the best, which pixels lie
+ * above a threshold. Where scores tie but for rounding, two models that compute the same function decide otherwise,
+ * and their outputs have nothing in common. So what each deciding node makes becomes an input of the second model,
+ * given as the first computed it; and what that node reads has to agree as the outputs have to. Node after node, the
+ * models then agree up to what rounding decides.
+ *
+ * @param names outputs of both
+ * @returns undefined where the second does not have the same nodes, where no decision differs, or where something
+ *   else differs too
+ */
+export async function compareDecided(
+  a: Model,
+  b: Model,
+  names: readonly string[],
+  { tolerance, seeds, feedsOf, openA, openB }: DecisionOptions,
+): Promise<{ decisions: Decisions; outputs: OutputComparison[] } | undefined> {
+  const deciding = decidingNodes(ancestors(a.graph.nodes, names), a);
+  const made = new Set(deciding.flatMap(madeBy));
+  const all = deciding.flatMap((node) => [...valuesRead(node.proto)]);
+  const read = new Set(all.filter((name) => a.graph.producer(name) !== undefined));
+  const isShared = (name: string): boolean => b.graph.producer(name) !== undefined;
+  const constants = all.filter((name) => a.graph.initializers.has(name));
+  const areSame =
+    deciding.every((node) => madeBy(node).every((name) => isSameNode(node, b.graph.producer(name)))) &&
+    constants.every((name) => isSameTensor(a.graph.initializers.get(name), b.graph.initializers.get(name)));
+  if (made.size === 0 || !areSame || ![...read].every(isShared)) return undefined;
+  const compared = [...new Set([...names, ...read])];
+  const asked = compared.filter((name) => !made.has(name));
+  const comparisons = new Map<string, Comparison>();
+  const otherwise = new Set<string>();
+  await using first = await openA(partOf(a, [...new Set([...compared, ...made])]));
+  await using alone = await openB(partOf(b, [...made]));
+  const example = await runOn(first, feedsOf(seeds[0] ?? 0));
+  const given = Object.entries(example)
+    .filter(([name]) => made.has(name))
+    .map(([name, { type, shape }]) => ValueInfo.tensor(name, type, Array(shape.length).fill(undefined)));
+  await using second = await openB(partOf(b, asked, { given }));
+  const decisionsIn = (outputs: Tensors): Tensors =>
+    Object.fromEntries(Object.entries(outputs).filter(([name]) => made.has(name)));
+  for (const seed of seeds) {
+    const feeds = feedsOf(seed);
+    const fromA = await runOn(first, feeds);
+    const own = await runOn(alone, feeds);
+    for (const name of made) if (!isSame(fromA[name], own[name])) otherwise.add(name);
+    const decided = decisionsIn(fromA);
+    const fromB = { ...decided, ...(await runOn(second, { ...feeds, ...decided })) };
+    for (const name of compared) {
+      const [left, right] = [fromA[name], fromB[name]];
+      if (left === undefined || right?.shape.join() !== left.shape.join()) return undefined;
+      const comparison = comparisons.get(name) ?? new Comparison(name, left.type, tolerance);
+      comparison.add(left, right);
+      comparisons.set(name, comparison);
+    }
+  }
+  if (otherwise.size === 0) return undefined;
+  const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
+  if (tolerance === undefined && past.size > 0) {
+    await using same = await openA(partOf(a, [...past.keys()], { given }));
+    for (const seed of seeds) {
+      const feeds = feedsOf(seed);
+      await addRounding(same, feeds, past, seed, decisionsIn(await runOn(first, feeds)));
+    }
+  }
+  const results = new Map([...comparisons].map(([name, comparison]) => [name, comparison.result()]));
+  const agrees = [...results.values()].every(({ passed }) => passed);
+  if (!agrees) return undefined;
+  const isOther = (node: Node): boolean => madeBy(node).some((name) => otherwise.has(name));
+  const others = deciding.filter(isOther);
+  const isFirst = (node: Node): boolean =>
+    !ancestors(a.graph.nodes, [...valuesRead(node.proto)]).some((before) => others.includes(before));
+  return {
+    decisions: {
+      nodes: others
+        .filter(isFirst)
+        .map(({ name, opType, outputs: [output = ''] }) => ({ name: name || output, opType })),
+      forced: deciding.length,
+      relativeDifference: Math.max(...[...read].map((name) => results.get(name)?.relativeDifference ?? 0)),
+    },
+    outputs: names.flatMap((name) => results.get(name) ?? []),
+  };
+}
+
+/** All outputs of a session, on those of the inputs that it takes. */
+async function runOn(session: Session, feeds: Tensors): Promise<Tensors> {
+  const taken = session.inputs.flatMap(({ name }) => {
+    const tensor = feeds[name];
+    return tensor === undefined ? [] : [[name, tensor] as const];
+  });
+  return await session.run(Object.fromEntries(taken));
+}
+
+/** Those that decide on what the inputs hold. What depends on their shapes alone is the same in both models. */
+function decidingNodes(nodes: readonly Node[], model: Model): Node[] {
+  const moving = new Set(fedInputs(model.graph).map(({ name }) => name));
+  return nodes.filter((node) => {
+    if (node.is('Shape', 'Size')) return false;
+    if (![...valuesRead(node.proto)].some((name) => moving.has(name))) return false;
+    for (const name of madeBy(node)) moving.add(name);
+    return isDeciding(node);
+  });
+}
+
+/** Itself, or what stands in a branch or a body of it. */
+function isDeciding(node: Node): boolean {
+  return (
+    (node.domain === '' && DECIDING.has(node.opType)) ||
+    node.subgraphs.some((graph) => graph.nodes.some(isDeciding))
+  );
+}
+
+/** Whether two nodes do the same with the same values. */
+function isSameNode(a: Node, b: Node | undefined): boolean {
+  const text = ({ proto: { doc_string, metadata_props, ...proto } }: Node): string =>
+    printModel(buildModel({ nodes: [proto], outputs: [], opset: [] }), { weights: true });
+  return b !== undefined && text(a) === text(b);
+}
+
+function isSameTensor(a: Tensor | undefined, b: Tensor | undefined): boolean {
+  if (a === undefined || b?.dataType !== a.dataType || b.shape.join() !== a.shape.join()) return false;
+  return a.proto === b.proto || compareData(a.proto, b.proto) === undefined;
+}
+
+function madeBy(node: Node): string[] {
+  return node.outputs.filter((name) => name !== '');
+}
+
+function isSame(a: RuntimeTensor | undefined, b: RuntimeTensor | undefined): boolean {
+  if (a === undefined || b?.shape.join() !== a.shape.join()) return false;
+  return a.data.every((value: unknown, index: number) => Object.is(value, b.data[index]));
+}

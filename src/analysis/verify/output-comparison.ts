@@ -1,0 +1,138 @@
+import { type DataType, EPSILON, isFloatType, type NativeArrays, widen } from '../../graph/index.js';
+import type { RuntimeTensor } from '../../runtime/session/session.js';
+
+/** How one output of two models compares, over all samples. */
+export interface OutputComparison {
+  readonly name: string;
+  readonly type: DataType;
+  /** max |a - b|, over the elements that are finite in both. */
+  readonly maxDifference: number;
+  /** max |a|, over finite elements. */
+  readonly maxValue: number;
+  /** maxDifference / maxValue; 0 where both are 0, Infinity where maxValue alone is. */
+  readonly relativeDifference: number;
+  /** Root mean square of a - b relative to that of a. */
+  readonly relativeRms: number;
+  /** Elements where one is NaN or infinite and the other is not the same. */
+  readonly nonFiniteDifferences: number;
+  /** Fraction of elements that are not equal, NaN being equal to NaN: what decides for integers, bool and strings. */
+  readonly differingFraction: number;
+  /** Elements compared. */
+  readonly elements: number;
+  /** What relativeDifference was held against; 0 for types that are compared exactly. */
+  readonly tolerance: number;
+  /**
+   * How far rounding alone moves the output of the first model, relative to its largest value: when its floating-point
+   * inputs change by 16 units in the last place. Measured only where the difference is past a tolerance that was not given.
+   */
+  readonly rounding: number | undefined;
+  readonly passed: boolean;
+}
+
+const DEFAULT_TOLERANCE = 1e-4;
+/** Units in the last place that outputs of coarse types may differ by. */
+const COARSE_ULPS = 8;
+/** Times the rounding of the first model that outputs may differ by: both round. */
+const ROUNDINGS = 2;
+/** An output that rounding moves by more of its largest value is noise, of which nothing can be said. */
+const MOST_ROUNDING = 0.1;
+
+function ratio(part: number, whole: number): number {
+  return part === 0 ? 0 : part / whole;
+}
+
+/** The figures of one output, gathered sample by sample. */
+export class Comparison {
+  readonly #name: string;
+  readonly #type: DataType;
+  readonly #tolerance: number;
+  #maxDifference = 0;
+  #maxValue = 0;
+  #squaredDifference = 0;
+  #squaredValue = 0;
+  #nonFinite = 0;
+  #differing = 0;
+  #elements = 0;
+  #rounding: number | undefined;
+
+  constructor(name: string, type: DataType, tolerance: number | undefined) {
+    this.#name = name;
+    this.#type = type;
+    this.#tolerance = isFloatType(type)
+      ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * EPSILON[type]))
+      : 0;
+  }
+
+  /** Takes up two outputs of the same shape. */
+  add(a: RuntimeTensor, b: RuntimeTensor): void {
+    this.#elements += a.data.length;
+    if (isFloatType(this.#type)) {
+      this.#addFloats(this.#floats(a), this.#floats(b));
+      return;
+    }
+    for (let i = 0; i < a.data.length; i += 1) if (a.data[i] !== b.data[i]) this.#differing += 1;
+  }
+
+  /** Takes up two outputs of the first model that should be the same but for rounding. */
+  addRounding(a: RuntimeTensor, b: RuntimeTensor): void {
+    const moved = new Comparison(this.#name, this.#type, undefined);
+    moved.add(a, b);
+    this.#rounding = Math.max(this.#rounding ?? 0, ratio(moved.#maxDifference, this.#maxValue));
+  }
+
+  /** Floats that are past the tolerance, but finite where they should be: rounding may be why. */
+  isNearby(): boolean {
+    return isFloatType(this.#type) && this.#nonFinite === 0 && !this.result().passed;
+  }
+
+  result(): OutputComparison {
+    const relativeDifference = ratio(this.#maxDifference, this.#maxValue);
+    const rounding = this.#rounding;
+    const allowed =
+      rounding === undefined || rounding > MOST_ROUNDING
+        ? this.#tolerance
+        : Math.max(this.#tolerance, ROUNDINGS * rounding);
+    const differs = isFloatType(this.#type)
+      ? relativeDifference > allowed || this.#nonFinite > 0
+      : this.#differing > 0;
+    return {
+      name: this.#name,
+      type: this.#type,
+      maxDifference: this.#maxDifference,
+      maxValue: this.#maxValue,
+      relativeDifference,
+      relativeRms: ratio(Math.sqrt(this.#squaredDifference), Math.sqrt(this.#squaredValue)),
+      nonFiniteDifferences: this.#nonFinite,
+      differingFraction: ratio(this.#differing, this.#elements),
+      elements: this.#elements,
+      tolerance: this.#tolerance,
+      rounding,
+      passed: !differs,
+    };
+  }
+
+  #floats(tensor: RuntimeTensor): Float32Array | Float64Array {
+    const { type, data } = tensor;
+    if (!isFloatType(type)) throw new TypeError(`${type} is not a floating-point type`);
+    return widen(type, data as NativeArrays[typeof type]);
+  }
+
+  #addFloats(a: Float32Array | Float64Array, b: Float32Array | Float64Array): void {
+    for (let i = 0; i < a.length; i += 1) {
+      const left = a[i] as number;
+      const right = b[i] as number;
+      // Not Object.is, which tells 0 from -0.
+      const isDifferent = left !== right && !(Number.isNaN(left) && Number.isNaN(right));
+      if (isDifferent) this.#differing += 1;
+      if (Number.isFinite(left) && Number.isFinite(right)) {
+        const difference = Math.abs(left - right);
+        this.#maxDifference = Math.max(this.#maxDifference, difference);
+        this.#maxValue = Math.max(this.#maxValue, Math.abs(left));
+        this.#squaredDifference += difference * difference;
+        this.#squaredValue += left * left;
+      } else if (isDifferent) {
+        this.#nonFinite += 1;
+      }
+    }
+  }
+}

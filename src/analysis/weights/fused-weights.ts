@@ -1,0 +1,310 @@
+import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../../graph/index.js';
+import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
+import { constantData, isNumbered, type WeightData } from './weight-data.js';
+import type { ConvGeometry, Found, Part, WeightUse } from './weights.js';
+
+type Reason = { readonly reason: string };
+/** What one input of a node holds. */
+type Outcome = Found | Reason;
+
+/** So many matrices of a batched weight are looked at; more would drown the rest of a report. */
+const MOST_BATCHES = 32;
+
+const GATES: Readonly<Record<string, readonly string[]>> = {
+  LSTM: ['i', 'o', 'f', 'c'],
+  GRU: ['z', 'r', 'h'],
+  RNN: [''],
+};
+
+/** Inputs of com.microsoft's attention operators that hold several projections side by side, and their names. */
+const PROJECTIONS: Readonly<Record<string, readonly (readonly [input: number, names: readonly string[]])[]>> =
+  {
+    Attention: [[1, ['q', 'k', 'v']]],
+    PackedAttention: [[1, ['q', 'k', 'v']]],
+    DecoderMaskedSelfAttention: [[1, ['q', 'k', 'v']]],
+    LongformerAttention: [
+      [1, ['q', 'k', 'v']],
+      [4, ['global q', 'global k', 'global v']],
+    ],
+    DecoderAttention: [
+      [2, ['q']],
+      [3, ['k', 'v']],
+    ],
+  };
+
+/** Batches of matrices, one an expert. */
+const EXPERTS: Readonly<Record<string, readonly number[]>> = { MoE: [2, 4, 6] };
+
+/** Tables whose rows are looked up. */
+const TABLES: Readonly<Record<string, readonly number[]>> = { EmbedLayerNormalization: [2, 3, 4] };
+
+interface QuantizedOp extends Omit<Quantization, 'axes'> {
+  readonly input: number;
+  readonly axis: (node: Node) => number;
+  readonly isConv?: boolean;
+}
+
+/** Operators with an integer weight: where it stands, and its scale and zero point. */
+const QUANTIZED: Readonly<Record<string, QuantizedOp>> = {
+  QLinearConv: { input: 3, scale: 4, zeroPoint: 5, axis: () => 0, isConv: true },
+  QLinearMatMul: { input: 3, scale: 4, zeroPoint: 5, axis: () => -1 },
+  QGemm: {
+    input: 3,
+    scale: 4,
+    zeroPoint: 5,
+    axis: (node) => (node.attributes.int('transB', 0) === 1 ? 0 : 1),
+  },
+  DynamicQuantizeMatMul: { input: 1, scale: 2, zeroPoint: 3, axis: () => -1 },
+  MatMulIntegerToFloat: { input: 1, scale: 3, zeroPoint: 5, axis: () => -1 },
+};
+
+/** Operators whose integer weight gets its scale from other nodes, and the axis of several. */
+const UNSCALED: Readonly<Record<string, number>> = { MatMulInteger: -1, ConvInteger: 0 };
+
+const NOTHING: Found = { uses: [], reasons: [] };
+
+/** The weights of an operator that is no linear site; nothing for those that have none. */
+export function fusedWeights(node: Node): Found {
+  const { opType, domain } = node;
+  if (domain !== '' && domain !== 'com.microsoft') return foreign(node);
+  const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
+  const found = ((): Found | undefined => {
+    if (domain === '' && Object.hasOwn(GATES, opType))
+      return recurrent(node, GATES[opType] as readonly string[]);
+    if (domain === '' && opType === 'Gather') return tables(node, [0]);
+    const quantized = Object.hasOwn(QUANTIZED, opType) ? QUANTIZED[opType] : undefined;
+    if (quantized !== undefined) return integers(node, quantized);
+    if (Object.hasOwn(UNSCALED, opType)) return unscaled(node, UNSCALED[opType] as number);
+    if (domain === '') return opType === 'Einsum' ? foreign(node) : undefined;
+    if (Object.hasOwn(PROJECTIONS, opType)) return attention(node);
+    if (Object.hasOwn(EXPERTS, opType)) return experts(node, EXPERTS[opType] as readonly number[]);
+    if (Object.hasOwn(TABLES, opType)) return tables(node, TABLES[opType] as readonly number[]);
+    if (opType === 'QAttention') return quantizedAttention(node);
+    if (opType === 'DynamicQuantizeLSTM') return quantizedRecurrent(node);
+    if (opType === 'MatMulNBits') return blocks(node);
+    return foreign(node);
+  })();
+  if (found === undefined || found === NOTHING) return NOTHING;
+  if (referring === undefined) return found;
+  return { uses: [], reasons: [`its attribute '${referring}' is an attribute of the function`] };
+}
+
+/** W and R of each direction and gate. */
+function recurrent(node: Node, gates: readonly string[]): Found {
+  return each([1, 2], (input) => {
+    const weight = floatConstant(node, input);
+    if ('reason' in weight) return weight;
+    return ofGates(node, input, constantData(weight, node, false), gates);
+  });
+}
+
+/** com.microsoft.DynamicQuantizeLSTM has W and R transposed: direction x inputs x gates. */
+function quantizedRecurrent(node: Node): Found {
+  return each([1, 2], (input) => {
+    const scale = input === 1 ? 8 : 10;
+    const data = quantizedData(node, input, { scale, zeroPoint: scale + 1, axes: [0, 2] });
+    return 'reason' in data ? data : ofGates(node, input, data, GATES.LSTM as readonly string[], true);
+  });
+}
+
+/** The matrix of each direction and gate in a weight of directions x gates x inputs; transposed, the last two change places. */
+function ofGates(
+  node: Node,
+  input: number,
+  data: WeightData,
+  gates: readonly string[],
+  isTransposed = false,
+): Outcome {
+  const isBoth = node.attributes.string('direction', 'forward') === 'bidirectional';
+  const directions = isBoth ? ['forward', 'reverse'] : [node.attributes.string('direction', 'forward')];
+  const [count, second = 0, third = 0] = data.shape;
+  const [gateRows, columns] = isTransposed ? [third, second] : [second, third];
+  if (data.shape.length !== 3 || count !== directions.length || gateRows % gates.length !== 0) {
+    return { reason: `its weight has the shape ${list(data.shape)}, not that of ${gates.length} gates` };
+  }
+  const rows = gateRows / gates.length;
+  const [rowStride, columnStride] = isTransposed ? [1, gateRows] : [columns, 1];
+  const base = baseName(data, node, input === 1 ? 'W' : 'R');
+  const uses = directions.flatMap((direction, d) =>
+    gates.map((gate, g) => {
+      const start = d * gateRows * columns + g * rows * rowStride;
+      const name = `${base}[${[direction, gate].filter(Boolean).join(',')}]`;
+      return { ...matrix(node, data, { start, rows, columns, rowStride, columnStride }), name };
+    }),
+  );
+  return only(uses);
+}
+
+/** The projections that stand side by side in the columns of a weight. */
+function attention(node: Node): Found {
+  const inputs = PROJECTIONS[node.opType] ?? [];
+  return each(inputs, ([input, names]) => {
+    if (!node.inputs[input]) return NOTHING;
+    const weight = floatConstant(node, input);
+    return 'reason' in weight ? weight : projections(node, constantData(weight, node, false), names);
+  });
+}
+
+function quantizedAttention(node: Node): Found {
+  return each([1], (input) => {
+    const data = quantizedData(node, input, { scale: 4, zeroPoint: 7, axes: [-1] });
+    return 'reason' in data ? data : projections(node, data, ['q', 'k', 'v']);
+  });
+}
+
+function projections(node: Node, data: WeightData, names: readonly string[]): Outcome {
+  const [rows, total] = data.shape as [number, number];
+  const sizes = node.attributes.ints('qkv_hidden_sizes');
+  const widths = sizes?.length === names.length ? sizes : names.map(() => total / names.length);
+  const sum = widths.reduce((a, b) => a + b, 0);
+  if (data.shape.length !== 2 || sum !== total || !widths.every(Number.isInteger)) {
+    return {
+      reason: `its weight has the shape ${list(data.shape)}, not that of ${names.join(', ')} side by side`,
+    };
+  }
+  let start = 0;
+  const uses = widths.map((columns, index) => {
+    const part = { start, rows, columns, rowStride: total, columnStride: 1 };
+    start += columns;
+    const name = `${baseName(data, node, 'weight')}[${names[index]}]`;
+    return { ...matrix(node, data, part), name };
+  });
+  return only(uses);
+}
+
+function integers(node: Node, { input, scale, zeroPoint, axis, isConv = false }: QuantizedOp): Found {
+  return each([input], () => {
+    const data = quantizedData(node, input, { scale, zeroPoint, axes: [axis(node)] });
+    if ('reason' in data) return data;
+    return isConv ? convolution(node, data) : batched(node, data);
+  });
+}
+
+function unscaled(node: Node, axis: number): Found {
+  if (!isConstant(findConstant(node.graph, node.inputs[1] ?? ''))) return NOTHING;
+  const scaled = scaledBehind(node);
+  if (scaled === undefined) {
+    return {
+      uses: [],
+      reasons: ['the scale of its integer weight is not to be found in the nodes behind it'],
+    };
+  }
+  const isConv = node.opType === 'ConvInteger';
+  return integers(node, { input: 1, scale: scaled.scale, zeroPoint: 3, axis: () => axis, isConv });
+}
+
+function blocks(node: Node): Found {
+  return each([1], () => {
+    const data = blockQuantizedData(node);
+    if ('reason' in data) return data;
+    const { rows, columns } = data;
+    return only([{ node, op: node.opType, data, rows, columns }]);
+  });
+}
+
+function experts(node: Node, inputs: readonly number[]): Found {
+  return each(inputs, (input) => {
+    if (!node.inputs[input]) return NOTHING;
+    const weight = floatConstant(node, input);
+    return 'reason' in weight ? weight : batched(node, constantData(weight, node, false));
+  });
+}
+
+/** Constant floating-point tables of two dimensions; everything else that is gathered from is no weight. */
+function tables(node: Node, inputs: readonly number[]): Found {
+  return each(inputs, (input) => {
+    const weight = floatConstant(node, input);
+    if ('reason' in weight || weight.shape.length !== 2) return NOTHING;
+    const [rows = 0, columns = 0] = weight.shape;
+    return only([{ node, op: node.opType, data: constantData(weight, node), rows, columns }]);
+  });
+}
+
+/** The weight of a convolution as its matrix; its shape is known to be one or not. */
+export function convolution(node: Node, data: WeightData): Outcome {
+  const [rows = 0, perGroup = 0, ...kernel] = data.shape;
+  if (kernel.length === 0) return { reason: `its weight has the shape ${list(data.shape)}, no kernel` };
+  const columns = kernel.reduce((total, extent) => total * extent, perGroup);
+  return only([{ node, op: node.opType, data, rows, columns, conv: convGeometry(node) }]);
+}
+
+export function convGeometry({ attributes }: Node): ConvGeometry {
+  return {
+    groups: attributes.int('group', 1),
+    strides: attributes.ints('strides'),
+    dilations: attributes.ints('dilations'),
+  };
+}
+
+/** A matrix, or one for each entry of a batch of them. */
+export function batched(node: Node, data: WeightData): Outcome {
+  const { shape } = data;
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  if (shape.length < 2) return { reason: `its weight is a vector, of shape ${list(shape)}` };
+  const outer = shape.slice(0, -2);
+  const count = outer.reduce((a, b) => a * b, 1);
+  if (outer.length === 0) return only([{ node, op: node.opType, data, rows, columns }]);
+  const shown = Math.min(count, MOST_BATCHES);
+  const uses = Array.from({ length: shown }, (_, index) => {
+    const part = { start: index * rows * columns, rows, columns, rowStride: columns, columnStride: 1 };
+    const name = `${baseName(data, node, 'weight')}[${indices(index, outer).join(',')}]`;
+    return { ...matrix(node, data, part), ...(count > 1 && { name }) };
+  });
+  const reasons =
+    shown < count ? [`${count - shown} of the ${count} matrices of its batched weight are left out`] : [];
+  return { uses, reasons };
+}
+
+/** Operators of other domains, and Einsum, are named where they read a constant that looks like a weight. */
+function foreign(node: Node): Found {
+  const isWeight = (input: string): boolean => {
+    const found = input === '' ? undefined : findConstant(node.graph, input);
+    if (found === undefined || !isConstant(found)) return false;
+    return found.shape.filter((extent) => extent > 1).length >= 2;
+  };
+  if (!node.inputs.some(isWeight)) return NOTHING;
+  const name = node.domain === '' ? node.opType : `${node.domain}.${node.opType}`;
+  return { uses: [], reasons: [`what ${name} does with its weights is not known here`] };
+}
+
+function matrix(node: Node, data: WeightData, part: Part): WeightUse {
+  const { rows, columns } = part;
+  return { node, op: node.opType, data, rows, columns, part, shape: [rows, columns] };
+}
+
+/** The tensor's name or, where an exporter numbered it, the node's and what it is there. */
+function baseName({ name }: WeightData, node: Node, role: string): string {
+  return isNumbered(name) ? `${node.label}.${role}` : name;
+}
+
+function indices(index: number, shape: readonly number[]): number[] {
+  return shape.map((extent, axis) => {
+    const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+    return Math.floor(index / inner) % extent;
+  });
+}
+
+function floatConstant(node: Node, input: number): ConstantValue | Reason {
+  const value = node.inputs[input];
+  if (!value) return { reason: `it has no input ${input}` };
+  const found = findConstant(node.graph, value);
+  if (!isConstant(found)) return found;
+  if (!isFloatType(found.dataType)) return { reason: `its weight is ${found.dataType}, not floating-point` };
+  return found;
+}
+
+function only(uses: readonly WeightUse[]): Found {
+  return { uses, reasons: [] };
+}
+
+function each<T>(inputs: readonly T[], of: (input: T) => Outcome): Found {
+  const outcomes = inputs.map(of);
+  return {
+    uses: outcomes.flatMap((found) => ('reason' in found ? [] : found.uses)),
+    reasons: outcomes.flatMap((found) => ('reason' in found ? [found.reason] : found.reasons)),
+  };
+}
+
+function list(shape: readonly number[]): string {
+  return `[${shape.join(', ')}]`;
+}

@@ -1,0 +1,253 @@
+import { LINEAR_OPS, type LinearOp, type LinearSite, linearSite } from '../../affine/linear-sites.js';
+import { glob } from '../../graph/glob.js';
+import {
+  type DataType,
+  findConstant,
+  type Graph,
+  isConstant,
+  isFloatType,
+  type Model,
+  type Node,
+  quantizedStorage,
+} from '../../graph/index.js';
+import { type ConvSlice, sliceElements } from '../spectra/conv-spectrum.js';
+import { type ChainProduct, findChainProducts } from './chain-products.js';
+import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
+import { constantData, type ReadElements, type StoredElements, type WeightData } from './weight-data.js';
+
+/** A matrix within a tensor: element [r, c] is number start + r * rowStride + c * columnStride. */
+export type Part = Omit<ConvSlice, 'offset'>;
+
+/** What a convolution does with its weight. */
+export interface ConvGeometry {
+  readonly groups: number;
+  readonly strides: readonly number[] | undefined;
+  readonly dilations: readonly number[] | undefined;
+}
+
+/** A weight matrix that a node uses. */
+export interface WeightUse {
+  readonly node: Node;
+  readonly op: string;
+  readonly data: WeightData;
+  /** What a person knows it by, where that is not the tensor's name. */
+  readonly name?: string | undefined;
+  readonly rows: number;
+  readonly columns: number;
+  /** Which matrix of the tensor it is; all of it where undefined. */
+  readonly part?: Part | undefined;
+  /** The shape of what it is, where that is not the tensor's. */
+  readonly shape?: readonly number[] | undefined;
+  readonly conv?: ConvGeometry | undefined;
+}
+
+/** A node with weights that a report does not look at, and why. */
+export interface Overlooked {
+  readonly node: Node;
+  readonly reason: string;
+}
+
+/** A weight matrix, and all nodes that use it. */
+export interface WeightMatrix {
+  readonly name: string;
+  /** In the order of execution. */
+  readonly uses: readonly [WeightUse, ...WeightUse[]];
+  readonly shape: readonly number[];
+  readonly rows: number;
+  readonly columns: number;
+  readonly dataType: DataType;
+  /** Where it belongs to a chain. */
+  readonly chain?: ChainRole | undefined;
+}
+
+/** What a weight is in a chain of linear nodes that stands for one. */
+export interface ChainRole {
+  /** One of the weights that are multiplied, or what they multiply out to. */
+  readonly role: 'factor' | 'product';
+  /** The weight that the chain stands for. */
+  readonly weight: string;
+  /** The node that the chain stands for. */
+  readonly site: string;
+}
+
+export interface WeightOptions {
+  /** Of chains that `expand` wrote: the factors, what they multiply out to, or both (the default). */
+  readonly chains?: ChainView | undefined;
+}
+
+export const CHAIN_VIEWS = ['product', 'factors', 'both'] as const;
+export type ChainView = (typeof CHAIN_VIEWS)[number];
+
+/** The elements of a weight, row-major, m x n: the matrix or, of a transposed view, its transpose, whose spectrum is the same. */
+export interface Elements {
+  readonly m: number;
+  readonly n: number;
+  read(): Promise<ReadElements>;
+  /** Where they stand in a file, if they do: a thread that reads them there spares this one the work. */
+  readonly stored?: StoredElements | undefined;
+}
+
+/**
+ * The weight matrices of a model in the order of execution (those of a subgraph in the place of the node that
+ * holds it), in the main graph, in subgraphs and in functions; and the nodes with weights that are left out, with the
+ * reason. A matrix that several nodes use, a transposed view of it included, is one. Reads no weights.
+ *
+ * @example
+ * const { weights, others } = findWeights(await readModel('model.onnx'));
+ */
+export function findWeights(
+  model: Model,
+  options: WeightOptions = {},
+): { weights: WeightMatrix[]; others: Overlooked[] } {
+  const uses: WeightUse[] = [];
+  const others: Overlooked[] = [];
+  const visit = (graph: Graph): void => {
+    for (const node of graph.nodes) {
+      for (const subgraph of node.subgraphs) visit(subgraph);
+      const found = weightsOf(node);
+      uses.push(...found.uses);
+      for (const reason of found.reasons) others.push({ node, reason });
+    }
+  };
+  for (const graph of [model.graph, ...model.functions]) visit(graph);
+  const { chains = 'both' } = options;
+  const found = findChainProducts(model);
+  if (found.products.length + found.open.length === 0) return { weights: merged(uses), others };
+  if (chains !== 'factors') others.push(...found.open);
+  return { weights: withChains(merged(uses), found.products, chains), others };
+}
+
+/** Products stand before the first of their factors. */
+function withChains(
+  weights: readonly WeightMatrix[],
+  products: readonly ChainProduct[],
+  view: ChainView,
+): WeightMatrix[] {
+  const byNode = new Map(
+    products.flatMap((product) => product.nodes.map((node) => [node, product] as const)),
+  );
+  const done = new Set<ChainProduct>();
+  return weights.flatMap((weight): WeightMatrix[] => {
+    const product = weight.uses.map(({ node }) => byNode.get(node)).find((one) => one !== undefined);
+    if (product === undefined) return [weight];
+    const role = { weight: product.weight, site: product.site };
+    const rows: WeightMatrix[] = [];
+    if (!done.has(product) && view !== 'factors') {
+      const { data, op, rows: m, columns: n, conv } = product;
+      const [node] = product.nodes as readonly [Node, ...Node[]];
+      rows.push({
+        name: product.weight,
+        uses: [{ node, op, data, rows: m, columns: n, conv }],
+        shape: data.shape,
+        rows: m,
+        columns: n,
+        dataType: data.dataType,
+        chain: { role: 'product', ...role },
+      });
+    }
+    done.add(product);
+    if (view !== 'product') rows.push({ ...weight, chain: { role: 'factor', ...role } });
+    return rows;
+  });
+}
+
+/** What a report sees of one node. */
+export interface Found {
+  readonly uses: readonly WeightUse[];
+  readonly reasons: readonly string[];
+}
+
+/** Fused operators of com.microsoft that take their weight as the standard operator does. */
+const FUSED: Readonly<Record<string, LinearOp>> = {
+  FusedConv: 'Conv',
+  FusedGemm: 'Gemm',
+  FusedMatMul: 'MatMul',
+  FusedMatMulActivation: 'MatMul',
+};
+
+function weightsOf(node: Node): Found {
+  const isFused = node.domain === 'com.microsoft' && Object.hasOwn(FUSED, node.opType);
+  const op = isFused ? FUSED[node.opType] : LINEAR_OPS.find((name) => node.is(name));
+  if (op === undefined) return fusedWeights(node);
+  const site = linearSite(node, op);
+  if (!('reason' in site)) return { uses: [useOf(site)], reasons: [] };
+  return otherLinear(node, op) ?? { uses: [], reasons: [site.reason] };
+}
+
+function useOf(site: LinearSite): WeightUse {
+  const { node, rows, columns, kernel } = site;
+  const data = constantData(site.weight, node);
+  const conv = kernel.length > 0 ? convGeometry(node) : undefined;
+  return { node, op: node.opType, data, rows, columns, ...(conv && { conv }) };
+}
+
+/** Weights of linear operators that are no linear sites: quantized ones, and batches of matrices. */
+function otherLinear(node: Node, op: LinearOp): Found | undefined {
+  const inputs = op === 'MatMul' ? [1, 0] : [1];
+  const found = inputs.map((index) => findConstant(node.graph, node.inputs[index] ?? '')).filter(isConstant);
+  const [weight] = found;
+  if (weight === undefined || found.length > 1 || !isFloatType(weight.dataType)) return undefined;
+  const isQuantized = quantizedStorage(weight) !== undefined;
+  const isBatched = op === 'MatMul' && weight.shape.length > 2;
+  if (!isQuantized && !isBatched) return undefined;
+  const data = constantData(weight, node, !isBatched);
+  const outcome = op === 'Conv' || op === 'ConvTranspose' ? convolution(node, data) : batched(node, data);
+  return 'reason' in outcome ? { uses: [], reasons: [outcome.reason] } : outcome;
+}
+
+/** Uses of one matrix, in the order of the first. */
+function merged(uses: readonly WeightUse[]): WeightMatrix[] {
+  const byOwner = new Map<unknown, Map<string, WeightUse[]>>();
+  const groups: [WeightUse, ...WeightUse[]][] = [];
+  for (const use of uses) {
+    const { data, part, rows, columns } = use;
+    const dims = [rows, columns].sort((a, b) => a - b);
+    const key = JSON.stringify([data.key, dims, part?.start, part?.rowStride, part?.columnStride]);
+    const known = byOwner.get(data.owner) ?? new Map<string, WeightUse[]>();
+    byOwner.set(data.owner, known);
+    const group = known.get(key);
+    if (group !== undefined) group.push(use);
+    else {
+      const fresh: [WeightUse] = [use];
+      known.set(key, fresh);
+      groups.push(fresh);
+    }
+  }
+  return groups.map((group) => {
+    const [{ data, name = data.name, shape = data.shape, rows, columns }] = group;
+    return { name, uses: group, shape, rows, columns, dataType: data.dataType };
+  });
+}
+
+/** Whether a weight's name, or that of a node that uses it, matches one of the globs; of none, all do. */
+export function chosenBy(globs: readonly string[]): (weight: WeightMatrix) => boolean {
+  if (globs.length === 0) return () => true;
+  const tests = globs.map(glob);
+  return (weight) => tests.some((matches) => matches(weight.name) || nodesOf(weight).some(matches));
+}
+
+/** The nodes that use a weight: of the product of a chain, the one that it stands for. */
+export function nodesOf({ uses, chain }: WeightMatrix): string[] {
+  return chain?.role === 'product' ? [chain.site] : [...new Set(uses.map(({ node }) => node.label))];
+}
+
+/** The elements of a weight, none of which is read yet. */
+export function elementsOf({ uses: [use] }: WeightMatrix): Elements {
+  const { data: source, part, rows, columns } = use;
+  if (part === undefined) {
+    const [m, n] = source.isTransposed ? [columns, rows] : [rows, columns];
+    return { m, n, read: () => source.read(), stored: source.inFile?.() };
+  }
+  const size = { m: rows, n: columns };
+  if (part.columnStride === 1 && (part.rowStride === columns || rows === 1)) {
+    const range = [part.start, rows * columns] as const;
+    return { ...size, read: () => source.read(...range), stored: source.inFile?.(...range) };
+  }
+  return {
+    ...size,
+    read: async () => {
+      const { data } = await source.read();
+      return { data: sliceElements(data, { ...part, offset: [] }), isOwn: true };
+    },
+  };
+}

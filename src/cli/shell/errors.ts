@@ -1,0 +1,68 @@
+import { ModelError, messageOf } from '../../graph/errors.js';
+
+/** The command line was wrong. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The user stopped the command. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly signal: 'SIGINT' | 'SIGTERM';
+
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super('interrupted; nothing was written');
+    this.signal = signal;
+  }
+}
+
+/** The exit code that stands for an error. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError) return 2;
+  if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
+  return 1;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
+const MOST = 600;
+
+/** An error in one or two lines; with its stack and causes where the user asked for them. */
+export function describeError(
+  error: unknown,
+  options: { readonly verbose: boolean; readonly command?: string | undefined },
+): string {
+  const lines = messageOf(error)
+    .replace(CONTROL, '\ufffd')
+    .trim()
+    .split(/\s*\n\s*/);
+  const isExpected =
+    error instanceof ModelError || error instanceof UsageError || error instanceof Interrupted;
+  let text = lines.slice(0, 2).join('\n  ');
+  if (text.length > MOST) text = `${text.slice(0, MOST)}…`;
+  if (error instanceof UsageError) {
+    text += `\n  See onnx-overparam ${options.command === undefined ? '' : `${options.command} `}--help`;
+  } else if (!isExpected && !options.verbose) {
+    text += `\n  This was not foreseen; --verbose shows where it happened`;
+  }
+  if (options.verbose && !(error instanceof UsageError)) text += `\n${stackOf(error)}`;
+  return `${error instanceof Interrupted ? '' : 'error: '}${text}\n`;
+}
+
+function stackOf(error: unknown): string {
+  const parts: string[] = [];
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    parts.push(`${parts.length > 0 ? 'caused by ' : ''}${cause.stack ?? cause.message}`);
+  }
+  return parts.join('\n');
+}
+
+/** Runs work on a file: an error that does not say its file gets it. */
+export async function onFile<T>(file: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;
+    throw new ModelError(error.message, { file }, { cause: error });
+  }
+}

@@ -1,0 +1,153 @@
+import { extname } from 'node:path';
+import type { Model } from '../../graph/index.js';
+import type { Document } from '../../report/text/document.js';
+import { FORMATS, type Format, render } from '../../report/text/render.js';
+import { style } from '../../report/text/text.js';
+import { Interrupted, UsageError } from './errors.js';
+import { hasColour, type Io, lineWidth, readAll, write } from './io.js';
+
+const STDIO = '-';
+const MOST_WARNINGS = 3;
+
+/** How a file of the command line is called in messages. */
+export function nameOf(path: string): string {
+  return path === STDIO ? 'standard input' : path;
+}
+
+/**
+ * Reads a model and checks it. Its warnings go to stderr.
+ *
+ * @param options fixInputs makes constants of initializers that are inputs too
+ *
+ * @throws ModelError when it can not be read or is not valid
+ */
+export async function loadModel(
+  path: string,
+  io: Io,
+  options: { quiet: boolean; verbose: boolean; fixInputs?: boolean | undefined },
+): Promise<Model> {
+  const { ModelError, readModel } = await import('../../graph/index.js');
+  const { check } = await import('../../graph/check/check.js');
+  if (path === STDIO && io.stdin.isTTY) {
+    throw new UsageError('standard input is a terminal; pipe a model into it, or name a file');
+  }
+  const model =
+    path === STDIO
+      ? await readModel(await readAll(io.stdin), { directory: process.cwd() })
+      : await readModel(path);
+  const problems = check(model);
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  const [first] = errors;
+  if (first !== undefined) {
+    const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+    throw new ModelError(`${first.message}; ${first.hint}${more}`, { ...first.where, file: nameOf(path) });
+  }
+  const warnings = options.quiet ? [] : problems.filter(({ severity }) => severity === 'warning');
+  const shown = options.verbose ? warnings : warnings.slice(0, MOST_WARNINGS);
+  for (const { message, where } of shown) {
+    await warn(new ModelError(message, { ...where, file: nameOf(path) }).message, io);
+  }
+  if (warnings.length > shown.length) {
+    await warn(`${nameOf(path)}: ${warnings.length - shown.length} more of these; --verbose lists them`, io);
+  }
+  if (options.fixInputs) {
+    const { fixInputs } = await import('../../passes/rewrite/fix-inputs.js');
+    const [{ fixed }] = await model.apply(fixInputs());
+    if (fixed.length > 0 && !options.quiet) {
+      const inputs = fixed.length === 1 ? '1 input' : `${fixed.length} inputs`;
+      await write(io.stderr, `${nameOf(path)}: ${inputs} with a value in the file taken as constant\n`);
+    }
+  }
+  return model;
+}
+
+async function warn(text: string, io: Io): Promise<void> {
+  await write(io.stderr, `${style('warning:', 'yellow', hasColour(io.stderr, io.env))} ${text}\n`);
+}
+
+/** Where a model is to be written, checked before the work. */
+export async function checkOutput(
+  args: { readonly output: string | undefined; readonly overwrite: boolean; readonly dryRun: boolean },
+  io: Io,
+): Promise<string | undefined> {
+  const { output, overwrite, dryRun } = args;
+  if (dryRun) return undefined;
+  if (output === undefined || output === '') {
+    throw new UsageError('no output: pass -o <file>, -o - for standard output, or --dry-run');
+  }
+  if (output !== STDIO) {
+    const { assertWritable } = await import('../../graph/index.js');
+    await assertWritable(output, { overwrite });
+  } else if (io.stdout.isTTY) {
+    throw new UsageError('a model is binary and standard output is a terminal; redirect it, or name a file');
+  }
+  return output;
+}
+
+/** Writes a model. Ctrl-C while it does leaves the old file and no other. */
+export async function writeModel(model: Model, output: string, overwrite: boolean, io: Io): Promise<void> {
+  const { modelToBytes, saveModel } = await import('../../graph/index.js');
+  if (output === STDIO) await write(io.stdout, modelToBytes(model));
+  else await interruptible((signal) => saveModel(model, output, { overwrite, signal }));
+}
+
+/** Prints a document to standard output or, where the model goes there, to stderr. */
+export async function print(
+  document: Document,
+  options: {
+    readonly format: Format | undefined;
+    readonly verbose: boolean;
+    readonly output?: string | undefined;
+  },
+  io: Io,
+): Promise<void> {
+  const stream = options.output === STDIO ? io.stderr : io.stdout;
+  const text = render(document, {
+    format: options.format ?? 'table',
+    width: lineWidth({ ...io, stdout: stream }),
+    colour: hasColour(stream, io.env),
+    legend: options.verbose,
+  });
+  await write(stream, text);
+}
+
+/** The format that was asked for or, failing that, the one that the file's name tells. */
+export function formatOf(
+  format: Format | undefined,
+  path: string | undefined,
+  formats: readonly Format[] = FORMATS,
+): Format {
+  const extension = extname(path ?? '')
+    .slice(1)
+    .toLowerCase();
+  return (
+    format ?? formats.find((known) => known === extension) ?? (extension === 'markdown' ? 'md' : 'table')
+  );
+}
+
+/** Writes a document to a file, in one step. */
+export async function writeDocument(
+  document: Document,
+  path: string,
+  options: { readonly format: Format | undefined; readonly overwrite: boolean; readonly verbose: boolean },
+): Promise<void> {
+  const { atomicWrite, MemorySource } = await import('../../graph/index.js');
+  const text = render(document, { format: formatOf(options.format, path), legend: options.verbose });
+  const content = new MemorySource(new TextEncoder().encode(text));
+  await interruptible((signal) => atomicWrite(path, content, { overwrite: options.overwrite, signal }));
+}
+
+/**
+ * Work that SIGINT and SIGTERM end in order. Only saving is: elsewhere there is nothing to clear away, and the
+ * process had better end at once than after the matrix product that keeps it from hearing the signal.
+ */
+async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = (signal: 'SIGINT' | 'SIGTERM'): void => controller.abort(new Interrupted(signal));
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}

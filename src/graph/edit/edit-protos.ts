@@ -1,0 +1,107 @@
+import type { Graph, Origin } from '../graph.js';
+import type { Node } from '../node.js';
+import type { FunctionProto, GraphProto, TensorProto } from '../proto/schema.js';
+import type { Tensor } from '../tensor.js';
+import { ValueInfo } from '../value-info.js';
+
+/** Lets an input of a node read another value, whatever that makes of the graph. */
+export function putInput(node: Node, index: number, value: string): void {
+  const inputs = [...node.inputs];
+  inputs[index] = value;
+  node.proto.input = inputs;
+  node.graph.touch();
+}
+
+/** Puts another name wherever a graph's value is named: at its maker, its readers, and in what is noted of it. */
+export function renameInProtos(graph: Graph, origin: Origin, from: string, to: string): void {
+  const uses = [...graph.uses(from)];
+  for (const { node } of [...uses, ...(origin.kind === 'node' ? [origin] : [])]) {
+    const specs = (node.proto.device_configurations ?? []).flatMap((device) => device.sharding_spec ?? []);
+    for (const spec of specs) if (spec.tensor_name === from) spec.tensor_name = to;
+  }
+  for (const use of uses) {
+    if (use.index >= 0) putInput(use.node, use.index, to);
+    else {
+      for (const inner of use.node.subgraphs) {
+        for (const output of (inner.proto as GraphProto).output ?? [])
+          if (output.name === from) output.name = to;
+      }
+    }
+  }
+  if (origin.kind === 'node') {
+    const { node } = origin;
+    node.proto.output = node.outputs.map((output) => (output === from ? to : output));
+  }
+  if (graph.kind === 'graph') {
+    const proto = graph.proto as GraphProto;
+    for (const list of [proto.input, proto.output, proto.initializer]) {
+      for (const entry of list ?? []) if (entry.name === from) entry.name = to;
+    }
+    for (const sparse of proto.sparse_initializer ?? [])
+      if (sparse.values?.name === from) sparse.values.name = to;
+    for (const note of proto.quantization_annotation ?? []) {
+      if (note.tensor_name === from) note.tensor_name = to;
+      for (const entry of note.quant_parameter_tensor_names ?? []) if (entry.value === from) entry.value = to;
+    }
+  } else {
+    const proto = graph.proto as FunctionProto;
+    if (proto.input) proto.input = proto.input.map((input) => (input === from ? to : input));
+    if (proto.output) proto.output = proto.output.map((output) => (output === from ? to : output));
+  }
+  for (const entry of graph.proto.value_info ?? []) if (entry.name === from) entry.name = to;
+}
+
+/** Takes away what is noted of values that are no more. */
+export function forgetTypes(graph: Graph, values: ReadonlySet<string>): void {
+  if (values.size === 0) return;
+  if (graph.proto.value_info) {
+    graph.proto.value_info = graph.proto.value_info.filter((entry) => !values.has(entry.name ?? ''));
+  }
+  if (graph.kind === 'graph') {
+    const proto = graph.proto as GraphProto;
+    if (proto.quantization_annotation) {
+      proto.quantization_annotation = proto.quantization_annotation.filter(
+        (entry) => !values.has(entry.tensor_name ?? ''),
+      );
+    }
+  }
+}
+
+/** Takes initializers away, and the inputs by their names. */
+export function removeInitializers(graph: Graph, names: ReadonlySet<string>): void {
+  if (names.size === 0) return;
+  const proto = graph.proto as GraphProto;
+  proto.initializer = (proto.initializer ?? []).filter((tensor) => !names.has(tensor.name ?? ''));
+  // IR < 4 lists initializers among the inputs; one that is gone would become an input that must be fed.
+  proto.input = (proto.input ?? []).filter((input) => !names.has(input.name ?? ''));
+  forgetTypes(graph, names);
+}
+
+/** Puts a tensor in the place of the initializer of its name, or in front of another, or behind all. */
+export function setInitializer(graph: Graph, tensor: Tensor, before: string | undefined): void {
+  const proto = graph.proto as GraphProto;
+  const list = proto.initializer ?? [];
+  const at = list.findIndex((entry) => entry.name === tensor.name);
+  const typeOf = ({ data_type, dims }: TensorProto): string => `${data_type}[${(dims ?? []).join(',')}]`;
+  const isSameType = at >= 0 && typeOf(list[at] ?? {}) === typeOf(tensor.proto);
+  if (at >= 0) list[at] = tensor.proto;
+  else proto.initializer = insertedBefore(before, list, tensor.proto);
+  if (!isSameType && proto.value_info) {
+    proto.value_info = proto.value_info.filter((entry) => entry.name !== tensor.name);
+  }
+  const listed = (proto.input ?? []).find((input) => input.name === tensor.name);
+  const info = ValueInfo.tensor(tensor.name, tensor.dataType, tensor.shape).proto;
+  if (listed === undefined) {
+    const isListed = graph.model.irVersion < 4 && graph === graph.model.graph;
+    if (isListed) proto.input = insertedBefore(before, proto.input ?? [], info);
+  } else if (!isSameType && info.type) listed.type = info.type;
+}
+
+function insertedBefore<T extends { name?: string }>(
+  name: string | undefined,
+  list: readonly T[],
+  entry: T,
+): T[] {
+  const at = name === undefined ? -1 : list.findIndex((other) => other.name === name);
+  return list.toSpliced(at < 0 ? list.length : at, 0, entry);
+}

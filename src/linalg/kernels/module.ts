@@ -1,0 +1,327 @@
+import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { packageFile } from '../../runtime/package-file.js';
+import { Team } from './team.js';
+
+type Address = number;
+
+/** Of a kernel that several threads run together: see assembly/team.ts. */
+type TeamArguments = readonly [sync: Address, threads: number, thread: number];
+
+/** The kernels that several threads can run together. */
+export type SharedKernel = 'gramAdd' | 'symmetricTimesPanel' | 'tridiagonalPanel' | 'tridiagonalUpdate';
+
+type OwnArguments<T> = T extends [...infer Own, number, number, number] ? Own : never;
+
+/**
+ * What src/kernels/assembly/index.ts exports. Addresses and leading dimensions are in bytes, counts in elements; a
+ * matrix is row-major and its rows and columns are padded to a multiple of four.
+ */
+export interface KernelExports {
+  heapBase(): Address;
+  gemm(
+    transposed: 0 | 1,
+    m: number,
+    n: number,
+    k: number,
+    alpha: number,
+    a: Address,
+    lda: number,
+    b: Address,
+    ldb: number,
+    c: Address,
+    ldc: number,
+    wa: Address,
+    wb: Address,
+  ): void;
+  gramAdd(
+    chunk: Address,
+    ld: number,
+    element: 4 | 8,
+    across: 0 | 1,
+    n: number,
+    kc: number,
+    packed: Address,
+    scale: number,
+    g: Address,
+    ldg: number,
+    ...team: TeamArguments
+  ): void;
+  maxAbsLower(g: Address, ldg: number, n: number): number;
+  scaleLower(g: Address, ldg: number, n: number, factor: number): void;
+  tridiagonalPanel(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    w: Address,
+    d: Address,
+    e: Address,
+    tau: Address,
+    pair: Address,
+    parts: Address,
+    ...team: TeamArguments
+  ): void;
+  tridiagonalUpdate(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    w: Address,
+    px: Address,
+    py: Address,
+    ...team: TeamArguments
+  ): void;
+  tridiagonalValues(d: Address, e: Address, n: number): number;
+  tridiagonalVectors(d: Address, e: Address, n: number, q: Address, ld: number): number;
+  secularRoots(
+    k: number,
+    d: Address,
+    z: Address,
+    rho: number,
+    norm2: number,
+    from: number,
+    to: number,
+    tau: Address,
+    origins: Address,
+    out: Address,
+  ): number;
+  secularWeights(k: number, d: Address, z: Address, tau: Address, origins: Address, zhat: Address): void;
+  secularVectors(
+    k: number,
+    d: Address,
+    zhat: Address,
+    tau: Address,
+    origins: Address,
+    place: Address,
+    from: number,
+    to: number,
+    u: Address,
+    ldu: number,
+    scratch: Address,
+  ): void;
+  reflectorFactor(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    tau: Address,
+    t: Address,
+    s: Address,
+    wa: Address,
+    wb: Address,
+  ): void;
+  reflectorApply(
+    a: Address,
+    ld: number,
+    k0: number,
+    k1: number,
+    t: Address,
+    r: Address,
+    ldr: number,
+    rows: number,
+    w: Address,
+    x: Address,
+    wa: Address,
+    wb: Address,
+  ): void;
+  bandPanel(a: Address, ld: number, k0: number, k1: number, tau: Address, band: Address, ldb: number): void;
+  bandRest(a: Address, ld: number, k: number, band: Address, ldb: number): void;
+  symmetricTimesPanel(
+    a: Address,
+    ld: number,
+    n: number,
+    v: Address,
+    b: number,
+    y: Address,
+    pv: Address,
+    blocks: Address,
+    parts: Address,
+    ...team: TeamArguments
+  ): void;
+  chaseBand(
+    band: Address,
+    ldb: number,
+    n: number,
+    b: number,
+    from: number,
+    to: number,
+    v: Address,
+    w: Address,
+  ): void;
+}
+
+/** A memory that several instances share. */
+export interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+  grow(pages: number): number;
+}
+
+interface WebAssemblyApi {
+  validate(bytes: Uint8Array): boolean;
+  Module: new (bytes: Uint8Array) => object;
+  Instance: new (module: object, imports: object) => { readonly exports: object };
+  Memory: new (sizes: { initial: number; maximum: number; shared: true }) => SharedMemory;
+}
+
+// The compiler's library has WebAssembly only among the DOM types, which a Node program does not load.
+const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
+
+/** Depth of a packed panel, rows of A and columns of B packed at a time: KC, MC and NC of assembly/gemm.ts. */
+export const KC = 256;
+const MC = 128;
+const NC = 1024;
+/** Bytes of the two buffers that the gemm kernel packs into. */
+export const GEMM_A_BYTES = MC * KC * 8;
+export const GEMM_B_BYTES = NC * KC * 8;
+
+const PAGE = 65536;
+const MAX_PAGES = 65536;
+/** An instance that grew past this is dropped after use: WebAssembly memory never shrinks. */
+const KEEP_BYTES = 48 * 2 ** 20;
+
+let compiled: object | undefined;
+
+/**
+ * The build with fused multiply-add where the engine has it, which is 1.15 times as fast; Node 20 has it behind a flag,
+ * later ones without. Its results are the same on all processors with such an instruction, as good as all there are.
+ */
+function compile(): object {
+  if (compiled !== undefined) return compiled;
+  const fused = build('kernels-fused.wasm');
+  if (!WebAssembly.validate(fused)) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  const isKnown = WebAssembly.validate(fused);
+  compiled = new WebAssembly.Module(isKnown ? fused : build('kernels.wasm'));
+  return compiled;
+}
+
+function build(name: string): Uint8Array {
+  const url = packageFile(`dist/linalg/kernels/${name}`);
+  try {
+    return readFileSync(url);
+  } catch (cause) {
+    throw new Error(`cannot read ${url.pathname}: in a checkout, run \`npm run build:wasm\` first`, {
+      cause,
+    });
+  }
+}
+
+/** An instance of the module over a memory. All share the compiled code, so a fresh one runs what an earlier one warmed up. */
+export function instantiate(module: object, memory: SharedMemory): KernelExports {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports;
+}
+
+interface Instance {
+  readonly kernels: KernelExports;
+  readonly memory: SharedMemory;
+}
+
+const idle: Instance[] = [];
+
+function makeInstance(
+  memory: SharedMemory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true }),
+): Instance {
+  return { kernels: instantiate(compile(), memory), memory };
+}
+
+/**
+ * One use of a kernel instance: a bump allocator over its memory, and the threads that share it. Call release() when done
+ * with every address.
+ */
+export class Workspace {
+  readonly kernels: KernelExports;
+  readonly #memory: SharedMemory;
+  readonly #sync: Address;
+  #next: number;
+  #end: number;
+  #team: Team | undefined;
+  #released = false;
+
+  /**
+   * @param shared another's memory to work in: what is taken from the two in the same order is at the same addresses
+   * @throws RangeError where `bytes` passes what WebAssembly can address (4 GiB).
+   */
+  constructor(bytes: number, shared?: SharedMemory) {
+    const { kernels, memory } = shared ? makeInstance(shared) : (idle.pop() ?? makeInstance());
+    this.kernels = kernels;
+    this.#memory = memory;
+    this.#next = Math.ceil(kernels.heapBase() / 64) * 64;
+    const end = this.#next + bytes + 4096;
+    const pages = Math.ceil((end - memory.buffer.byteLength) / PAGE);
+    if (end > MAX_PAGES * PAGE)
+      throw new RangeError(`the matrix is too large: ${Math.ceil(bytes / 2 ** 20)} MiB of 4096 MiB`);
+    if (pages > 0) memory.grow(pages);
+    this.#end = memory.buffer.byteLength;
+    this.#sync = this.take(64);
+    new Int32Array(memory.buffer, this.#sync, 16).fill(0);
+  }
+
+  get memory(): SharedMemory {
+    return this.#memory;
+  }
+
+  /** Starts the other threads of a team; together() runs on as many from then on. */
+  async recruit(threads: number): Promise<void> {
+    if (threads > 1) this.#team = await Team.start(compile(), this.#memory, threads);
+  }
+
+  /** Runs a kernel on all threads of the team. */
+  together<K extends SharedKernel>(kernel: K, ...own: OwnArguments<Parameters<KernelExports[K]>>): void {
+    const threads = this.#team?.threads ?? 1;
+    const args = [...(own as number[]), this.#sync, threads];
+    this.#team?.call(kernel, args);
+    (this.kernels[kernel] as (...args: number[]) => void)(...args, 0);
+  }
+
+  /** Address of `bytes` bytes aligned to a cache line, of undefined content. */
+  take(bytes: number): Address {
+    const at = this.#next;
+    this.#next += Math.ceil(bytes / 64) * 64;
+    if (this.#next > this.#end) throw new Error('kernel workspace is smaller than what is taken from it');
+    return at;
+  }
+
+  /** A point to reset() to, which gives back all that was taken in between. */
+  mark(): Address {
+    return this.#next;
+  }
+
+  reset(mark: Address): void {
+    this.#next = mark;
+  }
+
+  f64(at: Address, count: number): Float64Array {
+    return new Float64Array(this.#memory.buffer, at, count);
+  }
+
+  f32(at: Address, count: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, at, count);
+  }
+
+  u32(at: Address, count: number): Uint32Array {
+    return new Uint32Array(this.#memory.buffer, at, count);
+  }
+
+  /** Resolves when the team is gone, which holds the memory as well. */
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    const isSmall = this.#memory.buffer.byteLength <= KEEP_BYTES;
+    if (isSmall && idle.length < 2) idle.push({ kernels: this.kernels, memory: this.#memory });
+    await this.#team?.dismiss();
+  }
+}
+
+/** The next multiple of four. */
+export function pad4(n: number): number {
+  return (n + 3) & ~3;
+}
+
+/**
+ * Leading dimension, in elements, of an n-column matrix: a multiple of four, and never a multiple of 512 bytes, at
+ * which the rows of a tile would fall into the same cache sets.
+ */
+export function leading(n: number): number {
+  const ld = pad4(n);
+  return ld % 64 === 0 ? ld + 8 : ld;
+}

@@ -1,0 +1,129 @@
+import { linkOf } from '../../affine/chains/link.js';
+import { skipPlace } from '../../affine/chains/skip-place.js';
+import { unitsFirst } from '../../affine/chains/steps.js';
+import { Facts } from '../../affine/facts.js';
+import type { LinearSite } from '../../affine/linear-sites.js';
+import { shapesOf } from '../../affine/shapes.js';
+import type { ChainSettings } from './chain-options.js';
+
+/** A connection around some layers of a chain. */
+export interface Skip {
+  /** The values of a chain are counted from its input, 0, to its output, the depth. */
+  readonly from: number;
+  readonly to: number;
+  /** A learned projection; else the identity. */
+  readonly isLearned: boolean;
+}
+
+/** What a chain has besides its factors. */
+export interface ChainExtras {
+  /** In the order of the values that they are added to, shorter ones first. */
+  readonly skips: readonly Skip[];
+  /** The factors that a BatchNormalization stands behind. */
+  readonly norms: readonly number[];
+  /** The permutation that brings the units to axis 1 in front of a normalization; undefined where they are there. */
+  readonly turn?: readonly number[] | undefined;
+  /** What was asked for and is not there, and why. */
+  readonly without: readonly string[];
+}
+
+/** What decides where extras can stand. */
+interface Shape {
+  readonly depth: number;
+  /** Channels of a group at each value. */
+  readonly widths: readonly number[];
+  /** A factor behind the first has a kernel. */
+  readonly isSplit: boolean;
+}
+
+export function extrasOf(site: LinearSite, shape: Shape, settings: ChainSettings): ChainExtras {
+  if (site.op === 'Gemm' && site.node.attributes.float('alpha', 1) === 0) {
+    return { skips: [], norms: [], without: ['neither residual nor BatchNormalization: its alpha is 0'] };
+  }
+  const skips = settings.residual ? skipsOf(site, shape, settings) : { skips: [], without: [] };
+  const norms = settings.batchNorm ? normsOf(site, shape.depth) : { norms: [], without: [] };
+  return { ...norms, skips: skips.skips, without: [...skips.without, ...norms.without] };
+}
+
+/** Of each interval n a connection from value m - n to value m, for m = n, 2n, …, as minyoungg/overparam has them. */
+function skipsOf(
+  site: LinearSite,
+  shape: Shape,
+  { residualIntervals, residualMode }: ChainSettings,
+): Omit<ChainExtras, 'norms'> {
+  const { depth } = shape;
+  const skips: Skip[] = [];
+  const reasons = new Map<string, string[]>();
+  const leaveOut = (what: string, reason: string): void => {
+    reasons.set(reason, [...(reasons.get(reason) ?? []), what]);
+  };
+  const intervals = new Set(residualIntervals.map((interval) => (interval === -1 ? depth : interval)));
+  for (const interval of [...intervals].sort((a, b) => a - b)) {
+    if (interval > depth) leaveOut(`${interval} layers`, `the chain has ${depth}`);
+    for (let to = interval; to <= depth; to += interval) {
+      const found = skipBetween(site, shape, { from: to - interval, to }, residualMode);
+      const around = interval === 1 ? `layer ${to}` : `layers ${to - interval + 1}-${to}`;
+      if (typeof found === 'string') leaveOut(around, found);
+      else skips.push(found);
+    }
+  }
+  return {
+    skips: skips.sort((a, b) => a.to - b.to || b.from - a.from),
+    without: [...reasons].map(([reason, what]) => `no residual around ${what.join(', ')}: ${reason}`),
+  };
+}
+
+function skipBetween(
+  site: LinearSite,
+  { depth, widths, isSplit }: Shape,
+  { from, to }: { readonly from: number; readonly to: number },
+  mode: ChainSettings['residualMode'],
+): Skip | string {
+  if (isSplit && !(from === 0 && to === depth)) return 'between kernels the sizes differ';
+  // Its factors could not make up for what is added behind them.
+  if (to === depth && site.op === 'Gemm' && site.node.attributes.float('alpha', 1) === 0)
+    return 'its alpha is 0';
+  const attributes = site.node.proto.attribute ?? [];
+  // The kernel is in the first factor; all that follows it works at each place by itself.
+  const place =
+    from > 0 ? undefined : skipPlace({ op: site.op, node: site.node, kernel: site.kernel, attributes });
+  const [width, wanted] = [widths[from] as number, widths[to] as number];
+  const isSame = place === undefined || ('isSame' in place && place.isSame);
+  if (width === wanted && isSame) return { from, to, isLearned: false };
+  if (mode === 'none') {
+    const what =
+      width === wanted
+        ? 'the size changes'
+        : `the number of ${site.kernel.length > 0 ? 'channels' : 'units'} changes`;
+    return `${what} (--residual-mode learn projects it)`;
+  }
+  return place !== undefined && 'reason' in place ? place.reason : { from, to, isLearned: true };
+}
+
+/**
+ * BatchNormalization normalizes axis 1: the units of a MatMul on data of more axes are brought there and back, so that the
+ * statistics are those of all rows (of all tokens of a batch).
+ */
+function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
+  const no = (why: string): Omit<ChainExtras, 'skips'> => ({
+    norms: [],
+    without: [`no BatchNormalization: ${why}`],
+  });
+  let turn: readonly number[] | undefined;
+  if (site.op === 'MatMul') {
+    if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
+    const facts = new Facts(site.node.graph);
+    const data = site.node.inputs[1 - site.weightInput] ?? '';
+    const rank =
+      facts.rank(data) ??
+      facts.rank(site.node.outputs[0] ?? '') ??
+      shapesOf(site.node.graph).of(data)?.length;
+    if (rank === undefined) return no('the rank of its data is not known');
+    if (rank < 2) return no('its data is a vector');
+    const axis = rank - (site.weightInput === 0 ? 2 : 1);
+    if (axis !== 1) turn = unitsFirst(rank, axis);
+  }
+  // What normalizations add after training could not be put into it.
+  if (linkOf(site).hasOpenBias) return no('its bias is no constant vector');
+  return { norms: Array.from({ length: depth }, (_, factor) => factor), turn, without: [] };
+}

@@ -1,0 +1,180 @@
+import { decompose, type MatrixSource, norm2 } from '../../linalg/decompose.js';
+import type { Floats } from '../../linalg/floats.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { countGarbage } from '../../runtime/garbage.js';
+import type { Random } from '../../runtime/random.js';
+
+/** A factor, and how many of its last rows are known to be zero. */
+export interface FactorMatrix extends Matrix {
+  readonly zeroRows?: number;
+}
+
+/** Factors in the order of multiplication, left to right: A = F_1 F_2 ... F_depth. */
+export interface Factors {
+  /** Each made when it is called for, once and in this order, so that only one need be in memory. */
+  readonly factors: readonly (() => FactorMatrix | Promise<FactorMatrix>)[];
+  readonly rank: number;
+  /** Where singular values were dropped: the sum of their squares, and of all. */
+  readonly dropped?: Dropped;
+}
+
+export interface Dropped {
+  readonly dropped: number;
+  readonly all: number;
+}
+
+/** What the largest `kept` of singular values leave out, in squares. */
+export function droppedPart(values: Float64Array, kept: number): Dropped {
+  const squares = (part: Float64Array): number => part.reduce((sum, value) => sum + value * value, 0);
+  return { dropped: squares(values.subarray(kept)), all: squares(values) };
+}
+
+export interface BalancedSettings {
+  readonly depth: number;
+  readonly hidden: number;
+  /** Machine epsilon of the weight's type. */
+  readonly epsilon: number;
+  /** Drop the smallest singular values where there are more than `hidden`: the best approximation of that rank. */
+  readonly allowLossy: boolean;
+}
+
+/** Which of the factors reads the input: the last of out x in matrices, the first of in x out ones. */
+export type Orientation = 'out-in' | 'in-out';
+
+/**
+ * Balanced factors: F_1 = P s^(1/k), F_i = s^(1/k), F_k = s^(1/k) Q^T, so that each pair of neighbours satisfies
+ * W_{i+1}^T W_{i+1} = W_i W_i^T on the rank of A, the manifold that gradient flow preserves (Arora, Cohen & Hazan,
+ * "On the Optimization of Deep Networks", 2018, eq. 7). Hidden units beyond the rank have random incoming weights of
+ * the same size, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
+ *
+ * @returns undefined factors when the rank of A does not fit into `hidden`
+ */
+export async function balancedFactors(
+  a: MatrixSource,
+  orientation: Orientation,
+  { depth, hidden, epsilon, allowLossy }: BalancedSettings,
+  random: Random,
+): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
+  const decomposition = await decompose(a, epsilon);
+  const rank = decomposition.values.length;
+  if (rank > hidden && !allowLossy) return { rank, factors: undefined };
+  const root = decomposition.values.map((value) => value ** (1 / depth));
+  const kept = root.subarray(0, hidden);
+  const size = Math.sqrt(kept.reduce((sum, value) => sum + value * value, 0) / Math.max(1, kept.length));
+  const first = async (): Promise<Matrix> =>
+    widenColumns(
+      leadingColumns(await decomposition.left(root), hidden),
+      hidden,
+      orientation === 'in-out' ? random : undefined,
+      size,
+    );
+  const middle = (): Matrix => middleFactor(kept, hidden, random, size);
+  const last = async (): Promise<FactorMatrix> => {
+    const right = leadingRows(await decomposition.right(root), hidden);
+    decomposition.letGo?.();
+    return widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
+  };
+  const factors = [first, ...Array.from({ length: depth - 2 }, () => middle), last];
+  return { rank, factors, ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }) };
+}
+
+function leadingRows(matrix: Matrix, most: number): Matrix {
+  if (matrix.rows <= most) return matrix;
+  return { rows: most, columns: matrix.columns, data: matrix.data.subarray(0, most * matrix.columns) };
+}
+
+function leadingColumns(matrix: Matrix, most: number): Matrix {
+  const { rows, columns } = matrix;
+  if (columns <= most) return matrix;
+  const data = emptyLike(matrix.data, rows * most);
+  for (let i = 0; i < rows; i += 1) data.set(matrix.data.subarray(i * columns, i * columns + most), i * most);
+  return { rows, columns: most, data };
+}
+
+/**
+ * The weight itself as the factor that reads the input, identities for the rest; hidden units beyond the outputs
+ * have random incoming weights and zero outgoing ones.
+ *
+ * @returns undefined factors when there are more outputs than hidden units
+ */
+export function identityFactors(
+  a: MatrixSource,
+  orientation: Orientation,
+  depth: number,
+  hidden: number,
+  random: Random,
+): Factors | { readonly rank: number; readonly factors: undefined } {
+  const outputs = orientation === 'out-in' ? a.rows : a.columns;
+  if (outputs > hidden) return { rank: outputs, factors: undefined };
+  const inputs = orientation === 'out-in' ? a.columns : a.rows;
+  const ones = new Float64Array(outputs).fill(1);
+  const reader = (): Matrix => {
+    const weight = a.load();
+    const size = norm2(weight.data) / Math.sqrt(Math.max(1, Math.min(outputs, inputs)));
+    return orientation === 'out-in'
+      ? widenRows(weight, hidden, random, size)
+      : widenColumns(weight, hidden, random, size);
+  };
+  const middle = Array.from({ length: depth - 2 }, () => () => middleFactor(ones, hidden, random, 1));
+  const writer = (): Matrix => {
+    const identity: Matrix = { rows: outputs, columns: outputs, data: diagonal(ones) };
+    return orientation === 'out-in'
+      ? widenColumns(identity, hidden, undefined, 0)
+      : widenRows(identity, hidden, undefined, 0);
+  };
+  return {
+    rank: outputs,
+    factors: orientation === 'out-in' ? [writer, ...middle, reader] : [reader, ...middle, writer],
+  };
+}
+
+function diagonal(values: Float64Array): Float64Array {
+  const n = values.length;
+  const data = new Float64Array(n * n);
+  for (let i = 0; i < n; i += 1) data[i * n + i] = values[i] as number;
+  return data;
+}
+
+/**
+ * hidden x hidden: diag(values), and a random block between the units beyond them. Those read one another alone: if
+ * they read the units within, W^T W of these would no longer be balanced.
+ */
+export function middleFactor(values: Float64Array, hidden: number, random: Random, size: number): Matrix {
+  const rank = values.length;
+  const data = new Float64Array(hidden * hidden);
+  for (let i = 0; i < rank; i += 1) data[i * hidden + i] = values[i] as number;
+  const deviation = (size || 1) / Math.sqrt(Math.max(1, hidden - rank));
+  for (let i = rank; i < hidden; i += 1)
+    random.fillNormal(data.subarray(i * hidden + rank, (i + 1) * hidden), deviation);
+  return { rows: hidden, columns: hidden, data };
+}
+
+/** Adds rows up to `rows`: zero, or (incoming weights) random with the norm `size`. */
+function widenRows(matrix: Matrix, rows: number, random: Random | undefined, size: number): FactorMatrix {
+  if (matrix.rows === rows) return matrix;
+  const { columns } = matrix;
+  const zeroRows = random === undefined ? rows - matrix.rows : 0;
+  const data = emptyLike(matrix.data, rows * columns, (rows - zeroRows) * columns);
+  data.set(matrix.data);
+  random?.fillNormal(data.subarray(matrix.rows * columns), (size || 1) / Math.sqrt(columns));
+  return { rows, columns, data, zeroRows };
+}
+
+/** Adds columns up to `columns`: zero, or (incoming weights) random with the norm `size`. */
+function widenColumns(matrix: Matrix, columns: number, random: Random | undefined, size: number): Matrix {
+  if (matrix.columns === columns) return matrix;
+  const { rows } = matrix;
+  const data = emptyLike(matrix.data, rows * columns);
+  const deviation = (size || 1) / Math.sqrt(rows);
+  for (let i = 0; i < rows; i += 1) {
+    data.set(matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns), i * columns);
+    random?.fillNormal(data.subarray(i * columns + matrix.columns, (i + 1) * columns), deviation);
+  }
+  return { rows, columns, data };
+}
+
+/** @param used elements that are going to be written: the system has no memory for the others */
+function emptyLike(data: Floats, length: number, used = length): Floats {
+  countGarbage(data.BYTES_PER_ELEMENT * used);
+  return data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
+}

@@ -1,0 +1,51 @@
+import { outputsPerGroup } from '../../affine/chains/site-size.js';
+import { findExpandableSites } from '../../affine/expandable-sites.js';
+import { EPSILON, type Model } from '../../graph/index.js';
+import type { Skipped } from '../../graph/skipped.js';
+import { decompose } from '../../linalg/decompose.js';
+import { CHAIN_DEFAULTS } from './chain-options.js';
+import { chainParameters, planOf } from './chain-plan.js';
+import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
+import { matricesOf } from './site-matrices.js';
+
+export interface RankRecipe {
+  /** For `expand`: a chain of two layers for each site that it makes smaller, the others skipped. */
+  readonly recipe: Recipe;
+  /** Sites that stay as they are, and why. */
+  readonly skipped: readonly Skipped[];
+}
+
+/**
+ * What factorizes a model without loss: each linear layer becomes two with as many units between them as its weight has
+ * rank, where those have fewer parameters than one. Rank is told by the rounding of the weight's type, so the product of
+ * the two is the weight. For models that were trained to low rank.
+ *
+ * @example
+ * const { recipe } = await rankRecipe(model);
+ * await model.apply(expand({ recipe }));
+ */
+export async function rankRecipe(model: Model): Promise<RankRecipe> {
+  const recipe: RecipeRule[] = [];
+  const skipped: Skipped[] = [];
+  for (const site of findExpandableSites(model).sites) {
+    const { node, op } = site;
+    const { type, matrices } = await matricesOf(site);
+    let rank = 1;
+    try {
+      for (const matrix of matrices)
+        rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      skipped.push({ node: node.label, op, reason: `its weight ${error.message}` });
+      recipe.push(ruleOf(node.label, undefined));
+      continue;
+    }
+    const settings = { ...CHAIN_DEFAULTS, depth: 2, width: rank / outputsPerGroup(site) };
+    const parameters = chainParameters(site, planOf(site, { ...settings, seed: 0 }));
+    const isSmaller = parameters < site.rows * site.columns;
+    recipe.push(ruleOf(node.label, isSmaller ? settings : undefined));
+    if (!isSmaller)
+      skipped.push({ node: node.label, op, reason: `two layers of its rank ${rank} would be no smaller` });
+  }
+  return { recipe, skipped };
+}

@@ -1,0 +1,248 @@
+import { decompose, norm2 } from '../../linalg/decompose.js';
+import { type Matrix, matmul } from '../../linalg/matmul.js';
+import { semiOrthogonal } from '../../linalg/orthogonal.js';
+import type { Random } from '../../runtime/random.js';
+import type { Skip } from './chain-extras.js';
+import { type Dropped, droppedPart, middleFactor } from './factorize.js';
+import { evaluated, layerWeight, pathSum } from './path-sum.js';
+import { widen } from './widen.js';
+
+/** What a chain with identities around some of its layers is to compute. */
+export interface ResidualTask {
+  /** outputs x (inputs * taps). */
+  readonly target: Matrix;
+  readonly inputs: number;
+  /** The tap that the identity around the first layer stands at. */
+  readonly tap: number;
+  readonly depth: number;
+  readonly hidden: number;
+  /** The identities; learned projections begin with zeros and do not count. */
+  readonly skips: readonly Skip[];
+  readonly init: 'balanced' | 'identity' | 'orthogonal';
+  /** Machine epsilon of the weight's type. */
+  readonly epsilon: number;
+  readonly allowLossy: boolean;
+}
+
+export interface ResidualFactors {
+  /** Of what the factors have to make. */
+  readonly rank: number;
+  /** outputs x inputs, the first outputs x (inputs * taps), in the order of application; undefined where the rank does not fit. */
+  readonly factors: readonly Matrix[] | undefined;
+  readonly dropped?: Dropped;
+}
+
+/**
+ * Factors of a chain with residual connections that computes W exactly.
+ *
+ * With W = P s Q^T let every layer but the first be E a E^T (the last P a E^T) and the first E a Q^T, E orthonormal and a one
+ * number for each singular value, the same in all layers. These commute, so that the chain multiplies each singular
+ * direction by the sum over its paths of a to the power of the layers on the path. That is 0 for a = 0 and grows, so that there is
+ * one a >= 0 for each s: all layers have the same spectrum (as balanced ones have without connections, where a = s^(1/depth)),
+ * and nothing cancels.
+ *
+ * Connections that begin at the chain's input do not commute with the others. An identity around all layers is taken off W
+ * beforehand; what goes around the first few layers off what these have to make, by the same again. Where such connections
+ * overlap so that there is no value that all of them end at or before, and with the init 'identity', the later layers are
+ * identities times a number and the first makes up for all: (W - k I) / l with l the sum over the paths through it, k over those
+ * around it.
+ */
+export async function residualFactors(task: ResidualTask, random: Random): Promise<ResidualFactors> {
+  const { init, depth, skips, epsilon } = task;
+  const solution = await solve(task, { target: task.target, first: 1, last: depth, skips }, random);
+  if (init !== 'orthogonal' || solution.factors === undefined) return solution;
+  const factors = await rotated(solution.factors, task, epsilon < 1e-10, random);
+  return { ...solution, factors };
+}
+
+/** Some consecutive layers, the map that they are to be, and the connections within. */
+interface Part {
+  readonly target: Matrix;
+  readonly first: number;
+  readonly last: number;
+  readonly skips: readonly Skip[];
+}
+
+async function solve(task: ResidualTask, part: Part, random: Random): Promise<ResidualFactors> {
+  const { first, last } = part;
+  const around = part.skips.filter(({ from, to }) => from === first - 1 && to === last).length;
+  const target = less(part.target, around, task);
+  if (first === last) return { rank: Math.min(target.rows, target.columns), factors: [target] };
+  const skips = part.skips.filter(({ from, to }) => from >= first && to <= last);
+  const early = part.skips.filter(({ from, to }) => from === first - 1 && to < last);
+  const cut = firstCut(first, [...early, ...skips]);
+  if (task.init === 'identity' || cut === last)
+    return identities(task, { target, first, last, skips }, early, random);
+  return balanced(task, { target, first, last, skips: [...early, ...skips] }, cut, random);
+}
+
+/** The first value from `first` on that all connections from before `first` end at or before, and that none goes around. */
+function firstCut(first: number, skips: readonly Skip[]): number {
+  let cut = first;
+  for (let isMoving = true; isMoving; ) {
+    const beyond = skips.filter(({ from, to }) => from < cut && to > cut).map(({ to }) => to);
+    isMoving = beyond.length > 0;
+    cut = Math.max(cut, ...beyond);
+  }
+  return cut;
+}
+
+/** The matrix less so many identities. */
+function less(matrix: Matrix, count: number, { inputs, tap }: ResidualTask): Matrix {
+  if (count === 0) return matrix;
+  const taps = matrix.columns / inputs;
+  const data = new Float64Array(matrix.data);
+  for (let i = 0; i < Math.min(matrix.rows, inputs); i += 1) {
+    (data[i * matrix.columns + i * taps + tap] as number) -= count;
+  }
+  return { ...matrix, data };
+}
+
+async function balanced(
+  task: ResidualTask,
+  part: Part,
+  cut: number,
+  random: Random,
+): Promise<ResidualFactors> {
+  const { hidden, epsilon, allowLossy } = task;
+  const { target, first, last, skips } = part;
+  const { rows, columns } = target;
+  const decomposition = await decompose({ rows, columns, load: () => target }, epsilon);
+  const all = decomposition.values;
+  if (all.length > hidden && !allowLossy) return { rank: all.length, factors: undefined };
+  const inner = skips.filter(({ from }) => from >= cut);
+  const sums = pathSum(cut, last, inner);
+  const kept = all.subarray(0, hidden);
+  const weights = kept.map((value) => layerWeight(sums, cut - first + 1, value));
+  const ones = new Float64Array(all.length).fill(1);
+  const p = firstColumns(await decomposition.left(ones), kept.length);
+  // What the first layers have to make: s over what the later ones multiply it by. Values that do not fit get zeros.
+  const heads = ones.map((_, i) =>
+    i < kept.length ? (kept[i] as number) / evaluated(sums, weights[i] as number) : 0,
+  );
+  const { data } = await decomposition.right(heads);
+  const head: Matrix = { rows: kept.length, columns, data: data.subarray(0, kept.length * columns) };
+  // A connection from a hidden value to the output makes their bases one.
+  const basis = inner.some(({ to }) => to === last) ? p : undefined;
+  const before = await solve(
+    task,
+    {
+      target: basis === undefined ? moreRows(head, hidden, random) : await matmul(basis, head),
+      first,
+      last: cut,
+      skips: skips.filter(({ to }) => to <= cut),
+    },
+    random,
+  );
+  if (before.factors === undefined) return before;
+  const factors = [...before.factors];
+  for (let layer = cut + 1; layer < last; layer += 1) {
+    factors.push(
+      basis === undefined
+        ? middleFactor(weights, hidden, random, rootMeanSquare(weights))
+        : await matmul(scaledColumns(basis, weights), basis, { transposeB: true }),
+    );
+  }
+  const tail = scaledColumns(p, weights);
+  factors.push(
+    basis === undefined ? moreColumns(tail, hidden) : await matmul(tail, basis, { transposeB: true }),
+  );
+  return { rank: all.length, factors, ...(all.length > hidden && { dropped: droppedPart(all, hidden) }) };
+}
+
+/**
+ * The first layer makes up for all connections, the others are identities times a number alike. With 1 the number of paths, and
+ * with it what cancels, would grow as 2^depth; with some 1 / depth it stays below e for each interval.
+ */
+function identities(
+  { depth, hidden, inputs, tap }: ResidualTask,
+  { target, first, last, skips }: Part,
+  early: readonly Skip[],
+  random: Random,
+): ResidualFactors {
+  const outputs = target.rows;
+  if (outputs > hidden) return { rank: outputs, factors: undefined };
+  const weight = 2 ** -Math.ceil(Math.log2(depth));
+  const pathsFrom = (value: number): number => evaluated(pathSum(value, last, skips), weight);
+  const through = pathsFrom(first);
+  const around = early.reduce((sum, { to }) => sum + pathsFrom(to), 0);
+  const taps = target.columns / inputs;
+  const part = new Float64Array(target.data);
+  for (let i = 0; i < part.length; i += 1) (part[i] as number) /= through;
+  const head = Float64Array.from(moreRows({ ...target, data: part }, hidden, random).data);
+  for (let i = 0; around > 0 && i < Math.min(hidden, inputs); i += 1) {
+    (head[i * target.columns + i * taps + tap] as number) -= around / through;
+  }
+  const identity = (rows: number): Matrix => {
+    const square = new Float64Array(rows * hidden);
+    for (let i = 0; i < rows; i += 1) square[i * hidden + i] = weight;
+    return { rows, columns: hidden, data: square };
+  };
+  const middle = Array.from({ length: last - first - 1 }, () => identity(hidden));
+  const factors = [{ rows: hidden, columns: target.columns, data: head }, ...middle, identity(outputs)];
+  return { rank: outputs, factors };
+}
+
+/** With the hidden values that no connection ties to the chain's ends turned at random, those tied to one another alike. */
+async function rotated(
+  factors: readonly Matrix[],
+  { depth, hidden, skips }: ResidualTask,
+  isDouble: boolean,
+  random: Random,
+): Promise<Matrix[]> {
+  const out = isDouble ? 'float64' : 'float32';
+  const roots = Array.from({ length: depth + 1 }, (_, value) => value);
+  const rootOf = (value: number): number => {
+    let root = value;
+    while (roots[root] !== root) root = roots[root] as number;
+    return root;
+  };
+  for (const { from, to } of skips) roots[rootOf(to)] = rootOf(from);
+  const rotations = new Map<number, Matrix>();
+  const turned = [...factors];
+  for (let value = 1; value < depth; value += 1) {
+    const root = rootOf(value);
+    if (root === rootOf(0) || root === rootOf(depth)) continue;
+    const rotation = rotations.get(root) ?? (await semiOrthogonal(hidden, hidden, true, random));
+    rotations.set(root, rotation);
+    turned[value - 1] = await matmul(rotation, turned[value - 1] as Matrix, { out });
+    turned[value] = await matmul(turned[value] as Matrix, rotation, { transposeB: true, out });
+  }
+  return turned;
+}
+
+function moreRows({ rows, columns, data }: Matrix, hidden: number, random: Random): Matrix {
+  return widen(
+    { outputs: rows, inputs: columns, taps: 1, data },
+    { outputs: hidden, inputs: columns },
+    random,
+  );
+}
+
+/** Zeros: what is behind them changes nothing. */
+function moreColumns(matrix: Matrix, columns: number): Matrix {
+  const data = new Float64Array(matrix.rows * columns);
+  for (let i = 0; i < matrix.rows; i += 1) {
+    data.set(matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns), i * columns);
+  }
+  return { rows: matrix.rows, columns, data };
+}
+
+function firstColumns({ rows, columns, data }: Matrix, count: number): Matrix {
+  if (count === columns) return { rows, columns, data };
+  const kept = new Float64Array(rows * count);
+  for (let i = 0; i < rows; i += 1) kept.set(data.subarray(i * columns, i * columns + count), i * count);
+  return { rows, columns: count, data: kept };
+}
+
+function scaledColumns({ rows, columns, data }: Matrix, scale: Float64Array): Matrix {
+  const scaled = new Float64Array(data);
+  for (let i = 0; i < rows; i += 1) {
+    for (let j = 0; j < columns; j += 1) (scaled[i * columns + j] as number) *= scale[j] as number;
+  }
+  return { rows, columns, data: scaled };
+}
+
+function rootMeanSquare(values: Float64Array): number {
+  return norm2(values) / Math.sqrt(Math.max(1, values.length));
+}

@@ -1,0 +1,73 @@
+import { glob } from '../../graph/glob.js';
+import type { Node } from '../../graph/index.js';
+import type { ChainSettings } from './chain-options.js';
+import type { Settings } from './expand-settings.js';
+import type { RecipeRule } from './recipe.js';
+
+export const NOT_SELECTED = 'not selected';
+
+interface Pattern {
+  readonly text: string;
+  readonly matches: (name: string) => boolean;
+  isUsed: boolean;
+}
+
+/** Which sites a run is for, and what holds for each. */
+export class Selection {
+  readonly #settings: Settings;
+  readonly #only: readonly Pattern[];
+  readonly #exclude: readonly Pattern[];
+  readonly #rules: readonly (Pattern & { readonly rule: RecipeRule })[];
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#only = settings.only.map(patternOf);
+    this.#exclude = settings.exclude.map(patternOf);
+    this.#rules = settings.recipe.map((rule) => ({ ...patternOf(rule.match), rule }));
+  }
+
+  /** Whether a node's name and operator are among those selected. */
+  isSelected(node: Node): boolean {
+    const { ops } = this.#settings;
+    // Each pattern is tried, so that those that match nothing are known at the end.
+    const isOnly = use(this.#only, node.label) !== undefined || this.#only.length === 0;
+    const isExcluded = use(this.#exclude, node.label) !== undefined;
+    return isOnly && !isExcluded && (ops.length === 0 || ops.some((op) => op === node.opType));
+  }
+
+  /**
+   * What holds for a site that is selected.
+   *
+   * @param size elements of its weight
+   */
+  settingsFor(node: Node, size: number): ChainSettings | { readonly reason: string } {
+    const { depth, width, init, gain, noise, allowLossy, kernelSizes, seed } = this.#settings;
+    const { residual, residualIntervals, residualMode, batchNorm, minSize } = this.#settings;
+    const linear = { depth, width, init, gain, noise, allowLossy, kernelSizes, seed };
+    const chain: ChainSettings = { ...linear, residual, residualIntervals, residualMode, batchNorm };
+    const matching = this.#rules.filter(({ rule }) => rule.op === undefined || rule.op === node.opType);
+    const found = use(matching, node.label);
+    if (!this.isSelected(node) || size < minSize) return { reason: NOT_SELECTED };
+    if (found?.rule.skip === true) return { reason: `${NOT_SELECTED}: the recipe skips it` };
+    const { match: _match, op: _op, skip: _skip, ...own } = found?.rule ?? { match: '' };
+    return { ...chain, ...own };
+  }
+
+  /** The patterns that matched no node. */
+  get unmatched(): string[] {
+    return [...this.#only, ...this.#exclude, ...this.#rules].flatMap(({ isUsed, text }) =>
+      isUsed ? [] : text,
+    );
+  }
+}
+
+function patternOf(text: string): Pattern {
+  return { text, matches: glob(text), isUsed: false };
+}
+
+/** The first pattern that matches; each that does is marked. */
+function use<P extends Pattern>(patterns: readonly P[], name: string): P | undefined {
+  const matching = patterns.filter(({ matches }) => matches(name));
+  for (const pattern of matching) pattern.isUsed = true;
+  return matching[0];
+}

@@ -1,0 +1,307 @@
+import { outInFactor, type SiteFactor } from '../../affine/chains/site-layout.js';
+import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
+import type { LinearSite } from '../../affine/linear-sites.js';
+import { EPSILON } from '../../graph/index.js';
+import { decompose, type MatrixSource } from '../../linalg/decompose.js';
+import { Random } from '../../runtime/random.js';
+import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
+import { type ChainPlan, factorSizes } from './chain-plan.js';
+import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
+import {
+  balancedFactors,
+  droppedPart,
+  type FactorMatrix,
+  type Factors,
+  identityFactors,
+} from './factorize.js';
+import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
+import { splitKernel, sufficientHidden } from './kernel-split.js';
+import type { NormStatistics } from './norm-statistics.js';
+import { rotateHidden } from './rotate.js';
+import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
+
+/** What factorizing finds out about a weight. */
+export interface Finding {
+  /** The largest of the groups'; undefined where the weight does not matter. */
+  readonly rank: number | undefined;
+  /** ‖W - product‖F / ‖W‖F of a factorization that drops singular values; undefined of one that does not. */
+  readonly error: number | undefined;
+}
+
+/** The weights of a chain. */
+export interface SiteFactors extends Finding {
+  /**
+   * To be made in this order, each once, with their places in the order of application: they need not be in memory
+   * together.
+   */
+  readonly factors: readonly FactorMaker[];
+  /** Of the plan's learned connections, in their order. */
+  readonly projections: readonly SiteFactor[];
+  /** Of the plan's normalizations, in their order. */
+  readonly norms: readonly NormStatistics[];
+}
+
+/** A weight that is made when it is called for. */
+export interface FactorMaker {
+  readonly index: number;
+  /** What is made is nobody else's: no view of the weight itself, say. */
+  readonly isOwn?: boolean;
+  make(): Promise<SiteFactor>;
+}
+
+/** Factorizes the weight of a site, group by group. */
+export async function factorizeSite(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { init } = settings;
+  const factors = isFresh(init)
+    ? freshFactors(site, plan, settings, init)
+    : hasIdentities(plan)
+      ? await residualSiteFactors(site, plan, settings)
+      : await plainFactors(site, plan, settings);
+  if ('reason' in factors || (plan.skips.length === 0 && plan.norms.length === 0)) return factors;
+  return withExtras(site, plan, settings, factors);
+}
+
+/** Factors that make up for the connections around them. */
+async function residualSiteFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { seed, noise } = settings;
+  const { matrices } = await matricesOf(site);
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
+  const { rank, factors, dropped } = await compensatedFactors(site, plan, settings);
+  if (factors === undefined) return tooNarrow(site, plan, rank, settings);
+  const isAround = plan.skips.some(
+    ({ from, to, isLearned }) => from === 0 && to === plan.depth && !isLearned,
+  );
+  const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
+  return {
+    ...PLAIN,
+    // Around all layers, the factors make something else than the weight.
+    rank: isAround ? undefined : rank,
+    error: relativeError(dropped),
+    factors: factors.map((data, index) => ({
+      index,
+      make: async () => {
+        const factor = outInFactor(site, data, sizes[index] as (typeof sizes)[number]);
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      },
+    })),
+  };
+}
+
+/** What a chain without connections or normalizations has of them. */
+const PLAIN = { projections: [], norms: [] } as const;
+
+async function plainFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { seed, noise } = settings;
+  const { orientation } = site;
+  const { type, matrices } = await matricesOf(site);
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
+  const results: Factors[] = [];
+  let rank = 0;
+  for (const [group, matrix] of matrices.entries()) {
+    const random = new Random(`${seed}/${site.weight.value}/${group}`);
+    const result = await groupFactors(site, plan, matrix, settings, EPSILON[type], random);
+    rank = Math.max(rank, result.rank);
+    if (result.factors !== undefined) results.push(result);
+  }
+  if (results.length < matrices.length) return tooNarrow(site, plan, rank, settings);
+  const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
+  return {
+    ...PLAIN,
+    rank,
+    error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
+    // In the order of multiplication; the groups' blocks stand one behind the other.
+    factors: Array.from({ length: plan.depth }, (_, i) => {
+      const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
+      const make = async (): Promise<SiteFactor> => {
+        const size = sizes[index];
+        if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
+        const blocks: FactorMatrix[] = [];
+        for (const { factors } of results) {
+          const make = factors[i] as Factors['factors'][number];
+          blocks.push(await make());
+        }
+        const factor = siteFactor(site, blocks, size);
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      };
+      return { index, make, isOwn: settings.init !== 'identity' && !plan.isSplit };
+    }),
+  };
+}
+
+/** Factors of one group in the order of multiplication. */
+async function groupFactors(
+  site: LinearSite,
+  { depth, perGroup, kernels, isSplit }: ChainPlan,
+  matrix: MatrixSource,
+  { init, allowLossy }: ChainSettings,
+  epsilon: number,
+  random: Random,
+): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
+  const { orientation } = site;
+  let result: Factors | { readonly rank: number; readonly factors: undefined };
+  if (isSplit) {
+    const how = init === 'identity' ? 'identity' : 'balanced';
+    const inputs = inputsPerGroup(site);
+    const { rank, factors } = await splitKernel(
+      matrix.load(),
+      inputs,
+      kernels,
+      perGroup,
+      how,
+      epsilon,
+      random,
+    );
+    result = factors
+      ? { rank, factors: [...factors].reverse().map((factor) => () => factor) }
+      : { rank, factors };
+  } else if (init === 'identity') {
+    result = identityFactors(matrix, orientation, depth, perGroup, random);
+  } else {
+    result = await balancedFactors(
+      matrix,
+      orientation,
+      { depth, hidden: perGroup, epsilon, allowLossy },
+      random,
+    );
+  }
+  if (init !== 'orthogonal' || result.factors === undefined) return result;
+  return { ...result, factors: rotateHidden(result.factors, perGroup, epsilon < 1e-10, random) };
+}
+
+/** Random factors that keep nothing of the weight but its shape and type. */
+function freshFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  { seed, gain }: ChainSettings,
+  init: FreshInit,
+): SiteFactors {
+  const { scales } = freshScales(site, plan, init, gain ?? activationGain(site.node));
+  const isDouble = site.weight.dataType === 'float64';
+  return {
+    ...PLAIN,
+    rank: undefined,
+    error: undefined,
+    factors: factorSizes(site, plan).map((size, index) => ({
+      index,
+      make: async () => {
+        const random = new Random(`${seed}/${site.weight.value}/fresh/${index}`);
+        const scale = scales[index] as number;
+        const data = await freshMatrices(size, site.groups, { init, scale, isDouble }, random);
+        return outInFactor(site, data, size);
+      },
+    })),
+  };
+}
+
+/** What factorizeSite would find, or refuse for; reads the weight, but factorizes it only where its rank decides. */
+export async function findingOf(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<Finding | { readonly reason: string }> {
+  const nothing: Finding = { rank: undefined, error: undefined };
+  const { init, allowLossy } = settings;
+  if (isFresh(init)) return nothing;
+  const { perGroup, kernels, isSplit } = plan;
+  const { type, matrices } = await matricesOf(site);
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
+  if (hasIdentities(plan) && !isSplit) {
+    if (perGroup >= outputsPerGroup(site)) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : { ...nothing, error: result.error };
+  }
+  if (isSplit) {
+    if (perGroup >= sufficientHidden(inputsPerGroup(site), outputsPerGroup(site), kernels)) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : nothing;
+  }
+  if (init === 'identity') {
+    const rank = outputsPerGroup(site);
+    return rank > perGroup ? tooNarrow(site, plan, rank, settings) : nothing;
+  }
+  const { rows, columns } = matrixShape(site);
+  if (perGroup >= Math.min(rows, columns)) return nothing;
+  const spectra: Float64Array[] = [];
+  for (const matrix of matrices) spectra.push((await decompose(matrix, EPSILON[type])).values);
+  const rank = Math.max(...spectra.map((values) => values.length));
+  if (rank <= perGroup) return nothing;
+  if (!allowLossy) return tooNarrow(site, plan, rank, settings);
+  return { rank: undefined, error: relativeError(spectra.map((values) => droppedPart(values, perGroup))) };
+}
+
+/** The root of the share of the squares that is dropped (Eckart & Young 1936). */
+function relativeError(
+  parts: readonly { readonly dropped: number; readonly all: number }[],
+): number | undefined {
+  const dropped = parts.reduce((sum, part) => sum + part.dropped, 0);
+  const all = parts.reduce((sum, part) => sum + part.all, 0);
+  return dropped > 0 ? Math.sqrt(dropped / all) : undefined;
+}
+
+function noisy({ shape, data }: SiteFactor, noise: number, random: Random): SiteFactor {
+  // The factor may be a view of the weight itself.
+  const copy = data.slice();
+  addNoise(copy, noise, random);
+  return { shape, data: copy };
+}
+
+/** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
+function whyNotDecomposable(matrices: readonly MatrixSource[]): string | undefined {
+  let zero = 0;
+  let largest = 0;
+  for (const matrix of matrices) {
+    const { data } = matrix.load();
+    for (let i = 0; i < data.length; i += 1) {
+      const size = Math.abs(data[i] as number);
+      zero += 0 * size;
+      if (size > largest) largest = size;
+    }
+  }
+  if (zero !== 0) return 'its weight has NaN or infinite values';
+  const isInRange = largest === 0 || (largest > 1e-140 && largest < 1e140);
+  return isInRange
+    ? undefined
+    : `its weight has values of the order of ${largest.toExponential(0)}, whose squares are out of range`;
+}
+
+function tooNarrow(
+  site: LinearSite,
+  plan: ChainPlan,
+  rank: number,
+  { width, init }: ChainSettings,
+): { readonly reason: string } {
+  const { perGroup, kernels, isSplit } = plan;
+  const outputs = outputsPerGroup(site);
+  const units = isSplit ? sufficientHidden(inputsPerGroup(site), outputs, kernels) : rank;
+  const enough = Math.ceil((units / outputs) * 1e4) / 1e4;
+  const group = site.groups > 1 ? (site.op === 'MatMul' ? ' a matrix' : ' a group') : '';
+  const chain = kernels.map((kernel) => kernel.join('x')).join(', ');
+  const what = isSplit
+    ? `a kernel of ${site.kernel.join('x')} as ${chain} needs ${units} hidden units`
+    : init === 'identity'
+      ? `identities need ${units} hidden units`
+      : hasIdentities(plan)
+        ? `what its residual connections leave of its weight needs ${units} hidden units`
+        : `its weight has rank ${units}`;
+  const other = isSplit ? ', or --init fresh:kaiming' : init === 'identity' ? '' : ', or --allow-lossy';
+  return {
+    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more${other}`,
+  };
+}

@@ -1,0 +1,167 @@
+import {
+  ancestors,
+  type Dimension,
+  type Model,
+  ModelError,
+  Tensor,
+  ValueInfo,
+  valuesRead,
+} from '../../../graph/index.js';
+import type { GraphProto } from '../../../graph/proto/schema.js';
+import {
+  checkDims,
+  dimKey,
+  fedInputs,
+  isOpen,
+  type OpenDims,
+  openSession,
+  type RuntimeTensor,
+  randomInputs,
+  sizeIn,
+} from '../../../runtime/index.js';
+import { buildModel } from '../../../runtime/session/small-model.js';
+
+/** Larger constants are fed to the probe, which copies nothing. */
+const INLINE_BYTES = 4096;
+
+export interface Sizes {
+  /** Sizes of open dimensions, by name or place. */
+  readonly dims?: OpenDims | undefined;
+  /** Size of the first dimension of every input, where the model leaves it open or says 1. */
+  readonly batch?: number | undefined;
+}
+
+/**
+ * The inputs that must be fed, every dimension a number.
+ *
+ * @throws ModelError for a size that is no whole number above 0, a name in dims that no input has, and a dimension
+ *   that the model leaves open and nothing settles
+ */
+export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueInfo[] {
+  const inputs = fedInputs(model.graph);
+  for (const [name, size] of [
+    ...Object.entries(dims),
+    ...(batch === undefined ? [] : [['batch', batch] as const]),
+  ]) {
+    if (!Number.isInteger(size) || size < 1) {
+      throw new ModelError(`the dimension '${name}' can not be ${size}; it takes a whole number above 0`, {
+        file: model.path,
+      });
+    }
+  }
+  checkDims(model, inputs, dims);
+  return inputs.map((input) => {
+    const { dataType, shape } = input;
+    if (dataType === undefined || shape === undefined) {
+      throw new ModelError(`input '${input.name}' is ${input.toString()}; its type and rank must be known`, {
+        file: model.path,
+      });
+    }
+    const sizes = shape.map((dim: Dimension, axis) => {
+      const given = isOpen(dim) ? sizeIn(dims, input, axis) : undefined;
+      if (given !== undefined) return given;
+      if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
+      if (typeof dim === 'number' && dim > 0) return dim;
+      throw new ModelError(
+        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and a gradient has fixed sizes; give it with --dim '${dimKey(input, axis)}=16'${axis === 0 ? ' or --batch 16' : ''}, say`,
+        { file: model.path },
+      );
+    });
+    return ValueInfo.tensor(input.name, dataType, sizes);
+  });
+}
+
+export interface Probed {
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly numbers: ReadonlyMap<string, readonly number[]>;
+}
+
+/**
+ * The shapes of values, found by running the model once on random inputs: a Shape operator behind each value, so
+ * that only shapes come out and activations are freed as in any run. This takes every operator that onnxruntime has
+ * as it is, shapes that are computed on the way included, at the cost of one forward pass.
+ *
+ * @param inputs with settled sizes
+ * @param values names of the values whose shapes are wanted
+ * @param numbers names of small integer or float values whose elements are wanted
+ */
+export async function probe(
+  model: Model,
+  inputs: readonly ValueInfo[],
+  values: Iterable<string>,
+  numbers: Iterable<string> = [],
+): Promise<Probed> {
+  const { graph } = model;
+  const shapes = new Map<string, readonly number[]>();
+  const found = new Map<string, readonly number[]>();
+  for (const input of inputs) shapes.set(input.name, (input.shape ?? []).map(Number));
+  for (const [name, tensor] of graph.initializers) shapes.set(name, tensor.shape);
+  for (const name of numbers) {
+    const tensor = graph.initializers.get(name);
+    if (tensor !== undefined)
+      found.set(name, numbersOf({ type: tensor.dataType, shape: tensor.shape, data: tensor.array() }));
+  }
+  const wantedShapes = [...new Set(values)].filter((name) => !shapes.has(name));
+  const wantedNumbers = [...new Set(numbers)].filter((name) => !found.has(name));
+  const byInput = wantedNumbers.find((name) => inputs.some((input) => input.name === name));
+  if (byInput !== undefined) {
+    throw new ModelError(`'${byInput}' is an input, but the gradient needs its numbers; make it a constant`, {
+      file: model.path,
+    });
+  }
+  if (wantedShapes.length + wantedNumbers.length === 0) return { shapes, numbers: found };
+
+  const shapeName = new Map(wantedShapes.map((name) => [name, model.freshName(`${name}/shape`)]));
+  const fed: Record<string, RuntimeTensor> = {};
+  const inline: Tensor[] = [];
+  const nodes = ancestors(graph.nodes, [...wantedShapes, ...wantedNumbers]);
+  const read = new Set(nodes.flatMap((node) => [...valuesRead(node.proto)]));
+  for (const [name, tensor] of graph.initializers) {
+    if (!read.has(name)) continue;
+    const type = tensor.dataType;
+    if (tensor.byteLength > INLINE_BYTES && type !== 'string' && type !== 'bfloat16') {
+      fed[name] = { type, shape: tensor.shape, data: tensor.array() };
+    } else inline.push(tensor.isExternal ? Tensor.of(name, type, tensor.shape, tensor.bytes()) : tensor);
+  }
+  const parts = {
+    nodes: [
+      ...nodes.map((node) => node.proto),
+      ...wantedShapes.map((name) => ({
+        opType: 'Shape',
+        inputs: [name],
+        outputs: [shapeName.get(name) ?? ''],
+      })),
+    ],
+    initializers: inline,
+    sparseInitializers: (graph.proto as GraphProto).sparse_initializer ?? [],
+    opset: model.proto.opset_import ?? [],
+    functions: model.proto.functions,
+    irVersion: Math.max(4, model.irVersion),
+  };
+  const needed = inputs.filter((input) => read.has(input.name));
+  const feeds = randomInputs(buildModel({ ...parts, inputs: needed, outputs: [] }));
+  const weights = Object.entries(fed).map(([name, { type, shape }]) => ValueInfo.tensor(name, type, shape));
+  const outputs = [...shapeName.values(), ...wantedNumbers];
+  const probing = buildModel({ ...parts, inputs: [...needed, ...weights], outputs });
+  let results: Record<string, RuntimeTensor>;
+  try {
+    // Optimized, it would take over what the file says of shapes, and skip the nodes that contradict it.
+    await using session = await openSession(probing, { optimization: 'disabled', arena: false });
+    results = await session.run({ ...feeds, ...fed });
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    const sizes = inputs.map((input) => `${input.name} [${(input.shape ?? []).join(', ')}]`).join(', ');
+    throw new ModelError(
+      `does not run with inputs ${sizes}: ${error.message}`,
+      { file: model.path },
+      { cause: error },
+    );
+  }
+  for (const [name, output] of shapeName) shapes.set(name, numbersOf(results[output]));
+  for (const name of wantedNumbers) found.set(name, numbersOf(results[name]));
+  return { shapes, numbers: found };
+}
+
+function numbersOf(tensor: RuntimeTensor | undefined): number[] {
+  return Array.from((tensor?.data ?? []) as ArrayLike<number | bigint>, Number);
+}

@@ -1,0 +1,273 @@
+import {
+  Model,
+  ModelError,
+  makeNode,
+  type Node,
+  type NodeSpec,
+  specOf,
+  Tensor,
+  type ValueInfo,
+} from '../../../graph/index.js';
+import { createMessage, fromBigInt } from '../../../graph/proto/codec.js';
+import type { GraphProto } from '../../../graph/proto/schema.js';
+import { at, normalAxis, product } from '../shapes.js';
+import { probe } from './infer-shapes.js';
+import { ownTensor } from './own-weights.js';
+
+/** The operator set that gradients are written in, at least: the first with Col2Im, axes as inputs everywhere. */
+export const OPSET = 18;
+/** Before it, Add and its like broadcast by attributes. */
+const OLDEST = 7;
+/** The IR version that goes with the operator set. */
+const IR_VERSION = 8;
+
+interface Upgrade {
+  readonly node: Node;
+  readonly shapeOf: (value: string) => readonly number[] | undefined;
+  ints(numbers: readonly number[]): string;
+  floats(shape: readonly number[], numbers: readonly number[]): string;
+  fresh(base: string): string;
+}
+
+const REDUCTIONS = [
+  'ReduceL1',
+  'ReduceL2',
+  'ReduceLogSum',
+  'ReduceLogSumExp',
+  'ReduceMax',
+  'ReduceMean',
+  'ReduceMin',
+  'ReduceProd',
+  'ReduceSumSquare',
+];
+
+/** Operators whose form changed up to version 18, and in which version. */
+const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: Upgrade): NodeSpec[] }>> = {
+  Upsample: {
+    version: 10,
+    to: (upgrade) => {
+      const scales = upgrade.node.attributes.floats('scales');
+      const input =
+        scales === undefined ? (upgrade.node.inputs[1] ?? '') : upgrade.floats([scales.length], scales);
+      return [
+        {
+          ...without(upgrade.node, ['scales']),
+          opType: 'Resize',
+          inputs: [at(upgrade.node.inputs, 0), '', input],
+          attributes: OLD_RESIZE,
+        },
+      ];
+    },
+  },
+  Resize: {
+    version: 11,
+    to: ({ node }) => [
+      { ...without(node, []), inputs: [at(node.inputs, 0), '', at(node.inputs, 1)], attributes: OLD_RESIZE },
+    ],
+  },
+  Scatter: { version: 11, to: ({ node }) => [{ ...without(node, []), opType: 'ScatterElements' }] },
+  Slice: {
+    version: 10,
+    to: (upgrade) => {
+      const { attributes } = upgrade.node;
+      const starts = attributes.ints('starts') ?? [];
+      const axes = attributes.ints('axes') ?? [...starts.keys()];
+      return moved(upgrade, ['starts', 'ends', 'axes'], [starts, attributes.ints('ends') ?? [], axes]);
+    },
+  },
+  TopK: { version: 10, to: (upgrade) => moved(upgrade, ['k'], [[upgrade.node.attributes.int('k', 1)]]) },
+  Clip: {
+    version: 11,
+    to: (upgrade) => {
+      const { attributes } = upgrade.node;
+      const bound = (name: string): string =>
+        attributes.has(name) ? upgrade.floats([], [attributes.float(name, 0)]) : '';
+      return [
+        {
+          ...without(upgrade.node, ['min', 'max']),
+          inputs: [at(upgrade.node.inputs, 0), bound('min'), bound('max')],
+        },
+      ];
+    },
+  },
+  Pad: {
+    version: 11,
+    to: (upgrade) => {
+      const { attributes, inputs } = upgrade.node;
+      const value = upgrade.floats([], [attributes.float('value', 0)]);
+      const pads = upgrade.ints(attributes.ints('pads') ?? []);
+      return [{ ...without(upgrade.node, ['pads', 'value']), inputs: [at(inputs, 0), pads, value] }];
+    },
+  },
+  Dropout: {
+    version: 12,
+    to: (upgrade) => {
+      const ratio = upgrade.floats([], [upgrade.node.attributes.float('ratio', 0.5)]);
+      return [
+        { ...without(upgrade.node, ['ratio', 'is_test']), inputs: [at(upgrade.node.inputs, 0), ratio] },
+      ];
+    },
+  },
+  Squeeze: { version: 13, to: axesMoved },
+  Unsqueeze: { version: 13, to: axesMoved },
+  ReduceSum: { version: 13, to: axesMoved },
+  Softmax: { version: 13, to: flattened },
+  LogSoftmax: { version: 13, to: flattened },
+  BatchNormalization: {
+    version: 14,
+    to: ({ node }) => {
+      if (node.attributes.int('spatial', 1) === 0) {
+        throw new ModelError('BatchNormalization with spatial = 0 has no form in newer operator sets', {
+          node: node.label,
+        });
+      }
+      return [{ ...without(node, ['spatial', 'is_test']), outputs: node.outputs.slice(0, 1) }];
+    },
+  },
+  Split: {
+    version: 18,
+    to: (upgrade) => {
+      const sizes = upgrade.node.attributes.ints('split');
+      if (sizes !== undefined) return moved(upgrade, ['split'], [sizes]);
+      if (upgrade.node.inputs.length > 1) return [without(upgrade.node, [])];
+      return [
+        { ...without(upgrade.node, []), attributes: { num_outputs: { int: upgrade.node.outputs.length } } },
+      ];
+    },
+  },
+  ...Object.fromEntries(REDUCTIONS.map((op) => [op, { version: 18, to: axesMoved }])),
+};
+
+const OLD_RESIZE = {
+  coordinate_transformation_mode: { string: 'asymmetric' },
+  nearest_mode: { string: 'floor' },
+} as const;
+
+/** The spec of a node less some attributes. */
+function without(node: Node, names: readonly string[]): NodeSpec {
+  const spec = specOf(node.proto);
+  return {
+    ...spec,
+    attributeProtos: (spec.attributeProtos ?? []).filter(({ name }) => !names.includes(name ?? '')),
+  };
+}
+
+function moved(
+  upgrade: Upgrade,
+  names: readonly string[],
+  lists: readonly (readonly number[])[],
+): NodeSpec[] {
+  return [
+    {
+      ...without(upgrade.node, names),
+      inputs: [at(upgrade.node.inputs, 0), ...lists.map((list) => upgrade.ints(list))],
+    },
+  ];
+}
+
+function axesMoved(upgrade: Upgrade): NodeSpec[] {
+  const axes = upgrade.node.attributes.ints('axes');
+  return axes === undefined ? [without(upgrade.node, [])] : moved(upgrade, ['axes'], [axes]);
+}
+
+/** Softmax over all axes from `axis` on, which is what it meant before version 13. */
+function flattened(upgrade: Upgrade): NodeSpec[] {
+  const { node } = upgrade;
+  const shape = upgrade.shapeOf(node.inputs[0] ?? '') ?? [];
+  const axis = normalAxis(node.attributes.int('axis', 1), shape.length);
+  const spec = without(node, ['axis']);
+  if (product(shape.slice(axis + 1)) === 1) return [{ ...spec, attributes: { axis: { int: axis } } }];
+  const [flat, soft] = [upgrade.fresh(`${node.label}/flat`), upgrade.fresh(`${node.label}/soft`)];
+  return [
+    { opType: 'Flatten', inputs: node.inputs, outputs: [flat], attributes: { axis: { int: axis } } },
+    { ...spec, inputs: [flat], outputs: [soft], attributes: { axis: { int: -1 } } },
+    { opType: 'Reshape', inputs: [soft, upgrade.ints(shape)], outputs: node.outputs },
+  ];
+}
+
+/**
+ * The model in operator set 18 or, where it has a newer one, in that. The given model stays as it is; the new one
+ * shares its weights.
+ *
+ * @throws ModelError for operator sets before 7, and for subgraphs and functions with operators that would have to change
+ */
+export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Promise<Model> {
+  const from = model.opset();
+  const { graph } = model;
+  if (from !== 0 && from < OLDEST) {
+    throw new ModelError(
+      `operator set ${from} is older than ${OLDEST}, the oldest that gradients are built for`,
+      { file: model.path },
+    );
+  }
+  const changeOf = (node: Node) =>
+    node.domain === '' && Object.hasOwn(CHANGES, node.opType) && from < (CHANGES[node.opType]?.version ?? 0)
+      ? CHANGES[node.opType]
+      : undefined;
+  if (from < OPSET) refuseInner(model, (node) => changeOf(node) !== undefined);
+  const soft = graph.nodes.filter((node) => node.is('Softmax', 'LogSoftmax') && changeOf(node) !== undefined);
+  const { shapes } = await probe(
+    model,
+    inputs,
+    soft.flatMap((node) => node.inputs.slice(0, 1)),
+  );
+  const initializers: Tensor[] = [];
+  const constant = (make: (name: string) => Tensor): string => {
+    const tensor = make(model.freshName('grad/upgrade/constant'));
+    initializers.push(tensor);
+    return tensor.name;
+  };
+  const nodes = graph.nodes.flatMap((node) => {
+    const held = ownTensor(node);
+    if (held !== undefined) {
+      initializers.push(held.renamed(at(node.outputs, 0)));
+      return [];
+    }
+    const change = changeOf(node);
+    if (change === undefined) return [node.proto];
+    const specs = change.to({
+      node,
+      shapeOf: (value) => shapes.get(value),
+      ints: (numbers) => constant((name) => int64s(name, numbers)),
+      floats: (shape, numbers) =>
+        constant((name) => Tensor.of(name, 'float32', shape, Float32Array.from(numbers))),
+      fresh: (base) => model.freshName(base),
+    });
+    return specs.map(makeNode);
+  });
+  const imports = (model.proto.opset_import ?? []).filter(({ domain }) => domain && domain !== 'ai.onnx');
+  return new Model(
+    createMessage('ModelProto', {
+      ...model.proto,
+      ir_version: fromBigInt(Math.max(model.irVersion, IR_VERSION)),
+      opset_import: [
+        createMessage('OperatorSetIdProto', { domain: '', version: fromBigInt(Math.max(from, OPSET)) }),
+        ...imports,
+      ],
+      training_info: [],
+      graph: createMessage('GraphProto', {
+        ...(graph.proto as GraphProto),
+        node: nodes,
+        input: inputs.map((input) => input.proto),
+        initializer: [...graph.initializers.values(), ...initializers].map((tensor) => tensor.proto),
+        // Their sizes may be those of another batch.
+        value_info: [],
+      }),
+    }),
+  );
+}
+
+function int64s(name: string, numbers: readonly number[]): Tensor {
+  return Tensor.of(name, 'int64', [numbers.length], BigInt64Array.from(numbers, BigInt));
+}
+
+function refuseInner(model: Model, changes: (node: Node) => boolean): void {
+  for (const node of model.nodes()) {
+    if (node.graph !== model.graph && node.graph.kind === 'graph' && changes(node)) {
+      throw new ModelError(
+        `${node.opType} in a subgraph would have to be raised to operator set ${OPSET}; convert the model to it first`,
+        { file: model.path, node: node.label },
+      );
+    }
+  }
+}

@@ -1,0 +1,240 @@
+import {
+  asArray,
+  byteLengthOf,
+  type DataType,
+  type Model,
+  ModelError,
+  type Tensor,
+  ValueInfo,
+} from '../../graph/index.js';
+import { settledInputs } from '../../passes/gradient/prepare/infer-shapes.js';
+import { inlinedFor } from '../../passes/gradient/prepare/inline.js';
+import { openedBatch } from '../../passes/gradient/prepare/rebatch.js';
+import { countGarbage } from '../../runtime/garbage.js';
+import {
+  blockSize,
+  type ExecutionProvider,
+  fetchTensor,
+  openSession,
+  type ProviderChoice,
+  type RuntimeTensor,
+  releaseTensor,
+  type SessionOptions,
+} from '../../runtime/index.js';
+import { buildModel } from '../../runtime/session/small-model.js';
+import { firstNotFinite } from '../divergence.js';
+import { findOrigin } from '../non-finite.js';
+import type {
+  Batch,
+  Chunk,
+  ChunkResult,
+  DivergenceOrigin,
+  Engine,
+  Evaluation,
+  TrainingState,
+} from '../types.js';
+import { Evaluator } from './evaluator.js';
+import { openLoop } from './loop.js';
+import { firstSteps, type Runner } from './runner.js';
+import { openSingle } from './single.js';
+import { buildStep, type Carried, checkOptions, type Step, type StepOptions } from './step.js';
+
+export interface EngineOptions
+  extends StepOptions,
+    Pick<SessionOptions, 'providers' | 'device' | 'threads'> {}
+
+/**
+ * Compiles a training step for a model, a loss, an optimizer and a batch size. The model stays as it is; its weights
+ * are where training starts.
+ *
+ * The steps of a chunk are one run of onnxruntime: the step is the body of a Loop that carries weights, running
+ * statistics and the optimizer's state. On WebGPU each step is a run, and what is carried stays on the device.
+ *
+ * @throws GradientError naming the nodes that no gradient passes through; ModelError for options out of their range;
+ *   ProviderError for a provider that does not load here
+ * @example
+ * await using engine = await openEngine(model, { loss: 'cross-entropy', batch: 64, optimizer: sgd() });
+ * const { losses } = await engine.run(chunk);
+ * const { weights } = await engine.state();
+ */
+export async function openEngine(model: Model, options: EngineOptions): Promise<Engine> {
+  const { device, threads } = options;
+  checkOptions(model, options);
+  const providers = await settled(options.providers ?? 'cpu', device);
+  const sessionOptions = { providers, device, threads };
+  const inputs = settledInputs(model, options);
+  // Once for the steps and for every size of batches that are evaluated.
+  const plain = await openedBatch(await inlinedFor(model, inputs), inputs);
+  const isCpu = providers.every((provider) => provider === 'cpu');
+  const step = await buildStep(plain, {
+    ...options,
+    block: isCpu ? await blockSize() : undefined,
+    elementary: !isCpu,
+  });
+  const open = providers[0] === 'webgpu' ? openSingle : openLoop;
+  const runner = await open(step, sessionOptions);
+  const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
+  const evaluator = new Evaluator(plain, options, fed, sessionOptions);
+  return new StepEngine(plain, step, runner, evaluator, options.batch);
+}
+
+/** What 'auto' stands for here. */
+async function settled(
+  choice: ProviderChoice,
+  device: number | undefined,
+): Promise<readonly ExecutionProvider[]> {
+  const list = [choice].flat();
+  if (!list.includes('auto')) return list as ExecutionProvider[];
+  const probe = buildModel({
+    nodes: [{ opType: 'Identity', inputs: ['x'], outputs: ['y'] }],
+    inputs: [ValueInfo.tensor('x', 'float32', [])],
+    outputs: [ValueInfo.tensor('y', 'float32', [])],
+    opset: 18,
+  });
+  await using session = await openSession(probe, { providers: choice, device });
+  return session.providers;
+}
+
+class StepEngine implements Engine {
+  readonly batch: number;
+  readonly trained: readonly string[];
+  readonly #model: Model;
+  readonly #step: Step;
+  readonly #runner: Runner;
+  readonly #evaluator: Evaluator;
+  #done = 0;
+  /** By key, as the last run returned them: never written to. They may be on the device. */
+  #state: ReadonlyMap<string, RuntimeTensor>;
+
+  constructor(model: Model, step: Step, runner: Runner, evaluator: Evaluator, batch: number) {
+    this.batch = batch;
+    this.#model = model;
+    this.trained = step.trained;
+    this.#step = step;
+    this.#runner = runner;
+    this.#evaluator = evaluator;
+    this.#state = new Map([
+      ...step.carried.map(({ key, type, shape, start }) => [key, begin(type, shape, start())] as const),
+      ...step.held.map(({ key, type, shape }) => [key, begin(type, shape, undefined)] as const),
+    ]);
+  }
+
+  async run(chunk: Chunk): Promise<ChunkResult> {
+    const { steps } = chunk;
+    checkChunk(chunk);
+    const { state, figures } = await this.#runner.run(chunk, this.#done, this.#state);
+    const { losses, correct, norms } = figures;
+    const gradientNorms = jointNorms(norms, steps);
+    const diverged = firstNotFinite({ losses, gradientNorms });
+    const origin = diverged === undefined ? undefined : await this.#origin(chunk, diverged, norms);
+    this.#replace(this.#withHeld(state));
+    this.#done += steps;
+    return { losses, correct, gradientNorms, weightGradientNorms: norms, ...(origin && { origin }) };
+  }
+
+  /** What is not finite in a step of a chunk; the state is that before the chunk. */
+  async #origin(chunk: Chunk, index: number, norms: Float32Array): Promise<DivergenceOrigin | undefined> {
+    const done = this.#done;
+    let state = this.#state;
+    if (index > 0) {
+      const { state: next } = await this.#runner.run(firstSteps(chunk, index), done, state);
+      state = this.#withHeld(next);
+    }
+    const fetched = new Map<string, RuntimeTensor>();
+    for (const [key, tensor] of state) fetched.set(key, await fetchTensor(tensor));
+    if (state !== this.#state) for (const tensor of state.values()) releaseTensor(tensor);
+    const origin = await findOrigin(this.#model.graph, this.#step, { chunk, index, done }, fetched);
+    const { trained } = this.#step;
+    const own = norms.subarray(index * trained.length, (index + 1) * trained.length);
+    const weight = trained[own.findIndex((norm) => !Number.isFinite(norm))];
+    return origin ?? (weight === undefined ? undefined : { kind: 'norm', tensor: weight });
+  }
+
+  /** What a state has. */
+  #keys(): readonly Pick<Carried, 'key' | 'kind' | 'type' | 'shape'>[] {
+    return [...this.#step.carried, ...this.#step.held.map((held) => ({ ...held, kind: 'slot' as const }))];
+  }
+
+  #withHeld(state: ReadonlyMap<string, RuntimeTensor>): ReadonlyMap<string, RuntimeTensor> {
+    const held = this.#step.held.map(({ key }) => [key, this.#state.get(key) as RuntimeTensor] as const);
+    return new Map([...state, ...held]);
+  }
+
+  #replace(next: ReadonlyMap<string, RuntimeTensor>): void {
+    let bytes = 0;
+    for (const tensor of this.#state.values()) {
+      bytes += ArrayBuffer.isView(tensor.data) ? tensor.data.byteLength : 0;
+      releaseTensor(tensor);
+    }
+    countGarbage(bytes);
+    this.#state = next;
+  }
+
+  async evaluate(batches: AsyncIterable<Batch>, weights: 'current' | 'ema' = 'current'): Promise<Evaluation> {
+    const fed = this.#step.carried.flatMap(({ key, kind }) => {
+      if (kind !== 'weight') return [];
+      const average = weights === 'ema' ? this.#state.get(`ema/${key}`) : undefined;
+      return [[key, average ?? (this.#state.get(key) as RuntimeTensor)] as const];
+    });
+    return await this.#evaluator.evaluate(batches, Object.fromEntries(fed));
+  }
+
+  async state(): Promise<TrainingState> {
+    const weights = new Map<string, RuntimeTensor>();
+    const slots = new Map<string, RuntimeTensor>();
+    for (const { key, kind } of this.#keys()) {
+      const tensor = this.#state.get(key) as RuntimeTensor;
+      (kind === 'weight' ? weights : slots).set(key, await fetchTensor(tensor));
+    }
+    return { step: this.#done, weights, slots };
+  }
+
+  async restore(state: TrainingState): Promise<void> {
+    const next = new Map<string, RuntimeTensor>();
+    for (const { key, kind, type, shape } of this.#keys()) {
+      const tensor = (kind === 'weight' ? state.weights : state.slots).get(key);
+      if (tensor === undefined) throw new ModelError(`the state has no ${kind} '${key}'`);
+      if (tensor.type !== type || tensor.shape.join() !== shape.join()) {
+        throw new ModelError(
+          `the state has '${key}' as ${tensor.type}[${tensor.shape.join(', ')}], but it is ${type}[${shape.join(', ')}] here`,
+        );
+      }
+      next.set(key, copyOf(tensor));
+    }
+    if (!Number.isInteger(state.step) || state.step < 0)
+      throw new ModelError(`a state can not be of step ${state.step}`);
+    this.#replace(next);
+    this.#done = state.step;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#replace(new Map());
+    await this.#runner[Symbol.asyncDispose]();
+    await this.#evaluator[Symbol.asyncDispose]();
+  }
+}
+
+/** What a value is before the first step: what the model has, or zeros. */
+function begin(type: DataType, shape: readonly number[], tensor: Tensor | undefined): RuntimeTensor {
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  return { type, shape, data: tensor?.array() ?? asArray(type, new Uint8Array(byteLengthOf(type, size))) };
+}
+
+function copyOf(tensor: RuntimeTensor): RuntimeTensor {
+  return { ...tensor, data: tensor.data.slice() };
+}
+
+function checkChunk({ steps, learningRates }: Chunk): void {
+  if (!Number.isInteger(steps) || steps < 1)
+    throw new ModelError(`a chunk has a whole number of steps above 0, not ${steps}`);
+  if (learningRates.length !== steps)
+    throw new ModelError(`a chunk of ${steps} steps has ${learningRates.length} learning rates`);
+}
+
+/** Norm over all weights, of each step. */
+function jointNorms(norms: Float32Array, steps: number): Float32Array {
+  const trained = norms.length / steps;
+  return Float32Array.from({ length: steps }, (_, step) =>
+    Math.hypot(...norms.subarray(step * trained, (step + 1) * trained)),
+  );
+}

@@ -1,0 +1,120 @@
+import { type GraphProto, Model, ModelError, makeNode, ValueInfo } from '../../graph/index.js';
+import { createMessage } from '../../graph/proto/codec.js';
+import { Builder } from '../../passes/gradient/builder.js';
+import { type LossModel, lossModel } from '../../passes/gradient/index.js';
+import { openSession, type RuntimeTensor, type Session, type SessionOptions } from '../../runtime/index.js';
+import type { Batch, Evaluation } from '../types.js';
+import { correctCount, type StepOptions } from './step.js';
+
+interface Opened {
+  readonly session: Session;
+  readonly model: LossModel;
+  readonly correct: string | undefined;
+}
+
+/** Sessions of different batch sizes that are kept: full batches, the last one of the training and of the validation set. */
+const SIZES = 3;
+
+/** Computes losses in inference form. Sizes are baked in, so each batch size has a session. */
+export class Evaluator implements AsyncDisposable {
+  readonly #model: Model;
+  readonly #options: Pick<StepOptions, 'loss' | 'output' | 'dims'>;
+  readonly #fed: readonly string[];
+  readonly #session: SessionOptions;
+  readonly #opened = new Map<number, Promise<Opened>>();
+
+  /** @param fed names of the weights and statistics that `evaluate` is given */
+  constructor(
+    model: Model,
+    options: Pick<StepOptions, 'loss' | 'output' | 'dims'>,
+    fed: readonly string[],
+    session: SessionOptions,
+  ) {
+    this.#model = model;
+    this.#options = options;
+    this.#fed = fed;
+    this.#session = session;
+  }
+
+  async evaluate(
+    batches: AsyncIterable<Batch>,
+    weights: Readonly<Record<string, RuntimeTensor>>,
+  ): Promise<Evaluation> {
+    let samples = 0;
+    let loss = 0;
+    let correct: number | undefined;
+    for await (const batch of batches) {
+      const size = sizeOf(batch);
+      if (size === 0) continue;
+      const { session, model, correct: hits } = await this.#open(size);
+      const known = new Set(session.inputs.map((input) => input.name));
+      const feeds = { ...weights, ...batch.inputs };
+      if (model.target !== undefined && batch.target !== undefined) feeds[model.target] = batch.target;
+      const read = Object.fromEntries(Object.entries(feeds).filter(([name]) => known.has(name)));
+      const outputs = [model.loss, ...(hits === undefined ? [] : [hits])];
+      const results = await session.run(read, { outputs });
+      samples += size;
+      loss += size * scalar(results[model.loss]);
+      if (hits !== undefined) correct = (correct ?? 0) + scalar(results[hits]);
+    }
+    return {
+      samples,
+      loss: loss / samples,
+      accuracy: correct === undefined ? undefined : correct / samples,
+    };
+  }
+
+  async #open(size: number): Promise<Opened> {
+    const known = this.#opened.get(size);
+    this.#opened.delete(size);
+    const opened = known ?? this.#make(size);
+    this.#opened.set(size, opened);
+    const [oldest] = this.#opened.keys();
+    if (this.#opened.size > SIZES && oldest !== undefined) await this.#close(oldest);
+    return opened;
+  }
+
+  async #make(size: number): Promise<Opened> {
+    const made = await lossModel(this.#model, { ...this.#options, batch: size, wrt: this.#fed });
+    const base = made.model;
+    const build = new Builder((name) => base.freshName(name));
+    build.scope = 'evaluate';
+    const correct = correctCount(build, made, this.#options.loss, size);
+    const proto = base.graph.proto as GraphProto;
+    const whole = new Model(
+      createMessage('ModelProto', {
+        ...base.proto,
+        graph: createMessage('GraphProto', {
+          ...proto,
+          node: [...(proto.node ?? []), ...build.nodes.map(makeNode)],
+          initializer: [...(proto.initializer ?? []), ...build.constants.map((tensor) => tensor.proto)],
+          output: [
+            ...(proto.output ?? []),
+            ...(correct ? [ValueInfo.tensor(correct.name, 'float32', []).proto] : []),
+          ],
+        }),
+      }),
+    );
+    return { session: await openSession(whole, this.#session), model: made, correct: correct?.name };
+  }
+
+  async #close(size: number): Promise<void> {
+    const opened = await this.#opened.get(size)?.catch(() => undefined);
+    this.#opened.delete(size);
+    await opened?.session[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const size of [...this.#opened.keys()]) await this.#close(size);
+  }
+}
+
+function sizeOf({ inputs, target }: Batch): number {
+  const size = (Object.values(inputs)[0] ?? target)?.shape[0];
+  if (size === undefined) throw new ModelError('a batch without tensors can not be evaluated');
+  return size;
+}
+
+function scalar(tensor: RuntimeTensor | undefined): number {
+  return Number(tensor?.data[0]);
+}

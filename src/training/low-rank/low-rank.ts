@@ -1,0 +1,266 @@
+import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
+import { findLinearSites, type LinearSite } from '../../affine/linear-sites.js';
+import { type Model, ModelError } from '../../graph/index.js';
+import type { Floats } from '../../linalg/floats.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { blockOf, siteFactor } from '../../passes/expand/site-matrices.js';
+import type { RuntimeTensor } from '../../runtime/index.js';
+import type { EngineSpec } from '../engine/engine-spec.js';
+import { checkLeast, checkShare } from '../optimizers/ranges.js';
+import type { TrainingState } from '../types.js';
+import { nuclearSlot } from './nuclear-norm.js';
+import { mapSingularValues } from './singular-map.js';
+
+export interface RankPruningOptions {
+  /** Steps from one pruning to the next; default 20. */
+  readonly interval?: number | undefined;
+  /**
+   * The most that a pruning drops: the sum of the squares of the singular values dropped is no more than this share of
+   * the sum of all; default 0.02. 0 drops nothing.
+   */
+  readonly energy?: number | undefined;
+  /** Coefficient λ of the nuclear norm ‖W‖* (the sum of the singular values) in the loss; default 0.0003. */
+  readonly nuclear?: number | undefined;
+}
+
+/** As the paper has them. */
+export const RANK_PRUNING_DEFAULTS = { interval: 20, energy: 0.02, nuclear: 0.0003 } as const;
+
+/** What a pruning did to one weight. */
+export interface PrunedWeight {
+  readonly weight: string;
+  /** Singular values that are left (the largest of the groups). */
+  readonly rank: number;
+  /** The most that there can be: the smaller side of the matrix. */
+  readonly of: number;
+  /** The sum of the singular values that are left, of all groups. */
+  readonly nuclearNorm: number;
+  /** The share of the sum of squares that was dropped. */
+  readonly dropped: number;
+}
+
+export interface RankPruning {
+  /** The weights that are pruned. */
+  readonly weights: readonly string[];
+  /** Weights of linear layers that are not, and why. */
+  readonly skipped: readonly { readonly weight: string; readonly reason: string }[];
+  /** After how many steps, all in all, to prune next when `step` are done. */
+  next(step: number): number;
+  /** What the steps add to the loss; undefined where it is nothing. */
+  readonly penalty: EngineSpec['nuclear'];
+  /**
+   * A state with the weights pruned, and with the sub-gradients that the next steps take.
+   *
+   * @throws RangeError where a weight has NaN or infinite values
+   */
+  prune(
+    state: TrainingState,
+  ): Promise<{ readonly state: TrainingState; readonly pruned: readonly PrunedWeight[] }>;
+  /** A state as it is, with the sub-gradients: where training begins. */
+  begin(state: TrainingState): Promise<TrainingState>;
+  /** What rank the weights have, up to rounding; they stay as they are. */
+  ranks(weights: ReadonlyMap<string, RuntimeTensor>): Promise<readonly PrunedWeight[]>;
+}
+
+/**
+ * Trained Rank Pruning (Xu et al., "TRP: Trained Rank Pruning for Efficient Deep Neural Networks", IJCAI 2020, arXiv
+ * 2004.14566): every `interval` steps of training each weight of a linear layer becomes its best approximation of
+ * the lowest rank that the energy allows, and the sub-gradient U V^T of the nuclear norm, times λ, is added to the gradient
+ * of every step, which draws singular values to zero. What training ends with then factorizes without loss (see `rankRecipe`).
+ *
+ * U and V are those of the decomposition that pruned last, cut to the rank that was left, as in the authors' program: they
+ * are computed once an interval, and the state holds their product in between. Singular values are those of the
+ * matrix that `expand` factorizes, for each group by itself: out x (in * kernel), or in x out.
+ *
+ * @param weights the initializers that are trained
+ * @throws ModelError for options out of their range, and where no weight can be pruned
+ * @example
+ * const pruning = trainedRankPruning(model, weights, { energy: 0.05 });
+ * const { state } = await pruning.prune(await engine.state());
+ */
+export function trainedRankPruning(
+  model: Model,
+  weights: Iterable<string>,
+  options: RankPruningOptions = {},
+): RankPruning {
+  const interval = options.interval ?? RANK_PRUNING_DEFAULTS.interval;
+  const energy = options.energy ?? RANK_PRUNING_DEFAULTS.energy;
+  const nuclear = options.nuclear ?? RANK_PRUNING_DEFAULTS.nuclear;
+  if (!Number.isSafeInteger(interval) || interval < 1) {
+    throw new ModelError(
+      `the interval of rank pruning must be a whole number of at least 1, not ${interval}`,
+    );
+  }
+  checkShare(energy, 'the energy that rank pruning may drop');
+  checkLeast(nuclear, 'the coefficient of the nuclear norm');
+  const { targets, skipped } = findTargets(model, new Set(weights));
+  if (targets.size === 0) {
+    throw new ModelError(
+      'no weight that is trained is a matrix of a linear layer, so no rank can be pruned',
+      {
+        file: model.path,
+      },
+    );
+  }
+  const all = [...targets.keys()];
+  const withSlopes = (state: TrainingState, slopes: Tensors): TrainingState => ({
+    ...state,
+    slots: new Map([
+      ...state.slots,
+      ...[...slopes].map(([name, slope]) => [nuclearSlot(name), slope] as const),
+    ]),
+  });
+  const limits = { energy, hasSlopes: nuclear > 0 };
+  return {
+    weights: all,
+    skipped,
+    penalty: nuclear > 0 ? { coefficient: nuclear, weights: all } : undefined,
+    next: (step) => (Math.floor(step / interval) + 1) * interval,
+    begin: async (state) =>
+      nuclear > 0 ? withSlopes(state, (await pruneAll(targets, state.weights, limits)).slopes) : state,
+    prune: async (state) => {
+      const { weights: next, slopes, pruned } = await pruneAll(targets, state.weights, limits);
+      return {
+        state: { ...withSlopes(state, slopes), weights: new Map([...state.weights, ...next]) },
+        pruned,
+      };
+    },
+    ranks: async (current) =>
+      (await pruneAll(targets, current, { energy: ROUNDING, hasSlopes: false })).pruned,
+  };
+}
+
+/** Share of the sum of squares that rounding to float32 may leave in singular values that were zero. */
+const ROUNDING = 1e-10;
+
+type Tensors = ReadonlyMap<string, RuntimeTensor>;
+
+interface Pruned {
+  readonly weights: Tensors;
+  /** Sub-gradients of the nuclear norms, where they are wanted. */
+  readonly slopes: Tensors;
+  readonly pruned: readonly PrunedWeight[];
+}
+
+interface Limits {
+  readonly energy: number;
+  readonly hasSlopes: boolean;
+}
+
+async function pruneAll(
+  targets: ReadonlyMap<string, LinearSite>,
+  current: Tensors,
+  limits: Limits,
+): Promise<Pruned> {
+  const weights = new Map<string, RuntimeTensor>();
+  const slopes = new Map<string, RuntimeTensor>();
+  const pruned: PrunedWeight[] = [];
+  for (const [name, site] of targets) {
+    const tensor = current.get(name);
+    if (tensor === undefined) continue;
+    const done = await pruneWeight(name, site, tensor, limits);
+    weights.set(name, done.tensor);
+    if (done.slope !== undefined) slopes.set(name, done.slope);
+    pruned.push(done.account);
+  }
+  return { weights, slopes, pruned };
+}
+
+/** The weights that are matrices of linear layers, with the layout that one of their sites gives. */
+function findTargets(
+  model: Model,
+  weights: ReadonlySet<string>,
+): { readonly targets: ReadonlyMap<string, LinearSite>; readonly skipped: RankPruning['skipped'] } {
+  const targets = new Map<string, LinearSite>();
+  const reasons = new Map<string, string>();
+  for (const site of findLinearSites(model).sites) {
+    const { root } = site.weight;
+    const name = root?.name ?? '';
+    if (root === undefined || !weights.has(name) || targets.has(name)) continue;
+    const reason = whyNot(site, root.dataType);
+    const [rows = 0, columns = 0] = root.shape;
+    if (reason !== undefined) reasons.set(name, reason);
+    // The transpose of a matrix has the same singular values, so rows and columns are taken as they are stored.
+    else targets.set(name, site.kernel.length === 0 ? { ...site, rows, columns } : site);
+  }
+  const skipped = [...reasons]
+    .filter(([name]) => !targets.has(name))
+    .map(([weight, reason]) => ({ weight, reason }));
+  return { targets, skipped };
+}
+
+function whyNot(site: LinearSite, type: string): string | undefined {
+  if (type !== 'float32' && type !== 'float64') return `it is ${type}`;
+  const view = site.weight.path.find(
+    (node) => !node.is('Identity') && !(node.is('Transpose') && site.kernel.length === 0),
+  );
+  if (view !== undefined) return `it is read through ${view.opType}`;
+  const outputs = outputsPerGroup(site);
+  const inputs = (site.rows * site.columns) / site.groups / Math.max(1, outputs);
+  if (Math.min(outputs, inputs) === 1) return 'its matrix has one row or one column';
+  return undefined;
+}
+
+async function pruneWeight(
+  weight: string,
+  site: LinearSite,
+  tensor: RuntimeTensor,
+  { energy, hasSlopes }: Limits,
+): Promise<{
+  readonly tensor: RuntimeTensor;
+  readonly slope: RuntimeTensor | undefined;
+  readonly account: PrunedWeight;
+}> {
+  const data = tensor.data as Floats;
+  const length = data.length / site.groups;
+  const blocks: Matrix[] = [];
+  const slopes: Matrix[] = [];
+  const found = { rank: 0, nuclearNorm: 0, squares: 0, dropped: 0 };
+  for (let group = 0; group < site.groups; group += 1) {
+    const block = blockOf(site, data.subarray(group * length, (group + 1) * length));
+    const [matrix, slope] = await mapSingularValues(block, (values) => {
+      const { rank, dropped, squares } = energyRank(values, energy);
+      found.squares += squares;
+      found.dropped += dropped;
+      found.rank = Math.max(found.rank, values.subarray(0, rank).filter((value) => value > 0).length);
+      found.nuclearNorm += values.subarray(0, rank).reduce((sum, value) => sum + value, 0);
+      const next = values.map((value, i) => (i < rank ? value : 0));
+      return hasSlopes ? [next, next.map((value) => (value > 0 ? 1 : 0))] : [next];
+    });
+    blocks.push(matrix as Matrix);
+    if (slope !== undefined) slopes.push(slope);
+  }
+  const whole = { inputs: inputsPerGroup(site), outputs: outputsPerGroup(site), kernel: site.kernel };
+  const stored = (parts: readonly Matrix[]): RuntimeTensor => ({
+    ...tensor,
+    data: siteFactor(site, parts, whole).data,
+  });
+  return {
+    // What loses nothing is not rounded anew.
+    tensor: found.dropped === 0 ? tensor : stored(blocks),
+    slope: hasSlopes ? stored(slopes) : undefined,
+    account: {
+      weight,
+      rank: found.rank,
+      of: Math.min(blocks[0]?.rows ?? 0, blocks[0]?.columns ?? 0),
+      nuclearNorm: found.nuclearNorm,
+      dropped: found.squares === 0 ? 0 : found.dropped / found.squares,
+    },
+  };
+}
+
+/** The lowest rank that leaves out no more than a share of the squares; at least 1. */
+function energyRank(
+  values: Float64Array,
+  energy: number,
+): { readonly rank: number; readonly dropped: number; readonly squares: number } {
+  const squares = values.reduce((sum, value) => sum + value * value, 0);
+  let [rank, dropped] = [values.length, 0];
+  while (rank > 1) {
+    const next = dropped + (values[rank - 1] as number) ** 2;
+    if (next > energy * squares) break;
+    dropped = next;
+    rank -= 1;
+  }
+  return { rank, dropped, squares };
+}

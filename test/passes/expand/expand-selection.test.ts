@@ -1,0 +1,183 @@
+import { describe, expect, test } from 'vitest';
+import { type ExpandOptions, expand, parseRecipe } from '../../../src/passes/expand/expand.js';
+import { expanded, expectSameFunction } from '../laws.js';
+import { stack, weight } from '../models.js';
+
+const model = stack(
+  [1, 4, 6, 6],
+  [
+    { opType: 'Conv', name: 'layer1/conv', inputs: ['x', 'a'], outputs: ['h1'] },
+    { opType: 'Conv', name: 'layer2/conv', inputs: ['h1', 'b'], outputs: ['h2'] },
+    { opType: 'Flatten', name: 'flat', inputs: ['h2'], outputs: ['h3'] },
+    { opType: 'Gemm', name: 'fc[1]', inputs: ['h3', 'c'], outputs: ['h4'] },
+    { opType: 'MatMul', name: 'head', inputs: ['h4', 'd'], outputs: ['h5'] },
+    { opType: 'MatMul', name: 'dynamic', inputs: ['h5', 'h5'], outputs: ['y'] },
+  ],
+  [weight('a', [6, 4, 3, 3]), weight('b', [2, 6, 1, 1]), weight('c', [32, 5]), weight('d', [5, 1])],
+);
+
+/** The nodes that became chains, and those that were not selected. */
+async function chosen(options: ExpandOptions): Promise<[string[], string[]]> {
+  const { account } = await expanded(model, options);
+  const left = account.skipped.filter(({ reason }) => reason === 'not selected');
+  return [account.rewritten.map(({ node }) => node), left.map(({ node }) => node).sort()];
+}
+
+describe('selection', () => {
+  test.each<[ExpandOptions, string[]]>([
+    [{}, ['layer1/conv', 'layer2/conv', 'fc[1]', 'head']],
+    [{ only: ['layer*'] }, ['layer1/conv', 'layer2/conv']],
+    [{ only: ['layer*', 'h?ad'] }, ['layer1/conv', 'layer2/conv', 'head']],
+    [{ only: ['layer[!1]*'] }, ['layer2/conv']],
+    [{ exclude: ['layer*'] }, ['fc[1]', 'head']],
+    [{ only: ['layer*'], exclude: ['*1*'] }, ['layer2/conv']],
+    [{ only: ['fc[1]'] }, ['fc[1]']],
+    [{ only: ['fc\\[*'] }, ['fc[1]']],
+    [{ ops: ['Conv', 'MatMul'] }, ['layer1/conv', 'layer2/conv', 'head']],
+    [{ minSize: 160 }, ['layer1/conv', 'fc[1]']],
+    [{ minSize: 161 }, ['layer1/conv']],
+    [
+      {
+        recipe: [
+          { match: '*conv', skip: true },
+          { match: 'layer1*', depth: 5 },
+        ],
+      },
+      ['fc[1]', 'head'],
+    ],
+    [{ recipe: [{ match: '*', op: 'Conv', skip: true }] }, ['fc[1]', 'head']],
+  ])('%j', async (options, nodes) => {
+    const [rewritten] = await chosen(options);
+    expect(rewritten).toEqual(nodes);
+  });
+
+  test('what is left out says so, sites and others', async () => {
+    expect((await chosen({ ops: ['Gemm'] }))[1]).toEqual(['dynamic', 'head', 'layer1/conv', 'layer2/conv']);
+    expect((await chosen({ only: ['head'] }))[1]).toEqual(['dynamic', 'fc[1]', 'layer1/conv', 'layer2/conv']);
+  });
+
+  test('patterns that match nothing are named', async () => {
+    const { account } = await expanded(model, {
+      only: ['head', 'haed'],
+      exclude: ['x*'],
+      recipe: [{ match: 'head', depth: 3 }, { match: 'nosuch' }],
+    });
+    expect(account.unmatched).toEqual(['haed', 'x*', 'nosuch']);
+  });
+});
+
+describe('recipe', () => {
+  test('the first rule that matches holds, and what it leaves open the options say', async () => {
+    const { model: after, account } = await expanded(model, {
+      depth: 4,
+      width: 2,
+      recipe: [
+        { match: 'layer1*', depth: 2, init: 'identity' },
+        { match: '*conv', width: 3 },
+        { match: 'head', depth: 3 },
+      ],
+    });
+    expect(
+      Object.fromEntries(account.rewritten.map((site) => [site.node, [site.depth, site.hidden, site.init]])),
+    ).toEqual({
+      'layer1/conv': [2, 12, 'identity'],
+      'layer2/conv': [4, 6, 'balanced'],
+      'fc[1]': [4, 10, 'balanced'],
+      head: [3, 2, 'balanced'],
+    });
+    await expectSameFunction(model, after);
+  });
+
+  test('what a run says of itself, given back, does the same', async () => {
+    for (const options of [
+      { depth: 3, only: ['layer*', 'fc*'], init: 'orthogonal' },
+      {
+        width: 0.4,
+        allowLossy: true,
+        noise: 0.1,
+        recipe: [{ match: 'head', init: 'fresh:xavier', gain: 2 }],
+      },
+      { kernelSizes: [[2, 2]], width: 4, minSize: 100, init: 'identity' },
+      {
+        depth: 3,
+        residual: true,
+        residualIntervals: [1, -1],
+        residualMode: 'learn',
+        recipe: [{ match: 'fc*', batchNorm: true, residual: false }],
+      },
+    ] as const satisfies ExpandOptions[]) {
+      const dry = await expanded(model, { ...options, dryRun: true });
+      const recipe = parseRecipe(JSON.parse(JSON.stringify({ kind: 'expand', ...dry.account })));
+      const first = await expanded(model, options);
+      const again = await expanded(model, { recipe });
+      expect(again.account.rewritten).toEqual(first.account.rewritten);
+      for (const [name, tensor] of first.model.graph.initializers) {
+        expect(again.model.graph.initializers.get(name)!.floats(), name).toEqual(tensor.floats());
+      }
+    }
+  });
+
+  test.each<[unknown, RegExp]>([
+    ['depth 3', /^a recipe is a list of rules, .* not "depth 3"$/],
+    [{ rules: [] }, /^a recipe is a list of rules/],
+    [[3], /^\[0\] must be an object such as .*, not 3$/],
+    [[{ depth: 3 }], /^\[0\]\.match is missing/],
+    [[{ match: '' }], /^\[0\]\.match must be a pattern, not ""$/],
+    [[{ match: 7 }], /^\[0\]\.match must be a text, not 7$/],
+    [
+      [{ match: 'a' }, { match: 'b', depth: '3' }],
+      /^\[1\]\.depth must be a whole number of at least 1, not "3"$/,
+    ],
+    [[{ match: 'a', depth: 1.5 }], /^\[0\]\.depth must be a whole number/],
+    [[{ match: 'a', width: 0 }], /^\[0\]\.width must be a positive number, not 0$/],
+    [[{ match: 'a', gain: null }], /^\[0\]\.gain must be a positive number, not null$/],
+    [[{ match: 'a', noise: -1 }], /^\[0\]\.noise must be a number of at least 0, not -1$/],
+    [[{ match: 'a', init: 'zero' }], /^\[0\]\.init must be one of balanced, identity, .*, not "zero"$/],
+    [
+      [{ match: 'a', op: 'Relu' }],
+      /^\[0\]\.op must be one of Gemm, MatMul, Conv, ConvTranspose, not "Relu"$/,
+    ],
+    [[{ match: 'a', skip: 'yes' }], /^\[0\]\.skip must be true or false, not "yes"$/],
+    [
+      [{ match: 'a', kernelSizes: [3, 0] }],
+      /^\[0\]\.kernelSizes\[1\] must be a whole number of at least 1, not 0$/,
+    ],
+    [
+      [{ match: 'a', kernelSizes: [[3, 3], [5]] }],
+      /^\[0\]\.kernelSizes has two lists that compose to a kernel of 5$/,
+    ],
+    [[{ match: 'a', residual: 1 }], /^\[0\]\.residual must be true or false, not 1$/],
+    [
+      [{ match: 'a', residualIntervals: [2, 0] }],
+      /^\[0\]\.residualIntervals\[1\] must be a whole number of at least 1, or -1 for the whole chain, not 0$/,
+    ],
+    [[{ match: 'a', residualMode: 'all' }], /^\[0\]\.residualMode must be one of none, learn, not "all"$/],
+    [[{ match: 'a', deepth: 3 }], /^\[0\]\.deepth is no setting; there are match, op, skip, depth, /],
+    [{ recipe: [{ match: 'a', depth: 0 }] }, /^recipe\[0\]\.depth must be/],
+  ])('%j is refused, with the place', (value, message) => {
+    expect(() => parseRecipe(value)).toThrow(RangeError);
+    expect(() => parseRecipe(value)).toThrow(message);
+  });
+});
+
+test('options out of range are refused early', () => {
+  const cases: [ExpandOptions, RegExp][] = [
+    [{ minSize: -1 }, /minSize/],
+    [{ only: [''] }, /only: a pattern must not be empty/],
+    [{ ops: ['Relu' as 'Gemm'] }, /ops must be some of Gemm, MatMul/],
+    [{ gain: 2 }, /gain goes with a fresh init/],
+    [{ gain: -1, init: 'fresh:normal' }, /gain must be a positive number/],
+    [{ noise: -1 }, /noise must be/],
+    [{ noise: 0.1, init: 'fresh:normal' }, /noise goes with/],
+    [{ residual: true, residualIntervals: [] }, /residualIntervals must not be empty/],
+    [{ residual: true, residualIntervals: [0.5] }, /residualIntervals must be whole numbers/],
+    [{ residual: true, residualMode: 'all' as 'learn' }, /residualMode must be one of none, learn/],
+    [{ residualIntervals: [1] }, /residualIntervals goes with residual/],
+    [{ residualMode: 'learn' }, /residualMode goes with residual/],
+    [{ kernelSizes: [[3, 3], [5]] }, /two lists/],
+    [{ kernelSizes: [[]] }, /kernelSizes must be lists/],
+    [{ kernelSizes: [Array(9).fill(3)] }, /at most|may have/],
+    [{ recipe: [{ match: 'a', depth: 0 }] }, /recipe: \[0\]\.depth/],
+  ];
+  for (const [options, message] of cases) expect(() => expand(options)).toThrow(message);
+});
