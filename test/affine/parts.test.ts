@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { findRegions } from '../../src/affine/match/regions.js';
 import { type Model, modelToBytes, readModel } from '../../src/graph/index.js';
-import { findRegions, foldRegion, probeRegion } from '../../src/passes/affine/index.js';
 import { collapse } from '../../src/passes/collapse/collapse.js';
+import { foldRegion } from '../../src/passes/collapse/fold-region.js';
+import { probeRegion } from '../../src/passes/collapse/probe-region.js';
 import { openSession, type RuntimeTensor } from '../../src/runtime/index.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
-import { findRegions, probeRegion } from '../../src/passes/affine/index.js';
+import { findRegions } from '../../src/affine/match/regions.js';
+import { probeRegion } from '../../src/passes/collapse/probe-region.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';
 

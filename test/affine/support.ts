@@ -1,4 +1,6 @@
 import { expect } from 'vitest';
+import type { FoundRegions } from '../../src/affine/match/region.js';
+import { type FindOptions, findRegions } from '../../src/affine/match/regions.js';
 import {
   check,
   type FloatType,
@@ -8,14 +10,8 @@ import {
   readModel,
   widen,
 } from '../../src/graph/index.js';
-import {
-  describeRegion,
-  type FindOptions,
-  type FoundRegions,
-  findRegions,
-  foldRegion,
-  type RegionReport,
-} from '../../src/passes/affine/index.js';
+import { foldRegion } from '../../src/passes/collapse/fold-region.js';
+import { describeRegion, type RegionReport } from '../../src/passes/collapse/region-report.js';
 import { openSession, type RuntimeTensor, randomInputs } from '../../src/runtime/index.js';
 
 export interface Folded extends FoundRegions {

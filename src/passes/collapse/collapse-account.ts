@@ -1,7 +1,7 @@
 import { type ConstantValue, type Graph, ModelError, type Node } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { ValueKeys } from '../../graph/value-keys.js';
-import type { Probe } from '../affine/index.js';
+import type { Probe } from './probe-region.js';
 
 /**
  * A chain or affine region that became one node (or two, where its shape demands it). Each node of the model stands in

@@ -1,17 +1,8 @@
 import { readChainNote, readPartNote } from '../../affine/chains/note.js';
 import { strideVolume } from '../../affine/map/geometry.js';
+import type { Region } from '../../affine/match/region.js';
+import { findRegions } from '../../affine/match/regions.js';
 import type { Model, Node } from '../../graph/index.js';
-import {
-  constantsOfRegion,
-  describeRefusal,
-  describeRegion,
-  type FoldedWeights,
-  findRegions,
-  foldRegion,
-  probeRegion,
-  type Region,
-} from '../affine/index.js';
-import type { CollapseOptions } from './collapse.js';
 import {
   type CollapseAccount,
   type CollapsedChain,
@@ -19,6 +10,10 @@ import {
   probed,
   summed,
 } from './collapse-account.js';
+import { constantsOfRegion, type FoldedWeights, foldRegion } from './fold-region.js';
+import type { CollapseOptions } from './options.js';
+import { probeRegion } from './probe-region.js';
+import { describeRefusal, describeRegion } from './region-report.js';
 
 /** What a node was before anything was folded. */
 interface Origin extends Pick<CollapsedChain, 'from' | 'fromOps'> {

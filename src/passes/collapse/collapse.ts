@@ -3,6 +3,7 @@ import { composeSteps } from '../../affine/chains/compose-steps.js';
 import { type Link, outputsOf } from '../../affine/chains/link.js';
 import { type Chain, findChains, projectionsOf } from '../../affine/chains/match.js';
 import { foldedShape } from '../../affine/chains/shape.js';
+import { withComputedConstants } from '../../affine/computed.js';
 import { constantsOf } from '../../affine/operators.js';
 import {
   type FloatType,
@@ -17,17 +18,7 @@ import {
   Tensor,
 } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
-import type { ProductPlace } from '../../linalg/matrix.js';
 import { withProducts } from '../../linalg/matrix.js';
-import type { SessionOptions } from '../../runtime/session/session.js';
-import type { OnProgress } from '../account.js';
-import {
-  findIdentities,
-  findPaddings,
-  removeIdentity,
-  removePadding,
-  withComputedConstants,
-} from '../affine/index.js';
 import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
 import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';
 import { constantsOfChain, workOfChain } from './chain-cost.js';
@@ -44,39 +35,14 @@ import {
   opOf,
   productKey,
 } from './fold.js';
+import { findIdentities, removeIdentity } from './identities.js';
+import { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
+import { findPaddings, removePadding } from './paddings.js';
 
 export type { CollapseAccount, CollapsedChain } from './collapse-account.js';
+export { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
 
 const NAME = 'collapse';
-
-export interface CollapseOptions {
-  /**
-   * Fold chains of linear nodes alone: the exact inverse of expand. Otherwise every affine region is folded:
-   * BatchNormalization, residual and parallel linear branches, scales and shifts too.
-   */
-  readonly chainsOnly?: boolean;
-  /** Fold affine regions also where that takes more parameters or multiply-adds than before. */
-  readonly force?: boolean;
-  /** Run each chain and region before it is folded, beside what it becomes, on a random input. */
-  readonly explain?: boolean;
-  /** Where large products of factors run, in float64; default the CPU. */
-  readonly products?: ProductPlace | undefined;
-  /** Where `explain` runs regions; default the CPU. */
-  readonly probes?: Pick<SessionOptions, 'providers' | 'device'> | undefined;
-  /** Match only: the account says what would be done, the model is not changed. */
-  readonly dryRun?: boolean;
-  readonly onProgress?: OnProgress | undefined;
-}
-
-export const COLLAPSE_DEFAULTS = {
-  chainsOnly: false,
-  force: false,
-  explain: false,
-  products: undefined,
-  probes: undefined,
-  dryRun: false,
-  onProgress: undefined,
-} as const satisfies Required<CollapseOptions>;
 
 /**
  * Folds chains of linear nodes, and with `chainsOnly: false` (the default) every other affine region, into single

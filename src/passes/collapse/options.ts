@@ -1,0 +1,32 @@
+import type { ProductPlace } from '../../linalg/matrix.js';
+import type { SessionOptions } from '../../runtime/session/session.js';
+import type { OnProgress } from '../account.js';
+
+export interface CollapseOptions {
+  /**
+   * Fold chains of linear nodes alone: the exact inverse of expand. Otherwise every affine region is folded:
+   * BatchNormalization, residual and parallel linear branches, scales and shifts too.
+   */
+  readonly chainsOnly?: boolean;
+  /** Fold affine regions also where that takes more parameters or multiply-adds than before. */
+  readonly force?: boolean;
+  /** Run each chain and region before it is folded, beside what it becomes, on a random input. */
+  readonly explain?: boolean;
+  /** Where large products of factors run, in float64; default the CPU. */
+  readonly products?: ProductPlace | undefined;
+  /** Where `explain` runs regions; default the CPU. */
+  readonly probes?: Pick<SessionOptions, 'providers' | 'device'> | undefined;
+  /** Match only: the account says what would be done, the model is not changed. */
+  readonly dryRun?: boolean;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export const COLLAPSE_DEFAULTS = {
+  chainsOnly: false,
+  force: false,
+  explain: false,
+  products: undefined,
+  probes: undefined,
+  dryRun: false,
+  onProgress: undefined,
+} as const satisfies Required<CollapseOptions>;
