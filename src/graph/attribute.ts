@@ -1,5 +1,5 @@
 import { ModelError } from './errors.js';
-import { createMessage, fromBigInt, toNumber } from './proto/codec.js';
+import { createMessage, fromBigInt, toBigInt, toNumber } from './proto/codec.js';
 import type { AttributeProto, GraphProto } from './proto/schema.js';
 import { Tensor } from './tensor.js';
 
@@ -71,13 +71,20 @@ export class Attributes {
     return this.#list.map((attribute) => attribute.name ?? '');
   }
 
+  /** An integer; one beyond ±(2^53 - 1) as that (see `bigints`). */
   int(name: string, absent: number): number {
     const attribute = this.#find(name, 'i');
     return attribute === undefined ? absent : toNumber(attribute.i);
   }
 
+  /** Integers; those beyond ±(2^53 - 1) as that: INT64_MAX as an end still lies behind every end. */
   ints(name: string): number[] | undefined {
     return this.#find(name, 'ints')?.ints?.map(toNumber);
+  }
+
+  /** The same with all of their bits, for what is written into a model again. */
+  bigints(name: string): bigint[] | undefined {
+    return this.#find(name, 'ints')?.ints?.map(toBigInt);
   }
 
   float(name: string, absent: number): number {

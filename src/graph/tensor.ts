@@ -16,7 +16,7 @@ import {
 } from './float16.js';
 import { type Payload, payloadsOf, setPayloads } from './io/payload.js';
 import { type ByteSource, type FileRange, MemorySource } from './io/source.js';
-import { copyUnknownFields, createMessage, fromBigInt, toNumber } from './proto/codec.js';
+import { copyUnknownFields, createMessage, fromBigInt, toNumber, toNumbers } from './proto/codec.js';
 import type { TensorProto } from './proto/schema.js';
 
 /** The typed array that holds the elements of each type as they are stored; sub-byte types stay packed. */
@@ -149,15 +149,12 @@ export class Tensor {
   }
 
   get shape(): readonly number[] {
-    try {
-      return (this.proto.dims ?? []).map(toNumber);
-    } catch (error) {
-      throw new ModelError(
-        `its shape [${this.proto.dims?.join(', ')}] is impossible`,
-        { tensor: this.name },
-        { cause: error },
-      );
+    const dims = (this.proto.dims ?? []).map(toNumber);
+    // Of nothing there may be any number.
+    if (dims.some((dim) => Math.abs(dim) === Number.MAX_SAFE_INTEGER) && !dims.includes(0)) {
+      throw new ModelError(`its shape [${this.proto.dims?.join(', ')}] is impossible`, { tensor: this.name });
     }
+    return dims;
   }
 
   /** Number of elements; 1 for a scalar. */
@@ -246,10 +243,12 @@ export class Tensor {
     return widen(type, (whole ? this.array() : this.elements(start, count)) as NativeArrays[FloatType]);
   }
 
-  /** The integers of an int64 or int32 tensor (a shape, say) as numbers. */
+  /**
+   * The integers of a tensor (a shape, axes, bounds) as numbers; those beyond ±(2^53 - 1) become that, which as a
+   * position lies behind every end all the same. `array` keeps all bits.
+   */
   integers(): number[] {
-    const array = this.array();
-    return Array.from(array as ArrayLike<number | bigint>, Number);
+    return toNumbers(this.array());
   }
 
   /** A tensor of strings, each as its UTF-8 bytes. */

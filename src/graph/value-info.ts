@@ -59,14 +59,16 @@ export class ValueInfo {
     return code === undefined ? undefined : dataTypeOf(code);
   }
 
-  /** The shape of a tensor; undefined where not even the rank is known. */
+  /** The shape of a tensor; undefined where not even the rank is known. A size that no tensor can have says nothing. */
   get shape(): readonly Dimension[] | undefined {
     const type = this.proto.type;
     const dims = (type?.tensor_type ?? type?.sparse_tensor_type)?.shape;
     if (dims === undefined) return undefined;
-    return (dims.dim ?? []).map((dim) =>
-      dim.dim_value !== undefined ? toNumber(dim.dim_value) : dim.dim_param || undefined,
-    );
+    return (dims.dim ?? []).map((dim) => {
+      if (dim.dim_value === undefined) return dim.dim_param || undefined;
+      const size = toNumber(dim.dim_value);
+      return Math.abs(size) < Number.MAX_SAFE_INTEGER ? size : undefined;
+    });
   }
 
   /** The type, readable: `float32[batch, 3, 224, 224]`, `sequence(int64[?])`. */

@@ -65,16 +65,26 @@ export function toBigInt(value: Int64 | undefined): bigint {
   return typeof value === 'number' ? BigInt(value) : value.toBigInt();
 }
 
-/** An int64 as a number. Throws RangeError beyond 2^53. */
-export function toNumber(value: Int64 | undefined): number {
+/**
+ * An int64 as a number. One beyond ±(2^53 - 1) becomes that: sizes, positions and versions end far before, and exporters
+ * write INT64_MAX for "to the end". `toBigInt` keeps all bits.
+ */
+export function toNumber(value: Int64 | bigint | undefined): number {
   if (value === undefined) return 0;
-  const number = typeof value === 'number' ? value : value.toNumber();
-  if (!Number.isSafeInteger(number)) throw new RangeError(`${value} is not a safe integer`);
-  return number;
+  const number = typeof value === 'object' ? value.toNumber() : Number(value);
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, number));
 }
 
+/** Elements as numbers, integers of 64 bits as `toNumber` has them. */
+export function toNumbers(elements: ArrayLike<number | bigint>): number[] {
+  return Array.from(elements, (element) => (typeof element === 'bigint' ? toNumber(element) : element));
+}
+
+/** @throws RangeError for what is no integer of 64 bits */
 export function fromBigInt(value: bigint | number): Int64 {
-  const bits = BigInt.asUintN(64, BigInt(value));
+  const integer = BigInt(value);
+  const bits = BigInt.asUintN(64, integer);
+  if (BigInt.asIntN(64, integer) !== integer) throw new RangeError(`${value} is no int64`);
   return protobuf.util.LongBits.from({
     low: Number(bits & 0xffffffffn) | 0,
     high: Number(bits >> 32n) | 0,

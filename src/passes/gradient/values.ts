@@ -1,4 +1,5 @@
 import { type Graph, isFloatType, ModelError, type Node } from '../../graph/index.js';
+import { toNumbers } from '../../graph/proto/codec.js';
 import type { Builder } from './builder.js';
 import { ruleOf } from './rules/index.js';
 import type { Value } from './types.js';
@@ -65,5 +66,5 @@ export class Values {
 /** The numbers of a constant that the loss was given. */
 export function smallConstant(build: Builder, name: string): readonly number[] | undefined {
   const tensor = build.constants.find((candidate) => candidate.name === name);
-  return tensor && Array.from(tensor.array() as ArrayLike<number | bigint>, Number);
+  return tensor && toNumbers(tensor.array());
 }

@@ -7,6 +7,7 @@ import {
   ValueInfo,
   valuesRead,
 } from '../../../graph/index.js';
+import { toNumbers } from '../../../graph/proto/codec.js';
 import type { GraphProto } from '../../../graph/proto/schema.js';
 import {
   checkDims,
@@ -163,5 +164,5 @@ export async function probe(
 }
 
 function numbersOf(tensor: RuntimeTensor | undefined): number[] {
-  return Array.from((tensor?.data ?? []) as ArrayLike<number | bigint>, Number);
+  return toNumbers((tensor?.data ?? []) as ArrayLike<number | bigint>);
 }

@@ -24,7 +24,7 @@ const IR_VERSION = 8;
 interface Upgrade {
   readonly node: Node;
   readonly shapeOf: (value: string) => readonly number[] | undefined;
-  ints(numbers: readonly number[]): string;
+  ints(numbers: readonly (number | bigint)[]): string;
   floats(shape: readonly number[], numbers: readonly number[]): string;
   fresh(base: string): string;
 }
@@ -70,9 +70,9 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
     version: 10,
     to: (upgrade) => {
       const { attributes } = upgrade.node;
-      const starts = attributes.ints('starts') ?? [];
-      const axes = attributes.ints('axes') ?? [...starts.keys()];
-      return moved(upgrade, ['starts', 'ends', 'axes'], [starts, attributes.ints('ends') ?? [], axes]);
+      const [starts = [], ends = []] = [attributes.bigints('starts'), attributes.bigints('ends')];
+      const axes = attributes.bigints('axes') ?? [...starts.keys()];
+      return moved(upgrade, ['starts', 'ends', 'axes'], [starts, ends, axes]);
     },
   },
   TopK: { version: 10, to: (upgrade) => moved(upgrade, ['k'], [[upgrade.node.attributes.int('k', 1)]]) },
@@ -95,7 +95,7 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
     to: (upgrade) => {
       const { attributes, inputs } = upgrade.node;
       const value = upgrade.floats([], [attributes.float('value', 0)]);
-      const pads = upgrade.ints(attributes.ints('pads') ?? []);
+      const pads = upgrade.ints(attributes.bigints('pads') ?? []);
       return [{ ...without(upgrade.node, ['pads', 'value']), inputs: [at(inputs, 0), pads, value] }];
     },
   },
@@ -127,7 +127,7 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
   Split: {
     version: 18,
     to: (upgrade) => {
-      const sizes = upgrade.node.attributes.ints('split');
+      const sizes = upgrade.node.attributes.bigints('split');
       if (sizes !== undefined) return moved(upgrade, ['split'], [sizes]);
       if (upgrade.node.inputs.length > 1) return [without(upgrade.node, [])];
       return [
@@ -155,7 +155,7 @@ function without(node: Node, names: readonly string[]): NodeSpec {
 function moved(
   upgrade: Upgrade,
   names: readonly string[],
-  lists: readonly (readonly number[])[],
+  lists: readonly (readonly (number | bigint)[])[],
 ): NodeSpec[] {
   return [
     {
@@ -166,7 +166,7 @@ function moved(
 }
 
 function axesMoved(upgrade: Upgrade): NodeSpec[] {
-  const axes = upgrade.node.attributes.ints('axes');
+  const axes = upgrade.node.attributes.bigints('axes');
   return axes === undefined ? [without(upgrade.node, [])] : moved(upgrade, ['axes'], [axes]);
 }
 
@@ -257,8 +257,8 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
   );
 }
 
-function int64s(name: string, numbers: readonly number[]): Tensor {
-  return Tensor.of(name, 'int64', [numbers.length], BigInt64Array.from(numbers, BigInt));
+function int64s(name: string, numbers: readonly (number | bigint)[]): Tensor {
+  return Tensor.of(name, 'int64', [numbers.length], BigInt64Array.from(numbers.map(BigInt)));
 }
 
 function refuseInner(model: Model, changes: (node: Node) => boolean): void {
