@@ -1,73 +1,26 @@
-import type { Dimension, Graph, Node } from '../graph/index.js';
+import type { Graph, Node } from '../graph/index.js';
 import type { Axis } from './map/geometry.js';
 import { operandOf } from './operand.js';
+import { BROADCASTING, SAME_SHAPE, type Shapes } from './shapes.js';
 
-/** Operators whose output has the shape of their first input. */
-export const SAME_SHAPE = new Set([
-  ...[
-    'Identity',
-    'Dropout',
-    'Relu',
-    'LeakyRelu',
-    'PRelu',
-    'Elu',
-    'Selu',
-    'Celu',
-    'Gelu',
-    'Clip',
-    'Sigmoid',
-    'HardSigmoid',
-  ],
-  ...[
-    'HardSwish',
-    'Mish',
-    'Tanh',
-    'Erf',
-    'Softplus',
-    'Softsign',
-    'Neg',
-    'Abs',
-    'Sqrt',
-    'Exp',
-    'Log',
-    'Reciprocal',
-    'Cast',
-  ],
-  ...[
-    'BatchNormalization',
-    'InstanceNormalization',
-    'LayerNormalization',
-    'GroupNormalization',
-    'Softmax',
-    'LogSoftmax',
-  ],
-]);
 /** Operators that keep the rank, and batch and channels, of their first input. */
 const SAME_CHANNELS = new Set(['MaxPool', 'AveragePool', 'LpPool', 'GlobalAveragePool', 'GlobalMaxPool']);
-
-/** Operators whose output has the shape of all of their inputs broadcast together. */
-export const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
 
 /** How far evidence is looked for along a graph. */
 const REACH = 24;
 
 /**
- * Ranks and sizes of values as far as a graph proves them: by the types that it notes, and by the weights of the nodes
- * that make or read a value or one of the same shape.
+ * Ranks and sizes of values as far as a graph proves them: by the shapes that its nodes make, and by the weights of the
+ * nodes that make or read a value or one of the same shape.
  */
 export class Facts {
   readonly #graph: Graph;
-  readonly #noted: Map<string, readonly Dimension[]>;
+  readonly #shapes: Shapes;
   readonly #ranks = new Map<string, number | undefined>();
 
-  constructor(graph: Graph) {
+  constructor(graph: Graph, shapes: Shapes) {
     this.#graph = graph;
-    this.#noted = new Map();
-    for (let around: Graph | undefined = graph; around !== undefined; around = around.parent) {
-      for (const info of [...around.valueInfo, ...around.inputs, ...around.outputs]) {
-        if (info.shape !== undefined && !this.#noted.has(info.name)) this.#noted.set(info.name, info.shape);
-      }
-    }
+    this.#shapes = shapes;
   }
 
   rank(value: string): number | undefined {
@@ -150,8 +103,8 @@ export class Facts {
   }
 
   #rankAt(value: string): number | undefined {
-    const noted = this.#noted.get(value)?.length;
-    if (noted !== undefined) return noted;
+    const known = this.#shapes.of(value)?.length;
+    if (known !== undefined) return known;
     const producer = this.#graph.producer(value);
     if (producer?.domain === '') {
       if (producer.is('Gemm', 'Flatten')) return 2;
@@ -178,9 +131,6 @@ export class Facts {
   }
 
   #sizeAt(value: string, axis: Axis): number | undefined {
-    const noted = this.#noted.get(value);
-    const dimension = noted?.at(axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
-    if (typeof dimension === 'number' && dimension >= 0) return dimension;
     const producer = this.#graph.producer(value);
     const made = producer && this.#sizeMade(producer, axis);
     if (made !== undefined) return made;
@@ -188,7 +138,8 @@ export class Facts {
       const read = node.graph === this.#graph ? this.#sizeRead(node, index, axis) : undefined;
       if (read !== undefined) return read;
     }
-    return undefined;
+    const dimension = this.#shapes.of(value)?.at(axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
+    return typeof dimension === 'number' && dimension >= 0 ? dimension : undefined;
   }
 
   /** The size of a node's first output, as its weight tells. */

@@ -320,9 +320,15 @@ function normalization(node: Node): NormOperator | Refusal {
   );
   if (!isVector) return refuse('operand', `the statistics of '${node.label}' are not one number a channel`);
   const { attributes } = node;
+  const opset = opsetOf(node.graph);
+  // Between operator sets 7 and 13 nothing but the outputs tells: only training has more than one.
+  if (opset >= 7 && opset < 14 && node.outputs.slice(1).some((output) => output !== ''))
+    return refuse(
+      'unsupported',
+      `'${node.label}' (BatchNormalization) has the outputs of training mode, in which it computes the statistics of its batch`,
+    );
   const isTraining =
-    attributes.int('training_mode', 0) === 1 ||
-    (opsetOf(node.graph) < 7 && attributes.int('is_test', 0) === 0);
+    attributes.int('training_mode', 0) === 1 || (opset < 7 && attributes.int('is_test', 0) === 0);
   const epsilon = attributes.float('epsilon', Math.fround(1e-5));
   return {
     kind: 'norm',

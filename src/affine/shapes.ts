@@ -1,12 +1,55 @@
 import type { Dimension, Graph, Node } from '../graph/index.js';
-import { BROADCASTING, SAME_SHAPE } from './facts.js';
 import { operandOf } from './operand.js';
 import { transposedExtra, windowOf } from './operators.js';
 import { integerOperand, relabellingOf } from './relabel.js';
 
+/** Operators whose output has the shape of their first input. */
+export const SAME_SHAPE = new Set([
+  ...[
+    'Identity',
+    'Dropout',
+    'Relu',
+    'LeakyRelu',
+    'PRelu',
+    'Elu',
+    'Selu',
+    'Celu',
+    'Gelu',
+    'Clip',
+    'Sigmoid',
+    'HardSigmoid',
+  ],
+  ...[
+    'HardSwish',
+    'Mish',
+    'Tanh',
+    'Erf',
+    'Softplus',
+    'Softsign',
+    'Neg',
+    'Abs',
+    'Sqrt',
+    'Exp',
+    'Log',
+    'Reciprocal',
+    'Cast',
+  ],
+  ...[
+    'BatchNormalization',
+    'InstanceNormalization',
+    'LayerNormalization',
+    'GroupNormalization',
+    'Softmax',
+    'LogSoftmax',
+  ],
+]);
+
+/** Operators whose output has the shape of all of their inputs broadcast together. */
+export const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
+
 type Shape = readonly Dimension[];
 
-/** Shapes of a graph's values, as it notes them or its operators make them; computed at the first question. */
+/** Shapes of a graph's values, as its operators make them or, where these do not tell, it notes them; computed at the first question. */
 export class Shapes {
   readonly #graph: Graph;
   #shapes: Map<string, Shape> | undefined;
@@ -17,31 +60,40 @@ export class Shapes {
 
   of(value: string): Shape | undefined {
     this.#shapes ??= this.#infer();
-    return this.#shapes.get(value);
+    return this.#shapes.get(value) ?? this.#around(value);
+  }
+
+  /** What the graph around tells of a value that is of it. */
+  #around(value: string): Shape | undefined {
+    const { parent } = this.#graph;
+    if (parent === undefined || value === '' || this.#graph.resolve(value)?.graph === this.#graph)
+      return undefined;
+    return shapesOf(parent).of(value);
   }
 
   #infer(): Map<string, Shape> {
     const shapes = new Map<string, Shape>();
-    for (let around: Graph | undefined = this.#graph; around !== undefined; around = around.parent) {
-      for (const { name, shape } of [...around.valueInfo, ...around.inputs, ...around.outputs]) {
-        if (shape !== undefined && !shapes.has(name)) shapes.set(name, shape);
-      }
-    }
+    const { inputs, valueInfo, outputs } = this.#graph;
+    // An axis that an input leaves open is open behind it too, whatever is noted there.
+    for (const { name, shape } of inputs)
+      if (shape !== undefined)
+        shapes.set(
+          name,
+          shape.map((dim, axis) => dim ?? `${name}/${axis}`),
+        );
+    for (const { name, shape } of [...valueInfo, ...outputs])
+      if (shape !== undefined && !shapes.has(name)) shapes.set(name, shape);
     for (const node of this.#graph.nodes) {
       if (node.domain !== '') continue;
-      const inputs = node.inputs.map((input) => shapes.get(input));
+      const inputs = node.inputs.map((input) => shapes.get(input) ?? this.#around(input));
       const made = shapeMade(node, inputs);
       // Of what has several outputs the first alone is known, but for the parts of one value.
       for (const output of node.is('Split') ? node.outputs : node.outputs.slice(0, 1)) {
+        if (output === '' || made === undefined) continue;
+        // What is noted may be older than the nodes: it tells no more than what they leave open.
         const noted = shapes.get(output);
-        // What is noted may leave open what is known from the inputs.
-        if (output !== '' && made !== undefined && (noted === undefined || noted.length === made.length))
-          shapes.set(
-            output,
-            made.map((dim, axis) =>
-              typeof noted?.[axis] === 'number' ? noted[axis] : (dim ?? noted?.[axis]),
-            ),
-          );
+        const isAlike = noted?.length === made.length;
+        shapes.set(output, isAlike ? made.map((dim, axis) => dim ?? noted[axis]) : made);
       }
     }
     return shapes;

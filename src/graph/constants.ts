@@ -43,7 +43,8 @@ export function quantizedStorage({
   path,
   leaves,
 }: ConstantValue): { readonly how: string; readonly stored: Tensor | undefined } | undefined {
-  const step = path.findLast((node) => node.is('DequantizeLinear'));
+  // Of the contrib domain too, which also has it of 16 bits.
+  const step = path.findLast((node) => node.opType === 'DequantizeLinear');
   if (step !== undefined) {
     const origin = step.graph.resolve(step.inputs[0] ?? '');
     const stored = origin?.kind === 'initializer' ? origin.tensor : undefined;

@@ -26,24 +26,14 @@ interface Factor {
 }
 
 /**
- * Multiplies a chain out, in float64, rounding once.
+ * Multiplies a chain out, in float64: who rounds the product sees what is lost.
  *
  * For a convolution the carrier of kernel, stride and padding may stand anywhere in the chain:
  * W[m, c, k] = sum_h A[m, o] K[o, h, k] B[h, c] with the products of the 1x1 factors behind (A) and before it (B).
- *
- * @param out what the last product is rounded to; default float32 where the weight is, as it is stored then
  */
-export async function compose(
-  links: readonly Link[],
-  out = roundedTo(links.at(-1) as Link),
-): Promise<Composition> {
+export async function compose(links: readonly Link[]): Promise<Composition> {
   const bias = await composeBias(links);
-  return { weight: weightOf(links, out), bias };
-}
-
-/** Of half types too, so that they are rounded once. */
-function roundedTo({ site }: Link): 'float32' | 'float64' {
-  return site.weight.dataType === 'float32' ? 'float32' : 'float64';
+  return { weight: weightOf(links, 'float64'), bias };
 }
 
 async function* weightOf(links: readonly Link[], out: 'float32' | 'float64'): AsyncGenerator<Floats> {

@@ -17,19 +17,17 @@ import {
   sumValues,
 } from './values.js';
 
-/** Computes the numbers of a plan in float64, or rounded to float32 where a product of matrices comes last. */
+/** Computes the numbers of a plan in float64: who rounds them sees what is lost. */
 export async function evaluatePlan(plan: Plan, options: ComposeOptions): Promise<AffineValues> {
-  return new Evaluation(plan, options).values(plan);
+  return new Evaluation(options).values(plan);
 }
 
 class Evaluation {
-  readonly #whole: Plan;
   readonly #options: ComposeOptions;
   /** Parts that plans share are computed once. */
   readonly #known = new Map<Plan, Promise<AffineValues>>();
 
-  constructor(whole: Plan, options: ComposeOptions) {
-    this.#whole = whole;
+  constructor(options: ComposeOptions) {
     this.#options = options;
   }
 
@@ -53,7 +51,7 @@ class Evaluation {
       case 'chain': {
         const parts: AffineValues[] = [];
         for (const part of flatten(plan)) parts.push(await this.values(part));
-        return this.#multiply(parts, plan === this.#whole ? this.#options.out : 'float64');
+        return this.#multiply(parts);
       }
       case 'sum': {
         const terms: { sign: 1 | -1; values: AffineValues }[] = [];
@@ -68,7 +66,7 @@ class Evaluation {
   }
 
   /** Multiplies neighbours out, the pair that costs the fewest multiply-adds first. */
-  async #multiply(parts: AffineValues[], out: 'float32' | 'float64'): Promise<AffineValues> {
+  async #multiply(parts: AffineValues[]): Promise<AffineValues> {
     while (parts.length > 1) {
       let at = 0;
       let least = Number.POSITIVE_INFINITY;
@@ -77,8 +75,7 @@ class Evaluation {
         if (cost < least) [at, least] = [i, cost];
       }
       const [first, second] = [parts[at] as AffineValues, parts[at + 1] as AffineValues];
-      const options = { ...this.#options, out: parts.length === 2 ? out : 'float64' } as const;
-      parts.splice(at, 2, await composeValues(first, second, options));
+      parts.splice(at, 2, await composeValues(first, second, this.#options));
     }
     return parts[0] as AffineValues;
   }

@@ -21,15 +21,13 @@ export function diagonal(geometry: Geometry, factors: Float64Array, bias?: Float
 export interface ComposeOptions {
   /** How the kernel is to stand, where both ways are possible. */
   readonly layout: 'out-in' | 'in-out';
-  /** What a product of matrices is rounded to; float32 only where nothing is computed with it any more. */
-  readonly out: 'float32' | 'float64';
 }
 
 /** `second` after `first`, in float64. */
 export async function composeValues(
   first: AffineValues,
   second: AffineValues,
-  { layout, out }: ComposeOptions,
+  { layout }: ComposeOptions,
 ): Promise<AffineValues> {
   const geometry = composeGeometry(first.geometry, second.geometry);
   const bias = await composeBias(first, second);
@@ -38,7 +36,7 @@ export async function composeValues(
   const isMatrix = [first, second].every(
     (map) => map.geometry.groups === 1 && map.geometry.taps.length === 1,
   );
-  if (isMatrix) return { geometry, bias, layout, kernel: await product(first, second, layout, out) };
+  if (isMatrix) return { geometry, bias, layout, kernel: await product(first, second, layout) };
   const [before, after] = [outIn(first), outIn(second)];
   if (after.geometry.groups === geometry.outputs && geometry.outputs === after.geometry.inputs) {
     return { geometry, bias, layout: 'out-in', kernel: spreadOutputs(before, after, geometry) };
@@ -54,7 +52,6 @@ async function product(
   first: AffineValues,
   second: AffineValues,
   layout: 'out-in' | 'in-out',
-  out: 'float32' | 'float64',
 ): Promise<Floats> {
   const matrixOf = ({ geometry, kernel, layout: own }: AffineValues) =>
     own === 'out-in'
@@ -64,7 +61,6 @@ async function product(
   const { data } = await matmul(matrixOf(left), matrixOf(right), {
     transposeA: left.layout !== layout,
     transposeB: right.layout !== layout,
-    out,
   });
   return data;
 }

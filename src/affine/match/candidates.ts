@@ -104,8 +104,10 @@ export class Candidates {
     { frame, head }: Way,
     planned: Planned,
   ): Region | Refusal | undefined {
-    const { operators, graph } = this.affine;
+    const { operators, graph, inexact } = this.affine;
     const { plan, layout } = planned;
+    const known = inexact?.get(nodes.at(-1) as Node)?.get(source);
+    if (known !== undefined) return refuse(known.kind, known.reason);
     const pointwise = nodes.some((node) => this.#isWeighted(node)) ? undefined : this.#pointwise(nodes);
     // Without a weight it has to be one number a channel, or two.
     if (pointwise && !(pointwise.isPossible && isDiagonal(plan.geometry) && isPointwise(plan.geometry)))

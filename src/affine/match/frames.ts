@@ -31,8 +31,8 @@ export class Ways {
 
   constructor(affine: AffineGraph) {
     this.#affine = affine;
-    this.#facts = new Facts(affine.graph);
     this.#shapes = new Shapes(affine.graph);
+    this.#facts = new Facts(affine.graph, this.#shapes);
   }
 
   /** The ways to look at the source of some nodes, the best first. */

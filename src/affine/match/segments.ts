@@ -4,6 +4,7 @@ import type { Segment } from '../map/expression.js';
 import { type AffineOperator, affineOperator, constantsOf } from '../operators.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
 import { isPartOfFusion } from './fusions.js';
+import type { RefusedRegion } from './region.js';
 
 /** The affine nodes of a graph, and for each the nearest value of which it alone depends. */
 export interface AffineGraph {
@@ -14,13 +15,22 @@ export interface AffineGraph {
   readonly refused: ReadonlyMap<Node, Refusal>;
   /** By the value made: where the paths to it that go through affine nodes meet last. Absent where they do not. */
   readonly sources: ReadonlyMap<string, string>;
+  readonly inexact: InexactRegions | undefined;
 }
+
+/**
+ * Regions that can not be folded for what their numbers are, which is known once they are computed: by the node that makes
+ * the output, and by the source.
+ */
+export type InexactRegions = Map<Node, Map<string, RefusedRegion>>;
 
 export interface AffineOptions {
   /** Nodes to leave alone. */
   readonly exclude?: ReadonlySet<Node> | undefined;
   /** Take also what runtimes fuse into one operator as it is. */
   readonly force?: boolean | undefined;
+  /** What is not to be found again. */
+  readonly inexact?: InexactRegions | undefined;
 }
 
 /** Immediate dominators over affine nodes (Cooper, Harvey & Kennedy, "A Simple, Fast Dominance Algorithm", 2001; here without cycles). */
@@ -69,7 +79,7 @@ export function affineGraph(graph: Graph, options: AffineOptions = {}): AffineGr
     sources.set(value, source);
     depths.set(value, (depths.get(source) ?? 0) + 1);
   }
-  return { graph, operators, refused, sources };
+  return { graph, operators, refused, sources, inexact: options.inexact };
 }
 
 /** The nodes between a value and the source that it depends on; undefined where one of them is read elsewhere. */

@@ -106,6 +106,6 @@ function geometryOf(links: readonly Link[]): ConvGeometry {
 async function elementsOf({ links, whole }: Chain): Promise<Float64Array> {
   if (whole !== undefined) return Float64Array.from((await composeSteps(whole.steps)).weight);
   const parts: Float64Array[] = [];
-  for await (const part of (await compose(links, 'float64')).weight) parts.push(Float64Array.from(part));
+  for await (const part of (await compose(links)).weight) parts.push(Float64Array.from(part));
   return joined(parts) as Float64Array;
 }

@@ -1,9 +1,10 @@
-import { compose } from '../../affine/chains/compose.js';
+import { alphaOf, compose, ownBias } from '../../affine/chains/compose.js';
 import { composeSteps } from '../../affine/chains/compose-steps.js';
-import { type Link, outputsOf } from '../../affine/chains/link.js';
+import { isBatched, type Link } from '../../affine/chains/link.js';
 import { type Chain, findChains, projectionsOf } from '../../affine/chains/match.js';
 import { foldedShape } from '../../affine/chains/shape.js';
 import { withComputedConstants } from '../../affine/computed.js';
+import type { InexactRegions } from '../../affine/match/segments.js';
 import { constantsOf } from '../../affine/operators.js';
 import {
   type FloatType,
@@ -38,6 +39,7 @@ import {
 import { findIdentities, removeIdentity } from './identities.js';
 import { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
 import { findPaddings, removePadding } from './paddings.js';
+import { problemOfProbe, Rounding } from './rounding.js';
 
 export type { CollapseAccount, CollapsedChain } from './collapse-account.js';
 export { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
@@ -68,6 +70,8 @@ class Folding {
   readonly #settings: Required<CollapseOptions>;
   /** Names of the weights that were made, by the factors they were made of: shared factors give a shared weight. */
   readonly #weights = new Map<string, string>();
+  /** What rounding does to them, by the same keys. */
+  readonly #roundings = new Map<string, Rounding>();
   readonly #ledger = new Ledger();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
@@ -80,10 +84,16 @@ class Folding {
     const { chains, skipped: broken } = findChains(this.#model);
     const skipped: Skipped[] = [...broken];
     const rewritten: CollapsedChain[] = [];
+    const present: Node[] = [];
     for (const [done, chain] of chains.entries()) {
       const { node } = namesOf(chain);
       this.#settings.onProgress?.({ done, total: chains.length, what: node });
-      rewritten.push(await this.#fold(chain));
+      const folded = await this.#fold(chain);
+      if ('reason' in folded) skipped.push(folded);
+      else {
+        rewritten.push(folded);
+        present.push(...nodesOf(chain));
+      }
     }
     if (!dryRun) {
       // Only now, since chains may share factors.
@@ -99,16 +109,18 @@ class Folding {
     const gone: Node[] = [];
     rewritten.push(...(await withComputedConstants(this.#model, async () => this.#removeNodes(gone))));
     const taken = new Set<CollapsedChain>();
+    const inexact: InexactRegions = new Map();
     // What a region became, a bias above all, may go on into the next one.
     for (;;) {
-      const present = dryRun ? [...chains.flatMap(nodesOf), ...gone] : [];
+      const exclude = dryRun ? [...present, ...gone] : [];
       const round = await withComputedConstants(this.#model, () =>
-        foldRegions(this.#model, this.#settings, this.#ledger, present),
+        foldRegions(this.#model, this.#settings, this.#ledger, exclude, inexact),
       );
       rewritten.push(...round.rewritten);
       for (const one of round.taken) taken.add(one);
       if (dryRun || round.rewritten.length === 0) {
-        skipped.push(...round.skipped);
+        const told = new Set(skipped.map(({ node, reason }) => `${node}: ${reason}`));
+        skipped.push(...round.skipped.filter(({ node, reason }) => !told.has(`${node}: ${reason}`)));
         break;
       }
     }
@@ -136,21 +148,28 @@ class Folding {
     return removed;
   }
 
-  /** Replaces a chain by its product. */
-  async #fold(chain: Chain): Promise<CollapsedChain> {
+  /** Replaces a chain by its product, or tells why that would compute something else. */
+  async #fold(chain: Chain): Promise<CollapsedChain | Skipped> {
     const { links } = chain;
     const { dryRun, explain, probes } = this.#settings;
     const last = links.at(-1) as Link;
     const names = namesOf(chain);
     const key = productKey(chain, this.#ledger.keys);
     const isKnown = this.#weights.has(key);
-    const product = dryRun && !explain ? undefined : await this.#multiply(chain);
+    const product = await this.#multiply(chain);
+    let problem = await this.#whyInexact(chain, product, key);
     const probe =
-      explain && product
+      explain && problem === undefined
         ? await probed(async () => probeChain(chain, await product.weight(), product.bias, probes))
         : {};
+    problem ??= problemOfProbe(probe.probe);
+    if (problem !== undefined) {
+      const nodes = nodesOf(chain);
+      const op = [...new Set(nodes.map((node) => node.opType))].join(', ');
+      return { node: nodes.map((node) => node.label).join(', '), op, reason: problem };
+    }
     const { before, after } = workOfChain(chain);
-    const hasAdd = isAddedTo(chain) && product?.bias !== undefined;
+    const hasAdd = isAddedTo(chain) && product.bias !== undefined;
     const described = {
       node: names.node || last.node.outputs[0] || '',
       op: hasAdd ? `${opOf(links)} + Add` : opOf(links),
@@ -163,7 +182,7 @@ class Folding {
       multiplyAddsAfter: after,
       ...probe,
     };
-    const replaced = dryRun || product === undefined ? undefined : await this.#replace(chain, product, key);
+    const replaced = dryRun ? undefined : await this.#replace(chain, product, key);
     if (replaced === undefined) this.#weights.set(key, names.weight);
     const isThere = replaced === undefined ? isKnown : !replaced.isPlaced;
     const parametersAfter = biasSize(chain, product) + (isThere ? 0 : sizeOf(foldedShape(links)));
@@ -180,11 +199,32 @@ class Folding {
     const composed = steps ?? (await compose(links));
     const bias = steps ? steps.bias : await biasOf(links, composed.bias);
     let made: Promise<Tensor> | undefined;
+    const { site } = links.at(-1) as Link;
+    const shape = foldedShape(links);
+    const rounding = new Rounding(type, {
+      shape,
+      layout: site.orientation,
+      groups: site.groups,
+      isBatched: isBatched(site),
+    });
     const weight = (): Promise<Tensor> => {
-      made ??= scratchTensor(this.#model, namesOf(chain).weight, type, foldedShape(links), composed.weight);
+      const parts = rounding.watch(composed.weight);
+      made ??= scratchTensor(this.#model, namesOf(chain).weight, type, shape, parts);
       return made;
     };
-    return { weight, bias };
+    return { weight, rounding, bias };
+  }
+
+  /** Why a chain's product can not be rounded to its type; the weights of chains of one key are looked at once. */
+  async #whyInexact({ links }: Chain, product: Product, key: string): Promise<string | undefined> {
+    const last = links.at(-1) as Link;
+    let rounding = this.#roundings.get(key);
+    if (rounding === undefined) {
+      await product.weight();
+      rounding = product.rounding;
+      this.#roundings.set(key, rounding);
+    }
+    return rounding.problem(product.bias ?? (await ownBias(last)), alphaOf(last));
   }
 
   /** Puts new nodes in the place of a chain; `isPlaced` where they brought their weight. */
@@ -276,21 +316,16 @@ const NOT_COUNTED = {
 /** What a chain multiplies out to. */
 interface Product {
   readonly weight: () => Promise<Tensor>;
+  /** Knows the weight when that was made. */
+  readonly rounding: Rounding;
   /** Undefined where the last node keeps its own. */
   readonly bias: Float64Array | undefined;
 }
 
-/** Elements of the bias that a chain's node has; of a product that was not computed, that it may have. */
-function biasSize({ links, whole }: Chain, product: Product | undefined): number {
-  const { site, bias, zero } = links.at(-1) as Link;
-  const carriesOne =
-    links.some((link) => link.bias !== undefined) ||
-    whole?.steps.some(
-      ({ norm, skips }) => norm !== undefined || skips.some(({ projection }) => projection?.bias),
-    );
-  const last = sizeOf((bias ?? zero)?.shape ?? [0]);
-  if (product !== undefined) return product.bias?.length ?? last;
-  return links.slice(0, -1).some((link) => link.bias) || (carriesOne && !last) ? outputsOf(site) : last;
+/** Elements of the bias that a chain's node has. */
+function biasSize({ links }: Chain, product: Product): number {
+  const { bias, zero } = links.at(-1) as Link;
+  return product.bias?.length ?? sizeOf((bias ?? zero)?.shape ?? [0]);
 }
 
 function sizeOf(shape: readonly number[]): number {

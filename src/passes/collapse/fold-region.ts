@@ -25,6 +25,7 @@ import { asConstants, editWith, scratchTensor } from '../rewrite/placement.js';
 import { removeUnread } from '../rewrite/weight-source.js';
 import { collapsedName, withAttribute } from './fold.js';
 import { removeUnreadValue } from './remove-unread.js';
+import { Rounding } from './rounding.js';
 
 /** The numbers of the node that a region becomes, before they are rounded to its type. */
 export interface FoldedValues {
@@ -50,8 +51,7 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
   if (isPointwiseTarget(region.target)) return pointwiseValues(region);
   const isMatrix = frame.axis !== 'channel';
   const wanted = frame.axis !== 'last' || carrier.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
-  const out = frame.type === 'float32' ? 'float32' : 'float64';
-  const evaluated = await evaluatePlan(plan, { layout: wanted, out });
+  const evaluated = await evaluatePlan(plan, { layout: wanted });
   // A matrix has no groups, though a grouped convolution may be part of it.
   const values = isMatrix && geometry.groups > 1 ? inOneGroup(evaluated) : evaluated;
   const bias = geometry.hasBias ? (values.bias ?? new Float64Array(geometry.outputs)) : undefined;
@@ -75,10 +75,18 @@ export async function foldedValues(region: Region): Promise<FoldedValues> {
   return { shape, weight: onGrid(outIn(values), grid), layout: 'out-in', bias };
 }
 
+/** Why a region's numbers can not be rounded to its type; undefined where they can. */
+export function whyInexact({ frame, plan }: Region, values: FoldedValues): string | undefined {
+  const groups = frame.axis === 'channel' ? plan.geometry.groups : 1;
+  const rounding = new Rounding(frame.type, { ...values, groups });
+  rounding.add(values.weight);
+  return rounding.problem(values.bias);
+}
+
 /** Factors and summands of one number a channel; of a normalization, for the statistics that the carrier has. */
 async function pointwiseValues(region: Region): Promise<FoldedValues> {
   const { plan, carrier, target } = region;
-  const values = await evaluatePlan(plan, { layout: 'out-in', out: 'float64' });
+  const values = await evaluatePlan(plan, { layout: 'out-in' });
   const [kernel, bias] = target.isUniform
     ? [values.kernel.slice(0, 1), values.bias?.slice(0, 1)]
     : [values.kernel, values.bias];
@@ -326,14 +334,19 @@ export type FoldedWeights = Map<string, string>;
  * reads any more. Composed in float64 and rounded once.
  *
  * @param weights hand the same map to every call, so that regions that shared their weights share the folded one
+ * @param computed what foldedValues gave, where that is known already
  * @returns the new nodes
  */
-export async function foldRegion(region: Region, weights: FoldedWeights = new Map()): Promise<Node[]> {
+export async function foldRegion(
+  region: Region,
+  weights: FoldedWeights = new Map(),
+  computed?: FoldedValues,
+): Promise<Node[]> {
   const { graph, carrier, frame, plan, target } = region;
   const { model } = graph;
   const constants = constantsOfPlan(plan);
   const home = constants.find(({ isWeight }) => isWeight)?.constant.graph ?? graph;
-  const values = await foldedValues(region);
+  const values = computed ?? (await foldedValues(region));
   const label = labelOf(region);
   const known = weights.get(region.key);
   const weightName = known ?? weightNameOf(region, home);

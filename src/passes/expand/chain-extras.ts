@@ -112,12 +112,10 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
   let turn: readonly number[] | undefined;
   if (site.op === 'MatMul') {
     if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
-    const facts = new Facts(site.node.graph);
+    const shapes = shapesOf(site.node.graph);
+    const facts = new Facts(site.node.graph, shapes);
     const data = site.node.inputs[1 - site.weightInput] ?? '';
-    const rank =
-      facts.rank(data) ??
-      facts.rank(site.node.outputs[0] ?? '') ??
-      shapesOf(site.node.graph).of(data)?.length;
+    const rank = facts.rank(data) ?? facts.rank(site.node.outputs[0] ?? '') ?? shapes.of(data)?.length;
     if (rank === undefined) return no('the rank of its data is not known');
     if (rank < 2) return no('its data is a vector');
     const axis = rank - (site.weightInput === 0 ? 2 : 1);
