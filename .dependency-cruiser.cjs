@@ -37,6 +37,21 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/runtime/' },
       to: { path: 'node_modules/onnxruntime-(node|common)' },
     },
+    {
+      name: 'page-script-without-node',
+      comment:
+        'The scripts of the pages run in a browser: of the rest they import types of data and pure text only.',
+      severity: 'error',
+      from: { path: '^src/report/html/client/' },
+      to: { path: '^src/', pathNot: '^src/report/(html/(client/|types|series)|text/text)' },
+    },
+    {
+      name: 'page-script-by-its-bundle',
+      comment: 'The rest imports the scripts of the pages as texts, from page-scripts.js.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/report/html/client/' },
+      to: { path: '^src/report/html/client/' },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

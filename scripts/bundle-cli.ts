@@ -1,13 +1,16 @@
 /**
- * Bundles the threads of the kernels, and the command line into dist/bin, each command in files of its own: Node takes longer to find and load a hundred small
- * modules than most commands take to work. `npm run build:cli`; the tests do it too, so that they run what is shipped.
+ * Bundles the scripts of the pages, the threads of the kernels, and the command line into dist/bin, each command in
+ * files of its own: Node takes longer to find and load a hundred small modules than most commands take to work.
+ * `npm run build:cli`; the tests do it too, so that they run what is shipped.
  *
  * LICENSES.txt holds the licences of all packages in the bundle.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build } from 'esbuild';
+import { bundlePage } from './bundle-page.js';
+import { packagesOf, writeChanged } from './bundled-files.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'dist/bin');
@@ -26,6 +29,7 @@ const COMMON = {
 
 /** Writes the files that changed and removes those that are no longer part of it. */
 export async function bundleCli(): Promise<void> {
+  const ofPage = await bundlePage();
   const { outputFiles, metafile } = await build({
     ...COMMON,
     entryPoints: { 'onnx-overparam': 'src/cli/main.ts' },
@@ -40,7 +44,7 @@ export async function bundleCli(): Promise<void> {
     metafile: true,
   });
   const files = new Map(outputFiles.map(({ path, text }) => [path, text]));
-  files.set(join(OUT, 'LICENSES.txt'), licences(Object.keys(metafile.inputs)));
+  files.set(join(OUT, 'LICENSES.txt'), licences([...Object.keys(metafile.inputs), ...ofPage]));
   write(files);
   write(await kernelThreads());
   for (const name of readdirSync(OUT)) {
@@ -65,23 +69,14 @@ async function kernelThreads(): Promise<Map<string, string>> {
 function write(files: ReadonlyMap<string, string>): void {
   for (const [path, text] of files) {
     mkdirSync(dirname(path), { recursive: true });
-    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
+    writeChanged(path, text);
   }
 }
 
 /** Of the packages that the files are from. */
 function licences(files: readonly string[]): string {
-  const packages = files.flatMap((file) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? []);
-  return [...new Set(packages)]
-    .sort()
-    .map((folder) => {
-      const { name, version, license } = JSON.parse(
-        readFileSync(join(ROOT, folder, 'package.json'), 'utf8'),
-      ) as Record<'name' | 'version' | 'license', string>;
-      const file = readdirSync(join(ROOT, folder)).find((entry) => /^licen[cs]e/i.test(entry));
-      const text = file === undefined ? '' : readFileSync(join(ROOT, folder, file), 'utf8').trim();
-      return `${name} ${version} (${license})\n\n${text}\n`;
-    })
+  return packagesOf(files)
+    .map(({ name, version, license, text }) => `${name} ${version} (${license})\n\n${text}\n`)
     .join(`\n${'-'.repeat(80)}\n\n`);
 }
 

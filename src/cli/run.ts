@@ -1,5 +1,5 @@
 import yargs, { type Argv } from 'yargs';
-import { style } from '../report/text/text.js';
+import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write } from './shell/io.js';

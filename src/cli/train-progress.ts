@@ -1,4 +1,5 @@
-import { formatNumber, formatSignificant, pad, printable, shorten, style } from '../report/text/text.js';
+import { style } from '../report/text/style.js';
+import { formatNumber, formatSignificant, pad, printable, shorten } from '../report/text/text.js';
 import { meanRatio } from '../report/training/page-data.js';
 import { duration } from '../report/training/summary.js';
 import type { EpochRecord, TrainEvent } from '../training/events.js';

@@ -2,7 +2,7 @@ import { extname } from 'node:path';
 import type { Model } from '../../graph/index.js';
 import type { Document } from '../../report/text/document.js';
 import { FORMATS, type Format, render } from '../../report/text/render.js';
-import { style } from '../../report/text/text.js';
+import { style } from '../../report/text/style.js';
 import { Interrupted, UsageError } from './errors.js';
 import { hasColour, type Io, lineWidth, readAll, write } from './io.js';
 

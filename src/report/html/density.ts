@@ -1,18 +1,6 @@
 import { type MarchenkoPasturFit, marchenkoPasturDensity } from '../../analysis/spectra/marchenko-pastur.js';
 import { type PowerLawFit, powerLawDensity } from '../../analysis/spectra/power-law.js';
-
-/** A normalized histogram. Its bins have equal widths, in the value or in its decimal logarithm. */
-export interface Histogram {
-  readonly from: number;
-  readonly width: number;
-  /** Share of the values in each bin, divided by the bin's width in the value. */
-  readonly density: readonly number[];
-  /** How many values lie beyond the last bin. */
-  readonly beyond: number;
-}
-
-/** Curve as two lists of equal length. */
-export type Curve = readonly [readonly number[], readonly number[]];
+import type { Curve, Histogram } from './types.js';
 
 /** Digits of the figures in the page. */
 const DIGITS = 5;
@@ -99,12 +87,12 @@ export function marchenkoPasturCurve(fit: MarchenkoPasturFit): Curve {
   }
   // At 0, the lower edge of a square matrix, the density is infinite.
   if (xs[0] === 0) xs[0] = 0.02 * (xs[1] ?? 0);
-  return [xs.map((x) => rounded(x)), xs.map((x) => rounded(marchenkoPasturDensity(fit, x), 4))];
+  return { xs: xs.map((x) => rounded(x)), ys: xs.map((x) => rounded(marchenkoPasturDensity(fit, x), 4)) };
 }
 
 /** The fitted power law from where the tail starts to the largest eigenvalue. */
 export function powerLawCurve(fit: PowerLawFit): Curve {
   const xs: number[] = [];
   for (let i = 0; i <= PL_POINTS; i += 1) xs.push(fit.xMin * (fit.xMax / fit.xMin) ** (i / PL_POINTS));
-  return [xs.map((x) => rounded(x)), xs.map((x) => rounded(powerLawDensity(fit, x), 4))];
+  return { xs: xs.map((x) => rounded(x)), ys: xs.map((x) => rounded(powerLawDensity(fit, x), 4)) };
 }

@@ -1,32 +1,17 @@
 import { EMBEDDING_METRICS } from '../../analysis/embeddings/embedding-metrics.js';
 import type { EmbeddingReport, EmbeddingRow } from '../../analysis/embeddings/embeddings.js';
-import type { NumberFormat } from '../../analysis/spectra/metrics.js';
 import { embeddingName, embeddingTitle, rankDistanceHeader, weightDistance } from '../embeddings.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text/text.js';
 import { rounded } from './density.js';
-import { baseName, html, type Markup, swatch } from './markup.js';
-import type { HtmlReportModel } from './page-data.js';
+import { baseName, breakable, html, type Markup, swatch } from './markup.js';
+import type { HtmlReportModel } from './report-model.js';
+import type { EmbeddingData, EmbeddingMetricData, EmbeddingPlot } from './types.js';
 
 /** A figure that is drawn over the depth of the network. */
-interface DrawnMetric {
-  readonly key: string;
-  readonly header: string;
-  readonly format: NumberFormat;
+interface DrawnMetric extends EmbeddingMetricData {
   readonly definition: string;
   readonly source: string;
   readonly unit: string;
-  /** In which of the two plots. */
-  readonly plot: 'rank' | 'collapse';
-}
-
-/** One value in each of the models. */
-interface DrawnValue {
-  readonly label: string;
-  readonly about: string;
-  readonly rows: readonly ({
-    readonly v: readonly (number | null)[];
-    readonly t: readonly string[];
-  } | null)[];
 }
 
 /** The embeddings of all models of a page. */
@@ -37,11 +22,11 @@ export interface EmbeddingsPage {
   readonly isComparison: boolean;
   readonly models: readonly string[];
   readonly metrics: readonly DrawnMetric[];
-  readonly values: readonly DrawnValue[];
+  readonly values: readonly EmbeddingData[];
 }
 
 /** Those that are drawn, in the order of their choices; the table has all. */
-const IN_PLOTS: Readonly<Record<string, 'rank' | 'collapse'>> = {
+const IN_PLOTS: Readonly<Record<string, EmbeddingPlot>> = {
   gramEffectiveRank: 'rank',
   gramEntropy: 'rank',
   centredEffectiveRank: 'rank',
@@ -80,7 +65,7 @@ export function embeddingsPage(models: readonly HtmlReportModel[]): EmbeddingsPa
     });
   }
   const byWeight = models.map(({ report }) => new Map(report.rows.map((row) => [row.weight, row])));
-  const figuresOf = (row: EmbeddingRow, model: number): NonNullable<DrawnValue['rows'][number]> => {
+  const figuresOf = (row: EmbeddingRow, model: number): NonNullable<EmbeddingData['rows'][number]> => {
     const values = metrics.map(({ key }) => {
       if (key === 'weightRankDistance') return weightDistance(row, byWeight[model] ?? new Map());
       return row.metrics?.[key as keyof typeof row.metrics];
@@ -162,7 +147,7 @@ export function embeddingsSection(page: EmbeddingsPage | undefined): Markup {
     NAME_WIDTH,
   ).place;
   const order = Object.keys(IN_PLOTS);
-  const figure = (plot: 'rank' | 'collapse', title: string): Markup => {
+  const figure = (plot: EmbeddingPlot, title: string): Markup => {
     const choices = metrics
       .map(({ key, plot: own, header }, at) => ({ key, own, value: String(at), text: header }))
       .filter(({ own }) => own === plot)
@@ -185,7 +170,7 @@ ${isComparison && html`<p class="legend small">${models.map((name, model) => htm
   )}</tr></thead><tbody>
 ${values.map(
   ({ label, about, rows }, index) =>
-    html`<tr><th scope="row" title="${label} ${about}">${index + 1}. ${shorten(label, NAME_WIDTH, place)}</th>${isComparison && html`<td>${rows.map((_, model) => html`<div class="each">${swatch(model)}</div>`)}</td>`}${metrics.map(
+    html`<tr><th scope="row" title="${label} ${about}">${index + 1}. ${breakable(shorten(label, NAME_WIDTH, place))}</th>${isComparison && html`<td>${rows.map((_, model) => html`<div class="each">${swatch(model)}</div>`)}</td>`}${metrics.map(
       (_, at) => {
         const cells = rows.map((row) => row?.t[at] ?? '');
         return html`<td>${isComparison ? cells.map((cell) => html`<div class="each">${cell}</div>`) : cells}</td>`;

@@ -1,2 +1,2 @@
-export type { HtmlReportModel } from './page-data.js';
 export { type HtmlReportOptions, renderHtmlReport } from './render-html.js';
+export type { HtmlReportModel } from './report-model.js';

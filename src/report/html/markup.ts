@@ -1,4 +1,5 @@
-import { printable } from '../text/text.js';
+import { nameParts, printable, shorten } from '../text/text.js';
+import { seriesClass } from './series.js';
 
 /** HTML that needs no more escaping. */
 export class Markup {
@@ -48,6 +49,29 @@ export function scriptJson(value: unknown): string {
   );
 }
 
+/** A name that breaks behind its slashes and dots where it is too long for a line. */
+export function breakable(name: string): Markup {
+  return html`${nameParts(name).map((part, index) => html`${index > 0 && new Markup('<wbr>')}${part}`)}`;
+}
+
+/** Models that a title names before it counts the rest, and the characters of each name. */
+const TITLED = 3;
+const TITLE_WIDTH = 48;
+
+/** The names of the models as a title that stays short, each by the last part of its path. */
+export function titleOf(names: readonly string[], separator: string): string {
+  const titled = names.length > TITLED ? TITLED - 1 : names.length;
+  const shown = names.slice(0, titled).map((name) => shorten(baseName(name), TITLE_WIDTH));
+  const rest = names.length - titled;
+  return shown.join(separator) + (rest > 0 ? ` and ${rest} more` : '');
+}
+
+/** The beginning of the names of files that are saved from a page. */
+export function fileName(names: readonly string[]): string {
+  const bare = names.map((name) => baseName(name).replace(/\.(onnx|jsonl)$/, ''));
+  return printable(titleOf(bare, '-').replaceAll(' ', '-'));
+}
+
 /** The last part of a path: what a page calls a model. */
 export function baseName(path: string): string {
   return path.split(/[/\\]/).at(-1) || path;
@@ -55,5 +79,5 @@ export function baseName(path: string): string {
 
 /** The line of a model, as its plots have it. */
 export function swatch(model: number): Markup {
-  return html`<svg class="swatch series m${model % 6}" viewBox="0 0 22 10" aria-hidden="true"><path class="line" d="M1 5H21"/></svg>`;
+  return html`<svg class="swatch ${seriesClass(model)}" viewBox="0 0 22 10" aria-hidden="true"><path class="line" d="M1 5H21"/></svg>`;
 }

@@ -1,15 +1,10 @@
 import type { RankReport, RankRow } from '../../analysis/report/rank-report.js';
 import { isNumbered } from '../../analysis/weights/weight-data.js';
 import { printable } from '../text/text.js';
+import type { Block, LayerName } from './types.js';
 
 /** One weight in each of the models. */
-export interface Layer {
-  /** What a person knows it by. */
-  readonly label: string;
-  /** A second name, where the first is not the weight's own. */
-  readonly subtitle: string;
-  /** Unique in the page; stands in the address. */
-  readonly key: string;
+export interface Layer extends LayerName {
   /** One a model; undefined where a model has no such weight. */
   readonly rows: readonly (RankRow | undefined)[];
 }
@@ -73,16 +68,6 @@ export function matchLayers(reports: readonly RankReport[]): Layer[] {
       },
     ];
   });
-}
-
-/** Neighbours that belong together, by their names. */
-export interface Block {
-  readonly label: string;
-  /** Its number, where there is no room for more and blocks of that name are numbered; else empty. */
-  readonly short: string;
-  /** Index of its first layer. */
-  readonly from: number;
-  readonly count: number;
 }
 
 const DEEPEST = 6;

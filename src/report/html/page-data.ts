@@ -1,37 +1,18 @@
-import type { RankReport, RankRow } from '../../analysis/report/rank-report.js';
+import type { RankRow } from '../../analysis/report/rank-report.js';
 import { ALL_METRICS, figureOf } from '../../analysis/spectra/descriptors.js';
 import type { MarchenkoPasturFit } from '../../analysis/spectra/marchenko-pastur.js';
-import { METRICS, type NumberFormat, RESOLUTION } from '../../analysis/spectra/metrics.js';
+import { METRICS, RESOLUTION } from '../../analysis/spectra/metrics.js';
 import { type SpectralExtras, spectralExtras } from '../../analysis/spectra/spectral-extras.js';
 import { formatNumber, printable } from '../text/text.js';
-import {
-  type Curve,
-  type Histogram,
-  linearHistogram,
-  logHistogram,
-  marchenkoPasturCurve,
-  powerLawCurve,
-  rounded,
-} from './density.js';
+import { linearHistogram, logHistogram, marchenkoPasturCurve, powerLawCurve, rounded } from './density.js';
 import { type EmbeddingsPage, embeddingsPage } from './embeddings.js';
-import { type Block, blocksOf, type Layer, matchLayers } from './match.js';
-
-/** A model of the report. */
-export interface HtmlReportModel {
-  readonly name: string;
-  /** With spectra (`rankReport(model, { spectra: true })`); without them there are no plots of single weights. */
-  readonly report: RankReport;
-  /** How many nodes its graph has. */
-  readonly nodes?: number | undefined;
-}
+import { blocksOf, matchLayers } from './match.js';
+import type { HtmlReportModel } from './report-model.js';
+import type { Block, Curve, DensityScale, Histogram, LayerName, MetricData, RowData } from './types.js';
 
 /** A column of the table. */
-export interface PageMetric {
-  readonly key: string;
-  readonly header: string;
+export interface PageMetric extends MetricData {
   readonly unit: string;
-  readonly format: NumberFormat;
-  readonly definition: string;
   readonly source: string;
   /** In the short table too. */
   readonly isBrief: boolean;
@@ -53,37 +34,8 @@ export interface Figure {
   readonly reason: string | undefined;
 }
 
-/** What the script of the page reads. Short names, for they are written once a weight. */
-interface RowData {
-  readonly op: string;
-  readonly dims: readonly [number, number];
-  readonly params: number;
-  readonly problem?: string;
-  /** Values of the metrics, in their order; null where there is none, 'inf' where it is infinite. */
-  readonly v: readonly (number | 'inf' | null)[];
-  /** Their texts. */
-  readonly t: readonly string[];
-  /** How many singular values there are. */
-  readonly n?: number;
-  readonly s?: readonly number[];
-  /** Of a thinned spectrum: the index of each value, and the share of the energy up to it. */
-  readonly i?: readonly number[];
-  readonly e?: readonly number[];
-  readonly lin?: Histogram;
-  readonly log?: Histogram;
-  readonly mp?: FitData;
-  readonly pl?: FitData;
-  /** Why a fit is missing. */
-  readonly mpNone?: string;
-  readonly plNone?: string;
-}
-
-interface FitData {
-  readonly curve: Curve;
-  readonly text: string;
-}
-
-export interface LayerPage extends Omit<Layer, 'rows'> {
+/** A weight in all models: figures for the table, data for the script. */
+export interface LayerPage extends LayerName {
   readonly figures: readonly (Figures | undefined)[];
   readonly data: readonly (RowData | null)[];
 }
@@ -94,7 +46,7 @@ export interface Page {
   readonly layers: readonly LayerPage[];
   readonly blocks: readonly Block[];
   /** The scale on which the densities of most weights can be read. */
-  readonly density: 'linear' | 'log';
+  readonly density: DensityScale;
   /** What the models make of data, where that was looked at. */
   readonly embeddings: EmbeddingsPage | undefined;
   /** True where spectra were thinned to keep the page small. */
@@ -163,7 +115,7 @@ export function pageOf(models: readonly HtmlReportModel[]): Page {
 /** Where most of the values of most weights fall into one bin, a linear axis shows nothing. */
 const CROWDED = 0.4;
 
-function densityScale(histograms: readonly Histogram[]): 'linear' | 'log' {
+function densityScale(histograms: readonly Histogram[]): DensityScale {
   const crowded = histograms.filter(({ density, width }) => Math.max(...density) * width > CROWDED);
   return 2 * crowded.length > histograms.length ? 'log' : 'linear';
 }
@@ -265,8 +217,8 @@ function marchenkoPasturText({ sigma, spikes, softRank, distance }: MarchenkoPas
   return parts.join(', ') + (distance > POOR_FIT ? ': no good fit' : '');
 }
 
-function scaled([xs, ys]: Curve, factor: number): Curve {
-  return [xs, ys.map((y) => rounded(y * factor, 4))];
+function scaled({ xs, ys }: Curve, factor: number): Curve {
+  return { xs, ys: ys.map((y) => rounded(y * factor, 4)) };
 }
 
 /** At most `points` values: the first ones all, the rest at equal distances, with the last. */

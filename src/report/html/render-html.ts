@@ -1,20 +1,15 @@
 import type { RankReport } from '../../analysis/report/rank-report.js';
 import { leftNotes } from '../skipped.js';
 import { bestPlace, counted, formatCount, formatNumber, printable, shorten } from '../text/text.js';
-import { CLIENT_SCRIPT } from './client/index.js';
 import { type EmbeddingsPage, embeddingsSection } from './embeddings.js';
-import { baseName, html, Markup, scriptJson, swatch } from './markup.js';
-import {
-  cellOf,
-  type HtmlReportModel,
-  type LayerPage,
-  type Page,
-  type PageMetric,
-  pageOf,
-} from './page-data.js';
+import { baseName, breakable, fileName, html, Markup, scriptJson, swatch, titleOf } from './markup.js';
+import { cellOf, type LayerPage, type Page, type PageMetric, pageOf } from './page-data.js';
+import { RANK_REPORT_SCRIPT } from './page-scripts.js';
 import { hashOf } from './policy.js';
+import type { HtmlReportModel } from './report-model.js';
 import { spark } from './spark.js';
 import { STYLES } from './styles.js';
+import type { EmbeddingsData, RankPageData } from './types.js';
 
 export interface HtmlReportOptions {
   /** Default 'Rank report'. */
@@ -46,11 +41,14 @@ export function renderHtmlReport(
   if (models.length === 0) throw new RangeError('a report needs at least one model');
   const page = pageOf(models);
   const title = options.title ?? 'Rank report';
-  const names = models.map(({ name }) => baseName(name)).join(' · ');
+  const names = titleOf(
+    models.map(({ name }) => name),
+    ' · ',
+  );
   const policy = [
     "default-src 'none'",
     `style-src '${hashOf(STYLES)}'`,
-    `script-src '${hashOf(CLIENT_SCRIPT)}'`,
+    `script-src '${hashOf(RANK_REPORT_SCRIPT)}'`,
     "base-uri 'none'",
     "form-action 'none'",
   ].join('; ');
@@ -78,14 +76,14 @@ ${definitions(page)}
 <div id="tip" hidden></div>
 <div id="live" class="hidden-text" role="status" aria-live="polite"></div>
 <script type="application/json" id="data">${new Markup(scriptJson(dataOf(page)))}</script>
-<script>${new Markup(CLIENT_SCRIPT)}</script>
+<script>${new Markup(RANK_REPORT_SCRIPT)}</script>
 </body>
 </html>
 `;
   return document.text;
 }
 
-function dataOf(page: Page): unknown {
+function dataOf(page: Page): RankPageData {
   return {
     models: page.models.map(({ name, report }) => ({
       name: printable(baseName(name)),
@@ -96,12 +94,12 @@ function dataOf(page: Page): unknown {
     blocks: page.blocks,
     density: page.density,
     ...(page.embeddings && { embeddings: embeddingsData(page.embeddings) }),
-    file: printable(page.models.map(({ name }) => baseName(name).replace(/\.onnx$/, '')).join('-')),
+    file: fileName(page.models.map(({ name }) => name)),
   };
 }
 
 /** Definitions stand in the page as they are. */
-function embeddingsData({ metrics, values }: EmbeddingsPage): unknown {
+function embeddingsData({ metrics, values }: EmbeddingsPage): EmbeddingsData {
   return { metrics: metrics.map(({ key, header, format, plot }) => ({ key, header, format, plot })), values };
 }
 
@@ -114,7 +112,12 @@ function header(page: Page, title: string, { date, version }: HtmlReportOptions)
 <div class="bar top">
 <div>
 <p class="eyebrow">${title}</p>
-<h1>${models.map(({ name }) => baseName(name)).join(' → ')}</h1>
+<h1>${breakable(
+    titleOf(
+      models.map(({ name }) => name),
+      ' → ',
+    ),
+  )}</h1>
 <p class="meta">${made.join(' · ')}</p>
 </div>
 <div class="controls screen"><button type="button" id="theme">Dark</button><button type="button" id="print">Print</button></div>
@@ -134,7 +137,7 @@ function modelCard({ name, report, nodes }: HtmlReportModel, index: number, isOn
     total.problems > 0 && `${formatCount(total.problems)} without a spectrum`,
   ].filter(Boolean);
   const label = isOneOfMany
-    ? html`<label><input type="checkbox" class="screen" name="model" value="${index}" checked>${swatch(index)}<span>${baseName(name)}</span></label>`
+    ? html`<label><input type="checkbox" class="screen" name="model" value="${index}" checked>${swatch(index)}<span>${breakable(baseName(name))}</span></label>`
     : html``;
   const figures: readonly (readonly [string, string])[] = [
     ['mean eff. rank / max', formatNumber(total.effectiveRankRatio, 'percent')],
@@ -254,10 +257,11 @@ ${missing(page)}
 </section>`;
 }
 
+/** On paper a heading is plain text: what is a button does not repeat on each sheet. */
 function columnHead(column: string, name: string, definition: string, unit: string, kind: string): Markup {
   const isNumber = kind.startsWith('number');
   const about = unit === '' ? definition : `${definition} (in units ${unit})`;
-  return html`<th scope="col" data-column="${column}"${isNumber && new Markup(' data-number')} class="${isNumber ? kind.slice(7) : kind}" data-tip-title="${name}" data-tip="${about}"><button type="button" aria-description="${about}">${name}</button></th>
+  return html`<th scope="col" data-column="${column}"${isNumber && new Markup(' data-number')} class="${isNumber ? kind.slice(7) : kind}" data-tip-title="${name}" data-tip="${about}"><button type="button" class="screen" aria-description="${about}">${name}</button><span class="paper">${name}</span></th>
 `;
 }
 
@@ -283,7 +287,7 @@ function tableRow(
     return html`<td${classes !== '' && html` class="${classes}"`}${why !== '' && html` data-tip-title="No value" data-tip="${why}"`}>${each((one) => cellOf(metric, one).text)}</td>`;
   });
   const problem = figures.some((one) => one?.row.problem !== undefined);
-  return html`<tr data-index="${index}"><th scope="row" title="${subtitle === '' ? label : `${label} (${subtitle})`}"><a href="#layer=${encodeURIComponent(wellFormed(key))}">${shorten(label, NAME_WIDTH, place)}</a>${problem && html` <span class="note">no spectrum</span>`}</th><td class="left">${each(
+  return html`<tr data-index="${index}"><th scope="row" title="${subtitle === '' ? label : `${label} (${subtitle})`}"><a href="#layer=${encodeURIComponent(wellFormed(key))}">${breakable(shorten(label, NAME_WIDTH, place))}</a>${problem && html` <span class="note">no spectrum</span>`}</th><td class="left">${each(
     ({ row }, model) => html`${isOneOfMany && swatch(model)}${spark(row.singularValues, model)}`,
   )}</td><td class="left">${each(({ row }) => row.ops.join(', '))}</td><td>${each(
     ({ row }) => `${formatCount(row.rows)} × ${formatCount(row.columns)}`,

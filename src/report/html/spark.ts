@@ -1,4 +1,5 @@
 import { html, type Markup } from './markup.js';
+import { seriesClass } from './series.js';
 
 const POINTS = 32;
 const WIDTH = 68;
@@ -15,5 +16,5 @@ export function spark(values: readonly number[] | undefined, model: number): Mar
     return `${x.toFixed(1)} ${(HEIGHT - 1 - ((HEIGHT - 2) * (values[index] ?? 0)) / largest).toFixed(1)}`;
   });
   const d = `M0 ${HEIGHT}${count === 1 ? 'V1' : ''}L${points.join('L')}V${HEIGHT}Z`;
-  return html`<svg class="spark series m${model % 6}" viewBox="0 0 ${WIDTH} ${HEIGHT}" aria-hidden="true"><path d="${d}"/></svg>`;
+  return html`<svg class="spark ${seriesClass(model)}" viewBox="0 0 ${WIDTH} ${HEIGHT}" aria-hidden="true"><path d="${d}"/></svg>`;
 }

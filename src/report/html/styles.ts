@@ -1,29 +1,61 @@
-/** The style sheet of the page. Text has a contrast of at least 4.5, marks of at least 3, on both grounds. */
-export const STYLES = `
-:root {
-  color-scheme: light;
+import { COLOURS } from './series.js';
+
+/** Colours of the models, distinct from each other; on white paper too. */
+export const LIGHT_COLOURS = [
+  '#0b62b8',
+  '#c2410c',
+  '#00785a',
+  '#9a3a86',
+  '#6b5600',
+  '#475569',
+  '#008299',
+  '#c01048',
+  '#4f7300',
+  '#5b3fc4',
+  '#9b6a2f',
+  '#d12fb0',
+] as const;
+
+/** The same on a dark ground. */
+export const DARK_COLOURS = [
+  '#5aa9f7',
+  '#ff9256',
+  '#3ecf9f',
+  '#e58fd0',
+  '#d9bd4a',
+  '#a9b6c6',
+  '#3fc6dc',
+  '#ff6f8a',
+  '#a9d65a',
+  '#a08cff',
+  '#c9a27c',
+  '#ff6ee8',
+] as const;
+
+const variables = (colours: readonly string[]): string =>
+  colours.map((colour, index) => `--s${index}: ${colour};`).join(' ');
+
+const LIGHT = `color-scheme: light;
   --ground: #ffffff; --panel: #f6f7f9; --raised: #ffffff; --line: #d5dae1; --faint: #e9ecf0; --band: #f3f5f8;
   --text: #171c24; --muted: #55606f; --accent: #0b5cad; --accent-soft: #e3eefa; --warning: #8a4b00; --warning-soft: #fdf3e1;
-  --s0: #0b62b8; --s1: #c2410c; --s2: #00785a; --s3: #9a3a86; --s4: #6b5600; --s5: #475569;
-  --mp: #c2410c; --pl: #00785a;
-  --mono: ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace;
-}
-:root[data-theme=dark] {
-  color-scheme: dark;
+  ${variables(LIGHT_COLOURS)} --mp: #c2410c; --pl: #00785a;`;
+
+const DARK = `color-scheme: dark;
   --ground: #10141a; --panel: #171c24; --raised: #1d232d; --line: #343d4a; --faint: #262e39; --band: #161c24;
   --text: #e7ebf1; --muted: #a2adbb; --accent: #7cb8ff; --accent-soft: #1b2f47; --warning: #f2b866; --warning-soft: #2e2413;
-  --s0: #5aa9f7; --s1: #ff9256; --s2: #3ecf9f; --s3: #e58fd0; --s4: #d9bd4a; --s5: #a9b6c6;
-  --mp: #ff9256; --pl: #3ecf9f;
-}
-@media (prefers-color-scheme: dark) {
-  :root:not([data-theme]) {
-    color-scheme: dark;
-    --ground: #10141a; --panel: #171c24; --raised: #1d232d; --line: #343d4a; --faint: #262e39; --band: #161c24;
-    --text: #e7ebf1; --muted: #a2adbb; --accent: #7cb8ff; --accent-soft: #1b2f47; --warning: #f2b866; --warning-soft: #2e2413;
-    --s0: #5aa9f7; --s1: #ff9256; --s2: #3ecf9f; --s3: #e58fd0; --s4: #d9bd4a; --s5: #a9b6c6;
-    --mp: #ff9256; --pl: #3ecf9f;
-  }
-}
+  ${variables(DARK_COLOURS)} --mp: #ff9256; --pl: #3ecf9f;`;
+
+/** Ink where a screen has shades. */
+const PAPER = `${LIGHT}
+  --line: #b8bfc8; --faint: #e3e6ea; --text: #000000; --muted: #3f4854; --accent-soft: #ffffff; --warning-soft: #ffffff;`;
+
+const colourRules = Array.from({ length: COLOURS }, (_, k) => `.m${k} { --c: var(--s${k}); }`).join('\n');
+
+/** The style sheet of the page. Text has a contrast of at least 4.5, marks of at least 3, on both grounds. */
+export const STYLES = `
+:root { ${LIGHT} --mono: ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; }
+:root[data-theme=dark] { ${DARK} }
+@media (prefers-color-scheme: dark) { :root:not([data-theme]) { ${DARK} } }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 12px; -webkit-text-size-adjust: 100%; }
 body {
@@ -71,6 +103,7 @@ button:hover, select:hover { border-color: var(--muted); }
 input[type=checkbox] { accent-color: var(--accent); width: 16px; height: 16px; margin: 0; flex: none; }
 .field { display: inline-flex; gap: 8px; align-items: center; font-size: 14px; color: var(--muted); min-width: 0; }
 .controls { display: flex; flex-wrap: wrap; gap: 8px 12px; align-items: center; min-width: 0; }
+.paper { display: none; }
 .scroll { overflow-x: auto; overscroll-behavior-x: contain; }
 figure { margin: 0; min-width: 0; }
 figcaption { margin: 0 0 6px; }
@@ -90,19 +123,19 @@ svg.plot:focus-visible { outline-offset: 4px; border-radius: 4px; }
 .plot .grid { stroke: var(--faint); stroke-width: 1; fill: none; }
 .plot .frame { stroke: var(--muted); stroke-width: 1; fill: none; }
 .plot .band { fill: var(--band); }
-.series { --c: var(--s0); --dash: none; }
-.series.m1 { --c: var(--s1); --dash: 7 3; }
-.series.m2 { --c: var(--s2); --dash: 2 2.5; }
-.series.m3 { --c: var(--s3); --dash: 9 3 2 3; }
-.series.m4 { --c: var(--s4); --dash: 4 2; }
-.series.m5 { --c: var(--s5); --dash: 12 4; }
+${colourRules}
+.d0 { --dash: none; }
+.d1 { --dash: 7 3; }
+.d2 { --dash: 2 2.5; }
+.d3 { --dash: 9 3 2 3; }
+.d4 { --dash: 12 4; }
 .series .line { fill: none; stroke: var(--c); stroke-width: 1.9; stroke-dasharray: var(--dash); stroke-linejoin: round; }
 .series .area { fill: var(--c); fill-opacity: 0.16; stroke: none; }
 .series .dot { fill: var(--c); stroke: none; }
 .series .stem { fill: none; stroke: var(--c); stroke-width: 1.5; stroke-opacity: 0.45; }
 .series .bar { fill: var(--c); }
-.series.m1 .bar { fill-opacity: 0.5; stroke: var(--c); }
-.series.m2 .bar, .series.m4 .bar { fill-opacity: 0.15; stroke: var(--c); }
+.series.d1 .bar { fill-opacity: 0.5; stroke: var(--c); }
+.series.d2 .bar, .series.d4 .bar { fill-opacity: 0.15; stroke: var(--c); }
 .series .rug { fill: none; stroke: var(--c); stroke-width: 1; stroke-opacity: 0.75; }
 .series .area + .line { stroke-width: 1.2; }
 .series.mp { --dash: none; }
@@ -197,12 +230,7 @@ footer p { border-top: 1px solid var(--faint); padding-top: 12px; }
 }
 @media print {
   @page { margin: 14mm 12mm; }
-  :root, :root[data-theme=dark], :root:not([data-theme]) {
-    color-scheme: light;
-    --ground: #ffffff; --panel: #f6f7f9; --raised: #ffffff; --line: #b8bfc8; --faint: #e3e6ea; --band: #f3f5f8;
-    --text: #000000; --muted: #3f4854; --accent: #0b5cad; --accent-soft: #ffffff; --warning: #8a4b00; --warning-soft: #ffffff;
-    --s0: #0b62b8; --s1: #c2410c; --s2: #00785a; --s3: #9a3a86; --s4: #6b5600; --s5: #475569; --mp: #c2410c; --pl: #00785a;
-  }
+  :root, :root[data-theme=dark], :root:not([data-theme]) { ${PAPER} }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   body { font-size: 10pt; }
   main, header, footer { max-width: none; padding: 0; }
@@ -217,12 +245,17 @@ footer p { border-top: 1px solid var(--faint); padding-top: 12px; }
   #weights .more { display: none; }
   th, td { padding: 2px 4px; }
   thead th, tbody th { position: static; }
-  thead th button { padding: 3px 4px; white-space: normal; }
+  thead th, thead th.plain { padding: 3px 4px; white-space: normal; overflow-wrap: normal; }
   tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 140px; max-width: 190px; }
   svg.spark { width: 40px; height: 12px; }
   td .each { min-height: 0; }
-  tr, figure, .models > li { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  section { margin-top: 18px; }
+  footer { margin-top: 10px; padding-bottom: 0; }
+  footer p { margin: 0; padding-top: 6px; break-inside: avoid; }
+  tr, svg, .models > li, #detail-figures, .fits li { break-inside: avoid; }
+  thead { display: table-header-group; }
+  h2, h3, figcaption, .bar, .lead { break-after: avoid; }
+  .paper { display: inline; }
   details::details-content { content-visibility: visible; block-size: auto; }
   .definitions { font-size: 9pt; }
 }

@@ -2,8 +2,9 @@ import { toCsv } from './csv.js';
 import type { Document, Note } from './document.js';
 import { toJson } from './json.js';
 import { toMarkdown } from './markdown.js';
+import { type Style, style } from './style.js';
 import { tableLines } from './table.js';
-import { printable, type Style, style, widthOf } from './text.js';
+import { printable, widthOf } from './text.js';
 
 /** The forms that every document has. */
 export const FORMATS = ['table', 'json', 'csv', 'md'] as const;

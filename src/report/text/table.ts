@@ -1,5 +1,6 @@
 import type { Grid, Heading } from './document.js';
-import { bestPlace, pad, shorten, style, widthOf } from './text.js';
+import { style } from './style.js';
+import { bestPlace, pad, shorten, widthOf } from './text.js';
 
 export interface TableOptions {
   /** Cells of a line; Infinity for no limit. */

@@ -1,4 +1,3 @@
-import util from 'node:util';
 import type { NumberFormat } from '../../analysis/spectra/metrics.js';
 
 /** A figure for people; `undefined` and NaN, where there is none, are '–'. */
@@ -56,6 +55,14 @@ export function printable(text: string): string {
   return text.replace(CONTROL, '\ufffd');
 }
 
+/** Names up to this length have room everywhere. */
+const SHORT_NAME = 12;
+
+/** Parts of a name between which a line may break: each ends with its slash, dot, colon or underscore. */
+export function nameParts(name: string): readonly string[] {
+  return name.length <= SHORT_NAME ? [name] : name.split(/(?<=[/.:_])(?=[^/.:_])/);
+}
+
 /** Terminal cells that a text takes. */
 export function widthOf(text: string): number {
   if (ASCII.test(text)) return text.length;
@@ -100,11 +107,4 @@ function takeCells(characters: readonly string[], width: number): string[] {
 export function pad(text: string, width: number, align: 'left' | 'right'): string {
   const gap = ' '.repeat(Math.max(0, width - widthOf(text)));
   return align === 'left' ? text + gap : gap + text;
-}
-
-export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';
-
-/** Colours text where asked to; plain on versions of Node that have no styleText. */
-export function style(text: string, name: Style, colour: boolean): string {
-  return colour ? (util.styleText?.(name, text) ?? text) : text;
 }

@@ -1,4 +1,5 @@
 import type { EpochRecord, RankFigures } from '../../training/events.js';
+import type { Curve, MetricData, RunData, WeightData, WeightRun } from '../html/types.js';
 import { formatCount, formatNumber, printable } from '../text/text.js';
 import type { TrainLog } from './log.js';
 
@@ -40,49 +41,7 @@ export const RANK_METRICS = [
     format: 'significant3',
     definition: 'the largest singular value',
   },
-] as const satisfies readonly {
-  key: keyof RankFigures;
-  header: string;
-  format: 'percent' | 'fixed1' | 'fixed2' | 'significant3';
-  definition: string;
-}[];
-
-/** Points of a curve; xs are epochs. */
-export interface Curve {
-  readonly xs: readonly number[];
-  readonly ys: readonly number[];
-}
-
-export interface RunData {
-  readonly name: string;
-  readonly curves: Readonly<Record<CurveName, Curve>>;
-  readonly best: number | undefined;
-  readonly epochs: number;
-}
-
-export type CurveName =
-  | 'loss'
-  | 'validationLoss'
-  | 'accuracy'
-  | 'validationAccuracy'
-  | 'rate'
-  | 'norm'
-  | 'mean';
-
-export interface WeightData {
-  readonly key: string;
-  readonly label: string;
-  /** What it is: a factor, a product. */
-  readonly note: string;
-  /** Of each run: figures over the epochs, in the order of RANK_METRICS; undefined where it has no such weight. */
-  readonly runs: readonly (WeightRun | undefined)[];
-}
-
-export interface WeightRun {
-  readonly matrix: string;
-  readonly xs: readonly number[];
-  readonly ys: readonly (readonly number[])[];
-}
+] as const satisfies readonly (MetricData & { key: keyof RankFigures })[];
 
 const digits = (value: number): number => Number(value.toPrecision(5));
 
@@ -141,13 +100,13 @@ export function weightsOf(logs: readonly NamedLog[]): WeightData[] {
   };
   const ordered = [...found].sort(([, a], [, b]) => placeOf(a) - placeOf(b));
   return ordered.map(([key, first]) => {
-    const runs = logs.map(({ log }): WeightRun | undefined => {
+    const runs = logs.map(({ log }): WeightRun | null => {
       const rows = log.records.flatMap(({ epoch, ranks }) => {
         const row = ranks.find((one) => keyOf(one) === key);
         return row === undefined ? [] : [{ epoch, row }];
       });
       const [one] = rows;
-      if (one === undefined) return undefined;
+      if (one === undefined) return null;
       return {
         matrix: `${formatCount(one.row.rows)} × ${formatCount(one.row.columns)}`,
         xs: rows.map(({ epoch }) => epoch),

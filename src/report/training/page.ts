@@ -1,17 +1,11 @@
-import { TRAINING_SCRIPT } from '../html/client/index.js';
-import { html, Markup, scriptJson } from '../html/markup.js';
+import { baseName, breakable, fileName, html, Markup, scriptJson, swatch, titleOf } from '../html/markup.js';
+import { TRAINING_SCRIPT } from '../html/page-scripts.js';
 import { hashOf } from '../html/policy.js';
+import { seriesClass } from '../html/series.js';
 import { STYLES } from '../html/styles.js';
-import { formatCount, formatNumber, formatSignificant, printable } from '../text/text.js';
-import {
-  figureText,
-  meanRatio,
-  type NamedLog,
-  RANK_METRICS,
-  runData,
-  type WeightData,
-  weightsOf,
-} from './page-data.js';
+import type { TrainPageData, WeightData, WeightRun } from '../html/types.js';
+import { formatCount, formatNumber, formatSignificant } from '../text/text.js';
+import { figureText, meanRatio, type NamedLog, RANK_METRICS, runData, weightsOf } from './page-data.js';
 import { duration, settingText } from './summary.js';
 
 export interface TrainPageOptions {
@@ -64,8 +58,7 @@ export function renderTrainPage(logs: readonly NamedLog[], options: TrainPageOpt
   const hasAccuracy = runs.some(
     ({ curves }) => curves.accuracy.xs.length + curves.validationAccuracy.xs.length > 0,
   );
-  const file = printable(names.map((name) => name.replace(/\.(onnx|jsonl)$/, '')).join('-'));
-  const data = { runs, metrics: RANK_METRICS, weights, file };
+  const data: TrainPageData = { runs, metrics: RANK_METRICS, weights, file: fileName(names) };
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -73,7 +66,7 @@ export function renderTrainPage(logs: readonly NamedLog[], options: TrainPageOpt
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>${title}: ${names.join(' · ')}</title>
+<title>${title}: ${titleOf(names, ' · ')}</title>
 <style>${new Markup(OWN_STYLES)}</style>
 </head>
 <body>
@@ -81,7 +74,7 @@ export function renderTrainPage(logs: readonly NamedLog[], options: TrainPageOpt
 <div class="bar top">
 <div>
 <p class="eyebrow">${title}</p>
-<h1>${names.join(' · ')}</h1>
+<h1>${breakable(titleOf(names, ' · '))}</h1>
 <p class="meta">${made.join(' · ')}</p>
 </div>
 <div class="controls screen"><button type="button" id="theme">Dark</button><button type="button" id="print">Print</button></div>
@@ -105,20 +98,12 @@ ${definitions()}
 `.text;
 }
 
-function baseName(path: string): string {
-  return path.split(/[/\\]/).at(-1) || path;
-}
-
-function swatch(run: number): Markup {
-  return html`<svg class="swatch series m${run % 6}" viewBox="0 0 22 10" aria-hidden="true"><path class="line" d="M1 5H21"/></svg>`;
-}
-
 function runCard({ name, log }: NamedLog, index: number, isOneOfMany: boolean): Markup {
   const { plan, records, best, context, end } = log;
   const first = records.find(({ epoch }) => epoch === 0);
   const shown = records.find(({ epoch }) => epoch === best) ?? records.at(-1);
   const label = isOneOfMany
-    ? html`<label><input type="checkbox" class="screen" name="run" value="${index}" checked>${swatch(index)}<span>${baseName(name)}</span></label>`
+    ? html`<label><input type="checkbox" class="screen" name="run" value="${index}" checked>${swatch(index)}<span>${breakable(baseName(name))}</span></label>`
     : html``;
   const figures = shown?.validation ?? shown?.training;
   const what = shown?.validation === undefined ? 'training' : 'validation';
@@ -184,27 +169,21 @@ const [RATIO, RANK, STABLE] = [0, 1, 2];
 
 function weightRow({ label, note, runs }: WeightData, index: number, logs: readonly NamedLog[]): Markup {
   const isOneOfMany = logs.length > 1;
-  const each = (
-    of: (run: NonNullable<WeightData['runs'][number]>, at: number) => Markup | string,
-  ): Markup[] =>
+  const each = (of: (run: WeightRun, at: number) => Markup | string): Markup[] =>
     runs.map((run, at) => {
-      const content = run === undefined ? '–' : of(run, at);
+      const content = run === null ? '–' : of(run, at);
       return isOneOfMany ? html`<div class="each">${content}</div>` : html`${content}`;
     });
   const first = (values: readonly number[] | undefined): number | undefined => values?.[0];
   /** Of the epoch whose weights the result has. */
-  const final = (
-    run: NonNullable<WeightData['runs'][number]>,
-    at: number,
-    metric: number,
-  ): number | undefined => {
+  const final = (run: WeightRun, at: number, metric: number): number | undefined => {
     const best = logs[at]?.log.best;
     const place = best === undefined ? -1 : run.xs.indexOf(best);
     return run.ys[metric]?.at(place < 0 ? -1 : place);
   };
   const isFactor = note.startsWith('factor');
   const bounds = boundsOf(runs);
-  return html`<tr data-index="${index}"${isFactor && html` class="factor"`}><th scope="row" title="${label}${note !== '' && `, ${note}`}"><a href="#ranks">${label}</a></th><td class="left">${each(
+  return html`<tr data-index="${index}"${isFactor && html` class="factor"`}><th scope="row" title="${label}${note !== '' && `, ${note}`}"><a href="#ranks">${breakable(label)}</a></th><td class="left">${each(
     (run, at) => html`${isOneOfMany && swatch(at)}${course(run.ys[RATIO] ?? [], bounds, at)}`,
   )}</td><td>${each((run) => run.matrix)}</td><td>${each((run) => figureText(first(run.ys[RANK]), RANK))}</td><td>${each(
     (run, at) => figureText(final(run, at, RANK), RANK),
@@ -221,7 +200,7 @@ function course(values: readonly number[], [least, most]: readonly [number, numb
     const x = 1 + ((WIDE - 2) * index) / (values.length - 1);
     return `${x.toFixed(1)} ${(HIGH - 2 - ((HIGH - 4) * (value - least)) / (most - least)).toFixed(1)}`;
   });
-  return html`<svg class="course series m${run % 6}" viewBox="0 0 ${WIDE} ${HIGH}" aria-hidden="true"><path class="line" d="M${points.join('L')}"/></svg>`;
+  return html`<svg class="course ${seriesClass(run)}" viewBox="0 0 ${WIDE} ${HIGH}" aria-hidden="true"><path class="line" d="M${points.join('L')}"/></svg>`;
 }
 
 /** Not so narrow that a change of nothing looks like one. */

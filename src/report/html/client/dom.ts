@@ -1,59 +1,70 @@
-/** Small helpers of any page. Plain JavaScript with JSDoc types, which a test checks. */
-export const DOM = String.raw`
-/** @typedef {Record<string, string|number|boolean|undefined>} Attributes */
+import { nameParts } from '../../text/text.js';
+import { seriesClass } from '../series.js';
+
+/** Attributes of an element; those that are undefined or false are left out. */
+type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** @param {string} id @returns {HTMLElement} */
-function byId(id) {
+/**
+ * The element of an id, of the kind that the page has there.
+ *
+ * @throws Error where the page and its script do not belong together
+ */
+export function byId<E extends Element = HTMLElement>(id: string, kind?: new () => E): E {
   const found = document.getElementById(id);
-  if (found === null) throw new Error('there is no #' + id);
-  return found;
+  if (!(found instanceof (kind ?? HTMLElement))) throw new Error(`there is no #${id} of that kind`);
+  return found as Element as E;
 }
 
-/** @param {Element} element @param {Attributes} attributes @param {(Node|string)[]} children */
-function fill(element, attributes, children) {
+/** The data of the page. */
+export function pageData<Data>(): Data {
+  return JSON.parse(byId('data').textContent ?? '') as Data;
+}
+
+function fill(element: Element, attributes: Attributes, children: readonly (Node | string)[]): void {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : String(value));
+    if (value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? '' : String(value));
   }
   element.append(...children);
 }
 
-/** @param {string} name @param {Attributes} [attributes] @param {...(Node|string)} children @returns {HTMLElement} */
-function el(name, attributes = {}, ...children) {
+export function el<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  attributes: Attributes = {},
+  ...children: readonly (Node | string)[]
+): HTMLElementTagNameMap[Name] {
   const element = document.createElement(name);
   fill(element, attributes, children);
   return element;
 }
 
-/** @param {string} name @param {Attributes} [attributes] @param {...(Node|string)} children @returns {SVGElement} */
-function svg(name, attributes = {}, ...children) {
+export function svg<Name extends keyof SVGElementTagNameMap>(
+  name: Name,
+  attributes: Attributes = {},
+  ...children: readonly (Node | string)[]
+): SVGElementTagNameMap[Name] {
   const element = document.createElementNS(SVG, name);
   fill(element, attributes, children);
   return element;
 }
 
-/** @param {number} value @returns {string} */
-function significant(value) {
-  if (value === 0) return '0';
-  const size = Math.abs(value);
-  if (size >= 0.001 && size < 9999.5) return size >= 999.5 ? value.toFixed(0) : value.toPrecision(3);
-  const parts = value.toExponential(2).split('e');
-  return (parts[0] || '').replace(/\.?0+$/, '') + 'e' + (parts[1] || '').replace('+', '');
+/** A name that breaks behind its slashes and dots where it is too long for a line. */
+export function breakable(name: string): Node[] {
+  return nameParts(name).flatMap((part, index) => [...(index > 0 ? [el('wbr')] : []), new Text(part)]);
 }
 
-/** @param {number} value @returns {string} */
-function count(value) {
-  return String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+/** The line of a model, as it is drawn in the plots. */
+export function swatch(model: number, marks = ''): SVGElement {
+  return svg(
+    'svg',
+    { class: `swatch ${seriesClass(model)} ${marks}`.trim(), viewBox: '0 0 22 10', 'aria-hidden': 'true' },
+    svg('path', { class: 'line', d: 'M1 5H21' }),
+  );
 }
 
-/** Marks of the models: not told apart by colour alone. @param {number} model */
-function series(model) {
-  return 'series m' + (model % 6);
-}
-
-/** @param {number} milliseconds @param {() => void} work */
-function debounced(milliseconds, work) {
+export function debounced(milliseconds: number, work: () => void): () => void {
   let timer = 0;
   return () => {
     clearTimeout(timer);
@@ -61,13 +72,18 @@ function debounced(milliseconds, work) {
   };
 }
 
+/** A line of text about a model. */
+export interface Line {
+  readonly text: string;
+  readonly model?: number | undefined;
+}
+
 /** Text beside the pointer. */
-const tip = {
-  /** @param {number} x @param {number} y @param {string} title @param {{text: string, model?: number}[]} lines */
-  show(x, y, title, lines) {
+export const tip = {
+  show(x: number, y: number, title: string, lines: readonly Line[]): void {
     const box = byId('tip');
     box.replaceChildren(
-      el('strong', {}, title),
+      el('strong', {}, ...breakable(title)),
       ...lines.map(({ text, model }) =>
         el('div', {}, ...(model === undefined ? [] : [swatch(model)]), el('span', {}, text)),
       ),
@@ -75,43 +91,52 @@ const tip = {
     box.hidden = false;
     const { width, height } = box.getBoundingClientRect();
     const left = x + 14 + width > document.documentElement.clientWidth ? x - width - 14 : x + 14;
-    box.style.left = Math.max(4, left) + 'px';
-    box.style.top = Math.max(4, Math.min(y - height / 2, window.innerHeight - height - 4)) + 'px';
+    box.style.left = `${Math.max(4, left)}px`;
+    box.style.top = `${Math.max(4, Math.min(y - height / 2, window.innerHeight - height - 4))}px`;
   },
-  hide() {
+  hide(): void {
     byId('tip').hidden = true;
   },
 };
 
-/** The line of a model, as it is drawn in the plots. @param {number} model */
-function swatch(model) {
-  return svg(
-    'svg',
-    { class: 'swatch ' + series(model), viewBox: '0 0 22 10', 'aria-hidden': 'true' },
-    svg('path', { class: 'line', d: 'M1 5H21' }),
-  );
-}
-
-/** Tells a screen reader. @param {string} text */
-function say(text) {
+/** Tells a screen reader. */
+export function say(text: string): void {
   byId('live').textContent = text;
 }
 
-/** @param {string} name @param {(value: string, checked: boolean) => void} work */
-function onSwitch(name, work) {
-  for (const input of document.querySelectorAll('input[name="' + name + '"]')) {
-    if (input instanceof HTMLInputElement) input.addEventListener('change', () => work(input.value, input.checked));
+export function onSwitch(name: string, work: (value: string, checked: boolean) => void): void {
+  for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`)) {
+    input.addEventListener('change', () => work(input.value, input.checked));
   }
 }
 
+/** Calls `draw` with each new width of an element, and once now. */
+export function onWidth(host: HTMLElement, draw: () => void): void {
+  let width = -1;
+  const redraw = (): void => {
+    if (host.clientWidth === width) return;
+    width = host.clientWidth;
+    draw();
+  };
+  new ResizeObserver(debounced(60, redraw)).observe(host);
+  redraw();
+}
+
+/** What all pages have: the switch of the colours, and the button that prints. */
+export function attachPage(): void {
+  attachTheme();
+  byId('print').addEventListener('click', () => window.print());
+}
+
 /** Dark or light, as asked for; without a wish the system's. */
-function attachTheme() {
+function attachTheme(): void {
   const button = byId('theme');
   const dark = matchMedia('(prefers-color-scheme: dark)');
-  const isDark = () => (document.documentElement.getAttribute('data-theme') || (dark.matches ? 'dark' : 'light')) === 'dark';
-  const show = () => {
+  const isDark = (): boolean =>
+    (document.documentElement.getAttribute('data-theme') ?? (dark.matches ? 'dark' : 'light')) === 'dark';
+  const show = (): void => {
     button.textContent = isDark() ? 'Light' : 'Dark';
-    button.setAttribute('aria-label', 'Switch to ' + (isDark() ? 'light' : 'dark') + ' colours');
+    button.setAttribute('aria-label', `Switch to ${isDark() ? 'light' : 'dark'} colours`);
   };
   button.addEventListener('click', () => {
     document.documentElement.setAttribute('data-theme', isDark() ? 'light' : 'dark');
@@ -120,4 +145,3 @@ function attachTheme() {
   dark.addEventListener('change', show);
   show();
 }
-`;

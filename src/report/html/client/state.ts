@@ -1,36 +1,36 @@
-/** Types of the data of the rank report, and the state of its page. */
-export const STATE = `
-/** @typedef {{from: number, width: number, density: number[], beyond: number}} Histogram */
-/** @typedef {{curve: [number[], number[]], text: string}} Fit */
-/** @typedef {{op: string, dims: [number, number], params: number, problem?: string, v: (number|'inf'|null)[],
- *   t: string[], n?: number, s?: number[], i?: number[], e?: number[], lin?: Histogram, log?: Histogram, mp?: Fit,
- *   pl?: Fit, mpNone?: string, plNone?: string}} Row */
-/** @typedef {{label: string, subtitle: string, key: string, rows: (Row|null)[]}} Layer */
-/** @typedef {{key: string, header: string, format: string, definition: string}} Metric */
-/** @typedef {{v: (number|null)[], t: string[]}} EmbeddingRow */
-/** @typedef {{metrics: {key: string, header: string, format: string, plot: string}[],
- *   values: {label: string, about: string, rows: (EmbeddingRow|null)[]}[]}} Embeddings */
-/** @typedef {{models: {name: string, ratio: number}[], metrics: Metric[], layers: Layer[],
- *   blocks: {label: string, short: string, from: number, count: number}[], density: string, file: string,
- *   embeddings?: Embeddings}} PageData */
+import type { DensityScale, RankPageData, RowData } from '../types.js';
+import { pageData } from './dom.js';
+import type { SpectrumScale } from './spectrum.js';
 
-/** @type {PageData} */
-const DATA = JSON.parse(byId('data').textContent || '');
+export const data = pageData<RankPageData>();
 
-const state = {
+export const state = {
   /** Index of the weight that is shown; -1 where there is none. */
   layer: -1,
-  /** @type {Set<number>} Models that the reader switched off. */
-  hidden: new Set(),
-  spectrum: 'linear',
-  density: DATA.density,
+  /** Models that the reader switched off. */
+  hidden: new Set<number>(),
+  spectrum: 'linear' as SpectrumScale,
+  density: data.density as DensityScale,
   /** Index of the metric of the overview. */
-  metric: Math.max(0, DATA.metrics.findIndex((metric) => metric.key === 'effectiveRankRatio')),
+  metric: Math.max(0, metricIndex('effectiveRankRatio')),
+  /** Singular values over the largest. */
   relative: false,
 };
 
-/** @param {number} model */
-function isShown(model) {
+export function metricIndex(key: string): number {
+  return data.metrics.findIndex((metric) => metric.key === key);
+}
+
+export function isShown(model: number): boolean {
   return !state.hidden.has(model);
 }
-`;
+
+export function shownModels(): number[] {
+  return data.models.map((_, model) => model).filter(isShown);
+}
+
+/** The value of a metric, where it is a finite one. */
+export function finite(row: RowData | null | undefined, metric: number): number | undefined {
+  const value = row?.v[metric];
+  return typeof value === 'number' ? value : undefined;
+}

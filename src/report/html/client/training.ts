@@ -1,168 +1,222 @@
-/** Curves of a training over its epochs, of several runs over each other. */
-export const TRAINING = `
-/** @typedef {{xs: number[], ys: number[]}} Curve */
-/** @typedef {{name: string, curves: Record<string, Curve>, best?: number, epochs: number}} RunData */
-/** @typedef {{key: string, label: string, note: string, runs: ({matrix: string, xs: number[], ys: number[][]}|null)[]}} Weight */
-/** @typedef {{key: string, header: string, format: string}} RankMetric */
-/** @typedef {{runs: RunData[], metrics: RankMetric[], weights: Weight[], file: string}} TrainingData */
+/** The script of the page of trainings: curves over the epochs, of several runs over each other. */
+import { leastIndex, max } from 'd3-array';
+import { formatCount, formatNumber, formatSignificant } from '../../text/text.js';
+import type { CurveName, Curve as CurveOfRun, MetricData, TrainPageData } from '../types.js';
+import { type Axis, axisAround } from './axis.js';
+import { attachPage, breakable, byId, el, onSwitch, onWidth, pageData, say } from './dom.js';
+import { drawPlot } from './plot.js';
+import type { Reading } from './plot-spec.js';
+import { attachDownloads } from './svg-file.js';
 
-/** @type {TrainingData} */
-const DATA = JSON.parse(byId('data').textContent || '');
+const data = pageData<TrainPageData>();
 
 const state = {
-  /** @type {Set<number>} Runs that the reader switched off. */
-  hidden: new Set(),
+  /** Runs that the reader switched off. */
+  hidden: new Set<number>(),
   isLog: false,
   /** Index of the weight; -1 is the mean of all. */
   weight: -1,
   metric: 0,
 };
 
-/** @typedef {{curve: string, mark: string, word: string}} Part */
-/** @type {Record<string, {title: string, label: string, unit?: 'percent', parts: Part[]}>} */
-const PLOTS = {
+interface Plot {
+  readonly title: string;
+  readonly label: string;
+  readonly unit?: 'percent';
+  readonly parts: readonly { readonly curve: CurveName; readonly mark?: string; readonly word: string }[];
+}
+
+const PLOTS: Readonly<Record<string, Plot>> = {
   loss: {
-    title: 'Loss', label: 'loss',
-    parts: [{ curve: 'loss', mark: 'train', word: 'training' }, { curve: 'validationLoss', mark: '', word: 'validation' }],
+    title: 'Loss',
+    label: 'loss',
+    parts: [
+      { curve: 'loss', mark: 'train', word: 'training' },
+      { curve: 'validationLoss', word: 'validation' },
+    ],
   },
   accuracy: {
-    title: 'Accuracy', label: 'share that is right', unit: 'percent',
-    parts: [{ curve: 'accuracy', mark: 'train', word: 'training' }, { curve: 'validationAccuracy', mark: '', word: 'validation' }],
+    title: 'Accuracy',
+    label: 'share that is right',
+    unit: 'percent',
+    parts: [
+      { curve: 'accuracy', mark: 'train', word: 'training' },
+      { curve: 'validationAccuracy', word: 'validation' },
+    ],
   },
-  rate: { title: 'Learning rate', label: 'learning rate', parts: [{ curve: 'rate', mark: '', word: 'learning rate' }] },
-  norm: { title: 'Norm of the gradients', label: 'mean norm', parts: [{ curve: 'norm', mark: '', word: 'norm of the gradients' }] },
+  rate: {
+    title: 'Learning rate',
+    label: 'learning rate',
+    parts: [{ curve: 'rate', word: 'learning rate' }],
+  },
+  norm: {
+    title: 'Norm of the gradients',
+    label: 'mean norm',
+    parts: [{ curve: 'norm', word: 'norm of the gradients' }],
+  },
 };
 
-/** @returns {number[]} */
-function shownRuns() {
-  return DATA.runs.map((_, run) => run).filter((run) => !state.hidden.has(run));
+function shownRuns(): number[] {
+  return data.runs.map((_, run) => run).filter((run) => !state.hidden.has(run));
 }
 
-/** The axis of epochs. @returns {Axis} */
-function epochAxis() {
-  return { log: false, from: 0, to: Math.max(1, ...DATA.runs.map(({ epochs }) => epochs)), label: 'epoch', isWhole: true };
+function epochAxis(): Axis {
+  const to = Math.max(1, max(data.runs, ({ epochs }) => epochs) ?? 1);
+  return { log: false, from: 0, to, label: 'epoch', isWhole: true };
 }
 
-/** Room for some values. @param {number[]} values @param {string} label @param {'percent'|undefined} unit @param {boolean} isLog @returns {Axis} */
-function valueAxis(values, label, unit, isLog) {
-  const known = isLog ? values.filter((value) => value > 0) : values;
-  const [least, most] = [Math.min(...known), Math.max(...known)];
-  if (isLog) return { log: true, from: least * 0.9, to: Math.max(most * 1.1, least * 1.2), label };
-  const room = (most - least || Math.abs(most) || 1) * 0.06;
-  const from = unit === 'percent' ? Math.max(0, least - room) : least > 0 && least - room < 0.25 * most ? 0 : least - room;
-  /** @type {Axis} */
-  const axis = { log: false, from, to: unit === 'percent' ? Math.min(1, most + room) : most + room, label };
-  return unit === undefined ? axis : { ...axis, unit };
+/** Points further than this from an epoch are not read as its. */
+const NEAR = 0.51;
+
+/** The point of a curve nearest to x. */
+function nearest({ xs, ys }: CurveOfRun, x: number): { x: number; y: number } | undefined {
+  const k = leastIndex(xs, (a, b) => Math.abs(a - x) - Math.abs(b - x)) ?? -1;
+  const [at, y] = [xs[k], ys[k]];
+  return at === undefined || y === undefined || Math.abs(at - x) > NEAR ? undefined : { x: at, y };
 }
 
-/** @param {Curve} curve @param {number} x */
-function nearest(curve, x) {
-  let best = -1;
-  for (const [index, at] of curve.xs.entries()) {
-    if (best < 0 || Math.abs(at - x) < Math.abs((curve.xs[best] || 0) - x)) best = index;
-  }
-  return best;
+interface Line {
+  readonly run: number;
+  readonly mark: string;
+  readonly word: string;
+  readonly curve: CurveOfRun;
 }
 
-/** @typedef {{run: number, mark: string, word: string, curve: Curve}} Line */
+/** What is drawn in one plot. */
+interface Drawing {
+  readonly name: string;
+  readonly title: string;
+  readonly lines: readonly Line[];
+  readonly y: Axis;
+  readonly format: MetricData['format'];
+}
 
-/** @param {HTMLElement} host @param {string} name @param {string} title @param {Line[]} lines @param {Axis} y @param {(value: number) => string} text */
-function drawLines(host, name, title, lines, y, text) {
+function drawLines(host: HTMLElement, { name, title, lines, y, format }: Drawing): void {
   const stops = [...new Set(lines.flatMap(({ curve }) => curve.xs))].sort((a, b) => a - b);
-  const isOne = DATA.runs.length === 1;
+  const isOne = data.runs.length === 1;
   drawPlot(host, {
-    name, title, height: 270, x: epochAxis(), y, stops,
-    series: lines.map(({ run, mark, curve }) => ({ kind: 'points', xs: curve.xs, ys: curve.ys, model: run, mark })),
+    name,
+    title,
+    height: 270,
+    x: epochAxis(),
+    y,
+    stops,
+    series: lines.map(({ run, mark, curve }) => ({ kind: 'points', ...curve, model: run, mark })),
     rules: shownRuns().flatMap((run) => {
-      const best = DATA.runs[run]?.best;
+      const best = data.runs[run]?.best;
       return best === undefined ? [] : [{ axis: 'x', at: best, text: 'best', model: run }];
     }),
-    read: (at) => {
-      const stop = stops.reduce((found, one) => (Math.abs(one - at) < Math.abs(found - at) ? one : found), stops[0] ?? 0);
-      const found = lines.flatMap((line) => {
-        const index = nearest(line.curve, stop);
-        const value = line.curve.ys[index];
-        return value === undefined || Math.abs((line.curve.xs[index] || 0) - stop) > 0.51 ? [] : [{ line, value, x: line.curve.xs[index] }];
+    read: (at): Reading | undefined => {
+      const stop = stops[leastIndex(stops, (a, b) => Math.abs(a - at) - Math.abs(b - at)) ?? -1];
+      if (stop === undefined) return undefined;
+      const found = lines.flatMap(({ run: model, word, curve }) => {
+        const point = nearest(curve, stop);
+        return point === undefined ? [] : [{ ...point, model, word }];
       });
-      if (found.length === 0) return undefined;
       return {
-        title: 'epoch ' + significant(stop),
-        lines: found.map(({ line, value }) => ({
-          text: (isOne ? '' : (DATA.runs[line.run]?.name || '') + ', ') + line.word + ' ' + text(value), model: line.run,
-        })),
+        title: `epoch ${formatSignificant(stop)}`,
+        lines: found.map(({ model, word, y: value }) => {
+          const run = isOne ? '' : `${data.runs[model]?.name ?? ''}, `;
+          return { text: `${run}${word} ${formatNumber(value, format)}`, model };
+        }),
         x: stop,
-        dots: found.filter(({ x }) => x === stop).map(({ line, value }) => ({ y: value, model: line.run })),
+        dots: found.filter(({ x }) => x === stop),
       };
     },
   });
 }
 
-/** @param {number} value @param {string} format */
-function textOf(value, format) {
-  if (format === 'percent') return (100 * value).toFixed(1) + '%';
-  if (format === 'fixed1') return value.toFixed(1);
-  return format === 'fixed2' ? value.toFixed(2) : significant(value);
+function nothing(text: string): HTMLElement {
+  return el('p', { class: 'none' }, text);
 }
 
-function drawCurves() {
-  for (const [name, plot] of Object.entries(PLOTS)) {
-    const host = document.getElementById('plot-' + name);
+function drawCurves(): void {
+  for (const [name, { title, label, unit, parts }] of Object.entries(PLOTS)) {
+    const host = document.getElementById(`plot-${name}`);
     if (host === null) continue;
-    const lines = plot.parts.flatMap(({ curve, mark, word }) =>
-      shownRuns().flatMap((run) => {
-        const found = DATA.runs[run]?.curves[curve];
+    const lines = parts.flatMap(({ curve, mark = '', word }) =>
+      shownRuns().flatMap((run): Line[] => {
+        const found = data.runs[run]?.curves[curve];
         return found === undefined || found.xs.length === 0 ? [] : [{ run, mark, word, curve: found }];
-      }));
+      }),
+    );
     const values = lines.flatMap(({ curve }) => curve.ys);
     if (values.length === 0) {
-      host.replaceChildren(el('p', { class: 'none' }, 'Nothing to draw'));
+      host.replaceChildren(nothing('Nothing to draw'));
       continue;
     }
-    const isLog = state.isLog && name === 'loss' && values.some((value) => value > 0);
-    const format = plot.unit === 'percent' ? 'percent' : '';
-    drawLines(host, name, plot.title, lines, valueAxis(values, plot.label, plot.unit, isLog), (value) => textOf(value, format));
+    const log = state.isLog && name === 'loss' && values.some((value) => value > 0);
+    const format = unit ?? 'significant3';
+    drawLines(host, { name, title, lines, y: axisAround(values, label, { unit, log }), format });
   }
 }
 
-function drawRanks() {
+/** A figure of the chosen weight, or the mean of all, over the epochs. */
+function drawRanks(): void {
   const host = document.getElementById('plot-rank');
-  const metric = DATA.metrics[state.metric];
+  const metric = data.metrics[state.metric];
   if (host === null || metric === undefined) return;
-  const weight = DATA.weights[state.weight];
+  const weight = data.weights[state.weight];
   const isMean = weight === undefined;
   const format = isMean ? 'percent' : metric.format;
-  const lines = shownRuns().flatMap((run) => {
+  const lines = shownRuns().flatMap((run): Line[] => {
     const one = weight?.runs[run];
-    const curve = isMean ? DATA.runs[run]?.curves.mean : one && { xs: one.xs, ys: one.ys[state.metric] || [] };
-    return curve === undefined || curve === null || curve.xs.length === 0 ? [] : [{ run, mark: '', word: isMean ? 'mean' : metric.header, curve }];
+    const curve = isMean
+      ? data.runs[run]?.curves.mean
+      : one && { xs: one.xs, ys: one.ys[state.metric] ?? [] };
+    if (!curve || curve.xs.length === 0) return [];
+    return [{ run, mark: '', word: isMean ? 'mean' : metric.header, curve }];
   });
   const label = isMean ? 'mean effective rank / max' : metric.header;
-  byId('rank-title').textContent = isMean ? 'Effective rank, mean of all weights' : weight.label;
+  const shapes = new Set(weight?.runs.flatMap((run) => run?.matrix ?? []));
+  byId('rank-title').replaceChildren(...breakable(weight?.label ?? 'Effective rank, mean of all weights'));
   byId('rank-what').textContent = isMean
     ? 'Each weight counts by its elements, a chain as the one layer that it folds to.'
-    : [weight.note, [...new Set(weight.runs.flatMap((run) => run?.matrix || []))].join(' and ')].filter((part) => part !== '').join(', ');
+    : [weight.note, [...shapes].join(' and ')].filter(Boolean).join(', ');
   const values = lines.flatMap(({ curve }) => curve.ys);
-  if (values.length === 0) host.replaceChildren(el('p', { class: 'none' }, 'The runs that are shown have no such weight'));
-  else drawLines(host, 'rank', label, lines, valueAxis(values, label, format === 'percent' ? 'percent' : undefined, false), (value) => textOf(value, format));
-  for (const row of document.querySelectorAll('#weights tbody tr')) {
-    row.classList.toggle('current', Number(row.getAttribute('data-index')) === state.weight);
+  if (values.length === 0) {
+    host.replaceChildren(nothing('The runs that are shown have no such weight'));
+  } else {
+    const unit = format === 'percent' ? format : undefined;
+    drawLines(host, { name: 'rank', title: label, lines, y: axisAround(values, label, { unit }), format });
+  }
+  for (const row of document.querySelectorAll<HTMLElement>('#weights tbody tr')) {
+    row.classList.toggle('current', Number(row.dataset.index) === state.weight);
   }
 }
 
-/** @param {number} index @param {boolean} aloud */
-function chooseWeight(index, aloud) {
-  state.weight = Math.max(-1, Math.min(DATA.weights.length - 1, index));
-  const select = byId('weight');
-  if (select instanceof HTMLSelectElement) select.value = String(state.weight);
-  const metric = byId('metric');
-  if (metric instanceof HTMLSelectElement) metric.disabled = state.weight < 0;
+function chooseWeight(index: number, aloud: boolean): void {
+  state.weight = Math.max(-1, Math.min(data.weights.length - 1, index));
+  byId('weight', HTMLSelectElement).value = String(state.weight);
+  byId('metric', HTMLSelectElement).disabled = state.weight < 0;
   drawRanks();
-  if (aloud) say(byId('rank-title').textContent + ', weight ' + count(state.weight + 1) + ' of ' + count(DATA.weights.length));
+  if (!aloud) return;
+  const place = `weight ${formatCount(state.weight + 1)} of ${formatCount(data.weights.length)}`;
+  say(`${byId('rank-title').textContent}, ${place}`);
 }
 
-function start() {
-  attachTheme();
-  byId('print').addEventListener('click', () => window.print());
+function attachRanks(): void {
+  const select = byId('weight', HTMLSelectElement);
+  select.addEventListener('change', () => chooseWeight(Number(select.value), false));
+  const metric = byId('metric', HTMLSelectElement);
+  metric.addEventListener('change', () => {
+    state.metric = Number(metric.value);
+    drawRanks();
+  });
+  byId('previous').addEventListener('click', () => chooseWeight(state.weight - 1, true));
+  byId('next').addEventListener('click', () => chooseWeight(state.weight + 1, true));
+  for (const row of document.querySelectorAll<HTMLElement>('#weights tbody tr')) {
+    row.addEventListener('click', (event) => {
+      event.preventDefault();
+      chooseWeight(Number(row.dataset.index), true);
+      byId('ranks').scrollIntoView({ block: 'nearest' });
+    });
+  }
+}
+
+function start(): void {
+  attachPage();
+  attachDownloads((plot) => ({ plot, file: [data.file, plot] }));
   onSwitch('run', (value, checked) => {
     if (checked) state.hidden.delete(Number(value));
     else state.hidden.add(Number(value));
@@ -174,46 +228,12 @@ function start() {
     drawCurves();
   });
   const hasRanks = document.getElementById('plot-rank') !== null;
-  if (hasRanks) {
-    const select = byId('weight');
-    select.addEventListener('change', () => {
-      if (select instanceof HTMLSelectElement) chooseWeight(Number(select.value), false);
-    });
-    const metric = byId('metric');
-    metric.addEventListener('change', () => {
-      if (metric instanceof HTMLSelectElement) state.metric = Number(metric.value);
-      drawRanks();
-    });
-    byId('previous').addEventListener('click', () => chooseWeight(state.weight - 1, true));
-    byId('next').addEventListener('click', () => chooseWeight(state.weight + 1, true));
-    for (const row of document.querySelectorAll('#weights tbody tr')) {
-      row.addEventListener('click', (event) => {
-        event.preventDefault();
-        chooseWeight(Number(row.getAttribute('data-index')), true);
-        byId('ranks').scrollIntoView({ block: 'nearest' });
-      });
-    }
-  }
-  for (const button of document.querySelectorAll('button[data-download]')) {
-    button.addEventListener('click', () => {
-      const name = button.getAttribute('data-download') || '';
-      const plot = document.querySelector('[data-plot="' + name + '"]');
-      if (plot instanceof SVGElement) download(plot, [DATA.file, name].join('-'));
-    });
-  }
-  let width = 0;
-  const host = byId('curves');
-  const draw = () => {
-    width = host.clientWidth;
+  if (hasRanks) attachRanks();
+  onWidth(byId('curves'), () => {
     drawCurves();
     if (hasRanks) chooseWeight(state.weight, false);
-  };
-  new ResizeObserver(debounced(60, () => {
-    if (host.clientWidth !== width) draw();
-  })).observe(host);
-  draw();
+  });
   document.documentElement.dataset.ready = 'true';
 }
 
 start();
-`;
