@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import yargs from 'yargs';
 import { verifyModels } from '../src/analysis/verify/verify.js';
-import { expandOptions, expandOptionsOf } from '../src/cli/expand-options.js';
-import { dimensions } from '../src/cli/shell/options.js';
+import { EXPAND_ARGUMENTS, expandOptionsOf } from '../src/cli/expand-options.js';
+import { declare, givenOptions } from '../src/cli/shell/described.js';
 import {
   diffModels,
   FileSource,
@@ -29,6 +29,7 @@ import {
   saveModel,
   type Tensor,
 } from '../src/graph/index.js';
+import type { OptionDescriptors } from '../src/graph/option-descriptors.js';
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand/expand.js';
 import { evaluateConstant } from '../src/runtime/session/constant.js';
@@ -37,6 +38,14 @@ import { fedInputs } from '../src/runtime/session/random-inputs.js';
 
 const WEIGHT_TOLERANCE = 1e-6;
 const OUTPUT_TOLERANCE = 1e-4;
+
+const MOST_MB = Number.POSITIVE_INFINITY;
+const OWN_OPTIONS = {
+  each: { kind: 'texts', help: 'options of expand; a run for each' },
+  model: { kind: 'text', help: 'part of the names of the files' },
+  dims: { kind: 'dims', flag: 'dim', help: 'size of an open dimension' },
+  mostMb: { kind: 'number', above: 0, help: 'skip larger files' },
+} as const satisfies OptionDescriptors;
 
 interface Row {
   readonly model: string;
@@ -51,15 +60,14 @@ interface Run {
 }
 
 async function main(): Promise<void> {
-  const parser = expandOptions(
-    yargs(process.argv.slice(2))
-      .option('each', { type: 'string', array: true, requiresArg: true })
-      .option('model', { type: 'string', requiresArg: true })
-      .option('dim', { type: 'string', array: true, requiresArg: true })
-      .option('most-mb', { type: 'number', default: Number.POSITIVE_INFINITY })
-      .strictOptions(),
-  );
-  const { _: directories, each = [], model: wanted = '', mostMb, dim, ...shared } = await parser.parse();
+  const { _: directories, ...args } = await declare(yargs(process.argv.slice(2)), {
+    ...OWN_OPTIONS,
+    ...EXPAND_ARGUMENTS,
+  })
+    .strictOptions()
+    .parse();
+  const { each = [], model: wanted = '', dims = {}, mostMb = MOST_MB } = givenOptions(OWN_OPTIONS, args);
+  const shared = givenOptions(EXPAND_ARGUMENTS, args);
   const sizeOf = (path: string): number => statSync(path).size / 1e6;
   const files = directories
     .flatMap((directory) => readdirSync(String(directory)).map((name) => join(String(directory), name)))
@@ -72,12 +80,13 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const dims = dimensions(dim);
   const runs: Run[] = [];
   for (const name of each.length > 0 ? each : ['']) {
-    const own = await expandOptions(yargs(name.split(' ')).strictOptions()).parse();
-    const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
-    runs.push({ name, options: await expandOptionsOf({ ...shared, ...given }) });
+    const own = await declare(yargs(name.split(' ')), EXPAND_ARGUMENTS)
+      .strictOptions()
+      .parse();
+    const options = { ...shared, ...givenOptions(EXPAND_ARGUMENTS, own) };
+    runs.push({ name, options: await expandOptionsOf(options) });
   }
   const header = ['model', 'MB', 'nodes', 'same bytes', ...(each.length > 0 ? ['options'] : []), ...COLUMNS];
   console.log(`| ${header.join(' | ')} |\n|${header.map(() => ' --- |').join('')}`);

@@ -132,6 +132,7 @@ export {
   Node,
   type NodeSpec,
   narrow,
+  OptionError,
   type Origin,
   type Pass,
   type ReadOptions,

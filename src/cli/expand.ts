@@ -1,39 +1,26 @@
 import { setFlagsFromString } from 'node:v8';
 import type { ExpandOptions } from '../passes/expand/expand.js';
-import { type ExpandArguments, expandOptions, expandOptionsOf } from './expand-options.js';
+import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
-import { onFile, UsageError } from './shell/errors.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
-import {
-  type CommonArguments,
-  commonOptions,
-  type FixInputsArguments,
-  fixInputsOption,
-  type OutputArguments,
-  once,
-  outputOptions,
-} from './shell/options.js';
+import type { Given } from './shell/described.js';
+import { onFile } from './shell/errors.js';
+import { checkOutput, loadModel, nameOf, summarize, writeModel } from './shell/files.js';
+import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { ProgressLine } from './shell/progress.js';
 
-interface Arguments extends CommonArguments, OutputArguments, FixInputsArguments, ExpandArguments {
-  readonly model: string;
-}
+const OPTIONS = { ...EXPAND_ARGUMENTS, ...FIX_INPUTS_OPTIONS, ...OUTPUT_OPTIONS, ...COMMON_OPTIONS };
+
+type Arguments = Given<typeof OPTIONS> & { readonly model: string };
 
 export const expandCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      outputOptions(
-        fixInputsOption(
-          expandOptions(
-            parser.positional('model', {
-              type: 'string',
-              demandOption: true,
-              describe: 'ONNX file, - for standard input',
-            }),
-          ),
-        ),
-      ),
-    )
+    parser
+      .positional('model', {
+        type: 'string',
+        demandOption: true,
+        describe: 'ONNX file, - for standard input',
+      })
       .example('$0 expand model.onnx -o expanded.onnx --depth 3', 'chains of three layers')
       .example('$0 expand model.onnx --dry-run', 'which layers, and what it would cost')
       .example("$0 expand model.onnx -o out.onnx --only 'layer[34].*' --op conv", 'some of them')
@@ -47,14 +34,14 @@ export const expandCommand: Command<Arguments> = {
       .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'and to be given back'),
   handler: async (args, io) => {
     const options = await expandOptionsOf(args);
-    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const output = await checkOutput(args, io);
     // Young objects get no more room than they had so far: what is large here are arrays, and it would be 30 MB of the peak.
     setFlagsFromString('--semi-space-growth-factor=1');
     const { expand } = await import('../passes/expand/expand.js');
     const { expandDocument } = await import('../report/passes.js');
     const progress = new ProgressLine(io, args);
     const passWith = (more: ExpandOptions) =>
-      passOf(() => expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update }));
+      expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update });
     let pass = passWith({});
     const model = await loadModel(args.model, io, args);
     try {
@@ -65,20 +52,10 @@ export const expandCommand: Command<Arguments> = {
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
-      if (!args.quiet)
-        await print(expandDocument(account, { output, verbose: args.verbose }), { ...args, output }, io);
+      await summarize(expandDocument(account, { output, verbose: args.verbose }), { ...args, output }, io);
     } finally {
       progress.clear();
     }
     return 0;
   },
 };
-
-/** What is wrong with options together is wrong with the command line. */
-function passOf<T>(make: () => T): T {
-  try {
-    return make();
-  } catch (error) {
-    throw error instanceof RangeError ? new UsageError(error.message) : error;
-  }
-}

@@ -1,6 +1,9 @@
 import yargs, { type Argv } from 'yargs';
+import { OptionError } from '../graph/option-descriptors.js';
 import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';
+import type { Command } from './shell/command.js';
+import { declare, givenOptions, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write } from './shell/io.js';
 import { SWITCHES } from './shell/options.js';
@@ -71,10 +74,12 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
     parser.command(
       usage,
       describe,
-      async (sub: Argv) =>
-        (await load()).builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)).epilog(''),
+      async (sub: Argv) => {
+        const { builder, options } = await load();
+        return declare(builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)), options ?? {}).epilog('');
+      },
       async (args) => {
-        exitCode = await (await load()).handler({ ...SWITCHES, ...withDashes(args) }, io);
+        exitCode = await runCommand(await load(), usage, withDashes(args), io);
       },
     );
   }
@@ -82,6 +87,22 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   // What it finds out after a builder was loaded, yargs does not always hand to fail().
   await parser.parseAsync().catch((error: Error) => fail(undefined, error));
   return exitCode;
+}
+
+/** Runs a command with its positionals and options, as they were given. */
+async function runCommand(
+  { options, handler }: Command<unknown>,
+  usage: string,
+  args: Readonly<Record<string, unknown>>,
+  io: Io,
+): Promise<number> {
+  if (options === undefined) return handler({ ...SWITCHES, ...args }, io);
+  const positionals = [...usage.matchAll(/[<[](\w+)/g)].map(([, name = '']) => [name, args[name]]);
+  try {
+    return await handler({ ...Object.fromEntries(positionals), ...givenOptions(options, args) }, io);
+  } catch (error) {
+    throw error instanceof OptionError ? usageErrorOf(error, options) : error;
+  }
 }
 
 /** Of every command that it runs, yargs lays out the help in case it is asked for later: 25 ms for what no handler asks. */

@@ -31,6 +31,7 @@ export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource 
 export { modelToBytes, type SaveOptions, saveModel } from './io/write.js';
 export { Model, type Pass, tensorProtos } from './model.js';
 export { makeNode, Node, type NodeSpec, specOf } from './node.js';
+export { OptionError } from './option-descriptors.js';
 export { type PrintOptions, printModel } from './print.js';
 export { copyUnknownFields } from './proto/codec.js';
 export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';

@@ -32,18 +32,24 @@ const path = (name: string): string => join(directory, name);
 
 describe('wrong options: exit 2 and what to do', () => {
   test.each([
-    [['--op', 'relu'], "--op must be some of gemm,matmul,conv,convtranspose, not 'relu'"],
-    [['--only', ''], "--only needs a pattern of names, such as 'layer1.*'"],
-    [['--min-size', '1.5'], '--min-size must be a whole number of at least 0'],
-    [['--gain', '2'], 'gain goes with a fresh init, and no site has one'],
-    [['--init', 'fresh:kaiming', '--gain', '0'], '--gain must be a number above 0'],
-    [['--residual', '--residual-intervals', '0'], '--residual-intervals must be numbers of layers such as 2'],
-    [['--residual', '--residual-intervals', '1,,2'], '--residual-intervals must be numbers of layers'],
-    [['--noise', '-1'], '--noise must be a number of at least 0'],
-    [['--noise', '0.1', '--init', 'fresh:normal'], 'noise goes with an init that is not fresh'],
-    [['--kernel-sizes', '3;3'], "--kernel-sizes must be kernels such as 3,3 or 5=3,3, not '3;3'"],
+    [['--op', 'relu'], "--op must be some of Gemm, MatMul, Conv, ConvTranspose, is 'relu'"],
+    [['--only', ''], "--only must be a pattern of names such as 'layer1.*', is ''"],
+    [['--min-size', '1.5'], '--min-size must be an integer ≥ 0, is 1.5'],
+    [['--gain', '2'], '--gain goes with a fresh init, and no layer has one'],
+    [['--init', 'fresh:kaiming', '--gain', '0'], '--gain must be a number > 0, is 0'],
+    [
+      ['--residual', '--residual-intervals', '0'],
+      '--residual-intervals must be an integer ≥ 1, or -1 for the whole chain, is 0',
+    ],
+    [
+      ['--residual', '--residual-intervals', '1,,2'],
+      "--residual-intervals must be integers ≥ 1, or -1 for the whole chain, separated by commas, is '1,,2'",
+    ],
+    [['--noise', '-1'], '--noise must be a number ≥ 0, is -1'],
+    [['--noise', '0.1', '--init', 'fresh:normal'], '--noise goes with an init that is not fresh'],
+    [['--kernel-sizes', '3;3'], "--kernel-sizes must be lists of integers ≥ 1: 3,3 or 5=3,3, is '3;3'"],
     [['--kernel-sizes', '5=3,3,3'], '--kernel-sizes 5=3,3,3: these compose to a kernel of 7'],
-    [['--kernel-sizes', '3,3', '5=5,1'], '--kernel-sizes has two lists for kernels of 5'],
+    [['--kernel-sizes', '3,3', '5=5,1'], '--kernel-sizes has two lists that compose to a kernel of 5'],
     [['--recipe', 'a.json', '--recipe', 'b.json'], '--recipe is given more than once'],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', ...args);
@@ -68,8 +74,8 @@ test('a recipe that is none: exit 1, the file and the place in it', async () => 
     ['twice.yaml', 'twice.yaml: is not YAML: line 3, column 3: Map keys must be unique'],
     ['tag.yml', 'tag.yml: is not YAML: line 1, column 10: Unresolved tag: !name'],
     ['bomb.yaml', 'bomb.yaml: is not YAML: Excessive alias count'],
-    ['wrong.yaml', 'wrong.yaml: [1].depth must be a whole number of at least 1, not "3"'],
-    ['wrong.json', 'wrong.json: [1].depth must be a whole number of at least 1, not "3"'],
+    ['wrong.yaml', "wrong.yaml: [1].depth must be an integer ≥ 1, is '3'"],
+    ['wrong.json', "wrong.json: [1].depth must be an integer ≥ 1, is '3'"],
   ] as const) {
     const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', '--recipe', file);
     expect(stderr).toContain(`error: ${message}`);

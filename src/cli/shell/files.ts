@@ -67,7 +67,7 @@ async function warn(text: string, io: Io): Promise<void> {
 
 /** Where a model is to be written, checked before the work. */
 export async function checkOutput(
-  args: { readonly output: string | undefined; readonly overwrite: boolean; readonly dryRun: boolean },
+  args: { readonly output?: string | undefined; readonly overwrite: boolean; readonly dryRun: boolean },
   io: Io,
 ): Promise<string | undefined> {
   const { output, overwrite, dryRun } = args;
@@ -95,7 +95,7 @@ export async function writeModel(model: Model, output: string, overwrite: boolea
 export async function print(
   document: Document,
   options: {
-    readonly format: Format | undefined;
+    readonly format?: Format | undefined;
     readonly verbose: boolean;
     readonly output?: string | undefined;
   },
@@ -109,6 +109,19 @@ export async function print(
     legend: options.verbose,
   });
   await write(stream, text);
+}
+
+/**
+ * Prints the summary of what a command did. With --quiet only where it is data: --format asks for it, and it goes to
+ * standard output.
+ */
+export async function summarize(
+  document: Document,
+  options: Parameters<typeof print>[1] & { readonly quiet: boolean },
+  io: Io,
+): Promise<void> {
+  const isData = options.format !== undefined && options.output !== STDIO;
+  if (!options.quiet || isData) await print(document, options, io);
 }
 
 /** The format that was asked for or, failing that, the one that the file's name tells. */

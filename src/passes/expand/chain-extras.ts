@@ -4,7 +4,7 @@ import { unitsFirst } from '../../affine/chains/steps.js';
 import { Facts } from '../../affine/facts.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { shapesOf } from '../../affine/shapes.js';
-import type { ChainSettings } from './chain-options.js';
+import type { ChainSettings } from './options.js';
 
 /** A connection around some layers of a chain. */
 export interface Skip {

@@ -1,7 +1,7 @@
 import { type FactorSize, inputsPerGroup, outputsPerGroup, taps } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { type ChainExtras, extrasOf, type Skip } from './chain-extras.js';
-import { type ChainSettings, effectiveSize } from './chain-options.js';
+import { type ChainSettings, effectiveSize } from './options.js';
 
 /** The shape of a chain, without its numbers. */
 export interface ChainPlan extends ChainExtras {

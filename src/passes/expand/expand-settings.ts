@@ -1,6 +1,7 @@
-import { LINEAR_OPS, type LinearOp } from '../../affine/linear-sites.js';
+import type { LinearOp } from '../../affine/linear-sites.js';
+import { checkOptions, defaultsOf, OptionError } from '../../graph/option-descriptors.js';
 import type { OnProgress } from '../account.js';
-import { CHAIN_DEFAULTS, type ChainOptions, checkChainOptions, isFresh } from './chain-options.js';
+import { type ChainOptions, EXPAND_OPTIONS, isFresh } from './options.js';
 import { parseRecipe, type Recipe } from './recipe.js';
 
 export interface ExpandOptions extends ChainOptions {
@@ -21,63 +22,39 @@ export interface ExpandOptions extends ChainOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-export const EXPAND_DEFAULTS = {
-  ...CHAIN_DEFAULTS,
-  only: [],
-  exclude: [],
-  ops: [],
-  minSize: 0,
+export const EXPAND_DEFAULTS: Required<ExpandOptions> = {
+  ...defaultsOf(EXPAND_OPTIONS),
   recipe: [],
-  seed: 0,
   dryRun: false,
   onProgress: undefined,
-} as const satisfies Required<ExpandOptions>;
+};
 
 export type Settings = Required<ExpandOptions>;
 
 /**
  * Options with their defaults.
  *
- * @throws RangeError for those out of range
+ * @throws OptionError for those out of range
  */
 export function settingsOf(options: ExpandOptions): Settings {
-  const settings: Settings = { ...EXPAND_DEFAULTS, ...options };
-  checkChainOptions(settings);
-  const { minSize, ops, gain, noise } = settings;
-  if (!Number.isInteger(minSize) || minSize < 0) {
-    throw new RangeError(`minSize must be a whole number of at least 0, not ${minSize}`);
-  }
-  for (const key of ['only', 'exclude'] as const) {
-    if (settings[key].includes('')) throw new RangeError(`${key}: a pattern must not be empty`);
-  }
-  for (const op of ops) checkOp(op);
-  const recipe = within('recipe', () => parseRecipe(settings.recipe));
+  const settings: Settings = {
+    ...EXPAND_DEFAULTS,
+    ...checkOptions(EXPAND_OPTIONS, options),
+    recipe: parseRecipe(options.recipe ?? [], 'recipe'),
+    dryRun: options.dryRun === true,
+    onProgress: options.onProgress,
+  };
+  const { recipe, gain, noise } = settings;
   const inits = [settings.init, ...recipe.flatMap(({ init }) => init ?? [])];
   if (gain !== undefined && !inits.some(isFresh)) {
-    throw new RangeError('gain goes with a fresh init, and no site has one');
+    throw new OptionError('gain', 'goes with a fresh init, and no layer has one');
   }
   if (noise > 0 && inits.every(isFresh))
-    throw new RangeError('noise goes with an init that is not fresh, and all are');
+    throw new OptionError('noise', 'goes with an init that is not fresh, and all are');
   const isResidual = settings.residual || recipe.some(({ residual }) => residual === true);
-  for (const key of ['residualIntervals', 'residualMode'] as const) {
-    if (options[key] !== undefined && !isResidual)
-      throw new RangeError(`${key} goes with residual, and no site has it`);
+  for (const [key, descriptor] of Object.entries(EXPAND_OPTIONS)) {
+    if (!('needs' in descriptor) || options[key as keyof ExpandOptions] === undefined || isResidual) continue;
+    throw new OptionError(key, `goes with \`${descriptor.needs}\`, which no layer has`);
   }
-  return { ...settings, recipe };
-}
-
-/** @throws RangeError for an operator that no site has */
-export function checkOp(op: string): void {
-  if (!LINEAR_OPS.some((name) => name === op)) {
-    throw new RangeError(`ops must be some of ${LINEAR_OPS.join(', ')}, not ${op}`);
-  }
-}
-
-function within<T>(what: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof RangeError) throw new RangeError(`${what}: ${error.message}`, { cause: error });
-    throw error;
-  }
+  return settings;
 }

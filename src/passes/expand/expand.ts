@@ -11,7 +11,6 @@ import { isPooled, withEigenThreads } from '../../linalg/gram-eigen.js';
 import { release } from '../../runtime/garbage.js';
 import { asConstants, laterTensor, scratchTensor } from '../rewrite/placement.js';
 import { behindIdentity, removeUnread } from '../rewrite/weight-source.js';
-import { type ChainSettings, type ExpandInit, isPreserving } from './chain-options.js';
 import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
 import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
 import { fittingPlan } from './extra-factors.js';
@@ -19,6 +18,7 @@ import { chainNodes, insertChain, needsZeroBias } from './factor-nodes.js';
 import { ALONE, LookAhead } from './look-ahead.js';
 import { type FreshName, imaginedNames } from './naming.js';
 import { type NormStatistics, shiftOf } from './norm-statistics.js';
+import { type ChainSettings, type ExpandInit, isPreserving } from './options.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
 import {
@@ -31,8 +31,8 @@ import {
 import { matrixShape } from './site-matrices.js';
 import { splitAttributes } from './split-attributes.js';
 
-export { type ChainOptions, EXPAND_INITS, type ExpandInit } from './chain-options.js';
 export { EXPAND_DEFAULTS, type ExpandOptions } from './expand-settings.js';
+export { type ChainOptions, EXPAND_INITS, type ExpandInit } from './options.js';
 export { parseRecipe, type Recipe, type RecipeRule } from './recipe.js';
 
 const NAME = 'expand';

@@ -5,8 +5,8 @@ import { findConstant, isConstant } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import { semiOrthogonal } from '../../linalg/orthogonal.js';
 import type { Random } from '../../runtime/random.js';
-import type { FreshInit } from './chain-options.js';
 import { type ChainSizes, factorSizes } from './chain-plan.js';
+import type { FreshInit } from './options.js';
 
 /** Weights of one sum, and sums that one input goes into. */
 interface Fans {

@@ -3,8 +3,8 @@ import { findExpandableSites } from '../../affine/expandable-sites.js';
 import { EPSILON, type Model } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { decompose } from '../../linalg/decompose.js';
-import { CHAIN_DEFAULTS } from './chain-options.js';
 import { chainParameters, planOf } from './chain-plan.js';
+import { CHAIN_DEFAULTS } from './options.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { matricesOf } from './site-matrices.js';
 

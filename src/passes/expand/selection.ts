@@ -1,7 +1,8 @@
 import { glob } from '../../graph/glob.js';
 import type { Node } from '../../graph/index.js';
-import type { ChainSettings } from './chain-options.js';
+import { described } from '../../graph/option-descriptors.js';
 import type { Settings } from './expand-settings.js';
+import { CHAIN_OPTIONS, type ChainSettings } from './options.js';
 import type { RecipeRule } from './recipe.js';
 
 export const NOT_SELECTED = 'not selected';
@@ -41,10 +42,8 @@ export class Selection {
    * @param size elements of its weight
    */
   settingsFor(node: Node, size: number): ChainSettings | { readonly reason: string } {
-    const { depth, width, init, gain, noise, allowLossy, kernelSizes, seed } = this.#settings;
-    const { residual, residualIntervals, residualMode, batchNorm, minSize } = this.#settings;
-    const linear = { depth, width, init, gain, noise, allowLossy, kernelSizes, seed };
-    const chain: ChainSettings = { ...linear, residual, residualIntervals, residualMode, batchNorm };
+    const { minSize, seed } = this.#settings;
+    const chain: ChainSettings = { ...described(CHAIN_OPTIONS, this.#settings), seed };
     const matching = this.#rules.filter(({ rule }) => rule.op === undefined || rule.op === node.opType);
     const found = use(matching, node.label);
     if (!this.isSelected(node) || size < minSize) return { reason: NOT_SELECTED };

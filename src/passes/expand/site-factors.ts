@@ -4,7 +4,6 @@ import type { LinearSite } from '../../affine/linear-sites.js';
 import { EPSILON } from '../../graph/index.js';
 import { decompose, type MatrixSource } from '../../linalg/decompose.js';
 import { Random } from '../../runtime/random.js';
-import { type ChainSettings, type FreshInit, isFresh } from './chain-options.js';
 import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
 import {
@@ -17,6 +16,7 @@ import {
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './norm-statistics.js';
+import { type ChainSettings, type FreshInit, isFresh } from './options.js';
 import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
 

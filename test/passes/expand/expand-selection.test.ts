@@ -118,41 +118,32 @@ describe('recipe', () => {
   });
 
   test.each<[unknown, RegExp]>([
-    ['depth 3', /^a recipe is a list of rules, .* not "depth 3"$/],
-    [{ rules: [] }, /^a recipe is a list of rules/],
-    [[3], /^\[0\] must be an object such as .*, not 3$/],
+    ['depth 3', /^a recipe must be a list of rules, .* is 'depth 3'$/],
+    [{ rules: [] }, /^a recipe must be a list of rules/],
+    [[3], /^\[0\] must be an object such as .*, is 3$/],
     [[{ depth: 3 }], /^\[0\]\.match is missing/],
-    [[{ match: '' }], /^\[0\]\.match must be a pattern, not ""$/],
-    [[{ match: 7 }], /^\[0\]\.match must be a text, not 7$/],
-    [
-      [{ match: 'a' }, { match: 'b', depth: '3' }],
-      /^\[1\]\.depth must be a whole number of at least 1, not "3"$/,
-    ],
-    [[{ match: 'a', depth: 1.5 }], /^\[0\]\.depth must be a whole number/],
-    [[{ match: 'a', width: 0 }], /^\[0\]\.width must be a positive number, not 0$/],
-    [[{ match: 'a', gain: null }], /^\[0\]\.gain must be a positive number, not null$/],
-    [[{ match: 'a', noise: -1 }], /^\[0\]\.noise must be a number of at least 0, not -1$/],
-    [[{ match: 'a', init: 'zero' }], /^\[0\]\.init must be one of balanced, identity, .*, not "zero"$/],
-    [
-      [{ match: 'a', op: 'Relu' }],
-      /^\[0\]\.op must be one of Gemm, MatMul, Conv, ConvTranspose, not "Relu"$/,
-    ],
-    [[{ match: 'a', skip: 'yes' }], /^\[0\]\.skip must be true or false, not "yes"$/],
-    [
-      [{ match: 'a', kernelSizes: [3, 0] }],
-      /^\[0\]\.kernelSizes\[1\] must be a whole number of at least 1, not 0$/,
-    ],
+    [[{ match: '' }], /^\[0\]\.match must be a pattern, is ''$/],
+    [[{ match: 7 }], /^\[0\]\.match must be a string, is 7$/],
+    [[{ match: 'a' }, { match: 'b', depth: '3' }], /^\[1\]\.depth must be an integer ≥ 1, is '3'$/],
+    [[{ match: 'a', depth: 1.5 }], /^\[0\]\.depth must be an integer ≥ 1, is 1.5/],
+    [[{ match: 'a', width: 0 }], /^\[0\]\.width must be a number > 0, is 0$/],
+    [[{ match: 'a', gain: null }], /^\[0\]\.gain must be a number > 0, is null$/],
+    [[{ match: 'a', noise: -1 }], /^\[0\]\.noise must be a number ≥ 0, is -1$/],
+    [[{ match: 'a', init: 'zero' }], /^\[0\]\.init must be one of balanced, identity, .*, is 'zero'$/],
+    [[{ match: 'a', op: 'Relu' }], /^\[0\]\.op must be one of Gemm, MatMul, Conv, ConvTranspose, is 'Relu'$/],
+    [[{ match: 'a', skip: 'yes' }], /^\[0\]\.skip must be true or false, is 'yes'$/],
+    [[{ match: 'a', kernelSizes: [3, 0] }], /^\[0\]\.kernelSizes\[1\] must be an integer ≥ 1, is 0$/],
     [
       [{ match: 'a', kernelSizes: [[3, 3], [5]] }],
       /^\[0\]\.kernelSizes has two lists that compose to a kernel of 5$/,
     ],
-    [[{ match: 'a', residual: 1 }], /^\[0\]\.residual must be true or false, not 1$/],
+    [[{ match: 'a', residual: 1 }], /^\[0\]\.residual must be true or false, is 1$/],
     [
       [{ match: 'a', residualIntervals: [2, 0] }],
-      /^\[0\]\.residualIntervals\[1\] must be a whole number of at least 1, or -1 for the whole chain, not 0$/,
+      /^\[0\]\.residualIntervals\[1\] must be an integer ≥ 1, or -1 for the whole chain, is 0$/,
     ],
-    [[{ match: 'a', residualMode: 'all' }], /^\[0\]\.residualMode must be one of none, learn, not "all"$/],
-    [[{ match: 'a', deepth: 3 }], /^\[0\]\.deepth is no setting; there are match, op, skip, depth, /],
+    [[{ match: 'a', residualMode: 'all' }], /^\[0\]\.residualMode must be one of none, learn, is 'all'$/],
+    [[{ match: 'a', deepth: 3 }], /^\[0\]\.deepth is not a setting; there are match, op, skip, depth, /],
     [{ recipe: [{ match: 'a', depth: 0 }] }, /^recipe\[0\]\.depth must be/],
   ])('%j is refused, with the place', (value, message) => {
     expect(() => parseRecipe(value)).toThrow(RangeError);
@@ -163,21 +154,27 @@ describe('recipe', () => {
 test('options out of range are refused early', () => {
   const cases: [ExpandOptions, RegExp][] = [
     [{ minSize: -1 }, /minSize/],
-    [{ only: [''] }, /only: a pattern must not be empty/],
+    [{ only: [''] }, /only must be a pattern of names such as 'layer1.\*', is ''/],
     [{ ops: ['Relu' as 'Gemm'] }, /ops must be some of Gemm, MatMul/],
     [{ gain: 2 }, /gain goes with a fresh init/],
-    [{ gain: -1, init: 'fresh:normal' }, /gain must be a positive number/],
+    [{ gain: -1, init: 'fresh:normal' }, /gain must be a number > 0, is -1/],
     [{ noise: -1 }, /noise must be/],
     [{ noise: 0.1, init: 'fresh:normal' }, /noise goes with/],
-    [{ residual: true, residualIntervals: [] }, /residualIntervals must not be empty/],
-    [{ residual: true, residualIntervals: [0.5] }, /residualIntervals must be whole numbers/],
+    [
+      { residual: true, residualIntervals: [] },
+      /residualIntervals must be an integer ≥ 1, or -1 for the whole chain, is \[\]/,
+    ],
+    [
+      { residual: true, residualIntervals: [0.5] },
+      /residualIntervals\[0\] must be an integer ≥ 1, or -1 for the whole chain, is 0.5/,
+    ],
     [{ residual: true, residualMode: 'all' as 'learn' }, /residualMode must be one of none, learn/],
-    [{ residualIntervals: [1] }, /residualIntervals goes with residual/],
-    [{ residualMode: 'learn' }, /residualMode goes with residual/],
+    [{ residualIntervals: [1] }, /residualIntervals goes with `residual`/],
+    [{ residualMode: 'learn' }, /residualMode goes with `residual`/],
     [{ kernelSizes: [[3, 3], [5]] }, /two lists/],
-    [{ kernelSizes: [[]] }, /kernelSizes must be lists/],
+    [{ kernelSizes: [[]] }, /kernelSizes\[0\] must be a list of integers/],
     [{ kernelSizes: [Array(9).fill(3)] }, /at most|may have/],
-    [{ recipe: [{ match: 'a', depth: 0 }] }, /recipe: \[0\]\.depth/],
+    [{ recipe: [{ match: 'a', depth: 0 }] }, /recipe\[0\]\.depth/],
   ];
   for (const [options, message] of cases) expect(() => expand(options)).toThrow(message);
 });

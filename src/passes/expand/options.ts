@@ -1,3 +1,6 @@
+import { LINEAR_OPS } from '../../affine/linear-sites.js';
+import { type DescriptorsFor, defaultsOf, type OptionDescriptors } from '../../graph/option-descriptors.js';
+
 /** How the factors of a chain begin. Those of `fresh:` forget the weight: they are for training from scratch. */
 export const EXPAND_INITS = [
   'balanced',
@@ -65,79 +68,108 @@ export interface ChainOptions {
   readonly batchNorm?: boolean;
 }
 
-export const CHAIN_DEFAULTS = {
-  depth: 2,
-  width: 1,
-  init: 'balanced',
-  gain: undefined,
-  noise: 0,
-  allowLossy: false,
-  kernelSizes: [],
-  residual: false,
-  residualIntervals: [2],
-  residualMode: 'none',
-  batchNorm: false,
-} as const satisfies Required<ChainOptions>;
-
-/** What a chain is made by. */
-export type ChainSettings = Required<ChainOptions> & { readonly seed: number };
-
 /** All orders of splitting a kernel are compared; their number grows as 4^n. */
 const MOST_KERNELS = 8;
 
-/** @throws RangeError for those out of range */
-export function checkChainOptions(options: ChainOptions): void {
-  const { depth, width, init, gain, noise, kernelSizes, residualIntervals, residualMode } = options;
-  if (depth !== undefined && (!Number.isInteger(depth) || depth < 1)) {
-    throw new RangeError(`depth must be a whole number of at least 1, not ${depth}`);
-  }
-  if (width !== undefined && !isPositive(width)) {
-    throw new RangeError(`width must be a positive number, not ${width}`);
-  }
-  if (init !== undefined && !EXPAND_INITS.includes(init)) {
-    throw new RangeError(`init must be one of ${EXPAND_INITS.join(', ')}, not ${init}`);
-  }
-  if (gain !== undefined && !isPositive(gain)) {
-    throw new RangeError(`gain must be a positive number, not ${gain}`);
-  }
-  if (noise !== undefined && !(noise >= 0 && Number.isFinite(noise))) {
-    throw new RangeError(`noise must be a number of at least 0, not ${noise}`);
-  }
-  if (residualMode !== undefined && !RESIDUAL_MODES.includes(residualMode)) {
-    throw new RangeError(`residualMode must be one of ${RESIDUAL_MODES.join(', ')}, not ${residualMode}`);
-  }
-  if (residualIntervals?.length === 0) throw new RangeError('residualIntervals must not be empty');
-  for (const interval of residualIntervals ?? []) {
-    if (!isInterval(interval)) {
-      throw new RangeError(
-        `residualIntervals must be whole numbers of at least 1, or -1 for the whole chain, not ${interval}`,
-      );
-    }
-  }
-  const sizes = new Set<number>();
-  for (const list of kernelSizes ?? []) {
-    if (
-      !Array.isArray(list) ||
-      list.length === 0 ||
-      !list.every((size) => Number.isInteger(size) && size >= 1)
-    ) {
-      throw new RangeError(
-        `kernelSizes must be lists of whole numbers of at least 1, not ${JSON.stringify(list)}`,
-      );
-    }
-    if (list.length > MOST_KERNELS)
-      throw new RangeError(`kernelSizes may have ${MOST_KERNELS} kernels in a list`);
-    const size = effectiveSize(list);
-    if (sizes.has(size))
-      throw new RangeError(`kernelSizes has two lists that compose to a kernel of ${size}`);
-    sizes.add(size);
-  }
-}
+/** The options of a chain; recipes have all of them as keys. */
+export const CHAIN_OPTIONS = {
+  depth: {
+    kind: 'integer',
+    min: 1,
+    default: 2,
+    help: 'linear layers per chain; 1 changes nothing',
+    recipe: 'always',
+  },
+  width: {
+    kind: 'number',
+    above: 0,
+    default: 1,
+    help: 'hidden width relative to the outputs of the layer',
+    recipe: 'always',
+  },
+  init: {
+    kind: 'choice',
+    choices: EXPAND_INITS,
+    default: 'balanced',
+    help: 'balanced: factors of equal spectra; identity: the weight and identities; orthogonal: balanced, with hidden units rotated; fresh: random weights, for training from scratch',
+    recipe: 'always',
+  },
+  gain: {
+    kind: 'number',
+    above: 0,
+    defaultHelp: 'that of the activation that follows',
+    help: 'gain of the last factor of a fresh init',
+    recipe: 'changed',
+  },
+  noise: {
+    kind: 'number',
+    min: 0,
+    default: 0,
+    help: 'normal noise added to the factors, relative to their root mean square',
+    recipe: 'changed',
+  },
+  allowLossy: {
+    kind: 'flag',
+    help: 'where the width is below the rank, take the closest product, and report its error',
+    recipe: 'changed',
+  },
+  kernelSizes: {
+    kind: 'lists',
+    min: 1,
+    longest: MOST_KERNELS,
+    composed: { of: effectiveSize, name: 'kernel' },
+    help: 'kernels of the factors, for the kernel that they compose to: 5=3,3 7=3,3,3',
+    recipe: 'changed',
+  },
+  residual: {
+    kind: 'flag',
+    help: 'residual connections within the chains; the function stays the same',
+    recipe: 'changed',
+  },
+  residualIntervals: {
+    kind: 'integers',
+    min: 1,
+    or: { value: -1, means: 'the whole chain' },
+    default: [2],
+    help: 'layers that a residual connection spans: 2, or several such as 1,2; -1 is the whole chain',
+    needs: 'residual',
+    recipe: 'changed',
+  },
+  residualMode: {
+    kind: 'choice',
+    choices: RESIDUAL_MODES,
+    default: 'none',
+    help: 'connections between different shapes: none, or learn, a projection that begins at zero',
+    needs: 'residual',
+    recipe: 'changed',
+  },
+  batchNorm: {
+    kind: 'flag',
+    help: 'a BatchNormalization after each factor, which begins as the identity',
+    recipe: 'changed',
+  },
+} as const satisfies DescriptorsFor<ChainOptions>;
 
-/** Layers that a residual connection goes around: a whole number, or -1 for all. */
-export function isInterval(value: number): boolean {
-  return Number.isInteger(value) && (value >= 1 || value === -1);
-}
+export const CHAIN_DEFAULTS: Required<ChainOptions> = defaultsOf(CHAIN_OPTIONS);
+
+/** The options of `expand` that one value describes; the recipe, the dry run and the progress are not among them. */
+export const EXPAND_OPTIONS = {
+  ...CHAIN_OPTIONS,
+  only: { kind: 'patterns', help: "only nodes whose name matches: 'layer1.*', 'fc[12]'" },
+  exclude: { kind: 'patterns', help: 'no node whose name matches' },
+  ops: {
+    kind: 'choices',
+    choices: LINEAR_OPS,
+    anyCase: true,
+    flag: 'op',
+    help: `only nodes of these operators: ${LINEAR_OPS.join(', ')}`,
+  },
+  minSize: { kind: 'integer', min: 0, default: 0, help: 'only weights with at least this many elements' },
+  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of random weights, rotations and noise' },
+} as const satisfies OptionDescriptors;
+
+/** What a chain is made by. */
+export type ChainSettings = Required<ChainOptions> & { readonly seed: number };
 
 /** The kernel that a chain of kernels composes to: sum(k_i) - (n - 1). */
 export function effectiveSize(kernels: readonly number[]): number {
@@ -157,8 +189,4 @@ export function isPreserving({
   readonly noise: number;
 }): boolean {
   return !isFresh(init) && noise === 0;
-}
-
-function isPositive(value: number): boolean {
-  return value > 0 && Number.isFinite(value);
 }
