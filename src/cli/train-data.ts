@@ -34,13 +34,10 @@ export async function openData(
     type: dataType,
     shape: shape?.slice(1).map((dim) => (typeof dim === 'number' ? dim : undefined)),
   }));
-  const shape = model.graph.outputs[0]?.shape;
-  const classes = shape?.length === 2 && typeof shape[1] === 'number' && shape[1] > 1 ? shape[1] : undefined;
   const common = {
     ...dataOptionsOf(args),
     ...(normalize !== undefined && normalize !== 'none' && NORMALIZATIONS[normalize]),
     inputs,
-    classes,
     unlabeled: options.unlabeled,
   };
   const opened: Dataset[] = [];

@@ -50,6 +50,8 @@ export interface TrainArguments extends DataArguments, ProviderArguments {
   readonly train: Texts;
   readonly freeze: Texts;
   readonly freezeNorms: boolean | undefined;
+  readonly untie: Texts;
+  readonly head: number | undefined;
   readonly fromScratch: string | undefined;
   readonly clip: number | undefined;
   readonly ema: number | undefined;
@@ -102,7 +104,8 @@ export function trainOptions<T>(parser: Argv<T>): Argv<T & TrainArguments> {
       choices: LOSS_CHOICES,
       requiresArg: true,
       group: LOSS,
-      describe: 'default: cross-entropy for classes, bce behind a Sigmoid, mse for other numbers',
+      describe:
+        'default: cross-entropy for classes, bce behind a Sigmoid or for one output, mse for other numbers',
     })
     .option('smoothing', num(LOSS, 'label smoothing, from 0 to below 1'))
     .option('prediction', text(LOSS, 'the output that the loss looks at (default: the first)'))
@@ -151,6 +154,8 @@ export function trainOptions<T>(parser: Argv<T>): Argv<T & TrainArguments> {
     })
     .option('train', text(WEIGHTS, "only weights whose name matches: 'fc*'; may repeat"))
     .option('freeze', text(WEIGHTS, 'not those; may repeat'))
+    .option('untie', text(WEIGHTS, "layers that share weights of these names get their own: '*'; may repeat"))
+    .option('head', num(WEIGHTS, 'put a fresh last layer of so many outputs in the place of the last'))
     .option('freeze-norms', flag(WEIGHTS, 'normalizations keep their running statistics'))
     .option('from-scratch', {
       type: 'string',
@@ -206,6 +211,8 @@ export function trainOptionsOf(args: TrainArguments): TrainOptions {
     keepBest: keep !== 'last',
     only: patterns(args.train, '--train'),
     freeze: patterns(args.freeze, '--freeze'),
+    untie: patterns(args.untie, '--untie'),
+    head: number(args.head, '--head', { min: 1, whole: true }),
     fromScratch: scratch(once(args.fromScratch, '--from-scratch')),
     clipNorm: number(args.clip, '--clip', { min: 0, above: true }),
     emaDecay: share(args.ema, '--ema'),

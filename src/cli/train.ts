@@ -7,7 +7,7 @@ import type { TrainOptions } from '../training/options.js';
 import type { TrainResult } from '../training/train.js';
 import type { Command } from './shell/command.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
+import { checkOutput, loadModel, nameOf, print, warn, writeModel } from './shell/files.js';
 import { type Io, write } from './shell/io.js';
 import {
   type CommonArguments,
@@ -106,13 +106,33 @@ export const trainCommand: Command<Arguments> = {
     await using lesson = await taught(data, settings, args, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {
-      await onModel(nameOf(args.model), () => dryRun(model, lesson.data, options, args, io));
+      await onTraining(args, () => dryRun(model, lesson.data, options, args, io));
       return 0;
     }
     // Awaited here: the data is disposed behind it.
-    return await onModel(nameOf(args.model), () => run(model, lesson.data, options, { ...args, output }, io));
+    return await onTraining(args, () => run(model, lesson.data, options, { ...args, output }, io));
   },
 };
+
+/** Work on the model: a pattern that matches nothing is an error of the command line, in its words. */
+async function onTraining<T>(args: Arguments, work: () => Promise<T>): Promise<T> {
+  const { PatternError } = await import('../training/prepare-model.js');
+  return await onModel(nameOf(args.model), async () => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error;
+      const { option, pattern, reason } = error;
+      throw new UsageError(`--${option === 'only' ? 'train' : option} '${pattern}' ${reason}`);
+    }
+  });
+}
+
+/** What a user should know before the hours that a training takes. */
+async function warnOf(plan: TrainPlan, io: Io): Promise<void> {
+  const { planNotes } = await import('../report/training/summary.js');
+  for (const { text, tone } of planNotes(plan)) if (tone === 'warning') await warn(text, io);
+}
 
 /** The step schedule counts steps, which the data and the batch decide. */
 async function withSchedule(
@@ -184,7 +204,10 @@ async function run(
   let plan: TrainPlan | undefined;
   try {
     for await (const event of training) {
-      if (event.kind === 'start') plan = event.plan;
+      if (event.kind === 'start') {
+        plan = event.plan;
+        if (!args.quiet) await warnOf(plan, io);
+      }
       progress.take(event);
       await logs.take(event);
     }

@@ -1,3 +1,4 @@
+import { clonedProto } from './cloned-proto.js';
 import { Graph } from './graph.js';
 import type { Scratch } from './io/scratch.js';
 import type { FileSource } from './io/source.js';
@@ -121,6 +122,15 @@ export class Model {
 
   set scratch(scratch: Scratch | undefined) {
     this.#scratch = scratch;
+  }
+
+  /** A copy to edit: graphs and nodes are its own, tensors are shared and stay where they are. */
+  clone(): Model {
+    const copy = new Model(clonedProto(this.proto), this.#source);
+    copy.#revision = this.#revision;
+    copy.#savedRevision = this.#savedRevision;
+    copy.#scratch = this.#scratch;
+    return copy;
   }
 
   countRevision(): void {

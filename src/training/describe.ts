@@ -3,7 +3,7 @@ import { optionsOf } from './engine/engine-spec.js';
 import { buildStep } from './engine/step.js';
 import type { TrainPlan } from './events.js';
 import type { TrainOptions } from './options.js';
-import { settle } from './plan.js';
+import { settleComputed } from './plan.js';
 import type { Dataset } from './types.js';
 
 /** The graph of one training step. */
@@ -16,7 +16,8 @@ export interface StepFigures {
 }
 
 /**
- * What `train` would do, with the graph of a step, which is built and not run.
+ * What `train` would do, with the graph of a step, which is built and not run. Labels and soft targets are looked at, where they
+ * can be read without the inputs. The model stays as it is.
  *
  * @throws as `planTraining`, and GradientError naming the nodes that no gradient passes through
  */
@@ -25,8 +26,8 @@ export async function describeTraining(
   dataset: Dataset,
   options: TrainOptions = {},
 ): Promise<{ readonly plan: TrainPlan; readonly step: StepFigures }> {
-  const { plan, spec } = settle(model, dataset, options);
-  const { gradient, build, carried } = await buildStep(model, optionsOf(spec));
+  const { plan, spec, model: prepared } = await settleComputed(model, dataset, options);
+  const { gradient, build, carried } = await buildStep(prepared, optionsOf(spec));
   const operators = [
     ...gradient.model.graph.nodes.map(({ opType }) => opType),
     ...build.nodes.map(({ opType }) => opType),

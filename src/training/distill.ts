@@ -62,6 +62,7 @@ export async function distilled(
       target,
       size: dataset.size,
       classes: dataset.classes,
+      path: dataset.path,
       async batch(indices, batchOptions) {
         const batch = await dataset.batch(indices, batchOptions);
         return { inputs: batch.inputs, target: await say(batch) };

@@ -10,6 +10,15 @@ export interface TrainedWeight {
   readonly decays: boolean;
 }
 
+/** A weight that several layers share. */
+export interface TiedWeight {
+  readonly name: string;
+  /** Elements that the layers would have besides, each with its own. */
+  readonly saved: number;
+  /** Labels of the nodes that read it. */
+  readonly nodes: readonly string[];
+}
+
 /** What is going to be trained, and with what. */
 export interface TrainPlan {
   readonly weights: readonly TrainedWeight[];
@@ -19,6 +28,18 @@ export interface TrainPlan {
   readonly frozen: readonly string[];
   /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */
   readonly untied: readonly string[];
+  /** Weights that several layers share, which train as one: on purpose, or merged by an exporter because they began equal. */
+  readonly tied?: readonly TiedWeight[] | undefined;
+  /** Weights that were chosen, and that no gradient reaches: the node that stops it has a derivative of zero. */
+  readonly unreached?:
+    | readonly { readonly name: string; readonly node: string; readonly op: string }[]
+    | undefined;
+  /** Quantized matrices, which stay as they are. */
+  readonly quantized?: readonly string[] | undefined;
+  /** Classes that the output tells apart, or numbers that it has; undefined where its shape is not known. */
+  readonly outputs?: number | undefined;
+  /** Classes that the labels of the data are of; undefined where they are not labels, or were not read. */
+  readonly labels?: number | undefined;
   /** Matrices that begin with one number throughout, as files have them that leave weights out: they learn next to nothing. */
   readonly filled: readonly string[];
   /** Chains of linear layers among the trained layers. */

@@ -1,25 +1,21 @@
-import { isFloatType, type Model, widen } from '../graph/index.js';
+import { isFloatType, widen } from '../graph/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { Settled } from './plan.js';
+import { fitTargets, fitted, type TargetFit } from './targets.js';
 import type { Batch, BatchOptions, Chunk, Dataset } from './types.js';
 
 /** Samples of a data set in the form that a model is fed. */
 export class Feed {
   readonly #dataset: Dataset;
   readonly #feeds: Settled['feeds'];
-  /** Of one target, where the model has it in another shape than the data: [] and [1]. */
-  readonly #targetShape: readonly number[] | undefined;
+  readonly #fit: TargetFit | undefined;
 
-  constructor(model: Model, dataset: Dataset, { feeds, spec }: Pick<Settled, 'feeds' | 'spec'>) {
+  /** @throws ModelError where the targets do not fit what is predicted */
+  constructor(dataset: Dataset, { feeds, spec, prediction }: Pick<Settled, 'feeds' | 'spec' | 'prediction'>) {
     this.#dataset = dataset;
     this.#feeds = feeds;
-    const output = spec.output ?? model.graph.outputs[0]?.name;
-    const shape = model.graph.outputs.find(({ name }) => name === output)?.shape?.slice(1);
-    const isSame =
-      shape?.every((dim) => typeof dim === 'number') &&
-      sizeOf(shape as number[]) === sizeOf(dataset.target?.shape ?? []);
-    this.#targetShape = spec.loss.kind !== 'cross-entropy' && isSame ? (shape as number[]) : undefined;
+    this.#fit = fitTargets(dataset, prediction, spec.loss);
   }
 
   async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
@@ -30,11 +26,12 @@ export class Feed {
       if (tensor !== undefined) inputs[name] = tensor;
     }
     const { target } = batch;
-    const shape = this.#targetShape;
-    return {
-      inputs,
-      target: target && shape ? { ...target, shape: [indices.length, ...shape] } : target,
+    const numberOf = (at: number): number => {
+      const index = indices[at] ?? at;
+      return this.#dataset.numberOf?.(index) ?? index;
     };
+    const fit = this.#fit;
+    return { inputs, target: target && fit ? fitted(target, fit, this.#dataset, numberOf) : target };
   }
 
   /** Steps one after the other: samples of all of them are read at once. */

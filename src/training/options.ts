@@ -8,7 +8,10 @@ import type { ScheduleShape } from './optimizers/schedule.js';
 import type { Dataset } from './types.js';
 
 export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
-  /** Default: cross-entropy where the target is a class label, otherwise bce behind a Sigmoid, and mse. */
+  /**
+   * Default: for labels cross-entropy, or bce where the output is one number or a Sigmoid is its end; for other numbers bce
+   * behind a Sigmoid, and mse.
+   */
   readonly loss?: Loss | LossKind | undefined;
   /** The output that the loss reads; default the first. */
   readonly output?: string | undefined;
@@ -43,6 +46,13 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly only?: readonly string[] | undefined;
   /** Globs of those that are not. */
   readonly freeze?: readonly string[] | undefined;
+  /**
+   * Globs of weights that several layers share, each of which gets its own: exporters write weights that began equal only
+   * once.
+   */
+  readonly untie?: readonly string[] | undefined;
+  /** A fresh last layer of so many outputs in place of the model's; see replaceHead. */
+  readonly head?: number | undefined;
   /** Begin with random weights; true is 'kaiming'. Default: with those that the model has. */
   readonly fromScratch?: boolean | FreshStart | undefined;
   /** Scale gradients down to this joint norm; default: leave them. */

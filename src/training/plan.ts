@@ -1,15 +1,8 @@
 import { createHash } from 'node:crypto';
 import { findChainProducts } from '../analysis/weights/chain-products.js';
-import { glob } from '../graph/glob.js';
-import { isFloatType, type Model, ModelError, printModel } from '../graph/index.js';
-import {
-  isFilled,
-  LOSS_KINDS,
-  type Loss,
-  ownWeights,
-  trainableWeights,
-  untieWeights,
-} from '../passes/gradient/index.js';
+import { type Model, ModelError, printModel } from '../graph/index.js';
+import { isFilled, tiedWeights } from '../passes/gradient/index.js';
+import { outputShape } from '../passes/gradient/output-shape.js';
 import { inlined } from '../passes/gradient/prepare/inline.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine/engine-spec.js';
@@ -21,10 +14,25 @@ import { OPTIMIZERS, optimizer } from './optimizers/index.js';
 import { type Schedule, schedule } from './optimizers/schedule.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
 import { TRAIN_DEFAULTS, type TrainOptions } from './options.js';
+import { prepareModel } from './prepare-model.js';
+import { chosenWeights, quantizedWeights } from './select-weights.js';
+import {
+  classesOf,
+  dataError,
+  fitTargets,
+  lossFor,
+  type Prediction,
+  predictionFor,
+  readsLabels,
+  readTargets,
+} from './targets.js';
 import type { Dataset } from './types.js';
 
 /** A training with all of its choices made and checked; nothing is computed yet. */
 export interface Settled {
+  /** A copy of the model, with what `prepareModel` makes of it. */
+  readonly model: Model;
+  readonly prediction: Prediction;
   readonly plan: TrainPlan;
   readonly spec: EngineSpec;
   readonly rate: Schedule;
@@ -38,9 +46,9 @@ export interface Settled {
 }
 
 /**
- * What `train` would do: the weights that are trained, the steps, the settings. Checks the options; reads no weights and
- * no samples. Weights that nodes of the model hold (Constant, ConstantOfShape) become initializers,
- * and each layer gets a copy of its own of the zeros and ones that the file has only once.
+ * What `train` would do: the weights that are trained, the steps, the settings. Checks the options; reads no samples. The model
+ * stays as it is. Where the file leaves the shape of the output open, `describeTraining` computes it: what depends on it (the
+ * default loss, whether targets fit) is then known there alone.
  *
  * @throws ModelError for options out of their range, globs that match nothing, and data that does not fit the model
  * @example
@@ -50,7 +58,35 @@ export function planTraining(model: Model, dataset: Dataset, options: TrainOptio
   return settle(model, dataset, options).plan;
 }
 
-export function settle(model: Model, dataset: Dataset, options: TrainOptions): Settled {
+/**
+ * The same with the shape of the output as the model computes it.
+ *
+ * @throws ModelError as `planTraining`; also for targets of the data that no class has or that are no probabilities, where
+ *   they can be read without the inputs
+ */
+export async function settleComputed(
+  given: Model,
+  dataset: Dataset,
+  options: TrainOptions,
+): Promise<Settled> {
+  // What is wrong with the options is said before the model is run.
+  const { model, spec } = settle(given, dataset, options);
+  const shape = await outputShape(model, spec);
+  const settled = settle(given, dataset, options, shape);
+  const { prediction } = settled;
+  const found = await readTargets(dataset, prediction, settled.spec.loss);
+  for (const other of [options.validation, options.test])
+    if (other !== undefined) await readTargets(other, prediction, settled.spec.loss);
+  return { ...settled, plan: { ...settled.plan, labels: found } };
+}
+
+/** @param computed the shape of the output, with the batch */
+export function settle(
+  given: Model,
+  dataset: Dataset,
+  options: TrainOptions,
+  computed?: readonly number[],
+): Settled {
   const {
     epochs = TRAIN_DEFAULTS.epochs,
     seed = TRAIN_DEFAULTS.seed,
@@ -65,7 +101,9 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   if (!(warmup >= 0 && warmup < epochs)) {
     throw new ModelError(`the warm-up must be from 0 to below the ${epochs} epochs, not ${warmup}`);
   }
-  if (dataset.size === 0) throw new ModelError('the data has no samples to train on');
+  if (dataset.size === 0) throw dataError(dataset, 'the data has no samples to train on');
+  const model = given.clone();
+  const { untied } = prepareModel(model, options);
   const feeds = feedsOf(model, dataset);
   const batch = batchOf(model, dataset, options.batch);
   const perEpoch = Math.floor(dataset.size / batch);
@@ -77,14 +115,12 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
   const shape = options.schedule ?? TRAIN_DEFAULTS.schedule;
   const steps = epochs * perEpoch;
   const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * perEpoch) });
-  const loss = lossOf(model, dataset, options);
-  const output = options.output ?? model.graph.outputs[0]?.name ?? '';
-  const copied = new Set(model.graph.nodes.flatMap((node) => (node.is('Identity') ? node.outputs : [])));
-  const untied = [
-    ...ownWeights(model, output).filter((name) => copied.has(name)),
-    ...untieWeights(model, output),
-  ];
-  const { weights, frozen } = chosenWeights(model, options);
+  const prediction = predictionFor(model, options.output, batch, computed);
+  const loss = lossFor(dataset, prediction, options.loss);
+  for (const one of [dataset, options.validation, options.test])
+    if (one?.target !== undefined || one === dataset) fitTargets(one, prediction, loss);
+  const { weights, frozen, unreached } = chosenWeights(model, options);
+  const quantized = quantizedWeights(model, weights, options);
   const decaying = decayedWeights(inlined(model).graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
   if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
@@ -132,6 +168,8 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     }),
     ...(options.patience !== undefined && { patience: options.patience }),
     ...(fresh !== undefined && { fromScratch: fresh }),
+    ...(options.head !== undefined && { head: options.head }),
+    ...(options.untie !== undefined && { untie: options.untie }),
     ...(options.optimizerOptions !== undefined && defined(options.optimizerOptions)),
     ...(options.batchNorm !== undefined && { batchNorm: options.batchNorm }),
     ...(options.dropout !== undefined && { dropout: options.dropout }),
@@ -145,6 +183,11 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     parameters: tensors.reduce((sum, { size }) => sum + size, 0),
     frozen,
     untied,
+    tied: tiedWeights(model, prediction.name, weights),
+    unreached,
+    quantized,
+    outputs: prediction.shape === undefined ? undefined : classesOf(prediction, loss),
+    labels: undefined,
     filled:
       fresh === undefined
         ? tensors
@@ -181,10 +224,12 @@ export function settle(model: Model, dataset: Dataset, options: TrainOptions): S
     patience: undefined,
   };
   return {
+    model,
+    prediction,
     plan,
     spec,
     rate,
-    monitor: options.monitor ?? (loss.kind === 'cross-entropy' ? 'accuracy' : 'loss'),
+    monitor: options.monitor ?? (loss.kind === 'cross-entropy' || readsLabels(loss) ? 'accuracy' : 'loss'),
     fresh,
     pruning,
     feeds,
@@ -202,44 +247,6 @@ function whole(value: number, name: string, least: number): void {
   }
 }
 
-function lossOf(model: Model, dataset: Dataset, options: TrainOptions): Loss {
-  if (options.loss !== undefined) {
-    const loss: Loss = typeof options.loss === 'string' ? { kind: options.loss } : options.loss;
-    if (!LOSS_KINDS.includes(loss.kind)) {
-      throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
-    }
-    if (dataset.target === undefined && loss.kind !== 'sum') {
-      throw new ModelError(`the data has no targets, and the loss ${loss.kind} needs them`);
-    }
-    return loss.kind === 'cross-entropy' ? withTargets(model, dataset, loss, options) : loss;
-  }
-  const { target } = dataset;
-  if (target === undefined)
-    throw new ModelError('the data has no targets to train on; give it labels, or a loss of its own');
-  if (!isFloatType(target.type)) return withTargets(model, dataset, { kind: 'cross-entropy' }, options);
-  const output = options.output ?? model.graph.outputs[0]?.name ?? '';
-  return { kind: model.graph.producer(output)?.is('Sigmoid') ? 'bce' : 'mse' };
-}
-
-/** Cross-entropy with the targets that the data has: whole numbers are labels, others one probability a class. */
-function withTargets(
-  model: Model,
-  { target }: Dataset,
-  loss: Extract<Loss, { kind: 'cross-entropy' }>,
-  options: TrainOptions,
-): Loss {
-  if (target === undefined || loss.targets !== undefined) return loss;
-  if (isFloatType(target.type)) return { ...loss, targets: 'probabilities' };
-  const output = options.output ?? model.graph.outputs[0]?.name;
-  const shape = model.graph.outputs.find(({ name }) => name === output)?.shape;
-  if (target.shape.length > 0 && target.shape.length === (shape?.length ?? 0) - 1) {
-    throw new ModelError(
-      `the target '${target.name}' is ${target.type}[${target.shape.join(', ')}] a sample, but labels are one number; numbers for each class must be read as quantities (targetType 'value', --values)`,
-    );
-  }
-  return loss;
-}
-
 /** Steps of an epoch, without a look at anything but sizes. */
 export function stepsPerEpoch(
   model: Model,
@@ -247,43 +254,6 @@ export function stepsPerEpoch(
   { batch }: Pick<TrainOptions, 'batch'>,
 ): number {
   return Math.floor(dataset.size / batchOf(model, dataset, batch));
-}
-
-/** The initializers that are trained, by --train and --freeze, and those that could be and are not. */
-function chosenWeights(
-  model: Model,
-  options: TrainOptions,
-): { readonly weights: readonly string[]; readonly frozen: readonly string[] } {
-  const { graph, path } = model;
-  const output = options.output ?? graph.outputs[0]?.name ?? '';
-  const all = trainableWeights(inlined(model).graph, output);
-  if (all.length === 0) {
-    throw new ModelError('has no trainable weights: no float initializer stands where a weight does', {
-      file: path,
-    });
-  }
-  const matching = (globs: readonly string[] | undefined, option: string): ((name: string) => boolean) => {
-    const tests = (globs ?? []).map((pattern) => {
-      const test = glob(pattern);
-      if (!all.some(test)) {
-        throw new ModelError(
-          `${option}: no trainable weight matches '${pattern}'; the first of ${all.length} is '${all[0]}'`,
-          {
-            file: path,
-          },
-        );
-      }
-      return test;
-    });
-    return (name) => tests.some((test) => test(name));
-  };
-  const isChosen = options.only === undefined ? () => true : matching(options.only, 'only');
-  const isFrozen = matching(options.freeze, 'freeze');
-  const weights = all.filter((name) => isChosen(name) && !isFrozen(name));
-  if (weights.length === 0)
-    throw new ModelError('nothing is left to train: all weights are frozen', { file: path });
-  const trained = new Set(weights);
-  return { weights, frozen: all.filter((name) => !trained.has(name)) };
 }
 
 /** Samples a step: those that the model is for, where it is for a certain number. */

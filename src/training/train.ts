@@ -12,7 +12,8 @@ import { rankFigures } from './low-rank/ranks.js';
 import type { TrainOptions } from './options.js';
 import { shuffledOrder } from './order.js';
 import { Pace } from './pace.js';
-import { type Settled, settle } from './plan.js';
+import { type Settled, settleComputed } from './plan.js';
+import { prepareModel } from './prepare-model.js';
 import { differenceFrom } from './resume.js';
 import { RunningTally } from './tally.js';
 import type { Chunk, Dataset, Engine, Evaluation, TrainingState } from './types.js';
@@ -36,13 +37,15 @@ export interface Training extends AsyncIterable<TrainEvent> {
 
 /**
  * Trains a model on the stock onnxruntime. Its graph stays as it is, and so do names and the notes of chains; the weights
- * change when the training is over.
+ * change when the training is over, and only then. Layers get weights of their own as `TrainPlan.untied` says, and a fresh last
+ * layer where `head` asks for one.
  *
  * Work is done in a thread of its own. The same model, data, options and machine give the same bits, whether the training
  * ran through or was stopped and resumed.
  *
  * @throws (from the iteration or `result`) ModelError for options out of their range and data that does not fit;
- *   GradientError naming the nodes that no gradient passes through; DivergenceError with the step and the weight
+ *   GradientError naming the nodes that no gradient passes through; ProviderError for a provider that does not load;
+ *   DivergenceError with the step and the weight
  * @example
  * const model = await readModel('model.onnx');
  * await using dataset = await openDataset('mnist', { inputs: inputSpecs(model) });
@@ -75,13 +78,13 @@ export function train(model: Model, dataset: Dataset, options: TrainOptions = {}
 }
 
 async function* events(
-  model: Model,
+  given: Model,
   dataset: Dataset,
   options: TrainOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
-  const settled = settle(model, dataset, options);
+  const settled = await settleComputed(given, dataset, options);
+  const { fresh, spec, plan, model } = settled;
   const saved = await checkpointOf(model, options, settled);
-  const { fresh, spec, plan } = settled;
   const start =
     fresh === undefined || saved !== undefined
       ? model
@@ -91,7 +94,7 @@ async function* events(
   if (saved !== undefined) await engine.restore(saved.state);
   else if (settled.pruning !== undefined)
     await engine.restore(await settled.pruning.begin(await engine.state()));
-  const run = new Run(model, dataset, options, settled, engine, pool, saved);
+  const run = new Run(given, dataset, options, settled, engine, pool, saved);
   const resumed = saved && { epoch: saved.tally.epoch, step: saved.state.step, history: saved.history };
   yield { kind: 'start', plan, resumed };
   return yield* run.events();
@@ -123,6 +126,8 @@ interface Best {
 
 /** The loop over epochs and chunks of steps. */
 class Run {
+  /** The caller's, which changes when all is done. */
+  readonly #given: Model;
   readonly #model: Model;
   readonly #options: TrainOptions;
   readonly #settled: Settled;
@@ -140,7 +145,7 @@ class Run {
   #steps = 0;
 
   constructor(
-    model: Model,
+    given: Model,
     dataset: Dataset,
     options: TrainOptions,
     settled: Settled,
@@ -148,14 +153,15 @@ class Run {
     pool: KernelPool,
     saved: Checkpoint | undefined,
   ) {
-    this.#model = model;
+    this.#given = given;
+    this.#model = settled.model;
     this.#options = options;
     this.#settled = settled;
     this.#engine = engine;
     this.#pool = pool;
     this.#samples = dataset.size;
-    this.#feed = new Feed(model, dataset, settled);
-    this.#validation = options.validation && new Feed(model, options.validation, settled);
+    this.#feed = new Feed(dataset, settled);
+    this.#validation = options.validation && new Feed(options.validation, settled);
     this.#history = [...(saved?.history ?? [])];
     this.#best = saved?.best;
     this.#tally = saved?.tally ?? RunningTally.begin(1);
@@ -189,7 +195,8 @@ class Run {
     const keepsBest = this.#options.keepBest !== false && this.#best !== undefined;
     const weights = keepsBest ? (this.#best as Best).weights : this.#result(state);
     const test = reason === 'aborted' ? undefined : await this.#test(state, weights);
-    putWeights(this.#model, weights);
+    prepareModel(this.#given, this.#options);
+    putWeights(this.#given, weights);
     const last = this.#history.at(-1);
     const best = this.#history.find((record) => record.epoch === this.#best?.epoch);
     const summary: TrainSummary = {
@@ -203,7 +210,7 @@ class Run {
       pruned: await this.#settled.pruning?.ranks(weights),
     };
     yield { kind: 'done', summary };
-    return { ...summary, model: this.#model, history: this.#history };
+    return { ...summary, model: this.#given, history: this.#history };
   }
 
   /** Trains for the rest of an epoch. @returns whether it was stopped */
@@ -266,7 +273,7 @@ class Run {
     const { test, signal } = this.#options;
     if (test === undefined) return undefined;
     await this.#engine.restore({ ...state, weights });
-    const samples = new Feed(this.#model, test, this.#settled);
+    const samples = new Feed(test, this.#settled);
     const figures = await this.#engine.evaluate(samples.all(this.#settled.plan.batch, signal));
     if (Number.isNaN(figures.loss)) await this.#refuseSpoilt(samples);
     return this.#isStopped() ? undefined : figures;

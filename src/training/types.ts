@@ -31,6 +31,8 @@ export interface Dataset extends AsyncDisposable {
   readonly inputs: readonly Field[];
   /** Undefined of data without labels. A class label is int64 of shape []. */
   readonly target: Field | undefined;
+  /** The file or folder, for errors. */
+  readonly path?: string | undefined;
   /** Number of samples. */
   readonly size: number;
   /** Names of the classes, where the files say them. */
@@ -39,6 +41,8 @@ export interface Dataset extends AsyncDisposable {
   readonly notes?: readonly string[] | undefined;
   /** The number, from 0, that a sample has in its file or folder; default its index. */
   numberOf?(index: number): number;
+  /** The targets alone of the samples at these indices, where they can be read without the inputs. */
+  targets?(indices: ArrayLike<number>): Promise<RuntimeTensor | undefined>;
   /** The samples at these indices, in their order. */
   batch(indices: ArrayLike<number>, options?: BatchOptions): Promise<Batch>;
 }

@@ -310,6 +310,16 @@ describe('wrong options: exit 2 and what to do', () => {
     ],
     [['--data', 'data.npz', '-o', 'x.onnx', '--temperature', '2'], '--temperature goes with --teacher'],
     [['--data', 'data.npz', '-o', 'x.onnx', '--lr-step', '2'], '--lr-step goes with --schedule step'],
+    [
+      ['--data', 'data.npz', '-o', 'x.onnx', '--train', 'conv*'],
+      "--train 'conv*' matches no trainable weight; there are: w1, b1, w2, b2, w3, b3",
+    ],
+    [['--data', 'data.npz', '-o', 'x.onnx', '--freeze', 'fc?'], "--freeze 'fc?' matches no trainable weight"],
+    [
+      ['--data', 'data.npz', '-o', 'x.onnx', '--untie', '*'],
+      "--untie '*' matches no weight that layers share; there is none",
+    ],
+    [['--data', 'data.npz', '-o', 'x.onnx', '--head', '0'], '--head must be a whole number of at least 1'],
     [['--data', 'data.npz'], 'no output: pass -o <file>'],
     [['-o', 'x.onnx'], 'no data: pass --data'],
     [['--data', 'data.npz', '-o', '-', '--resume'], '--resume needs --checkpoint'],
@@ -325,7 +335,6 @@ test('what fails is said in a line, exit 1, and leaves no output', async () => {
   for (const [args, message] of [
     [['--data', 'nothing.npz'], 'nothing.npz: no such file or folder'],
     [['--data', 'empty'], 'empty: holds no data that is read'],
-    [['--data', 'data.npz', '--train', 'conv*'], "net.onnx: only: no trainable weight matches 'conv*'"],
     [['--data', 'data.npz', '--optimizer', 'sgd', '--lr', '1e38'], 'training diverged in step'],
     [['--data', 'data.npz', '--resume'], 'has no checkpoint to go on from'],
     [['--data', 'data.npz', '--log', 'net.onnx'], 'net.onnx: exists already; pass --overwrite'],

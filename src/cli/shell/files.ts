@@ -61,7 +61,7 @@ export async function loadModel(
   return model;
 }
 
-async function warn(text: string, io: Io): Promise<void> {
+export async function warn(text: string, io: Io): Promise<void> {
   await write(io.stderr, `${style('warning:', 'yellow', hasColour(io.stderr, io.env))} ${text}\n`);
 }
 

@@ -1,7 +1,7 @@
 import type { Graph, Origin } from '../graph.js';
 import type { Node } from '../node.js';
 import type { FunctionProto, GraphProto, TensorProto } from '../proto/schema.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import { ValueInfo } from '../value-info.js';
 
 /** Lets an input of a node read another value, whatever that makes of the graph. */
@@ -34,11 +34,15 @@ export function renameInProtos(graph: Graph, origin: Origin, from: string, to: s
   }
   if (graph.kind === 'graph') {
     const proto = graph.proto as GraphProto;
-    for (const list of [proto.input, proto.output, proto.initializer]) {
+    for (const list of [proto.input, proto.output]) {
       for (const entry of list ?? []) if (entry.name === from) entry.name = to;
     }
+    // A clone of the model has the same messages of tensors.
+    const renamed = (tensor: TensorProto): TensorProto =>
+      tensor.name === from ? new Tensor(tensor).renamed(to).proto : tensor;
+    if (proto.initializer) proto.initializer = proto.initializer.map(renamed);
     for (const sparse of proto.sparse_initializer ?? [])
-      if (sparse.values?.name === from) sparse.values.name = to;
+      if (sparse.values) sparse.values = renamed(sparse.values);
     for (const note of proto.quantization_annotation ?? []) {
       if (note.tensor_name === from) note.tensor_name = to;
       for (const entry of note.quant_parameter_tensor_names ?? []) if (entry.value === from) entry.value = to;

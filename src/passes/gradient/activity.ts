@@ -28,15 +28,67 @@ export interface Unsupported {
 export class GradientError extends ModelError {
   readonly unsupported: readonly Unsupported[];
 
-  constructor(unsupported: readonly Unsupported[], file: string | undefined) {
+  /** @param what is said; default the nodes and the reasons */
+  constructor(unsupported: readonly Unsupported[], file: string | undefined, what?: string) {
     const list = unsupported.map(({ node, reason }) => `'${node}': ${reason}`);
     const shown = list.slice(0, 8).join('; ');
     const more = list.length > 8 ? `; and ${list.length - 8} more` : '';
-    super(`the gradient can not pass through ${list.length === 1 ? 'node' : 'nodes'} ${shown}${more}`, {
-      file,
-    });
+    super(
+      what ?? `the gradient can not pass through ${list.length === 1 ? 'node' : 'nodes'} ${shown}${more}`,
+      { file },
+    );
     this.unsupported = unsupported;
   }
+}
+
+/** All that is differentiated by lies before nodes whose output does not change with small changes of it. */
+export class ZeroGradientError extends GradientError {
+  constructor(nodes: readonly Node[], file: string | undefined) {
+    const [first] = nodes;
+    const unsupported = nodes.map((node) => ({
+      node: node.label,
+      op: node.opType,
+      reason: 'its derivative is zero',
+    }));
+    super(
+      unsupported,
+      file,
+      first === undefined
+        ? 'the loss depends on none of the weights that are to be trained'
+        : `no gradient flows through ${first.opType} '${first.label}': its derivative is zero${nodes.length > 1 ? `; nor through ${nodes.length - 1} more` : ''}`,
+    );
+  }
+}
+
+/**
+ * The values of `wrt` that the gradient does not reach though `target` depends on them, and of each the node that stops it.
+ *
+ * @param nodes in topological order, those that `target` depends on
+ */
+export function stoppingNodes(
+  nodes: readonly Node[],
+  wrt: readonly string[],
+  target: string,
+): ReadonlyMap<string, Node> {
+  const stops = new Set(nodes.filter((node) => ruleOf(node) === 'stops'));
+  if (stops.size === 0) return new Map();
+  const reached = new Set([target]);
+  for (const node of nodes.toReversed()) {
+    if (stops.has(node) || !node.outputs.some((output) => reached.has(output))) continue;
+    for (const value of valuesRead(node.proto)) reached.add(value);
+  }
+  const found = new Map<string, Node>();
+  for (const name of wrt) {
+    if (reached.has(name)) continue;
+    const dependent = new Set([name]);
+    const stop = nodes.find((node) => {
+      if (![...valuesRead(node.proto)].some((value) => dependent.has(value))) return false;
+      for (const output of node.outputs) dependent.add(output);
+      return stops.has(node);
+    });
+    if (stop !== undefined) found.set(name, stop);
+  }
+  return found;
 }
 
 /**

@@ -23,8 +23,12 @@ export type Loss =
   | { readonly kind: 'l1' }
   /** 0.5 d^2 up to |d| = delta (default 1), delta (|d| - 0.5 delta) beyond. */
   | { readonly kind: 'huber'; readonly delta?: number }
-  /** Binary cross-entropy of logits with targets between 0 and 1. */
-  | { readonly kind: 'bce' }
+  | {
+      /** Binary cross-entropy of logits. */
+      readonly kind: 'bce';
+      /** 'labels': int64, 0 or 1; 'probabilities': numbers from 0 to 1. Default 'probabilities'. */
+      readonly targets?: 'labels' | 'probabilities';
+    }
   /** The sum of the output times a given tensor of its shape: a vector-Jacobian product. */
   | { readonly kind: 'dot' }
   /** The sum of the output's elements: for an output that is a loss by itself. */
@@ -69,10 +73,14 @@ export interface LossPiece {
 /**
  * Appends the loss to a graph.
  *
- * @param prediction logits for cross-entropy and bce, otherwise the output itself
+ * @param output logits for cross-entropy and bce, otherwise the output itself
+ * @returns the scalar and the target; both are float32 where the output has half precision
  * @throws ModelError for options out of their range
  */
-export function appendLoss(build: Builder, prediction: Value, loss: Loss, targetName: string): LossPiece {
+export function appendLoss(build: Builder, output: Value, loss: Loss, targetName: string): LossPiece {
+  // Sums over a batch leave the range of half precision.
+  const isHalf = output.type === 'float16' || output.type === 'bfloat16';
+  const prediction = isHalf ? build.cast(output, 'float32') : output;
   const same: Target = { name: targetName, type: prediction.type, shape: prediction.shape };
   const mean = (errors: Value): Value => reduceAll(build, 'ReduceMean', errors);
   const difference = (): Value => build.sub(prediction, same);
@@ -93,12 +101,12 @@ export function appendLoss(build: Builder, prediction: Value, loss: Loss, target
       const clipped = build.binary('Min', size, build.scalar(size.type, delta));
       return { loss: mean(build.mul(clipped, build.sub(size, build.scale(clipped, 0.5)))), target: same };
     }
-    case 'bce':
+    case 'bce': {
+      const target: Target = loss.targets === 'labels' ? { ...same, type: 'int64' } : same;
+      const wanted = build.cast(target, prediction.type);
       // softplus(x) - x t: finite for logits of any size.
-      return {
-        loss: mean(build.sub(softplus(build, prediction), build.mul(prediction, same))),
-        target: same,
-      };
+      return { loss: mean(build.sub(softplus(build, prediction), build.mul(prediction, wanted))), target };
+    }
     case 'cross-entropy':
       return crossEntropy(build, prediction, loss, targetName);
   }

@@ -93,8 +93,7 @@ export function trainDocument(result: TrainResult, options: TrainDocumentOptions
     ...(result.pruned ?? []).map(({ weight, rank, of }) => ({
       text: `${printable(weight)} has rank ${formatCount(rank)} of ${formatCount(of)}`,
     })),
-    ...untiedNote(options.plan),
-    ...filledNote(options.plan),
+    ...planNotes(options.plan),
     ...(output === undefined || output === '-' ? [] : [{ text: `written to ${printable(output)}` }]),
   ];
   return {
@@ -118,6 +117,74 @@ function betterBefore(first: EpochRecord | undefined, best: EpochRecord | undefi
   return [
     {
       text: `the model was better before training: ${figures(before)}; lower the learning rate, or train longer`,
+      tone: 'warning',
+    },
+  ];
+}
+
+/** What a user should know of a plan besides its figures. */
+export function planNotes(plan: TrainPlan | undefined): Note[] {
+  if (plan === undefined) return [];
+  return [
+    ...untiedNote(plan),
+    ...tiedNote(plan),
+    ...headNote(plan),
+    ...unreachedNote(plan),
+    ...quantizedNote(plan),
+    ...filledNote(plan),
+  ];
+}
+
+/** The first few of some names. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, MOST_NAMES).map(printable).join(', ');
+  return names.length > MOST_NAMES ? `${shown} and ${formatCount(names.length - MOST_NAMES)} more` : shown;
+}
+
+const MOST_NAMES = 4;
+
+/** That layers train as one. */
+function tiedNote({ tied = [], parameters }: TrainPlan): Note[] {
+  if (tied.length === 0) return [];
+  const saved = tied.reduce((sum, one) => sum + one.saved, 0);
+  return [
+    {
+      text: `${counted(tied.length, 'weight')} shared by several layers ${tied.length === 1 ? 'trains' : 'train'} as one (${listed(tied.map(({ name, nodes }) => `${name} of ${nodes.length} nodes`))}): ${formatCount(parameters)} of ${formatCount(parameters + saved)} parameters; if an exporter merged them because they began equal, --untie '*' or a glob gives each layer its own`,
+      tone: 'warning',
+    },
+  ];
+}
+
+/** That the model has outputs that no sample is of. */
+function headNote({ labels, outputs, loss }: TrainPlan): Note[] {
+  if (loss !== 'cross-entropy' || labels === undefined || outputs === undefined || labels >= outputs)
+    return [];
+  return [
+    {
+      text: `the labels are of ${counted(labels, 'class', 'classes')}, but the model has ${formatCount(outputs)} outputs; --head ${labels} gives it a fresh last layer`,
+      tone: 'warning',
+    },
+  ];
+}
+
+/** That weights stay as they are because a derivative is zero. */
+function unreachedNote({ unreached = [] }: TrainPlan): Note[] {
+  const [first] = unreached;
+  if (first === undefined) return [];
+  return [
+    {
+      text: `${listed(unreached.map(({ name }) => name))} not trained: no gradient flows through ${first.op} '${printable(first.node)}': its derivative is zero`,
+      tone: 'warning',
+    },
+  ];
+}
+
+/** That quantized weights stay as they are. */
+function quantizedNote({ quantized = [] }: TrainPlan): Note[] {
+  if (quantized.length === 0) return [];
+  return [
+    {
+      text: `${counted(quantized.length, 'quantized matrix', 'quantized matrices')} not trained (${listed(quantized)}); train the float model and quantize it afterwards`,
       tone: 'warning',
     },
   ];
@@ -214,8 +281,7 @@ export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Do
     {
       text: `${counted(plan.weights.length, 'weight')}, ${counted(plan.parameters, 'parameter')}${plan.chains > 0 ? `, ${counted(plan.chains, 'chain')}` : ''}${plan.frozen.length > 0 ? `; ${counted(plan.frozen.length, 'weight')} frozen` : ''}`,
     },
-    ...untiedNote(plan),
-    ...filledNote(plan),
+    ...planNotes(plan),
     {
       text: `${counted(samples, 'sample')}${validationSamples > 0 ? `, ${formatCount(validationSamples)} to validate` : ''}; ${counted(epochs, 'epoch')} of ${counted(stepsPerEpoch, 'step')} of ${counted(batch, 'sample')}`,
     },

@@ -94,9 +94,17 @@ export function splitDataset(dataset: Dataset, fraction: number, seed = 0): read
 }
 
 function part(dataset: Dataset, own: Uint32Array): Dataset {
+  const { targets } = dataset;
+  const numbers = (indices: ArrayLike<number>): Float64Array =>
+    Float64Array.from(indices, (index) => {
+      const sample = own[index];
+      if (sample === undefined) throw new RangeError(`there is no sample ${index}; there are ${own.length}`);
+      return sample;
+    });
   return {
     inputs: dataset.inputs,
     target: dataset.target,
+    path: dataset.path,
     classes: dataset.classes,
     notes: dataset.notes,
     size: own.length,
@@ -104,15 +112,8 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
       const sample = own[index] ?? index;
       return dataset.numberOf?.(sample) ?? sample;
     },
-    batch: async (indices, options) => {
-      const chosen = Float64Array.from(indices, (index) => {
-        const sample = own[index];
-        if (sample === undefined)
-          throw new RangeError(`there is no sample ${index}; there are ${own.length}`);
-        return sample;
-      });
-      return await dataset.batch(chosen, options);
-    },
+    ...(targets && { targets: async (indices) => await targets.call(dataset, numbers(indices)) }),
+    batch: async (indices, options) => await dataset.batch(numbers(indices), options),
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

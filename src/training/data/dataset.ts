@@ -13,13 +13,14 @@ class SourceDataset implements Dataset {
   readonly size: number;
   readonly classes: readonly string[] | undefined;
   readonly notes: readonly string[];
+  readonly path: string | undefined;
   readonly #source: Source;
   readonly #inputs: readonly Prepared[];
   readonly #target: Prepared | undefined;
   readonly #augment: Augmentation;
   #isOpen = true;
 
-  constructor(source: Source, options: DatasetOptions) {
+  constructor(source: Source, options: DatasetOptions, path: string | undefined) {
     const { inputs: specs, augment = {}, limit = source.size } = options;
     if (specs !== undefined && specs.length !== source.inputs.length) {
       const names = specs.map(({ name }) => `'${name}'`).join(', ') || '(none)';
@@ -37,23 +38,32 @@ class SourceDataset implements Dataset {
     this.target = this.#target?.field;
     this.size = Math.min(limit, source.size);
     this.classes = source.classes;
+    this.path = path;
     this.notes = this.#inputs.flatMap(({ note }) => note ?? []);
   }
 
   async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
-    if (!this.#isOpen) throw new ModelError('the dataset is disposed');
-    const chosen = Float64Array.from(indices, (index) => {
-      if (!Number.isInteger(index) || index < 0 || index >= this.size) {
-        throw new RangeError(`there is no sample ${index}; there are ${this.size}`);
-      }
-      return this.numberOf(index);
-    });
+    const chosen = this.#chosen(indices);
     const windows = options.augment ? Array.from(chosen, (index) => this.#draw(index, options)) : undefined;
     const inputs = await Promise.all(this.#inputs.map((input) => input.read(chosen, windows)));
     return {
       inputs: Object.fromEntries(inputs.map((tensor, index) => [this.inputs[index]?.name ?? '', tensor])),
       target: await this.#target?.read(chosen),
     };
+  }
+
+  async targets(indices: ArrayLike<number>): Promise<RuntimeTensor | undefined> {
+    return await this.#target?.read(this.#chosen(indices));
+  }
+
+  #chosen(indices: ArrayLike<number>): Float64Array {
+    if (!this.#isOpen) throw new ModelError('the dataset is disposed');
+    return Float64Array.from(indices, (index) => {
+      if (!Number.isInteger(index) || index < 0 || index >= this.size) {
+        throw new RangeError(`there is no sample ${index}; there are ${this.size}`);
+      }
+      return this.numberOf(index);
+    });
   }
 
   numberOf(index: number): number {
@@ -106,8 +116,8 @@ function checked(
 }
 
 /** Samples of a source as a model takes them; the dataset disposes the source. */
-export function datasetOf(source: Source, options: DatasetOptions = {}): Dataset {
-  return new SourceDataset(source, options);
+export function datasetOf(source: Source, options: DatasetOptions = {}, path?: string): Dataset {
+  return new SourceDataset(source, options, path);
 }
 
 /**

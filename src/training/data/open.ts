@@ -55,7 +55,7 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
       scratch,
     );
     const opened = options.unlabeled ? { ...source, target: undefined } : source;
-    return datasetOf({ ...opened, dispose: () => scratch[Symbol.dispose]() }, options);
+    return datasetOf({ ...opened, dispose: () => scratch[Symbol.dispose]() }, options, path);
   } catch (error) {
     scratch[Symbol.dispose]();
     if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;

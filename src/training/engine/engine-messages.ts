@@ -1,4 +1,6 @@
 import { ModelError, type Where } from '../../graph/index.js';
+import { GradientError, type Unsupported } from '../../passes/gradient/index.js';
+import { ProviderError, type ProviderFailure } from '../../runtime/providers/provider-failure.js';
 import type { Batch, Chunk, TrainingState } from '../types.js';
 import type { EngineSpec } from './engine-spec.js';
 
@@ -33,16 +35,32 @@ export interface PackedError {
   readonly stack: string | undefined;
   /** Of a ModelError. */
   readonly where: Where | undefined;
+  /** What errors of other classes are made of. */
+  readonly unsupported?: readonly Unsupported[] | undefined;
+  readonly failure?: ProviderFailure | undefined;
 }
 
 export function packError(error: unknown): PackedError {
   if (!(error instanceof Error)) return { message: String(error), stack: undefined, where: undefined };
   const { message, stack } = error;
-  return { message, stack, where: error instanceof ModelError ? error.where : undefined };
+  return {
+    message,
+    stack,
+    where: error instanceof ModelError ? error.where : undefined,
+    unsupported: error instanceof GradientError ? error.unsupported : undefined,
+    failure: error instanceof ProviderError ? error.failure : undefined,
+  };
 }
 
-export function unpackError({ message, stack, where }: PackedError): Error {
-  const error = where === undefined ? new Error(message) : new ModelError(message);
+export function unpackError({ message, stack, where, unsupported, failure }: PackedError): Error {
+  const error =
+    failure !== undefined
+      ? new ProviderError(failure)
+      : unsupported !== undefined
+        ? new GradientError(unsupported, undefined, message)
+        : where === undefined
+          ? new Error(message)
+          : new ModelError(message);
   // The message has its place in it already.
   if (where !== undefined) Object.defineProperty(error, 'where', { value: where, enumerable: true });
   if (stack !== undefined) error.stack = stack;

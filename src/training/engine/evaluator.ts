@@ -2,7 +2,13 @@ import { type GraphProto, Model, ModelError, makeNode, ValueInfo } from '../../g
 import { createMessage } from '../../graph/proto/codec.js';
 import { Builder } from '../../passes/gradient/builder.js';
 import { type LossModel, lossModel } from '../../passes/gradient/index.js';
-import { openSession, type RuntimeTensor, type Session, type SessionOptions } from '../../runtime/index.js';
+import {
+  convert,
+  openSession,
+  type RuntimeTensor,
+  type Session,
+  type SessionOptions,
+} from '../../runtime/index.js';
 import type { Batch, Evaluation } from '../types.js';
 import { correctCount, type StepOptions } from './step.js';
 
@@ -47,10 +53,15 @@ export class Evaluator implements AsyncDisposable {
       const size = sizeOf(batch);
       if (size === 0) continue;
       const { session, model, correct: hits } = await this.#open(size);
-      const known = new Set(session.inputs.map((input) => input.name));
+      const known = new Map(session.inputs.map(({ name, type }) => [name, type]));
       const feeds = { ...weights, ...batch.inputs };
       if (model.target !== undefined && batch.target !== undefined) feeds[model.target] = batch.target;
-      const read = Object.fromEntries(Object.entries(feeds).filter(([name]) => known.has(name)));
+      const read = Object.fromEntries(
+        Object.entries(feeds).flatMap(([name, tensor]) => {
+          const type = known.get(name);
+          return known.has(name) ? [[name, type === undefined ? tensor : convert(tensor, type)]] : [];
+        }),
+      );
       const outputs = [model.loss, ...(hits === undefined ? [] : [hits])];
       const results = await session.run(read, { outputs });
       samples += size;
@@ -116,5 +127,5 @@ function sizeOf({ inputs, target }: Batch): number {
 }
 
 function scalar(tensor: RuntimeTensor | undefined): number {
-  return Number(tensor?.data[0]);
+  return tensor === undefined ? Number.NaN : Number(convert(tensor, 'float64').data[0]);
 }

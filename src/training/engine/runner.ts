@@ -1,5 +1,5 @@
 import { ModelError, type NativeArray } from '../../graph/index.js';
-import type { RuntimeTensor } from '../../runtime/index.js';
+import { convert, type RuntimeTensor } from '../../runtime/index.js';
 import type { Chunk } from '../types.js';
 import type { Step } from './step.js';
 
@@ -40,13 +40,14 @@ export function firstSteps({ inputs, target, learningRates }: Chunk, steps: numb
   };
 }
 
-/** The tensor of a chunk that a step's input takes its part of. */
+/** The tensor of a chunk that a step's input takes its part of, in the type that the input has. */
 export function fedData(step: Step, chunk: Chunk, name: string): RuntimeTensor {
   const isTarget = name === step.gradient.target;
   const tensor = isTarget ? chunk.target : chunk.inputs[name];
   if (tensor === undefined)
     throw new ModelError(`a chunk lacks ${isTarget ? 'its target' : `the input '${name}'`}`);
-  return tensor;
+  const type = step.gradient.model.graph.inputs.find((input) => input.name === name)?.dataType;
+  return type === undefined ? tensor : convert(tensor, type);
 }
 
 /** Where the masks of Dropout begin, int64 [steps, masks]. */

@@ -1,6 +1,12 @@
 import { type DataType, type Model, ModelError, type Tensor } from '../../graph/index.js';
 import { Builder } from '../../passes/gradient/builder.js';
-import { type Gradient, type GradientOptions, gradient, type Loss } from '../../passes/gradient/index.js';
+import {
+  type Gradient,
+  type GradientOptions,
+  gradient,
+  type Loss,
+  ZeroGradientError,
+} from '../../passes/gradient/index.js';
 import { normalAxis, product } from '../../passes/gradient/shapes.js';
 import type { MatrixProduct, Value } from '../../passes/gradient/types.js';
 import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from '../optimizers/index.js';
@@ -116,10 +122,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   const learningRate: Value = { name: base.freshName('learning_rate'), type: 'float32', shape: [] };
   const number: Value = { name: base.freshName('step'), type: 'float32', shape: [] };
   const trained = [...made.gradients.keys()];
-  if (trained.length === 0)
-    throw new ModelError('the loss depends on none of the weights that are to be trained', {
-      file: model.path,
-    });
+  if (trained.length === 0) throw new ZeroGradientError([], model.path);
 
   const held: Held[] = [];
   let gradients = trained.map((name) => {
@@ -232,7 +235,8 @@ export function correctCount(
   batch: number,
 ): Value | undefined {
   const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
-  if (loss.kind !== 'cross-entropy' || made.target === undefined) return undefined;
+  const isBinary = loss.kind === 'bce' && loss.targets === 'labels';
+  if ((loss.kind !== 'cross-entropy' && !isBinary) || made.target === undefined) return undefined;
   const { inputs, outputs } = made.model.graph;
   const shaped = (name: string): Value | undefined => {
     const info = [...inputs, ...outputs].find((value) => value.name === name);
@@ -240,6 +244,14 @@ export function correctCount(
   };
   const [prediction, target] = [shaped(made.prediction), shaped(made.target)];
   if (prediction === undefined || target === undefined) return undefined;
+  if (loss.kind !== 'cross-entropy') {
+    // A logit above 0 is a probability above 0.5.
+    const zero = build.scalar(prediction.type, 0);
+    const found = build.op('Greater', [prediction, zero], prediction.shape, {}, 'bool');
+    const same = build.op('Equal', [build.cast(found, 'int64'), target], prediction.shape, {}, 'bool');
+    const hits = build.reshape(build.cast(same, 'float32'), [product(prediction.shape)]);
+    return build.scale(build.reduce('ReduceSum', hits, [0], true), batch / product(prediction.shape));
+  }
   const rank = prediction.shape.length;
   const axis = normalAxis(rank === 1 ? 0 : (loss.axis ?? 1), rank);
   const largest = (x: Value, at: number): Value => {

@@ -4,9 +4,11 @@ import {
   isFloatType,
   type Model,
   type Node,
+  type NodeSpec,
+  specOf,
   type Tensor,
 } from '../../../graph/index.js';
-import { WEIGHT_INPUTS } from '../weights.js';
+import { WEIGHT_INPUTS, WEIGHT_VIEWS } from '../weights.js';
 
 /** One vector at most: all dimensions but one are 1. */
 const isVector = ({ shape }: Tensor): boolean => shape.filter((dim) => dim > 1).length <= 1;
@@ -85,4 +87,109 @@ function layerOf(graph: Graph, node: Node, isFill: (tensor: Tensor) => boolean):
 export function isFilled(tensor: Tensor): boolean {
   const numbers = tensor.floats();
   return numbers.every((number) => number === numbers[0]);
+}
+
+/** A place of a layer that a weight stands in, and the views that lie before it, the one next to the weight first. */
+interface Place {
+  readonly node: Node;
+  readonly index: number;
+  readonly views: readonly Node[];
+}
+
+/** The layers that read each of some initializers, if through views. */
+function placesByWeight(graph: Graph, output: string): ReadonlyMap<string, readonly Place[]> {
+  const found = new Map<string, Place[]>();
+  for (const node of ancestors(graph.nodes, [output])) {
+    if (node.domain !== '' || node.is('Concat')) continue;
+    for (const index of WEIGHT_INPUTS[node.opType] ?? []) {
+      const views: Node[] = [];
+      let name = node.inputs[index] ?? '';
+      for (let maker = graph.producer(name); maker?.is(...WEIGHT_VIEWS); maker = graph.producer(name)) {
+        views.unshift(maker);
+        name = maker.inputs[0] ?? '';
+      }
+      const tensor = graph.initializers.get(name);
+      if (tensor === undefined || !isFloatType(tensor.dataType) || tensor.size <= 1) continue;
+      found.set(name, [...(found.get(name) ?? []), { node, index, views }]);
+    }
+  }
+  return found;
+}
+
+/**
+ * Places by the parameter that they had before an exporter wrote equal ones once: it leaves an Identity with the name of each, and
+ * where that is gone each place is one.
+ */
+function byParameter(places: readonly Place[]): readonly (readonly Place[])[] {
+  const groups = new Map<Node | Place, Place[]>();
+  for (const place of places) {
+    const alias = place.views.find((view) => view.is('Identity')) ?? place;
+    groups.set(alias, [...(groups.get(alias) ?? []), place]);
+  }
+  return [...groups.values()];
+}
+
+/**
+ * Those of some weights that several layers share, so that they train as one. Whether they are one (the table of an embedding that
+ * is the head too, a layer that is applied twice) or an exporter merged weights that began equal, a file does not say.
+ *
+ * @param output the value that the loss reads
+ */
+export function tiedWeights(
+  { graph }: Model,
+  output: string,
+  names: readonly string[],
+): readonly { readonly name: string; readonly saved: number; readonly nodes: readonly string[] }[] {
+  const places = placesByWeight(graph, output);
+  return names.flatMap((name) => {
+    const groups = byParameter(places.get(name) ?? []);
+    if (groups.length < 2) return [];
+    const size = graph.initializers.get(name)?.size ?? 0;
+    const nodes = groups.flatMap((group) => group.map(({ node }) => node.label));
+    return [{ name, saved: (groups.length - 1) * size, nodes }];
+  });
+}
+
+/**
+ * Gives each layer that shares one of some weights a copy of its own. The first one keeps the weight. The function of the model is the
+ * same until it is trained.
+ *
+ * @returns the names of the copies
+ */
+export function untieShared(model: Model, output: string, isWanted: (name: string) => boolean): string[] {
+  const { graph } = model;
+  const copies: string[] = [];
+  for (const [name, places] of placesByWeight(graph, output)) {
+    const tensor = graph.initializers.get(name);
+    if (tensor === undefined || !isWanted(name)) continue;
+    for (const group of byParameter(places).slice(1)) {
+      const alias = group[0]?.views.find((view) => view.is('Identity'));
+      const own = alias?.outputs[0] ?? '';
+      if (alias !== undefined && alias.inputs[0] === name && !graph.isOutput(own)) {
+        graph.edit({ removeNodes: [alias], setInitializers: [tensor.renamed(own)] });
+        copies.push(own);
+        continue;
+      }
+      const copy = model.freshName(name);
+      graph.setInitializer(tensor.renamed(copy));
+      copies.push(copy);
+      for (const place of group) readFrom(graph, place, copy);
+    }
+  }
+  return copies;
+}
+
+/** Lets a layer read another weight, through views of its own. */
+function readFrom(graph: Graph, { node, index, views }: Place, weight: string): void {
+  let value = weight;
+  const specs = views.map((view): NodeSpec => {
+    const inputs = [value, ...view.inputs.slice(1)];
+    value = graph.model.freshName(view.outputs[0] ?? '');
+    return { ...specOf(view.proto), name: graph.model.freshName(view.name), inputs, outputs: [value] };
+  });
+  if (specs.length > 0) graph.edit({ insertNodes: specs, before: node });
+  graph.setInput(node, index, value);
+  for (const view of views.toReversed())
+    if (view.outputs.every((output) => graph.uses(output).length === 0 && !graph.isOutput(output)))
+      graph.remove(view);
 }
