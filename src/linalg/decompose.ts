@@ -1,14 +1,20 @@
 import { countGarbage, release } from '../runtime/garbage.js';
+import { evenScales, rescaled, squaredSizes } from './even-scales.js';
 import type { Floats } from './floats.js';
 import { gramEigen } from './gram-eigen.js';
 import { type SmallSvd, smallSvd } from './kernels/index.js';
 import { gram, type Matrix, matmul } from './matmul.js';
+import { PART_SLACK, PartRank, rankByParts } from './part-rank.js';
+import { productTolerance } from './product-tolerance.js';
 
 /**
  * A = P diag(s) Q^T, cut to the fewest singular values whose remainder is below the rounding of the weight's
- * type. The sides are computed when they are asked for, since of a large matrix they are larger than A itself.
+ * type, of the whole and of each row and column. The sides are computed when they are asked for, since of a large matrix
+ * they are larger than A itself.
  */
 export interface Decomposition {
+  /** P and Q are orthonormal but for factors of their rows: those of a matrix whose rows and columns were brought to one size. */
+  readonly isScaled?: boolean;
   /** Singular values that count, descending. */
   readonly values: Float64Array;
   /** P diag(scale): rows x rank. */
@@ -28,6 +34,12 @@ export interface MatrixSource {
   letGo?(): void;
 }
 
+/**
+ * Whether the rows and columns of a matrix are brought to one size before it is decomposed: 'auto' where they differ so much
+ * that float64 would not keep the small ones.
+ */
+export type Scaling = 'auto' | 'always' | 'never';
+
 /** Up to this many elements Jacobi rotations take less time than a session's calls. */
 const SMALL = 2048;
 
@@ -36,14 +48,25 @@ const SMALL = 2048;
  *
  * The product left(s^a) right(s^b), a + b = 1, is A to the rounding of the type even where small singular values
  * are not resolved (the Gram matrix squares the condition number): the side that is not made of eigenvectors is
- * computed from A itself, so only the orthogonality of the eigenvectors counts.
+ * computed from A itself, so only the orthogonality of the eigenvectors counts. Along that side this holds of each row
+ * (or column) by itself; along the other, down to a size that the rounding of the eigenvectors leaves.
  *
  * @param epsilon machine epsilon of the weight's type
  * @throws RangeError when A has NaN or infinite values
  */
-export async function decompose(source: MatrixSource, epsilon: number): Promise<Decomposition> {
+export async function decompose(
+  source: MatrixSource,
+  epsilon: number,
+  scaling: Scaling = 'auto',
+): Promise<Decomposition> {
   const { rows, columns } = source;
-  if (rows * columns <= SMALL || Math.min(rows, columns) === 1) return decomposeSmall(source.load(), epsilon);
+  if (Math.min(rows, columns) === 1) return decomposeSmall(source.load(), epsilon);
+  if (scaling === 'always') return decomposeScaled(source, epsilon);
+  if (rows * columns <= SMALL) {
+    const a = source.load();
+    const isGraded = Object.values(squaredSizes(a)).some((squares) => isUneven(squares, epsilon));
+    return scaling === 'auto' && isGraded ? decomposeScaled(source, epsilon) : decomposeSmall(a, epsilon);
+  }
   const single = rankAtMostOne(source.load(), epsilon);
   if (single !== undefined) return single;
   const isWide = rows <= columns;
@@ -51,8 +74,13 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
   const {
     values: eigenvalues,
     vectors,
+    diagonal,
     squaredNorm,
   } = await gramEigen(source, n, isWide ? 'rows' : 'columns');
+  if (scaling === 'auto' && isUneven(diagonal, epsilon)) {
+    release(vectors);
+    return decomposeScaled(source, epsilon);
+  }
   const floor = n * Number.EPSILON * Math.max(eigenvalues[0] ?? 0, 0);
   const squares = eigenvalues.map((value) => Math.max(value, 0));
   const basis = { rows: n, columns: n, data: vectors };
@@ -60,10 +88,17 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
   const unsure = unsureOf(epsilon);
   const firstUnsure = squares.findIndex((value) => value <= unsure * floor);
   const noise = noiseOf(source, epsilon) ** 2 * squaredNorm;
-  const isResolved =
+  let isResolved =
     firstUnsure < 0 || (await resolveTail(basis, squares, firstUnsure, source.load(), { noise, unsure }));
-  const rank = rankOf(squares, noise);
-  const smallest = isResolved ? 0 : floor;
+  let rank = rankOf(squares, noise);
+  const part = new PartRank(basis, squares, diagonal, noiseOf(source, epsilon));
+  if (rank < n && !(await part.suffices(rank, source.load()))) {
+    // What is small in the whole is all that some rows or columns have: it has to be told apart after all.
+    isResolved =
+      firstUnsure < 0 || (await resolveTail(basis, squares, rank, source.load(), { noise: 0, unsure }));
+    rank = await part.smallest(rank, source.load());
+  }
+  const smallest = isResolved ? Number.MIN_VALUE : floor;
   const values = squares.slice(0, rank).map((value) => Math.sqrt(Math.max(value, smallest)));
   const ranked: Matrix = { rows: rank, columns: n, data: basis.data.subarray(0, rank * n) };
 
@@ -80,6 +115,36 @@ export async function decompose(source: MatrixSource, epsilon: number): Promise<
     left: async (scale) => (isWide ? scaledTranspose(ranked, scale, isDouble) : ofMatrix(scale)),
     right: async (scale) => (isWide ? ofMatrix(scale) : scaledRows(ranked, scale, isDouble)),
     letGo: () => release(vectors),
+  };
+}
+
+/**
+ * Whether there are rows (or columns) so small beside the whole that the rounding of singular vectors in float64, of some
+ * 1e-14, is more than the rounding of the weight's type is to them. Those of zeros do not count.
+ */
+function isUneven(squares: Float64Array, epsilon: number): boolean {
+  let smallest = Number.POSITIVE_INFINITY;
+  let sum = 0;
+  for (const square of squares) {
+    sum += square;
+    if (square > 0 && square < smallest) smallest = square;
+  }
+  return smallest < sum * ((64 * Number.EPSILON) / productTolerance(epsilon)) ** 2;
+}
+
+/** The decomposition of D1^-1 A D2^-1, whose rows and columns have sizes of about one, with D1 and D2, powers of two, given back to the sides. */
+async function decomposeScaled(source: MatrixSource, epsilon: number): Promise<Decomposition> {
+  const { rows, columns } = source;
+  const scales = evenScales(source.load());
+  const inverse = { rows: scales.rows.map((x) => 1 / x), columns: scales.columns.map((x) => 1 / x) };
+  const load = (): Matrix => rescaled(source.load(), inverse.rows, inverse.columns);
+  const letGo = (): void => source.letGo?.();
+  const inner = await decompose({ rows, columns, load, letGo }, epsilon, 'never');
+  return {
+    ...inner,
+    isScaled: true,
+    left: async (scale) => rescaled(await inner.left(scale), scales.rows, undefined),
+    right: async (scale) => rescaled(await inner.right(scale), undefined, scales.columns),
   };
 }
 
@@ -176,7 +241,8 @@ function decomposeSmall(a: Matrix, epsilon: number): Decomposition {
   } = Math.min(rows, columns) === 1 ? vectorSvd(a) : smallSvd(a.data, rows, columns);
   const squares = values.map((value) => value * value);
   const sum = squares.reduce((total, value) => total + value, 0);
-  const rank = rankOf(squares, noiseOf(a, epsilon) ** 2 * sum);
+  const noise = noiseOf(a, epsilon);
+  const rank = rankByParts(a, { values, left: p, right: q }, rankOf(squares, noise ** 2 * sum), noise);
   // basis: row i is singular vector i.
   const side = (basis: Float64Array, length: number): Matrix => ({
     rows: rank,
@@ -212,19 +278,28 @@ function rankAtMostOne({ rows, columns, data }: Matrix, epsilon: number): Decomp
     if (Math.abs(row[j] as number) > Math.abs(row[pivot] as number)) pivot = j;
   }
   const multiples = new Float64Array(rows);
+  const columnRests = new Float64Array(columns);
+  const columnSquares = new Float64Array(columns);
   for (let i = first; i < rows; i += 1) {
     const multiple = (data[i * columns + pivot] as number) / (row[pivot] as number);
     let rest = 0;
     let square = 0;
     for (let j = 0, at = i * columns; j < columns; j += 1, at += 1) {
       const value = data[at] as number;
-      rest += (value - multiple * (row[j] as number)) ** 2;
+      const difference = (value - multiple * (row[j] as number)) ** 2;
+      rest += difference;
       square += value * value;
+      columnRests[j] = (columnRests[j] as number) + difference;
+      columnSquares[j] = (columnSquares[j] as number) + value * value;
     }
     // Also where something is NaN.
     if (!(rest <= (epsilon / 2) ** 2 * square)) return undefined;
     multiples[i] = multiple;
   }
+  const isExact = columnRests.every(
+    (rest, j) => rest <= (PART_SLACK * epsilon) ** 2 * (columnSquares[j] as number),
+  );
+  if (!isExact) return undefined;
   const [p, q] = [norm2(multiples), norm2(row)];
   const isDouble = epsilon < EPSILON_FLOAT32;
   const unit = (data: Float64Array, norm: number): Matrix => ({

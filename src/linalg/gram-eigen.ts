@@ -7,6 +7,8 @@ import { gemmInto, gramInto, type Square } from './matmul.js';
 
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {
+  /** Squared norms of the rows or columns. */
+  readonly diagonal: Float64Array;
   /** The sum of the squares of the matrix. */
   readonly squaredNorm: number;
 }
@@ -48,13 +50,13 @@ export async function gramEigen(source: Loaded, n: number, side: 'rows' | 'colum
       : { data: own.lower, stride: own.stride };
   await fill(place, source, side);
   source.letGo?.();
-  let squaredNorm = 0;
-  for (let i = 0; i < n; i += 1) squaredNorm += place.data[i * place.stride + i] as number;
+  const diagonal = Float64Array.from({ length: n }, (_, i) => place.data[i * place.stride + i] as number);
+  const squaredNorm = diagonal.reduce((sum, square) => sum + square, 0);
   if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
   if (own !== undefined) countGarbage(8 * n * n);
   const { values, vectors } = await (own?.eigen({ gemm }) ??
     (pool as KernelPool).eigenvectors(place.data, n, { transfer: true }));
-  return { values: values.reverse(), vectors: reverseRows(vectors, n), squaredNorm };
+  return { values: values.reverse(), vectors: reverseRows(vectors, n), diagonal, squaredNorm };
 }
 
 /** A function of its own, so that nothing holds the matrix any more when it returns. */

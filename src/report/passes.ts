@@ -93,6 +93,14 @@ const EXPAND_COLUMNS: readonly Column<ExpandedSite>[] = [
     value: (row) => row.error,
     text: (row) => (row.error === undefined ? '' : `${(100 * row.error).toPrecision(3)}%`),
   },
+  {
+    key: 'largestError',
+    header: 'largest error',
+    only: 'data',
+    definition:
+      'largest ‖w - p‖ / ‖w‖ of a row or column w of the weight and p of the product of its factors as they are stored',
+    value: (row) => row.largestError,
+  },
   { key: 'isPreserved', header: 'same function', only: 'data', value: (row) => String(row.isPreserved) },
   ...parameterColumns<ExpandedSite>(),
   { key: 'nodes', header: 'nodes', only: 'data', value: (row) => row.nodes.join(' ') },
@@ -139,6 +147,7 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
       ),
       ...unmatched.map((pattern) => ({ text: `No node matches '${pattern}'.`, tone: 'warning' as const })),
       ...changedNotes(rewritten),
+      ...errorNotes(rewritten),
       ...largeNotes(rewritten),
       ...closing(conclusion, options),
     ],
@@ -184,6 +193,20 @@ function changedNotes(rewritten: readonly ExpandedSite[]): Note[] {
   );
   add(noisy, 'with noise');
   return notes;
+}
+
+/** How far the products are from the weights that they stand for. */
+function errorNotes(rewritten: readonly ExpandedSite[]): Note[] {
+  let worst: { readonly node: string; readonly error: number } | undefined;
+  for (const { node, isPreserved, largestError: error } of rewritten)
+    if (isPreserved && error !== undefined && error > (worst?.error ?? -1)) worst = { node, error };
+  if (worst === undefined) return [];
+  const { node, error } = worst;
+  const text =
+    error === 0
+      ? 'The products of the factors are the weights, without an error.'
+      : `Largest error of a product of factors: ${error.toExponential(0)} of a row or column of the weight ('${node}').`;
+  return [{ text, tone: 'aside' }];
 }
 
 const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [

@@ -184,6 +184,7 @@ const SITE = {
   norms: 0,
   without: [],
   error: undefined,
+  largestError: undefined,
   parametersBefore: 55296,
   parametersAfter: 73728,
   nodes: ['fc1/overparam/0', 'fc1/overparam/1', 'fc1/overparam/2'],

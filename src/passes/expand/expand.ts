@@ -2,12 +2,21 @@ import { availableParallelism } from 'node:os';
 import { factorName } from '../../affine/chains/factor-names.js';
 import { findExpandableSites } from '../../affine/expandable-sites.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../../graph/index.js';
+import {
+  EPSILON,
+  type FloatType,
+  type Graph,
+  type Model,
+  narrow,
+  type Pass,
+  Tensor,
+} from '../../graph/index.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import { ValueKeys } from '../../graph/value-keys.js';
 import { isPooled, withEigenThreads } from '../../linalg/gram-eigen.js';
+import { productTolerance } from '../../linalg/product-tolerance.js';
 import { release } from '../../runtime/garbage.js';
 import { asConstants, laterTensor, scratchTensor } from '../rewrite/placement.js';
 import { behindIdentity, removeUnread } from '../rewrite/weight-source.js';
@@ -55,6 +64,11 @@ export interface ExpandedSite {
   readonly isPreserved: boolean;
   /** ‖W - product‖F / ‖W‖F of a width below the rank; undefined of one that is enough. */
   readonly error: number | undefined;
+  /**
+   * The largest ‖w - p‖ / ‖w‖ of a row or column w of the weight and p of the product of the factors as they are stored, from
+   * random vectors: within a factor of some 3. Undefined of fresh weights, with noise and in a dry run.
+   */
+  readonly largestError: number | undefined;
   /** Residual connections of the chain. */
   readonly residuals: number;
   /** BatchNormalizations of the chain. */
@@ -120,6 +134,8 @@ interface Chain extends Finding {
   readonly weights: readonly string[];
   readonly projections: readonly string[];
   readonly norms: readonly NormStatistics[];
+  readonly without: readonly string[];
+  readonly largestError: number | undefined;
 }
 
 class Expansion {
@@ -223,7 +239,7 @@ class Expansion {
     const known = this.#chains.get(key);
     const { chain, tensors } =
       known === undefined
-        ? await this.#chainOf(site, stored.value, plan, key)
+        ? await this.#chainOf(site, stored.value, { plan, key }, settings)
         : { chain: known, tensors: [] };
     this.#chains.set(key, chain);
     if ('reason' in chain) return chain;
@@ -254,9 +270,10 @@ class Expansion {
       init,
       isPreserved: isPreserving(settings) && chain.error === undefined,
       error: chain.error,
+      largestError: chain.largestError,
       residuals: plan.skips.length,
       norms: plan.norms.length,
-      without: plan.without,
+      without: [...plan.without, ...chain.without],
       parametersBefore: isCounted ? 0 : rows * columns,
       parametersAfter: known === undefined ? chainParameters(site, plan) : 0,
       nodes: nodes.map(({ name }) => name),
@@ -267,8 +284,8 @@ class Expansion {
   async #chainOf(
     { weight }: LinearSite,
     base: string,
-    { depth }: ChainPlan,
-    key: string,
+    { plan: { depth }, key }: Begun,
+    settings: ChainSettings,
   ): Promise<{ readonly chain: Chain | Refusal; readonly tensors: readonly Tensor[] }> {
     const result = await this.#findings.get(key);
     this.#findings.delete(key);
@@ -276,7 +293,17 @@ class Expansion {
     if ('reason' in result) return { chain: result, tensors: [] };
     const names = Array.from({ length: depth }, (_, i) => this.#fresh(factorName(base, i)));
     if (!('factors' in result))
-      return { chain: { ...result, weights: names, projections: [], norms: [] }, tensors: [] };
+      return {
+        chain: {
+          ...result,
+          weights: names,
+          projections: [],
+          norms: [],
+          without: [],
+          largestError: undefined,
+        },
+        tensors: [],
+      };
     const type = weight.dataType as FloatType;
     const tensors: Tensor[] = [];
     for (const factor of result.factors) {
@@ -287,10 +314,22 @@ class Expansion {
       const name = this.#fresh(`${base}/overparam/project`);
       projections.push(await scratchTensor(this.#model, name, type, shape, data));
     }
-    const { rank, error, norms } = result;
+    const { rank, error, norms, without, probe } = result;
+    await this.#written;
+    const largestError = isPreserving(settings) ? await probe?.errorOf(tensors, norms) : undefined;
+    const refusal = whyNotKept(largestError, error, type, settings);
+    if (refusal !== undefined) return { chain: refusal, tensors: [] };
     const namesOf = (list: readonly Tensor[]): string[] => list.map((tensor) => tensor.name);
     return {
-      chain: { weights: namesOf(tensors), projections: namesOf(projections), norms, rank, error },
+      chain: {
+        weights: namesOf(tensors),
+        projections: namesOf(projections),
+        norms,
+        without,
+        rank,
+        error,
+        largestError,
+      },
       tensors: [...tensors, ...projections],
     };
   }
@@ -366,6 +405,35 @@ function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<s
   const attributes = plan.isSplit ? splitAttributes(site, plan) : undefined;
   if (attributes !== undefined && 'reason' in attributes) return attributes;
   return { site, plan, settings };
+}
+
+/** Turned hidden units mix what is large with what is small: so many times the rounding shows in small rows and columns. */
+const TURNED = 16;
+
+/** Why factors are not to stand in for a weight that they were to keep. */
+function whyNotKept(
+  largestError: number | undefined,
+  dropped: number | undefined,
+  type: FloatType,
+  { init, residual }: ChainSettings,
+): Refusal | undefined {
+  if (largestError === undefined) return undefined;
+  // What drops singular values is off, and says so.
+  const allowed =
+    dropped === undefined
+      ? (init === 'orthogonal' ? TURNED : 1) * productTolerance(EPSILON[type])
+      : Number.MAX_VALUE;
+  if (largestError <= allowed) return undefined;
+  const ways = [
+    ...(init === 'orthogonal' ? ['--init balanced'] : []),
+    ...(init === 'identity' ? [] : ['--init identity']),
+    ...(residual ? ['no --residual'] : []),
+  ];
+  const use = ways.length > 0 ? `; use ${ways.join(' or ')}` : '';
+  const what = Number.isFinite(largestError)
+    ? `rounded to ${type}, its factors would be off by ${(100 * largestError).toPrecision(2)}% of a row or column of its weight, whose elements differ too much in size`
+    : `its factors would be out of the range of ${type}`;
+  return { reason: `${what}${use}` };
 }
 
 /** What a site holds that is factorized ahead of its turn: its eigenvectors, where they are made on one thread. */

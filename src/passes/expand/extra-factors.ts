@@ -4,6 +4,7 @@ import { skipPlace } from '../../affine/chains/skip-place.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { EPSILON } from '../../graph/index.js';
 import { norm2 } from '../../linalg/decompose.js';
+import { squaredSizes } from '../../linalg/even-scales.js';
 import { type Floats, joined, transposed } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { Random } from '../../runtime/random.js';
@@ -15,7 +16,7 @@ import { normStatistics } from './norm-statistics.js';
 import { type ChainSettings, isFresh } from './options.js';
 import { type ResidualFactors, residualFactors } from './residual-factors.js';
 import type { SiteFactors } from './site-factors.js';
-import { matricesOf } from './site-matrices.js';
+import { channelSquares, matricesOf } from './site-matrices.js';
 
 /** Whether a chain's factors have to make up for connections around them. */
 export function hasIdentities({ skips }: ChainPlan): boolean {
@@ -24,6 +25,9 @@ export function hasIdentities({ skips }: ChainPlan): boolean {
 
 /** An identity of more than so many times the norm of a weight is not added to it: its rounding would show in what is left. */
 const MOST_IDENTITY = 6;
+
+/** The same of each output and input channel: those that are off by more are not the same function, however small they are. */
+const MOST_BESIDE = 64;
 
 /** The plan without the identities around its first layers that a small weight would drown in. */
 export async function fittingPlan(
@@ -35,11 +39,18 @@ export async function fittingPlan(
   const early = plan.skips.filter(isEarly);
   if (early.length === 0 || isFresh(settings.init)) return plan;
   const { matrices } = await matricesOf(site);
-  const norm = Math.hypot(...matrices.map((matrix) => norm2(matrix.load().data)));
+  const squares = matrices.map((matrix) => channelSquares(site, squaredSizes(matrix.load())));
+  const norm = Math.sqrt(squares.reduce((sum, { rows }) => rows.reduce((all, one) => all + one, sum), 0));
   const identity = Math.sqrt(site.groups * inputsPerGroup(site));
-  if (norm * MOST_IDENTITY >= identity) return plan;
+  const each = squares.flatMap(({ rows, columns }) => [...rows, ...columns]).filter((square) => square > 0);
+  const least = Math.sqrt(each.reduce((most, square) => Math.min(most, square), Number.POSITIVE_INFINITY));
+  const isLarge = norm * MOST_IDENTITY >= identity;
+  if (isLarge && least * MOST_BESIDE >= 1) return plan;
   const last = Math.max(...early.map(({ to }) => to));
-  const why = `no residual around layers 1-${last}: its weight is too small beside an identity (norms ${norm.toPrecision(2)} and ${identity.toPrecision(2)}), whose rounding would show`;
+  const [what, own, other] = isLarge
+    ? ['a row or column of its weight is', least, 1]
+    : ['its weight is', norm, identity];
+  const why = `no residual around layers 1-${last}: ${what} too small beside an identity (norms ${own.toPrecision(2)} and ${other.toPrecision(2)}), whose rounding would show`;
   return { ...plan, skips: plan.skips.filter((skip) => !isEarly(skip)), without: [...plan.without, why] };
 }
 
@@ -97,12 +108,12 @@ export async function compensatedFactors(
 }
 
 /** Gemm multiplies what its last factor makes by alpha, but not what is added behind it. */
-function alphaBeside(site: LinearSite, { skips, depth }: ChainPlan): number {
+export function alphaBeside(site: LinearSite, { skips, depth }: ChainPlan): number {
   if (site.op !== 'Gemm' || !skips.some(({ to, isLearned }) => to === depth && !isLearned)) return 1;
   return site.node.attributes.float('alpha', 1);
 }
 
-function tapOf(site: LinearSite): number {
+export function tapOf(site: LinearSite): number {
   const { op, node, kernel } = site;
   const place = skipPlace({ op, node, kernel, attributes: node.proto.attribute ?? [] });
   return 'tap' in place ? place.tap : 0;

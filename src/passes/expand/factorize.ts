@@ -1,4 +1,4 @@
-import { decompose, type MatrixSource, norm2 } from '../../linalg/decompose.js';
+import { decompose, type MatrixSource, norm2, type Scaling } from '../../linalg/decompose.js';
 import type { Floats } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { countGarbage } from '../../runtime/garbage.js';
@@ -16,6 +16,8 @@ export interface Factors {
   readonly rank: number;
   /** Where singular values were dropped: the sum of their squares, and of all. */
   readonly dropped?: Dropped;
+  /** The outer factors have the sizes of the weight's rows and columns, and the neighbours are not balanced. */
+  readonly isScaled?: boolean;
 }
 
 export interface Dropped {
@@ -36,6 +38,7 @@ export interface BalancedSettings {
   readonly epsilon: number;
   /** Drop the smallest singular values where there are more than `hidden`: the best approximation of that rank. */
   readonly allowLossy: boolean;
+  readonly scaling?: Scaling;
 }
 
 /** Which of the factors reads the input: the last of out x in matrices, the first of in x out ones. */
@@ -52,10 +55,10 @@ export type Orientation = 'out-in' | 'in-out';
 export async function balancedFactors(
   a: MatrixSource,
   orientation: Orientation,
-  { depth, hidden, epsilon, allowLossy }: BalancedSettings,
+  { depth, hidden, epsilon, allowLossy, scaling }: BalancedSettings,
   random: Random,
 ): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
-  const decomposition = await decompose(a, epsilon);
+  const decomposition = await decompose(a, epsilon, scaling);
   const rank = decomposition.values.length;
   if (rank > hidden && !allowLossy) return { rank, factors: undefined };
   const root = decomposition.values.map((value) => value ** (1 / depth));
@@ -75,7 +78,12 @@ export async function balancedFactors(
     return widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
   };
   const factors = [first, ...Array.from({ length: depth - 2 }, () => middle), last];
-  return { rank, factors, ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }) };
+  return {
+    rank,
+    factors,
+    isScaled: decomposition.isScaled === true,
+    ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }),
+  };
 }
 
 function leadingRows(matrix: Matrix, most: number): Matrix {

@@ -7,7 +7,7 @@ import type { Floats } from '../../linalg/floats.js';
 import { type ChainPlan, factorSizes, projectionSize } from './chain-plan.js';
 
 /** epsilon of a BatchNormalization, the default of ONNX. */
-const NORM_EPSILON = Math.fround(1e-5);
+export const NORM_EPSILON = Math.fround(1e-5);
 
 /** The numbers of a BatchNormalization that belong to a chain's weights. Each has one number a channel. */
 export interface NormStatistics {

@@ -107,7 +107,7 @@ async function balanced(
   const { hidden, epsilon, allowLossy } = task;
   const { target, first, last, skips } = part;
   const { rows, columns } = target;
-  const decomposition = await decompose({ rows, columns, load: () => target }, epsilon);
+  const decomposition = await decompose({ rows, columns, load: () => target }, epsilon, 'never');
   const all = decomposition.values;
   if (all.length > hidden && !allowLossy) return { rank: all.length, factors: undefined };
   const inner = skips.filter(({ from }) => from >= cut);

@@ -2,7 +2,7 @@ import { outInFactor, type SiteFactor } from '../../affine/chains/site-layout.js
 import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { EPSILON } from '../../graph/index.js';
-import { decompose, type MatrixSource } from '../../linalg/decompose.js';
+import { decompose, type MatrixSource, type Scaling } from '../../linalg/decompose.js';
 import { Random } from '../../runtime/random.js';
 import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
@@ -17,6 +17,7 @@ import { activationGain, addNoise, freshMatrices, freshScales } from './initiali
 import { splitKernel, sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './norm-statistics.js';
 import { type ChainSettings, type FreshInit, isFresh } from './options.js';
+import { type WeightProbe, weightProbe } from './product-check.js';
 import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
 
@@ -39,6 +40,10 @@ export interface SiteFactors extends Finding {
   readonly projections: readonly SiteFactor[];
   /** Of the plan's normalizations, in their order. */
   readonly norms: readonly NormStatistics[];
+  /** What the factors are without, and why. */
+  readonly without: readonly string[];
+  /** What the product is to be compared with; undefined of fresh weights. */
+  readonly probe: WeightProbe | undefined;
 }
 
 /** A weight that is made when it is called for. */
@@ -55,15 +60,35 @@ export async function factorizeSite(
   plan: ChainPlan,
   settings: ChainSettings,
 ): Promise<SiteFactors | { readonly reason: string }> {
-  const { init } = settings;
-  const factors = isFresh(init)
-    ? freshFactors(site, plan, settings, init)
-    : hasIdentities(plan)
-      ? await residualSiteFactors(site, plan, settings)
-      : await plainFactors(site, plan, settings);
+  const factors = isFresh(settings.init)
+    ? freshFactors(site, plan, settings, settings.init)
+    : await keptFactors(site, plan, settings);
   if ('reason' in factors || (plan.skips.length === 0 && plan.norms.length === 0)) return factors;
   return withExtras(site, plan, settings, factors);
 }
+
+/** Factors that compute what the weight does, with what tells whether their rounded product does. */
+async function keptFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | { readonly reason: string }> {
+  const { type, matrices } = await matricesOf(site);
+  const problem = whyNotDecomposable(matrices);
+  if (problem !== undefined) return { reason: problem };
+  const probe = await weightProbe(site, plan, matrices);
+  const factors = hasIdentities(plan)
+    ? await residualSiteFactors(site, plan, settings)
+    : await plainFactors(site, plan, settings, {
+        matrices,
+        epsilon: EPSILON[type],
+        scaling: settings.init === 'orthogonal' && probe.spread > MOST_TURNED ? 'always' : 'auto',
+      });
+  return 'reason' in factors ? factors : { ...factors, probe };
+}
+
+/** Rows or columns that differ by more lose too much of the small ones when hidden units of all sizes are turned together. */
+const MOST_TURNED = 1e4;
 
 /** Factors that make up for the connections around them. */
 async function residualSiteFactors(
@@ -72,9 +97,6 @@ async function residualSiteFactors(
   settings: ChainSettings,
 ): Promise<SiteFactors | { readonly reason: string }> {
   const { seed, noise } = settings;
-  const { matrices } = await matricesOf(site);
-  const problem = whyNotDecomposable(matrices);
-  if (problem !== undefined) return { reason: problem };
   const { rank, factors, dropped } = await compensatedFactors(site, plan, settings);
   if (factors === undefined) return tooNarrow(site, plan, rank, settings);
   const isAround = plan.skips.some(
@@ -98,23 +120,30 @@ async function residualSiteFactors(
 }
 
 /** What a chain without connections or normalizations has of them. */
-const PLAIN = { projections: [], norms: [] } as const;
+const PLAIN = { projections: [], norms: [], without: [], probe: undefined } as const;
+
+/** The weight of a site, as matricesOf gives it, and how it is to be decomposed. */
+interface Weight {
+  readonly matrices: readonly MatrixSource[];
+  /** Machine epsilon of its type. */
+  readonly epsilon: number;
+  readonly scaling: Scaling;
+}
 
 async function plainFactors(
   site: LinearSite,
   plan: ChainPlan,
   settings: ChainSettings,
+  weight: Weight,
 ): Promise<SiteFactors | { readonly reason: string }> {
   const { seed, noise } = settings;
   const { orientation } = site;
-  const { type, matrices } = await matricesOf(site);
-  const problem = whyNotDecomposable(matrices);
-  if (problem !== undefined) return { reason: problem };
+  const { matrices } = weight;
   const results: Factors[] = [];
   let rank = 0;
   for (const [group, matrix] of matrices.entries()) {
     const random = new Random(`${seed}/${site.weight.value}/${group}`);
-    const result = await groupFactors(site, plan, matrix, settings, EPSILON[type], random);
+    const result = await groupFactors(site, plan, matrix, settings, weight, random);
     rank = Math.max(rank, result.rank);
     if (result.factors !== undefined) results.push(result);
   }
@@ -125,6 +154,7 @@ async function plainFactors(
     ...PLAIN,
     rank,
     error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
+    without: results.some(({ isScaled }) => isScaled) ? [NOT_BALANCED] : [],
     // In the order of multiplication; the groups' blocks stand one behind the other.
     factors: Array.from({ length: plan.depth }, (_, i) => {
       const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
@@ -144,13 +174,16 @@ async function plainFactors(
   };
 }
 
+const NOT_BALANCED =
+  'no balanced factors: rows or columns of its weight differ too much in size; the outer factors have their sizes';
+
 /** Factors of one group in the order of multiplication. */
 async function groupFactors(
   site: LinearSite,
   { depth, perGroup, kernels, isSplit }: ChainPlan,
   matrix: MatrixSource,
   { init, allowLossy }: ChainSettings,
-  epsilon: number,
+  { epsilon, scaling }: Weight,
   random: Random,
 ): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
   const { orientation } = site;
@@ -176,7 +209,7 @@ async function groupFactors(
     result = await balancedFactors(
       matrix,
       orientation,
-      { depth, hidden: perGroup, epsilon, allowLossy },
+      { depth, hidden: perGroup, epsilon, allowLossy, scaling },
       random,
     );
   }

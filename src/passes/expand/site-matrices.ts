@@ -9,6 +9,7 @@ import {
 import type { LinearSite } from '../../affine/linear-sites.js';
 import type { FloatType, Tensor } from '../../graph/index.js';
 import type { MatrixSource } from '../../linalg/decompose.js';
+import type { Sizes } from '../../linalg/even-scales.js';
 import type { Floats } from '../../linalg/floats.js';
 import { swapped } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
@@ -95,4 +96,13 @@ function joined(blocks: readonly Matrix[]): Floats {
     offset += block.data.length;
   }
   return out;
+}
+
+/** Sizes of a matrix as matricesOf gives it, as of outputs and inputs: all taps of an input channel read the same numbers. */
+export function channelSquares(site: LinearSite, { rows, columns }: Sizes): Sizes {
+  const [outputs, each] = site.orientation === 'out-in' ? [rows, columns] : [columns, rows];
+  const width = taps(site.kernel);
+  const inputs = new Float64Array(each.length / width);
+  for (const [at, square] of each.entries()) (inputs[Math.floor(at / width)] as number) += square;
+  return { rows: outputs, columns: inputs };
 }
