@@ -13,7 +13,7 @@ export const LIGHT_COLOURS = [
   '#4f7300',
   '#5b3fc4',
   '#9b6a2f',
-  '#d12fb0',
+  '#c41fa3',
 ] as const;
 
 /** The same on a dark ground. */

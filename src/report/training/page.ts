@@ -23,6 +23,7 @@ const OWN_STYLES = `${STYLES}
 svg.course { width: 96px; height: 22px; display: block; }
 .course .line { stroke-width: 1.6; }
 #epochs { width: 100%; }
+@media (max-width: 640px) { #ranks .nav { flex-wrap: wrap; } #ranks .nav .field:first-of-type { flex: 1 1 60%; } }
 #weights tbody tr.factor th { padding-left: 22px; color: var(--muted); }
 `;
 

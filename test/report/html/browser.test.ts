@@ -242,6 +242,25 @@ describe.skipIf(path === undefined)('in a browser', () => {
     expect((await page.pdf()).subarray(0, 5).toString()).toBe('%PDF-');
   });
 
+  it('tells nine models apart, keeps their title short, and repeats headings of the table on paper', async () => {
+    const page = await open(Array.from({ length: 9 }, (_, k) => ({ name: `runs/${k}.onnx`, report: ONE })));
+    expect(await texts(page, 'h1')).toEqual(['0.onnx → 1.onnx and 7 more']);
+    const strokes = await page.evaluate<string[]>(
+      '[...document.querySelectorAll("[data-plot=spectrum-linear] .line")].map((e) => getComputedStyle(e).stroke)',
+    );
+    expect(new Set(strokes).size).toBe(9);
+    // What is a button in a heading is left out where the heading repeats.
+    const headings = (): Promise<string[][]> =>
+      page.evaluate(
+        '["button", ".paper"].map((kind) => [...document.querySelectorAll("#weights thead " + kind)].filter((e) => e.getClientRects().length).map((e) => e.textContent))',
+      );
+    const [onScreen, none] = await headings();
+    await page.send('Emulation.setEmulatedMedia', { media: 'print' });
+    expect(await headings()).toEqual([none, onScreen]);
+    expect(onScreen?.slice(0, 3)).toEqual(['weight', 'op', 'matrix']);
+    expect(page.problems).toEqual([]);
+  });
+
   it('shows its figures without scripts, too', async () => {
     const page = await open(one, { scripts: false });
     const { root } = (await page.send('DOM.getDocument')) as { root: { nodeId: number } };

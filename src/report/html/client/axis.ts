@@ -1,6 +1,5 @@
 import { extent } from 'd3-array';
 import { type ScaleContinuousNumeric, scaleLinear, scaleLog } from 'd3-scale';
-import { formatSignificant } from '../../text/text.js';
 
 export interface Axis {
   readonly log: boolean;
@@ -35,18 +34,18 @@ function linearTicks(axis: Axis, most: number): readonly Tick[] {
   const scale = scaleOf(axis, 0, 1);
   const ticks = scale.ticks(most).filter((at) => axis.isWhole !== true || Number.isInteger(at));
   const size = Math.max(Math.abs(axis.from), Math.abs(axis.to));
-  const text =
-    axis.unit === 'percent'
-      ? scale.tickFormat(most, '~%')
-      : size >= 1e5 || size < 1e-3
-        ? formatSignificant
-        : scale.tickFormat(most, '~f');
-  return ticks.map((at) => ({ at, text: at === 0 && axis.unit === undefined ? '0' : text(at) }));
+  const kind = axis.unit === 'percent' ? '%' : size >= 1e5 || size < 1e-3 ? 'e' : 'f';
+  // As many digits as tell the marks apart.
+  const format = scale.tickFormat(most, `~${kind}`);
+  const text = (at: number): string => (at === 0 && kind !== '%' ? '0' : format(at).replace('e+', 'e'));
+  return ticks.map((at) => ({ at, text: text(at) }));
 }
 
 /** All that d3 marks; texts where there is room for some `most`, at the front of each decade. */
 function logTicks({ from, to }: Axis, most: number): readonly Tick[] {
-  const ticks = scaleLog().domain([from, to]).ticks(most);
+  const marks = scaleLog().domain([from, to]).ticks(most);
+  // A small part of a decade is nearly linear.
+  const ticks = marks.length < 2 ? scaleLinear().domain([from, to]).ticks(Math.max(4, most)) : marks;
   const room = (10 * most) / Math.max(1, ticks.length);
   const front = room < 3 ? 1 : room;
   const isFront = (at: number): boolean => Number(at.toExponential(6).split('e')[0]) <= front;
@@ -100,5 +99,6 @@ export function axisFromZero(values: readonly number[], label: string, isPercent
       label,
     };
   }
-  return { log: false, from: Math.min(0, least), to: most * 1.06 || 1, label };
+  const to = Math.max(0, most * 1.06) || (least < 0 ? 0 : 1);
+  return { log: false, from: Math.min(0, least), to, label };
 }
