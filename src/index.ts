@@ -192,6 +192,7 @@ export { ownWeights } from './passes/gradient/prepare/own-weights.js';
 export { selectWrt, type WrtPatterns } from './passes/gradient/select.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
 export { inlinedFunctions } from './passes/rewrite/inline-functions.js';
+export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
 // Results as tables, JSON, CSV, Markdown and HTML.
 export {
   benchDocument,
@@ -295,6 +296,7 @@ export type {
   Monitor,
   RankFigures,
   StopReason,
+  TiedWeight,
   TrainEvent,
   TrainedWeight,
   TrainingFigures,

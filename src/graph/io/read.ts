@@ -36,6 +36,7 @@ export async function readModel(input: string | Uint8Array, options: ReadOptions
 
 function decodeModel(source: ByteSource, directory: string | undefined): ModelProto {
   if (source.length === 0) throw new ModelError('is empty, not an ONNX model');
+  refuseOtherFormat(source);
   const { bytes, payloads } = scanMessage(source);
   const proto = decodeMessage('ModelProto', bytes);
   const files = directory === undefined ? undefined : new ExternalFiles(directory);
@@ -55,4 +56,28 @@ function decodeModel(source: ByteSource, directory: string | undefined): ModelPr
     );
   }
   return proto;
+}
+
+/** First bytes of files that are taken for models, at an offset, and what to do with them. */
+const OTHER_FORMATS: readonly (readonly [offset: number, bytes: string, what: string])[] = [
+  [
+    0,
+    'PK\x03\x04',
+    'this is a zip archive, such as a PyTorch checkpoint (.pt) or a Keras model; export it to ONNX first',
+  ],
+  [
+    0,
+    '\x80\x02',
+    'this is a Python pickle, such as an old PyTorch checkpoint (.pt); export it to ONNX first',
+  ],
+  [0, '\x89HDF', 'this is an HDF5 file, such as a Keras model (.h5); export it to ONNX first'],
+  [4, 'TFL3', 'this is a TensorFlow Lite model; convert it to ONNX first'],
+];
+
+/** @throws ModelError for a file of another format that its first bytes tell */
+function refuseOtherFormat(source: ByteSource): void {
+  if (source.length < 8) return;
+  const head = Buffer.from(source.read(0, 8)).toString('latin1');
+  const found = OTHER_FORMATS.find(([offset, bytes]) => head.startsWith(bytes, offset));
+  if (found !== undefined) throw new ModelError(`not an ONNX model: ${found[2]}`);
 }
