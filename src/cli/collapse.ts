@@ -2,7 +2,7 @@ import type { Argv } from 'yargs';
 import type { ProductPlace } from '../linalg/index.js';
 import type { Command } from './shell/command.js';
 import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
-import { write } from './shell/io.js';
+import { tell } from './shell/io.js';
 import {
   type CommonArguments,
   commonOptions,
@@ -12,6 +12,7 @@ import {
   once,
   outputOptions,
 } from './shell/options.js';
+import { outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
@@ -76,12 +77,13 @@ export const collapseCommand: Command<Arguments> = {
       .example('$0 collapse trained.onnx --dry-run --explain', 'what it would fold, and how well'),
   handler: async (args, io) => {
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const outputs = outputsOf({ '--output': output });
     const places = providersOf(args);
     const products = await productPlace(places, args.explain === true);
     const probes = { providers: preference(places.list), device: places.device };
     const { collapse } = await import('../passes/collapse/collapse.js');
     const { collapseDocument } = await import('../report/passes.js');
-    const model = await loadModel(args.model, io, args);
+    const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
     const progress = new ProgressLine(io, args);
     try {
       const { chainsOnly = false, force = false, explain = false, dryRun } = args;
@@ -98,8 +100,7 @@ export const collapseCommand: Command<Arguments> = {
       const [account] = await onModel(nameOf(args.model), () => model.apply(pass));
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
-      if (!args.quiet && places.list !== undefined)
-        await write(io.stderr, `${placeText(places.list, products)}\n`);
+      if (!args.quiet && places.list !== undefined) await tell(io, placeText(places.list, products));
       if (!args.quiet)
         await print(
           collapseDocument(account, { output, verbose: args.verbose || explain }),

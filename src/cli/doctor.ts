@@ -3,7 +3,7 @@ import type { Argv } from 'yargs';
 import type { Command } from './shell/command.js';
 import { UsageError } from './shell/errors.js';
 import { print } from './shell/files.js';
-import { type Io, write } from './shell/io.js';
+import { type Io, tell } from './shell/io.js';
 import { type CommonArguments, commonOptions, once } from './shell/options.js';
 import { ProgressLine } from './shell/progress.js';
 import { type ProviderArguments, providerOptions, providersOf } from './shell/provider-options.js';
@@ -67,24 +67,26 @@ async function install(args: Arguments, io: Io): Promise<number> {
     '../runtime/providers/install.js'
   );
   const { directory, isInstalled } = cudaInstallation();
-  const say = async (text: string): Promise<void> => {
-    if (!args.quiet) await write(io.stderr, `${text}\n`);
+  const say = async (...lines: readonly string[]): Promise<void> => {
+    if (!args.quiet) await tell(io, lines);
   };
   if (isInstalled && args.yes !== true) {
     await say(
-      `CUDA's provider is installed already, in ${directory}\nSee onnx-overparam doctor --ep cuda; --yes fetches it again.`,
+      `CUDA's provider is installed already, in ${directory}`,
+      'See onnx-overparam doctor --ep cuda; --yes fetches it again.',
     );
     return 0;
   }
   await say(
-    `CUDA's and TensorRT's providers: some ${Math.round(CUDA_DOWNLOAD / 1e6)} MB from ${CUDA_SOURCE}\ninto ${directory}`,
+    `CUDA's and TensorRT's providers: some ${Math.round(CUDA_DOWNLOAD / 1e6)} MB from ${CUDA_SOURCE}`,
+    `into ${directory}`,
   );
   if (args.yes !== true && !(await agrees(io))) {
     await say('Nothing was downloaded.');
     return 0;
   }
   const installed = await installCuda((line) => void say(line));
-  await say(`Installed in ${installed}\nSee whether it loads: onnx-overparam doctor --ep cuda`);
+  await say(`Installed in ${installed}`, 'See whether it loads: onnx-overparam doctor --ep cuda');
   return 0;
 }
 

@@ -6,6 +6,7 @@ import type { Given } from './shell/described.js';
 import { onFile } from './shell/errors.js';
 import { checkOutput, loadModel, nameOf, summarize, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
+import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 
 const OPTIONS = { ...EXPAND_ARGUMENTS, ...FIX_INPUTS_OPTIONS, ...OUTPUT_OPTIONS, ...COMMON_OPTIONS };
@@ -35,6 +36,8 @@ export const expandCommand: Command<Arguments> = {
   handler: async (args, io) => {
     const options = await expandOptionsOf(args);
     const output = await checkOutput(args, io);
+    const outputs = outputsOf({ '--output': output });
+    keepApart(outputs, [args.recipe], io);
     // Young objects get no more room than they had so far: what is large here are arrays, and it would be 30 MB of the peak.
     setFlagsFromString('--semi-space-growth-factor=1');
     const { expand } = await import('../passes/expand/expand.js');
@@ -43,7 +46,7 @@ export const expandCommand: Command<Arguments> = {
     const passWith = (more: ExpandOptions) =>
       expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update });
     let pass = passWith({});
-    const model = await loadModel(args.model, io, args);
+    const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
     try {
       if (args.byRank) {
         const { rankRecipe } = await import('../passes/expand/rank-recipe.js');

@@ -21,6 +21,7 @@ import {
   once,
   outputOptions,
 } from './shell/options.js';
+import { outputsOf } from './shell/outputs.js';
 
 interface Arguments extends CommonArguments, OutputArguments, GradientArguments {
   readonly model: string;
@@ -55,8 +56,9 @@ export const gradientCommand: Command<Arguments> = {
     const [wanted, freeze] = [patterns(args.wrt, '--wrt'), patterns(args.freeze, '--freeze')];
     const weights = once(args.weights, '--weights');
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const outputs = outputsOf({ '--output': output });
     const { selectWrt } = await import('../passes/gradient/select.js');
-    const model = await loadModel(args.model, io, args);
+    const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
     const { made, document } = await onFile(nameOf(args.model), async () => {
       const wrt = selectWrt(model, { wrt: wanted, freeze, output: graph.output, loss: loss.kind });
       const options: GradientOptions = { loss, ...graph, wrt, weights };

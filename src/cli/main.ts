@@ -1,10 +1,8 @@
 #!/usr/bin/env node
 import { run } from './run.js';
 
-// The reader of a pipe may go away (`| head`) between two writes; Node reports that here as well.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
+// What cannot be written is told by the write itself; Node reports it here as well.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 
 // At once: left to itself, Node waits for compilations and collections of garbage that nobody needs any more.
 process.exit(await run(process.argv.slice(2), process));

@@ -8,14 +8,14 @@ import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
 import type { Document } from '../report/text/document.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
-import { printable } from '../report/text/text.js';
 import { type EmbeddingArguments, embeddingOptions, embeddingRequest } from './embedding-options.js';
 import type { ListArgument } from './rank-options.js';
 import type { Command } from './shell/command.js';
 import { onFile, UsageError } from './shell/errors.js';
 import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
-import { type Io, write } from './shell/io.js';
+import { type Io, tell } from './shell/io.js';
 import { type CommonArguments, commonOptions, number, once } from './shell/options.js';
+import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import { productPlace, providerOptions, providersOf } from './shell/provider-options.js';
 import { nearest } from './shell/suggest.js';
@@ -187,6 +187,12 @@ export const rankReportCommand: Command<Arguments> = {
     const asserted = assertionsOf(args.assert);
     const also = [...metricsSortedBy(sort), ...metricsOf(asserted)];
     const choice = chooseMetrics(args.metrics, { randomized: args.randomized === true, rank, format, also });
+    const outputs = outputsOf({ '--output': output });
+    keepApart(outputs, [model, ...others], io);
+    if (args.data !== undefined && outputs.length > 0) {
+      const { dataSources } = await import('../training/data/index.js');
+      keepApart(outputs, dataSources(once(args.data, '--data') ?? ''), io);
+    }
     if (path !== undefined) {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
@@ -205,7 +211,7 @@ export const rankReportCommand: Command<Arguments> = {
           progress.clear();
         }
       };
-      const loaded = await loadModel(file, io, { ...args, fixInputs: true });
+      const loaded = await loadModel(file, io, { ...args, fixInputs: true, outputs });
       await checkNames(loaded, only, chains);
       const embeddings = data && (await work((onProgress) => data.look(loaded, onProgress)));
       const options = {
@@ -289,8 +295,7 @@ async function writeAssertions(assertions: readonly CheckedAssertion[], io: Io):
   const failed = assertions.filter(({ passed }) => !passed);
   if (failed.length === 0) return;
   const { assertionNotes } = await import('../report/rank.js');
-  for (const { text } of assertionNotes({ assertions: failed }))
-    await write(io.stderr, `${printable(text)}\n`);
+  for (const { text } of assertionNotes({ assertions: failed })) await tell(io, text);
 }
 
 /** UsageError where `--only` names nothing, with what was probably meant. */

@@ -130,7 +130,8 @@ export async function readInputs(
   return { given, notes };
 }
 
-async function namedFile(text: string): Promise<NamedFile> {
+/** The file of an `--input`, and the input that it is for. */
+export async function namedFile(text: string): Promise<NamedFile> {
   const isThere = async (file: string): Promise<boolean> =>
     (await stat(file).catch(() => undefined)) !== undefined;
   // A file may have '=' in its name, an input too.

@@ -2,12 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Argv } from 'yargs';
 import type { Model } from '../graph/index.js';
-import { type ImageArguments, imageOptions, imageOptionsOf, readInputs } from './run-inputs.js';
+import { type ImageArguments, imageOptions, imageOptionsOf, namedFile, readInputs } from './run-inputs.js';
 import type { Command } from './shell/command.js';
 import { UsageError } from './shell/errors.js';
 import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
 import { type Io, write } from './shell/io.js';
 import { type CommonArguments, commonOptions, dimensions, number, once } from './shell/options.js';
+import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
@@ -189,6 +190,12 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   const top = number(args.top, '--top', { min: 1, whole: true }) ?? (labelFile === undefined ? undefined : 5);
   const { assertWritable, ModelError } = await import('../graph/index.js');
   const files = await import('../runtime/io/files.js');
+  const outputs = outputsOf({ '--output': output });
+  keepApart(
+    outputs,
+    [path, labelFile, ...(await Promise.all(inputs.map(namedFile))).map(({ file }) => file)],
+    io,
+  );
   if (output !== undefined && output !== '-') {
     if (files.tensorFormatOf(output) === undefined) {
       throw new UsageError(`--output must end in .npz, .npy or .json, not '${output}'`);
@@ -200,7 +207,7 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   const { fedInputs, randomInputs } = await import('../runtime/session/random-inputs.js');
   const { runModel } = await import('../runtime/session/run-model.js');
   const { ranksClasses, runDocument } = await import('../report/inference.js');
-  const model = await loadModel(path, io, args);
+  const model = await loadModel(path, io, { ...args, outputs });
   if (!args.random && inputs.length === 0 && fedInputs(model.graph).length > 0) {
     const wanted = fedInputs(model.graph).map((input) => `${input.name}: ${input.toString()}`);
     throw new UsageError(`no inputs: pass --input or --random; the model takes ${wanted.join('; ')}`);
@@ -232,7 +239,7 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
       { file: labelFile },
     );
   }
-  if (output === '-') await write(io.stdout, files.tensorBytes(run.outputs, 'json'));
+  if (output === '-') await write(io, files.tensorBytes(run.outputs, 'json'));
   else if (output !== undefined)
     await files.writeTensorFile(output, run.outputs, { overwrite: args.overwrite });
   if (!args.quiet) {
@@ -295,6 +302,8 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
     throw new UsageError('--bind goes with --ep webgpu, the memory of which onnxruntime-node can bind alone');
   }
   const path = output === '-' ? undefined : output;
+  const outputs = outputsOf({ '--output': output });
+  keepApart(outputs, args.model, io);
   if (path !== undefined) {
     const { assertWritable } = await import('../graph/index.js');
     await assertWritable(path, { overwrite: args.overwrite });
@@ -305,7 +314,7 @@ async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
   const short = args.model.map((file) => basename(nameOf(file)));
   const names = new Set(short).size === short.length ? short : args.model.map(nameOf);
   for (const [index, file] of args.model.entries()) {
-    models.push({ name: names[index] ?? file, model: await loadModel(file, io, args) });
+    models.push({ name: names[index] ?? file, model: await loadModel(file, io, { ...args, outputs }) });
   }
   const progress = new ProgressLine(io, args);
   try {

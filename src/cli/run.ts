@@ -5,7 +5,7 @@ import { COMMANDS } from './commands.js';
 import type { Command } from './shell/command.js';
 import { declare, givenOptions, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
-import { hasColour, type Io, ReaderGone, write } from './shell/io.js';
+import { hasColour, type Io, ReaderGone, write, writeTalk } from './shell/io.js';
 import { SWITCHES } from './shell/options.js';
 import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
@@ -29,7 +29,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     const [first = '', ...rest] = describeError(error, { verbose, command }).split(/(?<=^error:)/);
     const colour = hasColour(io.stderr, io.env);
     const text = rest.length > 0 ? style(first, 'red', colour) + rest.join('') : first;
-    await write(io.stderr, text).catch(() => undefined);
+    await writeTalk(io, text);
     return exitCodeOf(error);
   }
 }
@@ -46,7 +46,8 @@ function withDashes(args: object): Record<string, unknown> {
 
 async function parse(argv: readonly string[], io: Io): Promise<number> {
   let exitCode = 0;
-  const parser: Argv = yargs(argv.map((word) => (word === '-' ? DASH : word)))
+  const words = argv.map((word) => (word === '-' ? DASH : word));
+  const parser: Argv = yargs(words)
     .scriptName(NAME)
     .locale('en')
     .usage('$0 <command>\n\nExpand, collapse and look at the linear layers of ONNX models.')
@@ -84,8 +85,14 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
     );
   }
   parser.completion('completion', 'print a completion script for bash or zsh');
+  // Help, version and completion, which yargs would hand to a console that hides what fails.
+  let printed = '';
+  const keep = (_error: unknown, _args: unknown, text: string): void => {
+    printed = text;
+  };
   // What it finds out after a builder was loaded, yargs does not always hand to fail().
-  await parser.parseAsync().catch((error: Error) => fail(undefined, error));
+  await parser.parseAsync(words, {}, keep).catch((error: Error) => fail(undefined, error));
+  if (printed !== '') await write(io, `${printed}\n`);
   return exitCode;
 }
 

@@ -20,12 +20,17 @@ const ENOUGH = 20;
 export async function openData(
   model: Model,
   args: DataArguments,
-  options: { readonly seed: number; readonly unlabeled: boolean },
+  options: {
+    readonly seed: number;
+    readonly unlabeled: boolean;
+    /** Hears which files are read, before they are. */
+    readonly onFiles: (files: readonly string[]) => void;
+  },
 ): Promise<Data> {
   const path = once(args.data, '--data');
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
   const wanted = validationOf(args.val);
-  const { datasetSplits, openDataset, splitDataset } = await import('../training/data/index.js');
+  const { dataSources, datasetSplits, openDataset, splitDataset } = await import('../training/data/index.js');
   const { fedInputs } = await import('../runtime/session/random-inputs.js');
   const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
   const normalize = once(args.normalize, '--normalize');
@@ -45,6 +50,7 @@ export async function openData(
     for (const dataset of opened.splice(0).reverse()) await dataset[Symbol.asyncDispose]();
   };
   const open = async (from: string, preferred: readonly Split[]): Promise<Dataset> => {
+    options.onFiles(dataSources(from));
     const parts = datasetSplits(from);
     const split =
       preferred.find((name) => parts.includes(name)) ?? (parts.length > 0 ? preferred[0] : undefined);

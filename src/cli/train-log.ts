@@ -5,6 +5,7 @@ import { UsageError } from './shell/errors.js';
 import { nameOf } from './shell/files.js';
 import { type Io, readAll, write } from './shell/io.js';
 import { fileOptions, once } from './shell/options.js';
+import { keepApart, outputsOf } from './shell/outputs.js';
 import { version } from './shell/version.js';
 
 interface Arguments {
@@ -30,6 +31,7 @@ export const trainLogCommand: Command<Arguments> = {
     if (output === undefined)
       throw new UsageError('no output: pass -o <file.html>, or -o - for standard output');
     const { assertWritable, atomicWrite, MemorySource } = await import('../graph/index.js');
+    keepApart(outputsOf({ '--output': output }), args.logs, io);
     if (output !== '-') await assertWritable(output, args);
     const { renderTrainPage } = await import('../report/training/page.js');
     const logs: NamedLog[] = [];
@@ -37,7 +39,7 @@ export const trainLogCommand: Command<Arguments> = {
     const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
     const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
     const text = renderTrainPage(logs, { date, version: version() });
-    if (output === '-') await write(io.stdout, text);
+    if (output === '-') await write(io, text);
     else await atomicWrite(output, new MemorySource(new TextEncoder().encode(text)), args);
     return 0;
   },

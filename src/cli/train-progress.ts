@@ -3,7 +3,7 @@ import { formatNumber, formatSignificant, pad, printable, shorten } from '../rep
 import { meanRatio } from '../report/training/page-data.js';
 import { duration } from '../report/training/summary.js';
 import type { EpochRecord, TrainEvent } from '../training/events.js';
-import { hasColour, type Io } from './shell/io.js';
+import { hasColour, type Io, writeTalk } from './shell/io.js';
 
 interface Cell {
   readonly header: string;
@@ -93,7 +93,7 @@ export class TrainProgress {
   #write(text: string): void {
     if (this.#isShown) this.#io.stderr.write('\r\u001b[K');
     this.#isShown = false;
-    this.#io.stderr.write(`${text}\n`);
+    void writeTalk(this.#io, `${text}\n`);
   }
 
   #live(event: Extract<TrainEvent, { kind: 'progress' }>): void {

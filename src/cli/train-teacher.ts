@@ -4,6 +4,7 @@ import { UsageError } from './shell/errors.js';
 import { loadModel, nameOf } from './shell/files.js';
 import type { Io } from './shell/io.js';
 import { number, once } from './shell/options.js';
+import type { Output } from './shell/outputs.js';
 import { onModel } from './shell/provider-options.js';
 import type { Data } from './train-data.js';
 import type { TrainArguments } from './train-options.js';
@@ -18,7 +19,11 @@ export interface Lesson extends AsyncDisposable {
 export async function taught(
   data: Data,
   settings: TrainOptions,
-  args: TrainArguments & { readonly quiet: boolean; readonly verbose: boolean },
+  args: TrainArguments & {
+    readonly quiet: boolean;
+    readonly verbose: boolean;
+    readonly outputs: readonly Output[];
+  },
   io: Io,
 ): Promise<Lesson> {
   const kind = once(args.loss, '--loss');

@@ -8,7 +8,7 @@ import type { TrainResult } from '../training/train.js';
 import type { Command } from './shell/command.js';
 import { onFile, UsageError } from './shell/errors.js';
 import { checkOutput, loadModel, nameOf, print, warn, writeModel } from './shell/files.js';
-import { type Io, write } from './shell/io.js';
+import { type Io, tell } from './shell/io.js';
 import {
   type CommonArguments,
   commonOptions,
@@ -16,6 +16,7 @@ import {
   once,
   outputOptions,
 } from './shell/options.js';
+import { keepApart, outputsOf } from './shell/outputs.js';
 import { onModel, providerOptions } from './shell/provider-options.js';
 import { version } from './shell/version.js';
 import { type Data, openData } from './train-data.js';
@@ -91,19 +92,26 @@ export const trainCommand: Command<Arguments> = {
   handler: async (args, io) => {
     const settings = trainOptionsOf(args);
     const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const outputs = outputsOf({
+      '--output': output,
+      '--log': once(args.log, '--log'),
+      '--html': once(args.html, '--html'),
+    });
+    keepApart(outputs, [args.teacher].flat(), io);
     if (args.model === '-' && args.resume)
       throw new UsageError('--resume needs the file of the model, not standard input');
-    const model = await loadModel(args.model, io, args);
+    const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
     const { fedInputs } = await import('../runtime/session/random-inputs.js');
     if (fedInputs(model.graph).length === 0)
       throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
     await using data = await openData(model, args, {
       seed: settings.seed ?? 0,
       unlabeled: args.teacher !== undefined,
+      onFiles: (files) => keepApart(outputs, files, io),
     });
-    if (!args.quiet) for (const note of data.train.notes ?? []) await write(io.stderr, `${note}\n`);
+    if (!args.quiet) for (const note of data.train.notes ?? []) await tell(io, note);
     const { taught } = await import('./train-teacher.js');
-    await using lesson = await taught(data, settings, args, io);
+    await using lesson = await taught(data, settings, { ...args, outputs }, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {
       await onTraining(args, () => dryRun(model, lesson.data, options, args, io));
@@ -225,7 +233,7 @@ async function run(
       directory === undefined
         ? 'nothing was saved'
         : `its state is in ${directory}; --resume goes on from there`;
-    await write(io.stderr, `stopped in epoch ${result.epochs + 1} after ${result.steps} steps; ${where}\n`);
+    await tell(io, `stopped in epoch ${result.epochs + 1} after ${result.steps} steps; ${where}`);
     return stop.exitCode;
   }
   if (args.collapse) {

@@ -24,11 +24,12 @@ export { type Difference, type DiffOptions, diffModels, formatDifferences } from
 export { ModelError, messageOf, type Where } from './errors.js';
 export { Graph, type GraphEdit, type Origin, type Use } from './graph.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
+export { dataFilesOf } from './io/external.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
-export { modelToBytes, type SaveOptions, saveModel } from './io/write.js';
+export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
 export { Model, type Pass, tensorProtos } from './model.js';
 export { makeNode, Node, type NodeSpec, specOf } from './node.js';
 export { OptionError } from './option-descriptors.js';

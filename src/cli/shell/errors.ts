@@ -1,4 +1,5 @@
 import { ModelError, messageOf } from '../../graph/errors.js';
+import { printable } from '../../report/text/text.js';
 
 /** The command line was wrong. */
 export class UsageError extends Error {
@@ -23,8 +24,6 @@ export function exitCodeOf(error: unknown): number {
   return 1;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
 const MOST = 600;
 
 /** An error in one or two lines; with its stack and causes where the user asked for them. */
@@ -33,9 +32,9 @@ export function describeError(
   options: { readonly verbose: boolean; readonly command?: string | undefined },
 ): string {
   const lines = messageOf(error)
-    .replace(CONTROL, '\ufffd')
     .trim()
-    .split(/\s*\n\s*/);
+    .split(/\s*\n\s*/)
+    .map(printable);
   const isExpected =
     error instanceof ModelError || error instanceof UsageError || error instanceof Interrupted;
   let text = lines.slice(0, 2).join('\n  ');
@@ -54,7 +53,7 @@ function stackOf(error: unknown): string {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     parts.push(`${parts.length > 0 ? 'caused by ' : ''}${cause.stack ?? cause.message}`);
   }
-  return parts.join('\n');
+  return parts.join('\n').split('\n').map(printable).join('\n');
 }
 
 /** Runs work on a file: an error that does not say its file gets it. */

@@ -2,12 +2,13 @@ import { extname } from 'node:path';
 import type { Model } from '../../graph/index.js';
 import type { Document } from '../../report/text/document.js';
 import { FORMATS, type Format, render } from '../../report/text/render.js';
-import { style } from '../../report/text/style.js';
 import { Interrupted, UsageError } from './errors.js';
-import { hasColour, type Io, lineWidth, readAll, write } from './io.js';
+import { hasColour, type Io, lineWidth, ReaderGone, readAll, tell, write, writeTalk } from './io.js';
+import { keepApart, type Output } from './outputs.js';
 
 const STDIO = '-';
 const MOST_WARNINGS = 3;
+const NOTE = ['note:', 'bold'] as const;
 
 /** How a file of the command line is called in messages. */
 export function nameOf(path: string): string {
@@ -24,9 +25,17 @@ export function nameOf(path: string): string {
 export async function loadModel(
   path: string,
   io: Io,
-  options: { quiet: boolean; verbose: boolean; fixInputs?: boolean | undefined },
+  options: {
+    readonly quiet: boolean;
+    readonly verbose: boolean;
+    readonly fixInputs?: boolean | undefined;
+    /** What the command writes, for it to be none of the model's files. */
+    readonly outputs?: readonly Output[];
+    /** The output that may replace the model itself. */
+    readonly inPlace?: string | undefined;
+  },
 ): Promise<Model> {
-  const { ModelError, readModel } = await import('../../graph/index.js');
+  const { dataFilesOf, ModelError, readModel } = await import('../../graph/index.js');
   const { check } = await import('../../graph/check/check.js');
   if (path === STDIO && io.stdin.isTTY) {
     throw new UsageError('standard input is a terminal; pipe a model into it, or name a file');
@@ -35,6 +44,9 @@ export async function loadModel(
     path === STDIO
       ? await readModel(await readAll(io.stdin), { directory: process.cwd() })
       : await readModel(path);
+  const { outputs = [], inPlace } = options;
+  keepApart(inPlace === undefined ? outputs : outputs.filter((file) => file.path !== inPlace), [path], io);
+  keepApart(outputs, dataFilesOf(model), io);
   const problems = check(model);
   const errors = problems.filter(({ severity }) => severity === 'error');
   const [first] = errors;
@@ -55,14 +67,14 @@ export async function loadModel(
     const [{ fixed }] = await model.apply(fixInputs());
     if (fixed.length > 0 && !options.quiet) {
       const inputs = fixed.length === 1 ? '1 input' : `${fixed.length} inputs`;
-      await write(io.stderr, `${nameOf(path)}: ${inputs} with a value in the file taken as constant\n`);
+      await tell(io, `${nameOf(path)}: ${inputs} with a value in the file taken as constant`);
     }
   }
   return model;
 }
 
 export async function warn(text: string, io: Io): Promise<void> {
-  await write(io.stderr, `${style('warning:', 'yellow', hasColour(io.stderr, io.env))} ${text}\n`);
+  await tell(io, text, ['warning:', 'yellow']);
 }
 
 /** Where a model is to be written, checked before the work. */
@@ -87,8 +99,13 @@ export async function checkOutput(
 /** Writes a model. Ctrl-C while it does leaves the old file and no other. */
 export async function writeModel(model: Model, output: string, overwrite: boolean, io: Io): Promise<void> {
   const { modelToBytes, saveModel } = await import('../../graph/index.js');
-  if (output === STDIO) await write(io.stdout, modelToBytes(model));
-  else await interruptible((signal) => saveModel(model, output, { overwrite, signal }));
+  if (output === STDIO) await write(io, modelToBytes(model));
+  else {
+    const { kept } = await interruptible((signal) => saveModel(model, output, { overwrite, signal }));
+    for (const file of kept) {
+      await tell(io, `${file} stays, which the replaced model read: another model may read it too`, NOTE);
+    }
+  }
 }
 
 /** Prints a document to standard output or, where the model goes there, to stderr. */
@@ -108,7 +125,13 @@ export async function print(
     colour: hasColour(stream, io.env),
     legend: options.verbose,
   });
-  await write(stream, text);
+  if (stream === io.stderr) return await writeTalk(io, text);
+  try {
+    await write(io, text);
+  } catch (error) {
+    // What the command found out does not change because nobody reads it to the end.
+    if (!(error instanceof ReaderGone)) throw error;
+  }
 }
 
 /**

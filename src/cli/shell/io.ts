@@ -1,6 +1,10 @@
+import { fstatSync, writeSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { ModelError, messageOf } from '../../graph/errors.js';
+import { type Style, style } from '../../report/text/style.js';
+import { printable } from '../../report/text/text.js';
 
-type Terminal = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+type Terminal = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly fd?: number };
 
 /** What a command reads and writes. */
 export interface Io {
@@ -13,14 +17,62 @@ export interface Io {
 /** The reader of our output has gone (`| head`); nobody is left to be told. */
 export class ReaderGone extends Error {}
 
-/** Resolves when the stream has taken the text. */
-export function write(stream: Writable, content: string | Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream.write(content, (error) => {
-      if (!error) resolve();
-      else reject((error as NodeJS.ErrnoException).code === 'EPIPE' ? new ReaderGone() : error);
-    });
-  });
+/** One call writes at most 2^31 - 1 bytes. */
+const MOST_BYTES = 2 ** 30;
+
+/**
+ * Writes all of the content to standard output.
+ *
+ * @throws ReaderGone where a pipe has no reader any more; ModelError where the content cannot be written
+ */
+export async function write({ stdout }: Io, content: string | Uint8Array): Promise<void> {
+  try {
+    const descriptor = fileOf(stdout);
+    if (descriptor === undefined) {
+      await new Promise<void>((resolve, reject) =>
+        stdout.write(content, (error) => (error ? reject(error) : resolve())),
+      );
+      return;
+    }
+    // The stream that Node makes of a file takes a write that was cut short for a whole one.
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    for (let done = 0; done < bytes.length; ) {
+      done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, MOST_BYTES));
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EPIPE') throw new ReaderGone();
+    const what = code === 'ENOSPC' ? 'no space left; the output is not complete' : messageOf(error);
+    throw new ModelError(`cannot be written: ${what}`, { file: 'standard output' }, { cause: error });
+  }
+}
+
+/** The descriptor of a stream that is a file or a device, but no terminal. */
+function fileOf({ fd, isTTY }: Terminal): number | undefined {
+  if (fd === undefined || isTTY) return undefined;
+  const status = fstatSync(fd);
+  return status.isFile() || status.isCharacterDevice() ? fd : undefined;
+}
+
+/**
+ * Says something on stderr, with nothing in it that moves the cursor of a terminal or breaks a line, as names in a file
+ * may. All talk goes through here.
+ *
+ * @param label a first word and its colour
+ */
+export async function tell(
+  io: Io,
+  text: string | readonly string[],
+  label?: readonly [word: string, colour: Style],
+): Promise<void> {
+  const lines = [text].flat().map(printable).join('\n');
+  const first = label === undefined ? '' : `${style(...label, hasColour(io.stderr, io.env))} `;
+  await writeTalk(io, `${first}${lines}\n`);
+}
+
+/** Text without names, or with printable ones, on stderr. That nobody can hear it does not end the work. */
+export async function writeTalk({ stderr }: Io, text: string): Promise<void> {
+  await new Promise<void>((resolve) => stderr.write(text, () => resolve()));
 }
 
 /** All bytes of a stream. */

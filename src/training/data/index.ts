@@ -2,3 +2,4 @@ export { type BatchesOptions, orderedBatches, shuffledBatches, splitDataset } fr
 export { tensorDataset } from './dataset.js';
 export { datasetSplits, openDataset } from './open.js';
 export { type Augmentation, type DatasetOptions, type InputSpec, SPLITS, type Split } from './options.js';
+export { dataSources } from './recognize.js';

@@ -46,6 +46,32 @@ export function recognize(path: string): Recognized {
   return status.isDirectory() ? recognizeFolder(path, 0) : recognizeFile(path);
 }
 
+/**
+ * The files that the data at a path is read from.
+ *
+ * @throws ModelError as recognize does
+ */
+export function dataSources(path: string): readonly string[] {
+  const data = recognize(path);
+  const parts = data.format === 'parts' ? Object.values(data.parts) : [data];
+  return parts.flatMap(filesOf);
+}
+
+function filesOf(found: Found): readonly string[] {
+  switch (found.format) {
+    case 'idx':
+      return [found.images, ...(found.labels === undefined ? [] : [found.labels])];
+    case 'images':
+      return imagesIn(found.folder);
+    case 'npz':
+    case 'csv':
+      return [found.file];
+    case 'npy':
+    case 'cifar':
+      return found.files;
+  }
+}
+
 function recognizeFile(path: string): Found {
   const source = new FileSource(path);
   let head = headOf(source, 4096);
