@@ -1,7 +1,8 @@
-import { Model } from './model.js';
+import { createModel } from './model.js';
 import { createMessage } from './proto/codec.js';
 import type { GraphProto, NodeProto } from './proto/schema.js';
 import type { Tensor } from './tensor.js';
+import type { Model } from './types.js';
 
 /**
  * A model with other nodes in its main graph, and constants besides its own. The given one stays as it is; the two share their
@@ -16,7 +17,7 @@ export function withNodes(
   rest: Partial<GraphProto> = {},
 ): Model {
   const graph = model.graph.proto as GraphProto;
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       graph: createMessage('GraphProto', {

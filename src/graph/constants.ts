@@ -1,7 +1,6 @@
 import { type DataType, dataTypeOf } from './data-type.js';
-import type { Graph } from './graph.js';
-import type { Node } from './node.js';
 import { Tensor } from './tensor.js';
+import type { Graph, Node } from './types.js';
 
 /** A value that does not depend on the model's inputs. */
 export interface ConstantValue {

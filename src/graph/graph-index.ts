@@ -1,10 +1,9 @@
-import type { Graph, GraphEdit, Use } from './graph.js';
-import type { Node } from './node.js';
 import type { GraphProto } from './proto/schema.js';
 import { Tensor } from './tensor.js';
+import type { Graph, GraphEdit, GraphIndex, Node, Use } from './types.js';
 
 /** What is derived from the protos of a graph: who makes and who reads each value. */
-export class GraphIndex {
+export class ValueIndex implements GraphIndex {
   readonly producers = new Map<string, Node>();
   readonly uses = new Map<string, Use[]>();
   readonly initializers = new Map<string, Tensor>();
@@ -22,7 +21,7 @@ export class GraphIndex {
       this.#add(node);
       for (const inner of node.subgraphs) {
         subgraphs.push(inner);
-        for (const [value, use] of inner.index.#freeUses()) this.#addUse(value, use);
+        for (const [value, use] of inner.index.freeUses()) this.#addUse(value, use);
       }
     }
     const proto: GraphProto = graph.kind === 'graph' ? (graph.proto as GraphProto) : {};
@@ -75,7 +74,7 @@ export class GraphIndex {
   }
 
   /** Uses, in a subgraph, of values of the graphs around it. */
-  *#freeUses(): Generator<[string, Use]> {
+  *freeUses(): Generator<[string, Use]> {
     for (const [value, uses] of this.uses) {
       if (!this.has(value)) for (const use of uses) yield [value, use];
     }

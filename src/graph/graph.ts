@@ -15,55 +15,23 @@ import {
   renameInProtos,
   setInitializer,
 } from './edit/edit-protos.js';
-import { GraphIndex } from './graph-index.js';
-import type { Model } from './model.js';
-import { makeNode, Node, type NodeSpec } from './node.js';
+import { ValueIndex } from './graph-index.js';
+import { makeNode, ProtoNode } from './node.js';
 import { createMessage } from './proto/codec.js';
 import type { FunctionProto, GraphProto, NodeProto } from './proto/schema.js';
 import type { Tensor } from './tensor.js';
+import type { Graph, GraphEdit, Model, Node, NodeSpec, Origin, Use } from './types.js';
 import { ValueInfo } from './value-info.js';
 
-/** One place where a value is read. */
-export interface Use {
-  readonly node: Node;
-  /** Which input of the node; -1 where the value is an output of the node's subgraph. */
-  readonly index: number;
-}
-
-/** Where a value comes from. */
-export type Origin =
-  | { readonly kind: 'node'; readonly node: Node; readonly graph: Graph }
-  | { readonly kind: 'initializer'; readonly tensor: Tensor; readonly graph: Graph }
-  | { readonly kind: 'sparse'; readonly graph: Graph }
-  | { readonly kind: 'input'; readonly graph: Graph };
-
-/** A change of nodes and initializers that is checked as a whole and then made as a whole. */
-export interface GraphEdit {
-  readonly removeNodes?: readonly Node[];
-  /** In topological order. They take the place of the last removed node, or go to `before`, or to the end. */
-  readonly insertNodes?: readonly NodeSpec[];
-  readonly before?: Node | undefined;
-  readonly removeInitializers?: readonly string[];
-  /**
-   * A tensor whose name an initializer already has replaces it. Others come in front of the first initializer that
-   * the removed nodes read and the inserted ones do not, or behind all.
-   */
-  readonly setInitializers?: readonly Tensor[];
-}
-
-/**
- * A graph, a subgraph of a node, or the body of a function: nodes in topological order, who makes and who reads
- * each value, and the edits. Every edit is checked before anything changes.
- */
-export class Graph {
+/** See Graph in types. */
+export class ProtoGraph implements Graph {
   readonly model: Model;
   readonly proto: GraphProto | FunctionProto;
   readonly kind: 'graph' | 'function';
-  /** The node whose attribute holds this graph; undefined for the main graph, functions and training graphs. */
   readonly owner: Node | undefined;
   readonly #nodes = new WeakMap<NodeProto, Node>();
   readonly #subgraphs = new WeakMap<GraphProto, Graph>();
-  #index: GraphIndex | undefined;
+  #index: ValueIndex | undefined;
   #nodeList: Node[] | undefined;
 
   constructor(model: Model, proto: GraphProto | FunctionProto, kind: 'graph' | 'function', owner?: Node) {
@@ -77,7 +45,6 @@ export class Graph {
     return this.proto.name ?? '';
   }
 
-  /** The graph that this one may read values of. */
   get parent(): Graph | undefined {
     return this.owner?.graph;
   }
@@ -87,7 +54,6 @@ export class Graph {
     return this.#nodeList;
   }
 
-  /** Inputs with their types; of a function, whose inputs have none, names alone. */
   get inputs(): readonly ValueInfo[] {
     return this.#values('input');
   }
@@ -96,14 +62,12 @@ export class Graph {
     return this.#values('output');
   }
 
-  /** Types and shapes of inner values, as far as the file says them. */
   get valueInfo(): readonly ValueInfo[] {
     return (this.proto.value_info ?? []).map((proto) => new ValueInfo(proto));
   }
 
-  /** What is derived from the protos; valid until the next edit. The accessors below ask it. */
-  get index(): GraphIndex {
-    this.#index ??= new GraphIndex(this);
+  get index(): ValueIndex {
+    this.#index ??= new ValueIndex(this);
     return this.#index;
   }
 
@@ -111,17 +75,14 @@ export class Graph {
     return this.index.initializers;
   }
 
-  /** Names of sparse initializers, which are kept but not looked into. */
   get sparseInitializers(): ReadonlySet<string> {
     return this.index.sparse;
   }
 
-  /** The node of this graph that makes a value. */
   producer(value: string): Node | undefined {
     return this.index.producers.get(value);
   }
 
-  /** Where a value is read, here and in the subgraphs of this graph's nodes. Graph outputs: see isOutput. */
   uses(value: string): readonly Use[] {
     return this.index.uses.get(value) ?? [];
   }
@@ -134,7 +95,6 @@ export class Graph {
     return this.index.outputs.has(value);
   }
 
-  /** Where a value comes from, here or in an outer graph. */
   resolve(value: string): Origin | undefined {
     const index = this.index;
     const node = index.producers.get(value);
@@ -146,13 +106,11 @@ export class Graph {
     return this.parent?.resolve(value);
   }
 
-  /** This graph and all graphs below it. */
   *walk(): Generator<Graph> {
     yield this;
     for (const node of this.nodes) for (const graph of node.subgraphs) yield* graph.walk();
   }
 
-  /** Every name of a value or node in this graph and below. */
   *names(): Generator<string> {
     for (const graph of this.walk()) {
       for (const node of graph.nodes) {
@@ -166,12 +124,11 @@ export class Graph {
     }
   }
 
-  /** The wrapper of a subgraph; the same object each time. */
   subgraphOf(proto: GraphProto, owner: Node): Graph {
     let graph = this.#subgraphs.get(proto);
     // A node that was made from another holds the same protos.
     if (graph === undefined || graph.owner !== owner) {
-      graph = new Graph(this.model, proto, 'graph', owner);
+      graph = new ProtoGraph(this.model, proto, 'graph', owner);
       this.#subgraphs.set(proto, graph);
     }
     return graph;
@@ -179,19 +136,6 @@ export class Graph {
 
   // ---- edits ----------------------------------------------------------------------------------------------
 
-  /**
-   * Makes several changes as one. Refuses, before anything changes, an edit that would leave a value without
-   * a producer, give it two, or put a node before what it reads.
-   *
-   * @returns the inserted nodes
-   * @throws ModelError that says what to call instead
-   * @example
-   * graph.edit({
-   *   removeNodes: [conv],
-   *   insertNodes: [{ opType: 'Conv', inputs: ['x', 'w'], outputs: conv.outputs }],
-   *   setInitializers: [weight],
-   * });
-   */
   edit(change: GraphEdit): Node[] {
     const {
       removeNodes = [],
@@ -241,14 +185,12 @@ export class Graph {
     return (this.proto as GraphProto).initializer?.find(({ name = '' }) => lost.has(name))?.name;
   }
 
-  /** Inserts a node before another, or at the end. */
   insert(spec: NodeSpec, before?: Node): Node {
     const [node] = this.edit({ insertNodes: [spec], before });
     if (node === undefined) throw new Error('unreachable');
     return node;
   }
 
-  /** Removes nodes whose outputs nothing else reads. */
   remove(...nodes: readonly Node[]): void {
     this.edit({ removeNodes: nodes });
   }
@@ -261,7 +203,6 @@ export class Graph {
     this.edit({ removeInitializers: [name] });
   }
 
-  /** Lets every reader of `from` read `to`. A graph output keeps its name: rename the value instead. */
   replaceUses(from: string, to: string): void {
     const origin = this.resolve(to);
     if (origin === undefined) throw editError(this, `no value is named '${to}'`);
@@ -284,7 +225,6 @@ export class Graph {
     this.touch();
   }
 
-  /** Lets one input of a node read another value. */
   setInput(node: Node, index: number, value: string): void {
     positionOf(this, node);
     if (index < 0 || index >= node.inputs.length)
@@ -295,7 +235,6 @@ export class Graph {
     this.touch();
   }
 
-  /** Gives a value of this graph another name, at its producer and at every reader. */
   rename(from: string, to: string): void {
     if (from === to) return;
     const origin = this.resolve(from);
@@ -347,13 +286,15 @@ export class Graph {
     this.touch();
   }
 
-  /** Forgets what is derived from the protos, here and in the graphs around, and counts a revision. */
   touch(): void {
-    for (let graph: Graph | undefined = this; graph !== undefined; graph = graph.parent) {
-      graph.#index = undefined;
-      graph.#nodeList = undefined;
-    }
+    this.forget();
+    for (let graph = this.parent; graph !== undefined; graph = graph.parent) graph.forget();
     this.model.countRevision();
+  }
+
+  forget(): void {
+    this.#index = undefined;
+    this.#nodeList = undefined;
   }
 
   // ---- state ----------------------------------------------------------------------------------------------
@@ -361,7 +302,7 @@ export class Graph {
   #wrap(proto: NodeProto): Node {
     let node = this.#nodes.get(proto);
     if (node === undefined) {
-      node = new Node(proto, this);
+      node = new ProtoNode(proto, this);
       this.#nodes.set(proto, node);
     }
     return node;

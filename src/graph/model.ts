@@ -1,8 +1,7 @@
 import { clonedProto } from './cloned-proto.js';
-import { Graph } from './graph.js';
+import { ProtoGraph } from './graph.js';
 import type { Scratch } from './io/scratch.js';
 import type { FileSource } from './io/source.js';
-import type { Node } from './node.js';
 import { toNumber } from './proto/codec.js';
 import type {
   AttributeProto,
@@ -12,27 +11,14 @@ import type {
   SparseTensorProto,
   TensorProto,
 } from './proto/schema.js';
+import type { Graph, Model, Node, Pass } from './types.js';
 
-/** A rewrite of a model: validated options on one side, an account of what was done on the other. */
-export interface Pass<Account> {
-  readonly name: string;
-  run(model: Model): Promise<Account>;
-}
-
-/**
- * An ONNX model. Read one with readModel, write it with saveModel or modelToBytes.
- *
- * @example
- * const model = await readModel('model.onnx');
- * for (const node of model.graph.nodes) console.log(node.opType, node.inputs);
- */
-export class Model {
+/** See Model in types. */
+export class ProtoModel implements Model {
   readonly proto: ModelProto;
-  /** The file it was read from; undefined for one read from bytes or made in memory. */
   readonly path: string | undefined;
   readonly graph: Graph;
   readonly functions: readonly Graph[];
-  /** The graphs of training_info: initialization and algorithm. */
   readonly trainingGraphs: readonly Graph[];
   #revision = 0;
   #savedRevision = 0;
@@ -45,12 +31,12 @@ export class Model {
     this.#source = source;
     this.path = source?.path;
     if (proto.graph === undefined) proto.graph = {};
-    this.graph = new Graph(this, proto.graph, 'graph');
-    this.functions = (proto.functions ?? []).map((body) => new Graph(this, body, 'function'));
+    this.graph = new ProtoGraph(this, proto.graph, 'graph');
+    this.functions = (proto.functions ?? []).map((body) => new ProtoGraph(this, body, 'function'));
     this.trainingGraphs = (proto.training_info ?? []).flatMap((info) =>
       [info.initialization, info.algorithm]
         .filter((graph) => graph !== undefined)
-        .map((graph) => new Graph(this, graph, 'graph')),
+        .map((graph) => new ProtoGraph(this, graph, 'graph')),
     );
   }
 
@@ -58,7 +44,6 @@ export class Model {
     return toNumber(this.proto.ir_version);
   }
 
-  /** Version of an operator set ('' for the standard one) that the main graph uses; 0 where it uses none. */
   opset(domain = ''): number {
     const entry = (this.proto.opset_import ?? []).find(
       (candidate) => normalDomain(candidate.domain) === normalDomain(domain),
@@ -66,33 +51,27 @@ export class Model {
     return entry === undefined ? 0 : toNumber(entry.version);
   }
 
-  /** Counts up with every edit. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** True when the model was edited since it was read. */
   get changed(): boolean {
     return this.#revision !== this.#savedRevision;
   }
 
-  /** True when the file at `path` still holds this very model. */
   get isOnDisk(): boolean {
     return !this.changed && this.#source?.isCurrent === true;
   }
 
-  /** Every graph: the main one, those in nodes, function bodies, training graphs. */
   *graphs(): Generator<Graph> {
     yield* this.graph.walk();
     for (const graph of [...this.functions, ...this.trainingGraphs]) yield* graph.walk();
   }
 
-  /** Every node of every graph. */
   *nodes(): Generator<Node> {
     for (const graph of this.graphs()) yield* graph.nodes;
   }
 
-  /** Runs passes one after the other. Each returns its account of what it rewrote and what it skipped. */
   async apply<const P extends readonly Pass<unknown>[]>(
     ...passes: P
   ): Promise<{ [K in keyof P]: P[K] extends Pass<infer Account> ? Account : never }> {
@@ -101,7 +80,6 @@ export class Model {
     return accounts as { [K in keyof P]: P[K] extends Pass<infer Account> ? Account : never };
   }
 
-  /** `base`, or `base_2`, `base_3` …: a name that no value or node in any graph of the model has, now taken. */
   freshName(base: string): string {
     const names = this.#allNames();
     let name = base;
@@ -110,12 +88,10 @@ export class Model {
     return name;
   }
 
-  /** Keeps a name from being given out by freshName. */
   claim(name: string): void {
     this.#names?.add(name);
   }
 
-  /** Where passes put large new weights, so that memory does not grow with them. */
   get scratch(): Scratch | undefined {
     return this.#scratch;
   }
@@ -124,9 +100,8 @@ export class Model {
     this.#scratch = scratch;
   }
 
-  /** A copy to edit: graphs and nodes are its own, tensors are shared and stay where they are. */
   clone(): Model {
-    const copy = new Model(clonedProto(this.proto), this.#source);
+    const copy = new ProtoModel(clonedProto(this.proto), this.#source);
     copy.#revision = this.#revision;
     copy.#savedRevision = this.#savedRevision;
     copy.#scratch = this.#scratch;
@@ -148,6 +123,11 @@ export class Model {
     return this.#names;
   }
 }
+
+/** A model over a decoded ModelProto; `source` is the file that it was read from. */
+export const createModel = (proto: ModelProto, source?: FileSource): Model => new ProtoModel(proto, source);
+
+export const isModel = (value: unknown): value is Model => value instanceof ProtoModel;
 
 function normalDomain(domain: string | undefined): string {
   return domain === undefined || domain === 'ai.onnx' ? '' : domain;

@@ -1,23 +1,7 @@
-import { Attributes, type AttributeValue, makeAttribute } from './attribute.js';
-import type { Graph } from './graph.js';
+import { Attributes, makeAttribute } from './attribute.js';
 import { copyUnknownFields, createMessage } from './proto/codec.js';
-import type { AttributeProto, GraphProto, NodeProto } from './proto/schema.js';
-
-/** What a new node is made of. */
-export interface NodeSpec {
-  readonly opType: string;
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
-  readonly name?: string;
-  readonly domain?: string;
-  readonly attributes?: Readonly<Record<string, AttributeValue>>;
-  /** Attributes taken over from another node as they are. */
-  readonly attributeProtos?: readonly AttributeProto[];
-  /** A node whose other fields (overload, device configuration, unknown ones …) are taken over. */
-  readonly template?: NodeProto;
-  readonly metadata?: Readonly<Record<string, string>>;
-  readonly docString?: string;
-}
+import type { GraphProto, NodeProto } from './proto/schema.js';
+import type { Graph, Node, NodeSpec } from './types.js';
 
 export function makeNode(spec: NodeSpec): NodeProto {
   const node = createMessage('NodeProto', {
@@ -54,8 +38,8 @@ export function specOf(proto: NodeProto): NodeSpec {
   };
 }
 
-/** A node of a graph or function. Read it here; change it through its graph's edit methods. */
-export class Node {
+/** See Node in types. */
+export class ProtoNode implements Node {
   readonly proto: NodeProto;
   readonly graph: Graph;
 
@@ -64,12 +48,10 @@ export class Node {
     this.graph = graph;
   }
 
-  /** The node's name; '' where the file gives none (names are optional in ONNX). */
   get name(): string {
     return this.proto.name ?? '';
   }
 
-  /** A name for messages and reports: the node's own or, where it has none, that of its first output. */
   get label(): string {
     return this.name || this.outputs.find(Boolean) || `(unnamed ${this.opType})`;
   }
@@ -78,13 +60,11 @@ export class Node {
     return this.proto.op_type ?? '';
   }
 
-  /** The operator's domain; 'ai.onnx' is spelled ''. */
   get domain(): string {
     const domain = this.proto.domain ?? '';
     return domain === 'ai.onnx' ? '' : domain;
   }
 
-  /** Names of the input values; '' stands for an optional input that is left out. */
   get inputs(): readonly string[] {
     return this.proto.input ?? [];
   }
@@ -101,12 +81,10 @@ export class Node {
     return new Map((this.proto.metadata_props ?? []).map(({ key, value }) => [key ?? '', value ?? '']));
   }
 
-  /** True for an operator of the standard ONNX domain. */
   is(...opTypes: readonly string[]): boolean {
     return this.domain === '' && opTypes.includes(this.opType);
   }
 
-  /** The graphs in the node's attributes: the branches of If, the bodies of Loop and Scan. */
   get subgraphs(): Graph[] {
     return this.subgraphProtos.map((proto) => this.graph.subgraphOf(proto, this));
   }
@@ -120,3 +98,6 @@ export class Node {
     ]);
   }
 }
+
+/** A node over a proto that no graph holds: something to ask, in the setting of `graph`. */
+export const createNode = (proto: NodeProto, graph: Graph): Node => new ProtoNode(proto, graph);

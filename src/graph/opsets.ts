@@ -1,5 +1,5 @@
-import type { Graph } from './graph.js';
 import type { FunctionProto, OperatorSetIdProto } from './proto/schema.js';
+import type { Graph } from './types.js';
 
 /** The main graph or function that a graph is, or is in. */
 export function bodyOf(graph: Graph): Graph {

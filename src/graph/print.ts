@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { ATTRIBUTE_FIELDS } from './attribute.js';
 import { DATA_TYPES, dataTypeOf } from './data-type.js';
 import { messageOf } from './errors.js';
-import type { Model } from './model.js';
 import { toBigInt, unknownFields } from './proto/codec.js';
 import type {
   AttributeProto,
@@ -16,6 +15,7 @@ import type {
   ValueInfoProto,
 } from './proto/schema.js';
 import { Tensor, widen } from './tensor.js';
+import type { Model } from './types.js';
 import { typeText } from './value-info.js';
 
 export interface PrintOptions {

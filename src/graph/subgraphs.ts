@@ -1,5 +1,5 @@
-import type { Node } from './node.js';
 import type { GraphProto, NodeProto } from './proto/schema.js';
+import type { Node } from './types.js';
 
 /** The graphs in a node's attributes. */
 export function subgraphsOf(node: NodeProto): GraphProto[] {

@@ -1,4 +1,4 @@
-import type { Model } from './model.js';
+import type { Model } from './types.js';
 
 /** Names that training_info reads or updates; a weight of such a name can not be taken away. */
 export function trainedNames(model: Model): ReadonlySet<string> {

@@ -1,4 +1,4 @@
-import type { Graph } from './graph.js';
+import type { Graph } from './types.js';
 
 /** Values are told apart by their name within a graph; subgraphs and functions may each have one of that name. */
 export class ValueKeys {

@@ -1,4 +1,4 @@
-import { Model, ModelError } from '../graph/index.js';
+import { createModel, type Model, ModelError } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
 import type { GraphProto } from '../graph/proto/schema.js';
 import type { LossKind } from '../passes/gradient/index.js';
@@ -80,7 +80,7 @@ function endingAt(model: Model, name: string): Model {
   if (model.graph.outputs.length === 1 && model.graph.isOutput(name)) return model;
   const graph = model.graph.proto as GraphProto;
   const output = model.graph.outputs.find((value) => value.name === name)?.proto;
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       graph: createMessage('GraphProto', {

@@ -1,11 +1,13 @@
 import {
   ancestors,
+  createModel,
+  createNode,
   type GraphProto,
   isFloatType,
-  Model,
+  type Model,
   ModelError,
   makeNode,
-  Node,
+  type Node,
   type NodeProto,
   specOf,
   Tensor,
@@ -100,7 +102,7 @@ export async function withTrainingInfo(model: Model, options: TrainingInfoOption
     if (!isKnown) imports.push(entry);
   }
   return {
-    model: new Model(
+    model: createModel(
       createMessage('ModelProto', {
         ...proto,
         ir_version: fromBigInt(Math.max(host.model.irVersion, IR_VERSION)),
@@ -136,7 +138,7 @@ async function hostOf(
     input: (fitting.graph.proto as GraphProto).input ?? [],
     output: (fitting.graph.proto as GraphProto).output ?? [],
   });
-  const raised = new Model(
+  const raised = createModel(
     createMessage('ModelProto', { ...base.proto, graph, training_info: model.proto.training_info ?? [] }),
   );
   return { model: raised, batch, raisedFrom: from < OPSET ? from : undefined };
@@ -169,7 +171,7 @@ class InfoBuilder {
     const own = this.#ownNodes();
     const wanted = [loss.name, ...carried.map(({ to }) => to)];
     const specs = ancestors(
-      [...own, ...build.nodes.map((spec) => new Node(makeNode(spec), graph))],
+      [...own, ...build.nodes.map((spec) => createNode(makeNode(spec), graph))],
       wanted,
     ).map(({ proto }) => proto);
     for (const output of specs.flatMap((node) => node.output ?? []))
@@ -414,7 +416,7 @@ export function trainingStep(model: Model, index = 0): TrainingStep {
   const listed = [...(main.input ?? []), ...(algorithm.input ?? [])].filter(
     ({ name = '' }) => !initial.has(name),
   );
-  const combined = new Model(
+  const combined = createModel(
     createMessage('ModelProto', {
       ...model.proto,
       training_info: [],

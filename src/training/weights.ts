@@ -1,4 +1,4 @@
-import { Model, type NativeArray, type Tensor } from '../graph/index.js';
+import { createModel, type Model, type NativeArray, type Tensor } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
 import type { GraphProto } from '../graph/proto/schema.js';
 import type { RuntimeTensor } from '../runtime/index.js';
@@ -10,7 +10,7 @@ export function withWeights(model: Model, weights: ReadonlyMap<string, RuntimeTe
     (tensor) => replaced(tensor, weights.get(tensor.name)).proto,
   );
   // Sparse initializers are not among them and are never trained.
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       graph: createMessage('GraphProto', { ...graph, initializer }),

@@ -1,6 +1,7 @@
 import {
+  createModel,
   type DataType,
-  Model,
+  type Model,
   type ModelProto,
   makeNode,
   type NodeSpec,
@@ -62,7 +63,7 @@ export function buildModel(spec: ModelSpec): Model {
     ),
     functions: (spec.functions ?? []).map(buildFunction),
   });
-  return new Model(proto);
+  return createModel(proto);
 }
 
 /** A graph, for the attribute of an If, Loop or Scan. */

@@ -173,8 +173,8 @@ describe.each(Object.entries(CASES))('a training algorithm of %s', (_, {
     const [info] = built.read.proto.training_info!;
     const reset = trainingStep(built.read);
     const graph = info!.initialization!;
-    const { Model: OnnxModel } = await import('../../src/graph/index.js');
-    await using session = await openSession(new OnnxModel({ ...built.read.proto, graph, training_info: [] }));
+    const { createModel } = await import('../../src/graph/index.js');
+    await using session = await openSession(createModel({ ...built.read.proto, graph, training_info: [] }));
     const results = await session.run({});
     for (const { key, value } of info!.initialization_binding!) {
       const { shape, data } = results[value!]!;

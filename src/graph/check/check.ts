@@ -1,5 +1,4 @@
 import { ModelError, type Where } from '../errors.js';
-import type { Model } from '../model.js';
 import { toBigInt } from '../proto/codec.js';
 import type {
   AttributeProto,
@@ -9,6 +8,7 @@ import type {
   OperatorSetIdProto,
   TensorProto,
 } from '../proto/schema.js';
+import type { Model } from '../types.js';
 import { checkAttribute } from './check-attribute.js';
 import { checkSparse, checkTensor } from './check-tensor.js';
 import { cyclesOf } from './cycles.js';

@@ -1,5 +1,4 @@
 import { payloadsOf } from '../io/payload.js';
-import type { Model } from '../model.js';
 import {
   attributeText,
   bytesText,
@@ -30,6 +29,7 @@ import {
   type TypeProto,
   type ValueInfoProto,
 } from '../proto/schema.js';
+import type { Model } from '../types.js';
 import { typeText } from '../value-info.js';
 import { compareData } from './diff-data.js';
 import { matchByKey, matchNodes, type Pair } from './diff-match.js';

@@ -1,8 +1,8 @@
 import { ModelError } from '../errors.js';
-import type { Graph, GraphEdit, Origin, Use } from '../graph.js';
-import { makeNode, type Node } from '../node.js';
+import { makeNode } from '../node.js';
 import type { NodeProto } from '../proto/schema.js';
 import { subgraphsOf, valuesMadeBelow, valuesRead } from '../subgraphs.js';
+import type { Graph, GraphEdit, Node, Origin, Use } from '../types.js';
 
 /** Throws where an edit would break the graph; returns where the inserted nodes go. */
 export function checkEdit(graph: Graph, change: GraphEdit): number {

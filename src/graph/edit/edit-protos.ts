@@ -1,7 +1,6 @@
-import type { Graph, Origin } from '../graph.js';
-import type { Node } from '../node.js';
 import type { FunctionProto, GraphProto, TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
+import type { Graph, Node, Origin } from '../types.js';
 import { ValueInfo } from '../value-info.js';
 
 /** Lets an input of a node read another value, whatever that makes of the graph. */

@@ -1,9 +1,10 @@
 import { realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, resolve, sep } from 'node:path';
 import { ModelError } from '../errors.js';
-import { type Model, tensorProtos } from '../model.js';
+import { tensorProtos } from '../model.js';
 import type { TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
+import type { Model } from '../types.js';
 import { type ByteSource, FileSource, RangeSource } from './source.js';
 
 /** The parts of TensorProto.external_data. */

@@ -1,8 +1,9 @@
 import { ModelError, messageOf } from '../errors.js';
-import { Model, tensorProtos } from '../model.js';
+import { createModel, tensorProtos } from '../model.js';
 import { decodeMessage, toNumber } from '../proto/codec.js';
 import type { ModelProto } from '../proto/schema.js';
 import { bindExternal } from '../tensor.js';
+import type { Model } from '../types.js';
 import { ExternalFiles, externalDirectory } from './external.js';
 import { bindPayloads } from './payload.js';
 import { scanMessage } from './scan.js';
@@ -26,7 +27,7 @@ export async function readModel(input: string | Uint8Array, options: ReadOptions
   try {
     const source = typeof input === 'string' ? new FileSource(input) : new MemorySource(input);
     const directory = options.directory ?? (path === undefined ? undefined : externalDirectory(path));
-    return new Model(decodeModel(source, directory), source instanceof FileSource ? source : undefined);
+    return createModel(decodeModel(source, directory), source instanceof FileSource ? source : undefined);
   } catch (error) {
     if (error instanceof ModelError && error.where.file !== undefined) throw error;
     const what = error instanceof ModelError ? messageOf(error) : `not an ONNX model (${messageOf(error)})`;

@@ -3,10 +3,11 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
-import { type Model, tensorProtos } from '../model.js';
+import { tensorProtos } from '../model.js';
 import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
 import type { ModelProto, TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
+import type { Model } from '../types.js';
 import {
   assertWritable,
   atomicWrite,

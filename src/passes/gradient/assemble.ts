@@ -1,8 +1,10 @@
 import {
   ancestors,
-  Model,
+  createModel,
+  createNode,
+  type Model,
   makeNode,
-  Node,
+  type Node,
   type NodeSpec,
   type Tensor,
   ValueInfo,
@@ -58,8 +60,8 @@ export function assemble({
   const predicted = ValueInfo.tensor(prediction.name, prediction.type, prediction.shape);
   const outputs = [loss, ...(isMade ? [predicted] : []), ...gradients.values(), ...state.values()];
 
-  const all = [...forward.protos, ...build.nodes.map(makeNode), ...last.map(makeNode)].map(
-    (proto) => new Node(proto, graph),
+  const all = [...forward.protos, ...build.nodes.map(makeNode), ...last.map(makeNode)].map((proto) =>
+    createNode(proto, graph),
   );
   const nodes = ancestors(
     all,
@@ -83,7 +85,7 @@ export function assemble({
   const constants = [...graph.initializers.values(), ...build.constants].filter(
     ({ name }) => read.has(name) && !fed.has(name),
   );
-  const made = new Model(
+  const made = createModel(
     createMessage('ModelProto', {
       ...base.proto,
       opset_import: imports(base, nodes),

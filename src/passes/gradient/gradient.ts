@@ -1,4 +1,4 @@
-import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
+import { ancestors, createNode, type Model, makeNode } from '../../graph/index.js';
 import { findActivity } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
@@ -67,7 +67,7 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
   const targetName = base.freshName('target');
   const piece = appendLoss(build, values.of(prediction), loss, targetName);
   if (piece.target !== undefined) build.values.set(targetName, piece.target);
-  const lossNodes = build.nodes.splice(0).map((spec) => new Node(makeNode(spec), graph));
+  const lossNodes = build.nodes.splice(0).map((spec) => createNode(makeNode(spec), graph));
   const nodes = [...ancestors(graph.nodes, [prediction]), ...lossNodes];
   const activity = findActivity(nodes, wrt, piece.loss.name, model.path);
 

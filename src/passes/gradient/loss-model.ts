@@ -1,4 +1,4 @@
-import { ancestors, type Model, makeNode, Node } from '../../graph/index.js';
+import { ancestors, createNode, type Model, makeNode, type Node } from '../../graph/index.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { appendLoss } from './losses.js';
@@ -39,7 +39,7 @@ export async function lossModel(
   for (const node of forward) values.follow(node);
   const targetName = base.freshName('target');
   const piece = appendLoss(build, values.of(prediction), loss, targetName);
-  const lossNodes = build.nodes.splice(0).map((spec) => new Node(makeNode(spec), graph));
+  const lossNodes = build.nodes.splice(0).map((spec) => createNode(makeNode(spec), graph));
   return assemble({
     base,
     inputs,

@@ -1,4 +1,12 @@
-import { Model, ModelError, makeNode, type NodeProto, specOf, subgraphsOf } from '../../graph/index.js';
+import {
+  createModel,
+  type Model,
+  ModelError,
+  makeNode,
+  type NodeProto,
+  specOf,
+  subgraphsOf,
+} from '../../graph/index.js';
 import { createMessage, toNumber } from '../../graph/proto/codec.js';
 import type { FunctionProto, GraphProto, OperatorSetIdProto } from '../../graph/proto/schema.js';
 import { type Copying, copyNode, nameOutputs, withGraphs } from './copy-nodes.js';
@@ -24,7 +32,7 @@ export function inlinedFunctions(model: Model): Model {
   const nodes = inliner.expand(graph.node ?? [], 0);
   const own = new Set([...functions.values()].map(({ domain = '' }) => domain));
   const used = new Set(nodes.map(({ domain = '' }) => domain));
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       functions: [],

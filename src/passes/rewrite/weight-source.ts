@@ -5,6 +5,7 @@ import {
   type ConstantValue,
   constantNodeTensor,
   copyUnknownFields,
+  createModel,
   type DataType,
   decodeFragment,
   EPSILON,
@@ -15,7 +16,7 @@ import {
   type GraphProto,
   isConstant,
   isFloatType,
-  Model,
+  type Model,
   type Node,
   type NodeProto,
   type NodeSpec,
@@ -229,7 +230,7 @@ function isSame(a: GraphProto, b: GraphProto): boolean {
 /** The fragment as a model; a Constant node without a value gives way to the tensor that stands in for it. */
 function fragmentModel(home: Graph, fragment: GraphProto, roots: readonly Tensor[]): Model {
   const names = new Set(roots.map((tensor) => tensor.name));
-  return new Model({
+  return createModel({
     ir_version: Math.max(4, home.model.irVersion),
     opset_import: [...opsetsOf(home)],
     graph: {

@@ -1,7 +1,8 @@
 import {
+  createModel,
   DATA_TYPES,
   type DataType,
-  Model,
+  type Model,
   ModelError,
   makeNode,
   narrow,
@@ -67,7 +68,7 @@ export function bridge(model: Model, file?: string): Bridge & { readonly model: 
       node: [...before, ...graph.nodes.map((node) => node.proto), ...behind],
     }),
   });
-  return { model: new Model(proto), inputs, outputs };
+  return { model: createModel(proto), inputs, outputs };
 }
 
 const REFUSED: readonly (DataType | undefined)[] = [

@@ -3,7 +3,8 @@ import {
   byteLengthOf,
   DATA_TYPES,
   type DataType,
-  Model,
+  isModel,
+  type Model,
   ModelError,
   messageOf,
   type NativeArray,
@@ -261,7 +262,7 @@ export class OrtSession implements Session {
   async #kindOf(name: string): Promise<string> {
     try {
       const { model } = this.#origin;
-      const { graph } = model instanceof Model ? model : await readModel(model);
+      const { graph } = isModel(model) ? model : await readModel(model);
       const value = [...graph.inputs, ...graph.outputs].find((candidate) => candidate.name === name);
       if (value !== undefined && value.kind !== 'unknown') return `${article(value.kind)} ${value.kind}`;
     } catch {

@@ -5,7 +5,8 @@ import type * as Ort from 'onnxruntime-node';
 import {
   type DataType,
   type Dimension,
-  Model,
+  isModel,
+  type Model,
   ModelError,
   messageOf,
   modelToBytes,
@@ -270,7 +271,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     if (code === undefined) throw await fail(error);
     // onnxruntime computes with more types than its Node binding passes.
     try {
-      const bridged = bridge(model instanceof Model ? model : await readModel(model), file);
+      const bridged = bridge(isModel(model) ? model : await readModel(model), file);
       return await open(bridged.model, bridged);
     } catch (again) {
       throw await fail(again);
@@ -282,7 +283,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
 async function mended(source: Model | string | Uint8Array): Promise<Model | string | Uint8Array> {
   let model: Model;
   try {
-    model = source instanceof Model ? source : await readModel(source);
+    model = isModel(source) ? source : await readModel(source);
   } catch {
     // What is no model is for onnxruntime to say.
     return source;
@@ -316,7 +317,7 @@ interface Placed {
 /** The model as onnxruntime takes it: a path or bytes. */
 async function place(model: Model | string | Uint8Array): Promise<Placed> {
   const nothing = async (): Promise<void> => {};
-  if (!(model instanceof Model)) return { source: model, dispose: nothing };
+  if (!isModel(model)) return { source: model, dispose: nothing };
   if (model.isOnDisk && model.path !== undefined) return { source: model.path, dispose: nothing };
   const tensors = [...tensorProtos(model.proto)].map((proto) => new Tensor(proto));
   const inline = tensors.reduce((sum, tensor) => sum + (tensor.isExternal ? 0 : tensor.byteLength), 0);
@@ -338,6 +339,6 @@ async function place(model: Model | string | Uint8Array): Promise<Placed> {
 
 function fileOf(model: Model | string | Uint8Array): string | undefined {
   if (typeof model === 'string') return model;
-  if (!(model instanceof Model) || model.path === undefined) return undefined;
+  if (!isModel(model) || model.path === undefined) return undefined;
   return model.changed ? `${model.path} (edited)` : model.path;
 }

@@ -1,4 +1,11 @@
-import { Model, makeNode, type NodeSpec, type Tensor, type ValueInfo } from '../../graph/index.js';
+import {
+  createModel,
+  type Model,
+  makeNode,
+  type NodeSpec,
+  type Tensor,
+  type ValueInfo,
+} from '../../graph/index.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type {
   ModelProto,
@@ -41,5 +48,5 @@ export function buildModel(parts: ModelParts): Model {
     }),
     functions: [...(parts.functions ?? [])],
   });
-  return new Model(proto);
+  return createModel(proto);
 }

@@ -1,8 +1,9 @@
 import {
   ancestors,
+  createNode,
   type DataType,
   makeNode,
-  Node,
+  type Node,
   type NodeProto,
   type NodeSpec,
   type Tensor,
@@ -53,7 +54,7 @@ export function bodyOf(
     ...[...head.nodes, ...step.before.nodes].map(makeNode),
     ...base.graph.nodes.map((node) => node.proto),
     ...[...step.build.nodes, ...tail].map(makeNode),
-  ].map((node) => new Node(node, base.graph));
+  ].map((node) => createNode(node, base.graph));
   const left = [...carried, loss, norms, ...(correct ? [correct] : [])].map(({ name }) => name);
   return {
     nodes: ancestors(all, [...left, ...kept]).map((node) => node.proto),

@@ -1,4 +1,11 @@
-import { type GraphProto, Model, ModelError, makeNode, ValueInfo } from '../../graph/index.js';
+import {
+  createModel,
+  type GraphProto,
+  type Model,
+  ModelError,
+  makeNode,
+  ValueInfo,
+} from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import { Builder } from '../../passes/gradient/builder.js';
 import { type LossModel, lossModel } from '../../passes/gradient/index.js';
@@ -92,7 +99,7 @@ export class Evaluator implements AsyncDisposable {
     build.scope = 'evaluate';
     const correct = correctCount(build, made, this.#options.loss, size);
     const proto = base.graph.proto as GraphProto;
-    const whole = new Model(
+    const whole = createModel(
       createMessage('ModelProto', {
         ...base.proto,
         graph: createMessage('GraphProto', {

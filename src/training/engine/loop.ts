@@ -1,4 +1,11 @@
-import { Model, ModelError, makeNode, type NodeSpec, ValueInfo } from '../../graph/index.js';
+import {
+  createModel,
+  type Model,
+  ModelError,
+  makeNode,
+  type NodeSpec,
+  ValueInfo,
+} from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import { Builder } from '../../passes/gradient/builder.js';
 import { openSession, type RuntimeTensor, type SessionOptions } from '../../runtime/index.js';
@@ -114,7 +121,7 @@ function loopModel(step: Step): LoopModel {
     ...step.held.map(({ name, type, shape }) => ValueInfo.tensor(name, type, shape)),
   ];
   return {
-    model: new Model(
+    model: createModel(
       createMessage('ModelProto', {
         ...base.proto,
         graph: createMessage('GraphProto', {

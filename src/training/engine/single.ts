@@ -1,4 +1,4 @@
-import { Model, type NativeArray, ValueInfo } from '../../graph/index.js';
+import { createModel, type Model, type NativeArray, ValueInfo } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import { openSession, type RuntimeTensor, releaseTensor, type SessionOptions } from '../../runtime/index.js';
 import type { Chunk } from '../types.js';
@@ -17,7 +17,7 @@ export function singleModel(step: Step, body: Body, outputs: readonly ValueInfo[
     ValueInfo.tensor(step.number, 'float32', []),
     ...(step.masks ? [ValueInfo.tensor(step.masks.input, 'int64', [step.gradient.masks.length])] : []),
   ].filter(({ name }) => read.has(name));
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...step.gradient.model.proto,
       graph: createMessage('GraphProto', {

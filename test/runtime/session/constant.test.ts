@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
-  Model,
+  createModel,
   ModelError,
   makeNode,
   type NodeSpec,
@@ -146,7 +146,7 @@ describe('evaluateConstant', () => {
     };
     const { proto } = modelOf([node('Neg', ['sp'], 'n')], [], [['n', 'float32']], []);
     proto.graph!.sparse_initializer = [sparse];
-    const { graph } = new Model(proto);
+    const { graph } = createModel(proto);
     expect([...(await evaluateConstant(graph, 'sp')).floats()]).toEqual([0, 5, 0, 6]);
     expect([...(await evaluateConstant(graph, 'n')).floats()]).toEqual([-0, -5, -0, -6]);
   });
@@ -192,7 +192,7 @@ describe('evaluateConstant', () => {
         ].map(makeNode),
       },
     ];
-    const model = new Model(proto);
+    const model = createModel(proto);
     expect([...(await evaluateConstant(model.graph, 'tw')).floats()]).toEqual([2, 4, 6, 8, 10, 12]);
     const [body] = model.functions;
     expect([...(await evaluateConstant(body!, 'minus')).floats()]).toEqual([-2]);

@@ -3,7 +3,14 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Model, modelToBytes, readModel, saveModel, Tensor } from '../../../src/graph/index.js';
+import {
+  createModel,
+  type Model,
+  modelToBytes,
+  readModel,
+  saveModel,
+  Tensor,
+} from '../../../src/graph/index.js';
 import { evaluate, openSession } from '../../../src/runtime/index.js';
 import { modelOf, numbers } from '../helpers.js';
 
@@ -147,7 +154,7 @@ describe('openSession', () => {
       [['list', 'float32']],
     ).proto;
     proto.graph!.output![0]!.type = { sequence_type: { elem_type: { tensor_type: { elem_type: 1 } } } };
-    const model = new Model(proto);
+    const model = createModel(proto);
     await using session = await openSession(model);
     expect(session.outputs).toEqual([{ name: 'list', type: undefined, shape: [] }]);
     await expect(

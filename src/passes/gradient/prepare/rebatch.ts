@@ -1,8 +1,9 @@
 import {
   ancestors,
+  createModel,
   findConstant,
   isConstant,
-  Model,
+  type Model,
   ModelError,
   makeNode,
   type Node,
@@ -73,7 +74,7 @@ function opened(model: Model, inputs: readonly ValueInfo[]): Model {
     if (!isFed || dataType === undefined || shape?.[0] !== 1) return value.proto;
     return ValueInfo.tensor(name, dataType, ['batch', ...shape.slice(1)]).proto;
   };
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       graph: createMessage('GraphProto', {
@@ -260,7 +261,7 @@ function withInputs(model: Model, inputs: readonly ValueInfo[]): Model {
   const others = (graph.input ?? []).filter(
     ({ name = '' }) => !isFed.has(name) && !model.graph.initializers.has(name),
   );
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       // Before version 4 every initializer is an input too.

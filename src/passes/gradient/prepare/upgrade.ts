@@ -1,5 +1,6 @@
 import {
-  Model,
+  createModel,
+  type Model,
   ModelError,
   makeNode,
   type Node,
@@ -236,7 +237,7 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
     return specs.map(makeNode);
   });
   const imports = (model.proto.opset_import ?? []).filter(({ domain }) => domain && domain !== 'ai.onnx');
-  return new Model(
+  return createModel(
     createMessage('ModelProto', {
       ...model.proto,
       ir_version: fromBigInt(Math.max(model.irVersion, IR_VERSION)),
