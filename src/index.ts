@@ -54,9 +54,10 @@ export {
 } from './analysis/report/assertion-check.js';
 export {
   compareRankReports,
-  type NotLookedAt,
   type RankChange,
   type RankComparison,
+} from './analysis/report/compare-reports.js';
+export {
   type RankReport,
   type RankReportOptions,
   type RankRow,
@@ -72,12 +73,12 @@ export {
   type RowExtras,
   reasonOf,
 } from './analysis/spectra/descriptors.js';
+export type { NumberFormat } from './analysis/spectra/metric-text.js';
 export {
   type BasicMetricKey,
   METRICS,
   type MetricDescriptor,
   type MetricKey,
-  type NumberFormat,
   RESOLUTION,
   type SpectrumContext,
   type SpectrumMetrics,
@@ -92,6 +93,7 @@ export { CONV_VIEWS, type ConvView } from './analysis/spectra/weight-spectrum.js
 export type { OutputComparison } from './analysis/verify/output-comparison.js';
 // Running models, and telling whether two compute the same. onnxruntime loads with the first session.
 export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify/verify.js';
+export type { WeightUse } from './analysis/weights/types.js';
 export {
   CHAIN_VIEWS,
   type ChainRole,
@@ -100,7 +102,6 @@ export {
   type Overlooked,
   type WeightMatrix,
   type WeightOptions,
-  type WeightUse,
 } from './analysis/weights/weights.js';
 // Models: read, look at, edit, check, print, compare, write. Nothing here runs a model or loads onnxruntime.
 export { assertValid, check, type Problem } from './graph/check/check.js';

@@ -1,4 +1,4 @@
-/** A node that a pass left as it was, and why. */
+/** A node that a pass left as it was, or a report did not look at, and why. */
 export interface Skipped {
   readonly node: string;
   readonly op: string;

@@ -1,7 +1,7 @@
 import { countGarbage, release } from '../runtime/garbage.js';
 import { evenScales, rescaled, squaredSizes } from './even-scales.js';
 import type { Floats } from './floats.js';
-import { gramEigen } from './gram-eigen.js';
+import { gramEigen, type MatrixSource } from './gram-eigen.js';
 import { type SmallSvd, smallSvd } from './kernels/index.js';
 import { gram, type Matrix, matmul } from './matmul.js';
 import { PART_SLACK, PartRank, rankByParts } from './part-rank.js';
@@ -22,15 +22,6 @@ export interface Decomposition {
   /** diag(scale) Q^T: rank x columns. */
   right(scale: Float64Array): Promise<Matrix>;
   /** Gives memory back where neither side is going to be asked for any more. */
-  letGo?(): void;
-}
-
-/** A matrix that is loaded when it is needed, and may be let go in between. */
-export interface MatrixSource {
-  readonly rows: number;
-  readonly columns: number;
-  load(): Matrix;
-  /** Gives its memory back, for what was loaded is in use no more; it can be loaded again. */
   letGo?(): void;
 }
 

@@ -1,9 +1,18 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { availableParallelism } from 'node:os';
 import { countGarbage } from '../runtime/garbage.js';
-import type { MatrixSource } from './decompose.js';
 import { type Gemm, KernelPool, type SymmetricEigen, SymmetricMatrix } from './kernels/index.js';
 import { gemmInto, gramInto, type Square } from './matmul.js';
+import type { Matrix } from './matrix.js';
+
+/** A matrix that is loaded when it is needed, and may be let go in between. */
+export interface MatrixSource {
+  readonly rows: number;
+  readonly columns: number;
+  load(): Matrix;
+  /** Gives its memory back, for what was loaded is in use no more; it can be loaded again. */
+  letGo?(): void;
+}
 
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {

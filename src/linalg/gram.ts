@@ -1,5 +1,5 @@
 import { release } from '../runtime/garbage.js';
-import type { Session } from '../runtime/session/session.js';
+import type { Session } from '../runtime/types.js';
 import {
   BLOCK_BYTES,
   checkFilled,

@@ -1,8 +1,8 @@
 import { type Model, ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
 import { countGarbage, release } from '../runtime/garbage.js';
 import { kernel } from '../runtime/session/run-graph.js';
-import type { Session } from '../runtime/session/session.js';
 import { buildModel } from '../runtime/session/small-model.js';
+import type { Session } from '../runtime/types.js';
 import {
   BLOCK_BYTES,
   checkFilled,

@@ -3,8 +3,8 @@ import { type Model, ModelError, ValueInfo } from '../graph/index.js';
 import { countGarbage, release } from '../runtime/garbage.js';
 import type { ExecutionProvider } from '../runtime/providers/providers.js';
 import { kernel } from '../runtime/session/run-graph.js';
-import type { Session, SessionOptions } from '../runtime/session/session.js';
 import { buildModel } from '../runtime/session/small-model.js';
+import type { Session, SessionOptions } from '../runtime/types.js';
 
 /** A matrix, row-major: element (i, j) is data[i * columns + j]. */
 export interface Matrix {

@@ -3,8 +3,8 @@ import type { ProviderFailure } from '../runtime/providers/provider-failure.js';
 import type { BenchReport, BenchRow } from '../runtime/session/bench.js';
 import { countOperators, type PlacedNode, type ProviderUse } from '../runtime/session/placement.js';
 import type { ModelRun } from '../runtime/session/run-model.js';
-import type { RuntimeTensor } from '../runtime/session/session.js';
 import { summarize, type TensorSummary, type TopEntry, topK } from '../runtime/session/summary.js';
+import type { RuntimeTensor } from '../runtime/types.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount, formatSignificant } from './text/text.js';
 

@@ -1,6 +1,7 @@
 import type { RankRow } from '../analysis/report/rank-report.js';
 import { figureOf } from '../analysis/spectra/descriptors.js';
-import type { MetricDescriptor, MetricText } from '../analysis/spectra/metrics.js';
+import type { MetricText } from '../analysis/spectra/metric-text.js';
+import type { MetricDescriptor } from '../analysis/spectra/metrics.js';
 import { isNumbered } from '../analysis/weights/weight-data.js';
 import type { Column } from './text/document.js';
 import { glyphDefinition, spectrumGlyph } from './text/glyph.js';

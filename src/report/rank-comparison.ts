@@ -1,4 +1,5 @@
-import type { RankChange, RankComparison, RankReport, RankRow } from '../analysis/report/rank-report.js';
+import type { RankChange, RankComparison } from '../analysis/report/compare-reports.js';
+import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
 import { figureOf } from '../analysis/spectra/descriptors.js';
 import { METRICS, type MetricDescriptor } from '../analysis/spectra/metrics.js';
 import { embeddingGrid, embeddingNotes } from './embeddings.js';

@@ -1,4 +1,5 @@
-import type { RankChange, RankRow } from '../analysis/report/rank-report.js';
+import type { RankChange } from '../analysis/report/compare-reports.js';
+import type { RankRow } from '../analysis/report/rank-report.js';
 import { figureOf } from '../analysis/spectra/descriptors.js';
 import type { MetricDescriptor, MetricKey } from '../analysis/spectra/metrics.js';
 import type { Note } from './text/document.js';

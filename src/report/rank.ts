@@ -1,7 +1,8 @@
 import type { AssertionResult, FailedComparison } from '../analysis/report/assertion-check.js';
-import type { NotLookedAt, RankReport, RankRow } from '../analysis/report/rank-report.js';
+import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
 import { ALL_METRICS, type Figured, figureOf, reasonOf } from '../analysis/spectra/descriptors.js';
 import { METRICS, type MetricDescriptor, type MetricKey } from '../analysis/spectra/metrics.js';
+import type { Skipped } from '../graph/skipped.js';
 import { embeddingDataColumns, embeddingGrid, embeddingNotes, embeddingsJson } from './embeddings.js';
 import { glyphColumn, metricColumns, weightColumns } from './rank-columns.js';
 import { orderNotes, orderRows, type RankOrder } from './rank-order.js';
@@ -195,7 +196,7 @@ function missingNotes(
 }
 
 export function notLookedAtNotes(
-  report: { readonly notLookedAt: readonly NotLookedAt[] },
+  report: { readonly notLookedAt: readonly Skipped[] },
   options: RankDocumentOptions,
 ): Note[] {
   return leftNotes(report.notLookedAt, { verb: 'not looked at', each: options.verbose === true });

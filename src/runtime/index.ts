@@ -57,13 +57,13 @@ export { fedInputs, type RandomInputOptions, randomInputs } from './session/rand
 export { fetchTensor, releaseTensor } from './session/resident.js';
 export { disposeKernels, evaluate, runGraph } from './session/run-graph.js';
 export { type ModelRun, type RunModelOptions, runModel } from './session/run-model.js';
+export { openSession } from './session/session.js';
+export { summarize, type TensorSummary, type TopEntry, topK } from './session/summary.js';
 export {
-  openSession,
   RUNTIME_TYPES,
   type RunOptions,
   type RuntimeTensor,
   type Session,
   type SessionOptions,
   type SessionValue,
-} from './session/session.js';
-export { summarize, type TensorSummary, type TopEntry, topK } from './session/summary.js';
+} from './types.js';

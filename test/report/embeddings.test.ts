@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { compareRankReports } from '../../src/analysis/report/rank-report.js';
+import { compareRankReports } from '../../src/analysis/report/compare-reports.js';
 import { comparisonDocument, type Format, rankDocument, render } from '../../src/report/index.js';
 import { embeddingsOf } from './embedded.js';
 import { reportOf, rowOf } from './html/spectra.js';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compareRankReports, type RankReport, type RankRow } from '../../src/analysis/report/rank-report.js';
+import { compareRankReports } from '../../src/analysis/report/compare-reports.js';
+import type { RankReport, RankRow } from '../../src/analysis/report/rank-report.js';
 import { spectrumMetrics } from '../../src/analysis/spectra/metrics.js';
 import {
   collapseDocument,

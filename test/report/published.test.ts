@@ -3,11 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { embeddingReport } from '../../src/analysis/embeddings/embeddings.js';
 import { parseAssertion } from '../../src/analysis/report/assertion.js';
 import { checkAssertion } from '../../src/analysis/report/assertion-check.js';
-import {
-  compareRankReports,
-  type RankReportOptions,
-  rankReport,
-} from '../../src/analysis/report/rank-report.js';
+import { compareRankReports } from '../../src/analysis/report/compare-reports.js';
+import { type RankReportOptions, rankReport } from '../../src/analysis/report/rank-report.js';
 import { type NodeSpec, readModel, Tensor } from '../../src/graph/index.js';
 import {
   comparisonDocument,

@@ -1,6 +1,7 @@
 import { EMBEDDING_METRICS } from '../../src/analysis/embeddings/embedding-metrics.js';
 import { ALL_METRICS, RANDOMIZED_METRICS } from '../../src/analysis/spectra/descriptors.js';
-import { METRICS, type MetricDescriptor, type MetricText } from '../../src/analysis/spectra/metrics.js';
+import type { MetricText } from '../../src/analysis/spectra/metric-text.js';
+import { METRICS, type MetricDescriptor } from '../../src/analysis/spectra/metrics.js';
 import { EXTRA_METRICS } from '../../src/analysis/spectra/spectral-descriptors.js';
 import { SCHEMA_VERSION } from '../../src/report/text/json.js';
 

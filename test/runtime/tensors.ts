@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { asArray, byteLengthOf } from '../../src/graph/index.js';
-import { RUNTIME_TYPES, type RuntimeTensor } from '../../src/runtime/session/session.js';
+import { RUNTIME_TYPES, type RuntimeTensor } from '../../src/runtime/types.js';
 
 /** Small tensors of every type that goes in and out of a run, of any bits; NaN only as the one that JavaScript makes. */
 export function tensors(): fc.Arbitrary<RuntimeTensor> {

@@ -1,4 +1,4 @@
-import type { MetricText } from '../spectra/metrics.js';
+import type { MetricText } from '../spectra/metric-text.js';
 
 /** What the embeddings of some samples say. */
 export interface EmbeddingMetrics {

@@ -1,6 +1,6 @@
 import { type Model, ModelError } from '../../graph/index.js';
+import type { Skipped } from '../../graph/skipped.js';
 import type { ProviderChoice } from '../../runtime/index.js';
-import type { NotLookedAt } from '../report/rank-report.js';
 import { findLayouts, type Layout, valueGrams } from './embedding-grams.js';
 import { type Classes, type EmbeddingMetrics, embeddingMetrics } from './embedding-metrics.js';
 import {
@@ -38,7 +38,7 @@ export interface EmbeddingReport {
   readonly classes: number | undefined;
   /** Samples of the smallest class. */
   readonly fewest: number | undefined;
-  readonly notLookedAt: readonly NotLookedAt[];
+  readonly notLookedAt: readonly Skipped[];
 }
 
 export interface EmbeddingOptions extends TapOptions {

@@ -1,4 +1,5 @@
 import { type DataType, EPSILON, isFloatType, type Model } from '../../graph/index.js';
+import type { Skipped } from '../../graph/skipped.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
 import type { EmbeddingReport } from '../embeddings/embeddings.js';
@@ -21,8 +22,6 @@ import {
   nodesOf,
   type WeightMatrix,
 } from '../weights/weights.js';
-
-export { compareRankReports, type RankChange, type RankComparison } from './compare-reports.js';
 
 /** One weight of a model and what its spectrum says. */
 export interface RankRow {
@@ -56,13 +55,6 @@ export interface RankRow {
   readonly singularValues?: readonly number[];
 }
 
-/** A node with a linear operator whose weight is not in the report, and why. */
-export interface NotLookedAt {
-  readonly node: string;
-  readonly op: string;
-  readonly reason: string;
-}
-
 /** Of all rows, but for the products of chains whose factors are rows too. */
 export interface RankTotal {
   readonly weights: number;
@@ -82,7 +74,7 @@ export interface RankReport {
   /** The model's file, where it was read from one. */
   readonly model: string | undefined;
   readonly rows: readonly RankRow[];
-  readonly notLookedAt: readonly NotLookedAt[];
+  readonly notLookedAt: readonly Skipped[];
   readonly total: RankTotal;
   /** The rank that rankDistance is the distance to. */
   readonly rank?: number | undefined;

@@ -1,3 +1,4 @@
+import type { MetricText } from './metric-text.js';
 import type { ExtraKey } from './spectral-descriptors.js';
 
 /** What the singular values of one matrix say. */
@@ -26,25 +27,9 @@ export type BasicMetricKey = Exclude<keyof SpectrumMetrics, `${string}IsLowerBou
 /** Every metric of a report: ALL_METRICS describes each. */
 export type MetricKey = BasicMetricKey | ExtraKey | 'rankDistance';
 
-/** How a figure is written for people: digits after the point, significant digits, or a count. */
-export type NumberFormat = 'count' | 'fixed1' | 'fixed2' | 'percent' | 'significant3';
-
 /** One metric: what every table, CSV, JSON, Markdown file and document says about it. */
 export interface MetricDescriptor<Key extends MetricKey = MetricKey> extends MetricText {
   readonly key: Key;
-}
-
-/** A metric's descriptor without its key. */
-export interface MetricText {
-  /** Column header, short. */
-  readonly header: string;
-  readonly unit: string;
-  readonly format: NumberFormat;
-  /** One sentence, in terms of the singular values s1 >= s2 >= ... of an m x n matrix. */
-  readonly definition: string;
-  readonly source: string;
-  /** Narrow tables keep the columns of low numbers. */
-  readonly priority: number;
 }
 
 const DESCRIPTORS = {

@@ -1,4 +1,4 @@
-import type { MetricText } from './metrics.js';
+import type { MetricText } from './metric-text.js';
 
 /** The figures of spectralExtras. */
 export type ExtraKey = keyof typeof DESCRIPTORS;

@@ -10,8 +10,8 @@ import {
 } from '../../graph/index.js';
 import { partOf } from '../../runtime/session/part.js';
 import { fedInputs } from '../../runtime/session/random-inputs.js';
-import type { RuntimeTensor, Session } from '../../runtime/session/session.js';
 import { buildModel } from '../../runtime/session/small-model.js';
+import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding } from './rounding.js';
 

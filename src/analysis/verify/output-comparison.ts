@@ -1,5 +1,5 @@
 import { type DataType, EPSILON, isFloatType, type NativeArrays, widen } from '../../graph/index.js';
-import type { RuntimeTensor } from '../../runtime/session/session.js';
+import type { RuntimeTensor } from '../../runtime/types.js';
 
 /** How one output of two models compares, over all samples. */
 export interface OutputComparison {

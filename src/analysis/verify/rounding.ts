@@ -1,6 +1,6 @@
 import { EPSILON, isFloatType, type NativeArrays, narrow, widen } from '../../graph/index.js';
 import { Random } from '../../runtime/random.js';
-import type { RuntimeTensor, Session } from '../../runtime/session/session.js';
+import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import type { Comparison } from './output-comparison.js';
 
 /** Units in the last place that inputs are moved by: what the rounding in all layers of a network amounts to, about. */

@@ -5,8 +5,8 @@ import { type Chain, declaredChains } from '../../affine/chains/match.js';
 import { convolutionAttributes, foldedShape } from '../../affine/chains/shape.js';
 import { Attributes, type Model, type Node } from '../../graph/index.js';
 import { joined } from '../../linalg/floats.js';
+import type { ConvGeometry } from './types.js';
 import { remembered, type WeightData } from './weight-data.js';
-import type { ConvGeometry } from './weights.js';
 
 /** A chain of linear nodes that stands for one, and what it multiplies out to. */
 export interface ChainProduct {

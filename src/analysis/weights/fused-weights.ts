@@ -1,7 +1,7 @@
 import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../../graph/index.js';
 import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
+import type { ConvGeometry, Found, Part, WeightUse } from './types.js';
 import { constantData, isNumbered, type WeightData } from './weight-data.js';
-import type { ConvGeometry, Found, Part, WeightUse } from './weights.js';
 
 type Reason = { readonly reason: string };
 /** What one input of a node holds. */

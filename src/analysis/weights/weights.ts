@@ -10,36 +10,11 @@ import {
   type Node,
   quantizedStorage,
 } from '../../graph/index.js';
-import { type ConvSlice, sliceElements } from '../spectra/conv-spectrum.js';
+import { sliceElements } from '../spectra/conv-spectrum.js';
 import { type ChainProduct, findChainProducts } from './chain-products.js';
 import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
-import { constantData, type ReadElements, type StoredElements, type WeightData } from './weight-data.js';
-
-/** A matrix within a tensor: element [r, c] is number start + r * rowStride + c * columnStride. */
-export type Part = Omit<ConvSlice, 'offset'>;
-
-/** What a convolution does with its weight. */
-export interface ConvGeometry {
-  readonly groups: number;
-  readonly strides: readonly number[] | undefined;
-  readonly dilations: readonly number[] | undefined;
-}
-
-/** A weight matrix that a node uses. */
-export interface WeightUse {
-  readonly node: Node;
-  readonly op: string;
-  readonly data: WeightData;
-  /** What a person knows it by, where that is not the tensor's name. */
-  readonly name?: string | undefined;
-  readonly rows: number;
-  readonly columns: number;
-  /** Which matrix of the tensor it is; all of it where undefined. */
-  readonly part?: Part | undefined;
-  /** The shape of what it is, where that is not the tensor's. */
-  readonly shape?: readonly number[] | undefined;
-  readonly conv?: ConvGeometry | undefined;
-}
+import type { Found, WeightUse } from './types.js';
+import { constantData, type ReadElements, type StoredElements } from './weight-data.js';
 
 /** A node with weights that a report does not look at, and why. */
 export interface Overlooked {
@@ -152,12 +127,7 @@ function withChains(
 }
 
 /** What a report sees of one node. */
-export interface Found {
-  readonly uses: readonly WeightUse[];
-  readonly reasons: readonly string[];
-}
-
-/** Fused operators of com.microsoft that take their weight as the standard operator does. */
+export /** Fused operators of com.microsoft that take their weight as the standard operator does. */
 const FUSED: Readonly<Record<string, LinearOp>> = {
   FusedConv: 'Conv',
   FusedGemm: 'Gemm',

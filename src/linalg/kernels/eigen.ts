@@ -2,8 +2,9 @@ import { availableParallelism } from 'node:os';
 import { backTransform, backTransformBytes, backTransformOutside } from './back-transform.js';
 import { valuesBytes } from './band.js';
 import { DivideAndConquer, divideBytes } from './divide.js';
+import type { SharedMemory } from './exports.js';
 import { type Gemm, type Product, runInside, runWith } from './external.js';
-import { pad4, type SharedMemory, Workspace } from './module.js';
+import { pad4, Workspace } from './module.js';
 import { checkSquare } from './singular.js';
 import { MOST_THREADS } from './team.js';
 import {

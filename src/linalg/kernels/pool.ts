@@ -2,8 +2,8 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { packageFile } from '../../runtime/package-file.js';
 import type { SymmetricEigen, SymmetricMatrix } from './eigen.js';
+import type { SharedMemory } from './exports.js';
 import type { MatrixFile } from './matrix-source.js';
-import type { SharedMemory } from './module.js';
 import { MOST_THREADS } from './team.js';
 
 /** What is asked: of a matrix, or of a symmetric one in the memory of a kernel. */

@@ -1,7 +1,8 @@
 import { reduceForValues, valuesBytes } from './band.js';
+import type { SharedMemory } from './exports.js';
 import { GramAccumulator } from './gram.js';
 import { arrayOf, type MatrixSource, sourceOf } from './matrix-source.js';
-import { type SharedMemory, Workspace } from './module.js';
+import { Workspace } from './module.js';
 import {
   loadLower,
   normalize,

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { packageFile } from '../../runtime/package-file.js';
-import type { SharedKernel, SharedMemory } from './module.js';
+import type { SharedKernel, SharedMemory } from './exports.js';
 
 /** What a thread of a team is started with. */
 export interface Recruit {

@@ -1,5 +1,5 @@
 import type { ProductPlace } from '../../linalg/matrix.js';
-import type { SessionOptions } from '../../runtime/session/session.js';
+import type { SessionOptions } from '../../runtime/types.js';
 import type { OnProgress } from '../account.js';
 
 export interface CollapseOptions {

@@ -13,8 +13,9 @@ import {
 import { opsetsOf } from '../../graph/opsets.js';
 import { Random } from '../../runtime/random.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';
-import { openSession, type RuntimeTensor, type SessionOptions } from '../../runtime/session/session.js';
+import { openSession } from '../../runtime/session/session.js';
 import { buildModel } from '../../runtime/session/small-model.js';
+import type { RuntimeTensor, SessionOptions } from '../../runtime/types.js';
 
 /** Where probes run. */
 export type ProbePlace = Pick<SessionOptions, 'providers' | 'device'>;

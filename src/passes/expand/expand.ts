@@ -30,15 +30,10 @@ import { type NormStatistics, shiftOf } from './norm-statistics.js';
 import { type ChainSettings, type ExpandInit, isPreserving } from './options.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
-import {
-  type FactorMaker,
-  type Finding,
-  factorizeSite,
-  findingOf,
-  type SiteFactors,
-} from './site-factors.js';
+import { factorizeSite, findingOf } from './site-factors.js';
 import { matrixShape } from './site-matrices.js';
 import { splitAttributes } from './split-attributes.js';
+import type { FactorMaker, Finding, SiteFactors } from './types.js';
 
 export { EXPAND_DEFAULTS, type ExpandOptions } from './expand-settings.js';
 export { type ChainOptions, EXPAND_INITS, type ExpandInit } from './options.js';

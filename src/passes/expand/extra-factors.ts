@@ -15,8 +15,8 @@ import { splitKernel } from './kernel-split.js';
 import { normStatistics } from './norm-statistics.js';
 import { type ChainSettings, isFresh } from './options.js';
 import { type ResidualFactors, residualFactors } from './residual-factors.js';
-import type { SiteFactors } from './site-factors.js';
 import { channelSquares, matricesOf } from './site-matrices.js';
+import type { SiteFactors } from './types.js';
 
 /** Whether a chain's factors have to make up for connections around them. */
 export function hasIdentities({ skips }: ChainPlan): boolean {

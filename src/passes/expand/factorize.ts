@@ -1,5 +1,6 @@
-import { decompose, type MatrixSource, norm2, type Scaling } from '../../linalg/decompose.js';
+import { decompose, norm2, type Scaling } from '../../linalg/decompose.js';
 import type { Floats } from '../../linalg/floats.js';
+import type { MatrixSource } from '../../linalg/gram-eigen.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { countGarbage } from '../../runtime/garbage.js';
 import type { Random } from '../../runtime/random.js';

@@ -2,8 +2,8 @@ import { outInData } from '../../affine/chains/site-layout.js';
 import { type FactorSize, taps } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { EPSILON, type FloatType, type Tensor } from '../../graph/index.js';
-import type { MatrixSource } from '../../linalg/decompose.js';
 import { squaredSizes } from '../../linalg/even-scales.js';
+import type { MatrixSource } from '../../linalg/gram-eigen.js';
 import { type Matrix, matmul } from '../../linalg/matmul.js';
 import { productTolerance } from '../../linalg/product-tolerance.js';
 import { countGarbage } from '../../runtime/garbage.js';
@@ -13,23 +13,13 @@ import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { alphaBeside, tapOf } from './extra-factors.js';
 import { NORM_EPSILON, type NormStatistics } from './norm-statistics.js';
 import { channelSquares } from './site-matrices.js';
+import type { WeightProbe } from './types.js';
 
 /**
  * Random vectors on each side. The norm of a row of what is left is told within a factor of 3 for nearly all of 1e5 rows;
  * an error of 10 times what is allowed passes once in 1e4.
  */
 const PROBES = 4;
-
-/** The largest ‖w - p‖ / ‖w‖ of a row or column w of a weight and p of the product of its factors. */
-export interface WeightProbe {
-  /** How many times the smallest row goes into the largest, or column where that is more; zeros aside. */
-  readonly spread: number;
-  /**
-   * @param factors in the order of application, as they are stored
-   * @returns NaN where something is out of range
-   */
-  errorOf(factors: readonly Tensor[], norms: readonly NormStatistics[]): Promise<number>;
-}
 
 /** What a weight makes of random vectors on both sides, of one group. */
 interface Side {

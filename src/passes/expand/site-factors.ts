@@ -2,7 +2,8 @@ import { outInFactor, type SiteFactor } from '../../affine/chains/site-layout.js
 import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { EPSILON } from '../../graph/index.js';
-import { decompose, type MatrixSource, type Scaling } from '../../linalg/decompose.js';
+import { decompose, type Scaling } from '../../linalg/decompose.js';
+import type { MatrixSource } from '../../linalg/gram-eigen.js';
 import { Random } from '../../runtime/random.js';
 import { type ChainPlan, factorSizes } from './chain-plan.js';
 import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
@@ -15,44 +16,11 @@ import {
 } from './factorize.js';
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
-import type { NormStatistics } from './norm-statistics.js';
 import { type ChainSettings, type FreshInit, isFresh } from './options.js';
-import { type WeightProbe, weightProbe } from './product-check.js';
+import { weightProbe } from './product-check.js';
 import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
-
-/** What factorizing finds out about a weight. */
-export interface Finding {
-  /** The largest of the groups'; undefined where the weight does not matter. */
-  readonly rank: number | undefined;
-  /** ‖W - product‖F / ‖W‖F of a factorization that drops singular values; undefined of one that does not. */
-  readonly error: number | undefined;
-}
-
-/** The weights of a chain. */
-export interface SiteFactors extends Finding {
-  /**
-   * To be made in this order, each once, with their places in the order of application: they need not be in memory
-   * together.
-   */
-  readonly factors: readonly FactorMaker[];
-  /** Of the plan's learned connections, in their order. */
-  readonly projections: readonly SiteFactor[];
-  /** Of the plan's normalizations, in their order. */
-  readonly norms: readonly NormStatistics[];
-  /** What the factors are without, and why. */
-  readonly without: readonly string[];
-  /** What the product is to be compared with; undefined of fresh weights. */
-  readonly probe: WeightProbe | undefined;
-}
-
-/** A weight that is made when it is called for. */
-export interface FactorMaker {
-  readonly index: number;
-  /** What is made is nobody else's: no view of the weight itself, say. */
-  readonly isOwn?: boolean;
-  make(): Promise<SiteFactor>;
-}
+import type { Finding, SiteFactors } from './types.js';
 
 /** Factorizes the weight of a site, group by group. */
 export async function factorizeSite(

@@ -8,10 +8,10 @@ import {
 } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import type { FloatType, Tensor } from '../../graph/index.js';
-import type { MatrixSource } from '../../linalg/decompose.js';
 import type { Sizes } from '../../linalg/even-scales.js';
 import type { Floats } from '../../linalg/floats.js';
 import { swapped } from '../../linalg/floats.js';
+import type { MatrixSource } from '../../linalg/gram-eigen.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { countGarbage, release } from '../../runtime/garbage.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';

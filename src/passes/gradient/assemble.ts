@@ -17,7 +17,8 @@ import type { Builder } from './builder.js';
 import type { Forward } from './forward.js';
 import type { LossPiece } from './losses.js';
 import type { Gradient, GradientOptions } from './request.js';
-import type { MatrixProduct, Value } from './types.js';
+import type { MatrixProduct } from './types.js';
+import type { Value } from './value.js';
 
 interface Parts {
   readonly base: Model;

@@ -8,10 +8,9 @@ import {
   narrow,
   Tensor,
 } from '../../graph/index.js';
-import { elementwise } from './layout/in-blocks.js';
-import type { GradientOptions, Mask } from './request.js';
+import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
-import type { Value } from './types.js';
+import type { Mask, Value } from './value.js';
 
 type Attributes = Readonly<Record<string, AttributeValue>>;
 
@@ -22,7 +21,29 @@ export const STEEP = 1e30;
 
 const COLUMN_BYTES = 2 ** 28;
 
-type BuilderOptions = Pick<GradientOptions, 'columnBytes' | 'block' | 'masks' | 'elementary'>;
+/** How the graph of gradients is to be written. */
+export interface BuilderOptions {
+  /**
+   * The gradient of a convolution's weight gathers all windows of its input, which are K times as large; above this
+   * many bytes it is computed without, at 1.5 to 2.5 times the time. Default 256 MiB.
+   */
+  readonly columnBytes?: number | undefined;
+  /**
+   * Where the factors of Dropout come from: 'operator', drawn by onnxruntime (default), or 'inputs', fed as in
+   * `Gradient.masks`, for runs that must come out the same again.
+   */
+  readonly masks?: 'operator' | 'inputs' | undefined;
+  /**
+   * Channels side by side in the layout of onnxruntime's CPU provider on this machine, as `blockSize` finds it:
+   * convolutions by weights that change are then written in its own operators, for it alone. Default: standard ones.
+   */
+  readonly block?: number | undefined;
+  /**
+   * Do without the operators that only the CPU provider does in full: BatchNormalization in training form, Conv with
+   * more outputs than groups. Default false.
+   */
+  readonly elementary?: boolean | undefined;
+}
 
 /** Appends nodes (operator set 18 or newer) and constants, and knows the shape and type of everything it makes. */
 export class Builder {
@@ -372,4 +393,43 @@ export class Builder {
     const summed = axes.length > 0 ? this.reduce('ReduceSum', x, axes) : x;
     return this.scale(this.reshape(summed, summed.shape.slice(lead)), copies);
   }
+}
+
+/**
+ * Brings channels out of blocks. Where these are full, what is computed from the result can be computed from the blocks
+ * instead (`Builder.twins`); where all of it is, nothing is brought out, for nodes that nobody reads are left out.
+ */
+export function unblocked(
+  build: Builder,
+  x: Value,
+  y: { readonly shape: readonly number[]; readonly name?: string | undefined },
+): Value {
+  const output = { shape: y.shape, type: x.type, name: y.name };
+  const channels = { int: at(y.shape, 1) };
+  const made = at(build.multi('ReorderOutput', [x], [output], { channels }, BLOCKED_DOMAIN), 0);
+  if (sameShape(x.shape, y.shape)) build.twins.set(made.name, x);
+  return made;
+}
+
+/**
+ * What an operator makes of each element by itself, computed from the blocks.
+ *
+ * @returns undefined unless all operands are in blocks or a single number
+ */
+export function elementwise(
+  build: Builder,
+  operands: readonly Value[],
+  compute: (operands: readonly Value[]) => Value,
+  name?: string,
+): Value | undefined {
+  const twins = operands.map((x) => build.twins.get(x.name));
+  const shape = twins.find((twin) => twin !== undefined)?.shape;
+  if (shape === undefined) return undefined;
+  const isNumber = (x: Value): boolean => product(x.shape) === 1 && x.shape.length <= shape.length;
+  const found = operands.flatMap((x, index) => {
+    const twin = twins[index] ?? (isNumber(x) ? x : undefined);
+    return twin !== undefined && (isNumber(twin) || sameShape(twin.shape, shape)) ? [twin] : [];
+  });
+  if (found.length < operands.length) return undefined;
+  return unblocked(build, compute(found), { shape, name });
 }

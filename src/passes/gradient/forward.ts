@@ -2,9 +2,11 @@ import { makeNode, type Node } from '../../graph/index.js';
 import type { NodeProto } from '../../graph/proto/schema.js';
 import type { Activity } from './activity.js';
 import type { Builder } from './builder.js';
-import { elementwise, isElementwise } from './layout/in-blocks.js';
+import { elementwise } from './builder.js';
+import { isElementwise } from './layout/in-blocks.js';
 import { broadcastShapes } from './shapes.js';
-import type { Mode, Rewritten, Value } from './types.js';
+import type { Mode, Rewritten } from './types.js';
+import type { Value } from './value.js';
 import type { Values } from './values.js';
 
 interface ForwardInput {

@@ -20,7 +20,8 @@ import {
   structuralInputs,
 } from './request.js';
 import { sweep } from './sweep.js';
-import type { MatrixProduct, Mode, Value } from './types.js';
+import type { MatrixProduct, Mode } from './types.js';
+import type { Value } from './value.js';
 import { smallConstant, Values } from './values.js';
 import { trainableWeights } from './weights.js';
 

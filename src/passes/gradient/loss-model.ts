@@ -1,4 +1,4 @@
-import { ancestors, createNode, type Model, makeNode, type Node } from '../../graph/index.js';
+import { ancestors, createNode, type Model, makeNode } from '../../graph/index.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { appendLoss } from './losses.js';

@@ -1,7 +1,7 @@
 import { type DataType, ModelError } from '../../graph/index.js';
 import type { Builder } from './builder.js';
 import { at, normalAxis, product, range } from './shapes.js';
-import type { Value } from './types.js';
+import type { Value } from './value.js';
 
 /** What training makes small. Means are over everything but the classes, as PyTorch's `reduction='mean'`. */
 export type Loss =

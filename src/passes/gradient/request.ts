@@ -7,11 +7,13 @@ import {
   type Tensor,
   valuesRead,
 } from '../../graph/index.js';
+import type { BuilderOptions } from './builder.js';
 import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
 import type { Sizes } from './prepare/infer-shapes.js';
-import type { MatrixProduct, Mode, Rule, Value } from './types.js';
+import type { MatrixProduct, Mode, Rule } from './types.js';
+import type { Mask, Value } from './value.js';
 
-export interface GradientOptions extends Sizes {
+export interface GradientOptions extends Sizes, BuilderOptions {
   /** What is differentiated. A name alone stands for the loss with its defaults. */
   readonly loss: Loss | LossKind;
   /** Initializers or float inputs to differentiate by; default every trainable weight. */
@@ -30,31 +32,6 @@ export interface GradientOptions extends Sizes {
   readonly batchNorm?: Mode['batchNorm'] | undefined;
   /** Default 'training': drop elements. */
   readonly dropout?: Mode['dropout'] | undefined;
-  /**
-   * The gradient of a convolution's weight gathers all windows of its input, which are K times as large; above this
-   * many bytes it is computed without, at 1.5 to 2.5 times the time. Default 256 MiB.
-   */
-  readonly columnBytes?: number | undefined;
-  /**
-   * Where the factors of Dropout come from: 'operator', drawn by onnxruntime (default), or 'inputs', fed as in
-   * `Gradient.masks`, for runs that must come out the same again.
-   */
-  readonly masks?: 'operator' | 'inputs' | undefined;
-  /**
-   * Channels side by side in the layout of onnxruntime's CPU provider on this machine, as `blockSize` finds it:
-   * convolutions by weights that change are then written in its own operators, for it alone. Default: standard ones.
-   */
-  readonly block?: number | undefined;
-  /**
-   * Do without the operators that only the CPU provider does in full: BatchNormalization in training form, Conv with
-   * more outputs than groups. Default false.
-   */
-  readonly elementary?: boolean | undefined;
-}
-
-/** The factors of one Dropout node. */
-export interface Mask extends Value {
-  readonly ratio: number;
 }
 
 /** A model that computes a loss and its gradients, and the names of what goes in and comes out. */

@@ -3,7 +3,8 @@ import type { ActiveNode, Activity } from './activity.js';
 import type { Builder } from './builder.js';
 import { throughInputs } from './rules/index.js';
 import { broadcastShapes, sameShape } from './shapes.js';
-import type { Rewritten, RuleContext, Value } from './types.js';
+import type { Rewritten, RuleContext } from './types.js';
+import type { Value } from './value.js';
 
 export interface SweepInput {
   readonly build: Builder;

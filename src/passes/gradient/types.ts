@@ -1,12 +1,6 @@
-import type { DataType, Node } from '../../graph/index.js';
+import type { Node } from '../../graph/index.js';
 import type { Builder } from './builder.js';
-
-/** A value of the graph that is built, with its type and its baked shape. */
-export interface Value {
-  readonly name: string;
-  readonly type: DataType;
-  readonly shape: readonly number[];
-}
+import type { Value } from './value.js';
 
 /** A product of two matrices, each as it is or transposed. */
 export interface MatrixProduct {

@@ -2,7 +2,7 @@ import { type Graph, isFloatType, ModelError, type Node } from '../../graph/inde
 import { toNumbers } from '../../graph/proto/codec.js';
 import type { Builder } from './builder.js';
 import { ruleOf } from './rules/index.js';
-import type { Value } from './types.js';
+import type { Value } from './value.js';
 
 /** Types and shapes of the forward graph's values. Types follow from those of `wrt`: only Cast changes them. */
 export class Values {

@@ -2,7 +2,7 @@
  * The data of the pages, as they stand in the page in JSON: the server writes them and the client reads them. Names are
  * short where they are written once a weight. What is missing in a list is null, for JSON has no undefined.
  */
-import type { NumberFormat } from '../../analysis/spectra/metrics.js';
+import type { NumberFormat } from '../../analysis/spectra/metric-text.js';
 
 /** A normalized histogram. Its bins have equal widths, in the value or in its decimal logarithm. */
 export interface Histogram {

@@ -1,4 +1,4 @@
-import type { NumberFormat } from '../../analysis/spectra/metrics.js';
+import type { NumberFormat } from '../../analysis/spectra/metric-text.js';
 
 /** A figure for people; `undefined` and NaN, where there is none, are '–'. */
 export function formatNumber(value: number | undefined, format: NumberFormat): string {

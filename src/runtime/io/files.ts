@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { atomicWrite, MemorySource, ModelError, messageOf } from '../../graph/index.js';
-import type { RuntimeTensor, SessionValue } from '../session/session.js';
+import type { RuntimeTensor, SessionValue } from '../types.js';
 import { isImage } from './image.js';
 import { readJsonTensors, writeJsonTensors } from './json.js';
 import { isNpy, readNpy, writeNpy } from './npy.js';

@@ -1,5 +1,5 @@
 import { asArray, byteLengthOf, type Dimension, isFloatType, ModelError } from '../../graph/index.js';
-import type { RuntimeTensor, SessionValue } from '../session/session.js';
+import type { RuntimeTensor, SessionValue } from '../types.js';
 import { type Image, type ImageFit, type ReadImageOptions, readImage } from './image.js';
 import {
   channelScaling,

@@ -1,5 +1,5 @@
 import { type DataType, isFloatType, ModelError, messageOf, widen } from '../../graph/index.js';
-import { RUNTIME_TYPES, type RuntimeTensor } from '../session/session.js';
+import { RUNTIME_TYPES, type RuntimeTensor } from '../types.js';
 import { fromValues, type TensorValue } from './values.js';
 
 /**

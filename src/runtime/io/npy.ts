@@ -7,7 +7,7 @@ import {
   type NativeArray,
   widen,
 } from '../../graph/index.js';
-import type { RuntimeTensor } from '../session/session.js';
+import type { RuntimeTensor } from '../types.js';
 import { plain } from './zip.js';
 
 /** NumPy's name of each element type that has one. */

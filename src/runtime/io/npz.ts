@@ -1,5 +1,5 @@
 import { ModelError } from '../../graph/index.js';
-import type { RuntimeTensor } from '../session/session.js';
+import type { RuntimeTensor } from '../types.js';
 import { readNpy, writeNpy } from './npy.js';
 import { readZip, writeZip } from './zip.js';
 

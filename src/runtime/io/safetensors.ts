@@ -7,7 +7,7 @@ import {
   ModelError,
 } from '../../graph/index.js';
 import { ConcatSource } from '../../graph/io/source.js';
-import type { RuntimeTensor } from '../session/session.js';
+import type { RuntimeTensor } from '../types.js';
 
 /** The format's name of each element type that it has one for. */
 const NAMES = {

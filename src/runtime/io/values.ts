@@ -7,7 +7,7 @@ import {
   narrow,
   widen,
 } from '../../graph/index.js';
-import type { RuntimeTensor } from '../session/session.js';
+import type { RuntimeTensor } from '../types.js';
 
 /** An element as JSON or another file gives it. */
 export type TensorValue = number | bigint | boolean | string;

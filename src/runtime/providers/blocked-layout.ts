@@ -1,7 +1,7 @@
 import { ModelError, ValueInfo } from '../../graph/index.js';
 import { evaluate } from '../session/run-graph.js';
-import type { RuntimeTensor } from '../session/session.js';
 import { buildModel } from '../session/small-model.js';
+import type { RuntimeTensor } from '../types.js';
 
 /** onnxruntime's operators on images whose channels stand in blocks, side by side: [N, C/B, H, W, B]. */
 export const BLOCKED_DOMAIN = 'com.microsoft.nchwc';

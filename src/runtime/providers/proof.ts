@@ -1,7 +1,8 @@
 import { ModelError, Tensor } from '../../graph/index.js';
 import { Random } from '../random.js';
-import { openSession, type Session } from '../session/session.js';
+import { openSession } from '../session/session.js';
 import { buildModel } from '../session/small-model.js';
+import type { Session } from '../types.js';
 import type { ExecutionProvider } from './providers.js';
 
 /** A matrix product that a provider did, and how fast. */

@@ -2,11 +2,12 @@ import { type Model, ModelError } from '../../graph/index.js';
 import { usedGpuMemory } from '../providers/nvidia-smi.js';
 import type { ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../providers/providers.js';
+import type { Session } from '../types.js';
 import { isOpen, type OpenDims, onOpenDims } from './open-dims.js';
 import type { ProviderUse } from './placement.js';
 import { fedInputs, randomInputs } from './random-inputs.js';
 import { runModel } from './run-model.js';
-import { openSession, type Session } from './session.js';
+import { openSession } from './session.js';
 
 export interface BenchOptions {
   /** What to run on, one session each; default the CPU alone. */

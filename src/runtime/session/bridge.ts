@@ -10,7 +10,7 @@ import {
   widen,
 } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
-import type { RuntimeTensor } from './session.js';
+import type { RuntimeTensor } from '../types.js';
 
 /** Names of the float32 stand-ins for inputs and outputs that the Node binding can not pass, to the model's own. */
 export interface Bridge {

@@ -10,7 +10,8 @@ import {
   ValueInfo,
 } from '../../graph/index.js';
 import type { FunctionProto, GraphProto, SparseTensorProto } from '../../graph/proto/schema.js';
-import { openSession, RUNTIME_TYPES, type RuntimeTensor } from './session.js';
+import { RUNTIME_TYPES, type RuntimeTensor } from '../types.js';
+import { openSession } from './session.js';
 import { buildModel } from './small-model.js';
 
 /** Smaller constants are written into the model that computes; larger ones are fed, which copies nothing. */

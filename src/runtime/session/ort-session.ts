@@ -13,11 +13,11 @@ import {
 import { release } from '../garbage.js';
 import { explainFailure, ProviderError, type ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider } from '../providers/providers.js';
+import type { BoundRun, RunOptions, RuntimeTensor, Session, SessionValue } from '../types.js';
 import { type CreateSession, DeviceMemory } from './binding.js';
 import { type Bridge, fromBridge, toBridge } from './bridge.js';
 import { readable } from './onnxruntime.js';
 import { type Placement, readProfile } from './placement.js';
-import type { BoundRun, RunOptions, RuntimeTensor, Session, SessionValue } from './session.js';
 
 /** What onnxruntime holds of tensors that stayed on the device. */
 const resident = new WeakMap<RuntimeTensor, Ort.Tensor>();

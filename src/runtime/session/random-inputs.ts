@@ -11,9 +11,9 @@ import {
   type ValueInfo,
 } from '../../graph/index.js';
 import { Random } from '../random.js';
+import type { RuntimeTensor } from '../types.js';
 import { constantTensor } from './constant.js';
 import { checkDims, isOpen, type OpenDims, sizeIn } from './open-dims.js';
-import type { RuntimeTensor } from './session.js';
 
 export interface RandomInputOptions {
   /** The same seed gives the same bytes; default 0. */

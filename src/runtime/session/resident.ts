@@ -1,6 +1,7 @@
 import { ValueInfo } from '../../graph/index.js';
+import type { RuntimeTensor } from '../types.js';
 import { isResident, releaseTensor } from './ort-session.js';
-import { openSession, type RuntimeTensor } from './session.js';
+import { openSession } from './session.js';
 import { buildModel } from './small-model.js';
 
 export { releaseTensor };

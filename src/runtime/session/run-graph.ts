@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Model, modelToBytes, type NodeSpec, ValueInfo } from '../../graph/index.js';
-import { openSession, type RuntimeTensor, type Session, type SessionOptions } from './session.js';
+import type { RuntimeTensor, Session, SessionOptions } from '../types.js';
+import { openSession } from './session.js';
 import { buildModel } from './small-model.js';
 
 /**

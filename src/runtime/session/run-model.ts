@@ -1,8 +1,9 @@
 import { type Model, ModelError } from '../../graph/index.js';
 import type { ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider } from '../providers/providers.js';
+import type { RuntimeTensor, Session, SessionOptions } from '../types.js';
 import { countOperators, type PlacedNode, type Placement } from './placement.js';
-import { openSession, type RuntimeTensor, type Session, type SessionOptions } from './session.js';
+import { openSession } from './session.js';
 
 export interface RunModelOptions extends Omit<SessionOptions, 'profile' | 'yielding'> {
   /** Names of the outputs to compute; default all. */

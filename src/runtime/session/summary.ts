@@ -1,5 +1,5 @@
 import { type FloatType, isFloatType, ModelError, widen } from '../../graph/index.js';
-import type { RuntimeTensor } from './session.js';
+import type { RuntimeTensor } from '../types.js';
 
 /** What is in a tensor, in a few figures. */
 export interface TensorSummary {

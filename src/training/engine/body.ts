@@ -3,7 +3,6 @@ import {
   createNode,
   type DataType,
   makeNode,
-  type Node,
   type NodeProto,
   type NodeSpec,
   type Tensor,

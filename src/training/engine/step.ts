@@ -8,7 +8,8 @@ import {
   ZeroGradientError,
 } from '../../passes/gradient/index.js';
 import { normalAxis, product } from '../../passes/gradient/shapes.js';
-import type { MatrixProduct, Value } from '../../passes/gradient/types.js';
+import type { MatrixProduct } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from '../optimizers/index.js';
 import { type Masks, sliceMasks } from '../optimizers/masks.js';
 import type { OptimizerRule, Update, UpdateContext } from '../optimizers/optimizer-rule.js';

@@ -1,4 +1,4 @@
-import type { Value } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 import type { OptimizerRule, UpdateContext } from './optimizer-rule.js';
 import { checkLeast, checkShare } from './ranges.js';
 import { accumulate, correction, descend, penalized, scalarIn, shared } from './scalars.js';

@@ -1,6 +1,7 @@
 import type { Builder } from '../../passes/gradient/builder.js';
 import { product } from '../../passes/gradient/shapes.js';
-import type { MatrixProduct, Value } from '../../passes/gradient/types.js';
+import type { MatrixProduct } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 import { checkLeast } from './ranges.js';
 import { scalarIn } from './scalars.js';
 

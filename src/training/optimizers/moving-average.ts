@@ -1,5 +1,5 @@
 import type { Builder } from '../../passes/gradient/builder.js';
-import type { Value } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 import { checkShare } from './ranges.js';
 import { correction, shared } from './scalars.js';
 

@@ -1,5 +1,6 @@
 import type { Builder } from '../../passes/gradient/builder.js';
-import type { MatrixProduct, Value } from '../../passes/gradient/types.js';
+import type { MatrixProduct } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 
 /** What one update reads. All values are in the graph that is built. */
 export interface UpdateContext {

@@ -1,5 +1,5 @@
 import { ModelError } from '../../graph/index.js';
-import type { Value } from '../../passes/gradient/types.js';
+import type { Value } from '../../passes/gradient/value.js';
 import type { OptimizerRule } from './optimizer-rule.js';
 import { checkShare } from './ranges.js';
 import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';

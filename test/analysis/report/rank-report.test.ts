@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { compareRankReports, type RankReport, rankReport } from '../../../src/analysis/report/rank-report.js';
+import { compareRankReports } from '../../../src/analysis/report/compare-reports.js';
+import { type RankReport, rankReport } from '../../../src/analysis/report/rank-report.js';
 import { METRICS } from '../../../src/analysis/spectra/metrics.js';
 import { type Model, type NodeSpec, readModel, Tensor } from '../../../src/graph/index.js';
 import { buildModel } from '../../support/build.js';

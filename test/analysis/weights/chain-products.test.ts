@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { compareRankReports, rankReport } from '../../../src/analysis/report/rank-report.js';
+import { compareRankReports } from '../../../src/analysis/report/compare-reports.js';
+import { rankReport } from '../../../src/analysis/report/rank-report.js';
 import { elementsOf, findWeights } from '../../../src/analysis/weights/weights.js';
 import { type Model, type NodeSpec, readModel } from '../../../src/graph/index.js';
 import { type ExpandOptions, expand } from '../../../src/passes/expand/expand.js';

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { instantiate, type SharedMemory, Workspace } from '../../../src/linalg/kernels/module.js';
+import type { SharedMemory } from '../../../src/linalg/kernels/exports.js';
+import { instantiate, Workspace } from '../../../src/linalg/kernels/module.js';
 import { randomMatrix } from './matrices.js';
 
 const BUILDS = ['kernels.wasm', 'kernels-fused.wasm'] as const;

@@ -6,7 +6,7 @@ import { type DataType, isFloatType, ModelError, widen } from '../../../src/grap
 import { readNpy, writeNpy } from '../../../src/runtime/io/npy.js';
 import { readNpz, writeNpz } from '../../../src/runtime/io/npz.js';
 import { crc32, readZip, writeZip } from '../../../src/runtime/io/zip.js';
-import type { RuntimeTensor } from '../../../src/runtime/session/session.js';
+import type { RuntimeTensor } from '../../../src/runtime/types.js';
 import { tensors } from '../tensors.js';
 
 interface Reference {

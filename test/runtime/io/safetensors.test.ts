@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ByteSource, MemorySource, ModelError, type NativeArray } from '../../../src/graph/index.js';
 import { readSafetensors, safetensors } from '../../../src/runtime/io/safetensors.js';
-import type { RuntimeTensor } from '../../../src/runtime/session/session.js';
+import type { RuntimeTensor } from '../../../src/runtime/types.js';
 import { tensors } from '../tensors.js';
 
 const REFERENCE = JSON.parse(readFileSync('test/runtime/io/safetensors-reference.json', 'utf8')) as {

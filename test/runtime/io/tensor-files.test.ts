@@ -6,7 +6,7 @@ import { ModelError } from '../../../src/graph/index.js';
 import { fitFeeds, readTensorFile, writeTensorFile } from '../../../src/runtime/io/files.js';
 import { readJsonTensors, writeJsonTensors } from '../../../src/runtime/io/json.js';
 import { convert, fromValues } from '../../../src/runtime/io/values.js';
-import type { RuntimeTensor } from '../../../src/runtime/session/session.js';
+import type { RuntimeTensor } from '../../../src/runtime/types.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 import { tensors } from '../tensors.js';
 

@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import { writeNpy } from '../../../src/runtime/io/npy.js';
 import { writeNpz } from '../../../src/runtime/io/npz.js';
-import type { RuntimeTensor } from '../../../src/runtime/session/session.js';
+import type { RuntimeTensor } from '../../../src/runtime/types.js';
 import { datasetSplits, openDataset, tensorDataset } from '../../../src/training/data/index.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 import { idx, pattern, write } from './files.js';

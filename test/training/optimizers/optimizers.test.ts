@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ValueInfo } from '../../../src/graph/index.js';
 import { Builder } from '../../../src/passes/gradient/builder.js';
-import type { Value } from '../../../src/passes/gradient/types.js';
+import type { Value } from '../../../src/passes/gradient/value.js';
 import { openSession, type RuntimeTensor, type Session } from '../../../src/runtime/index.js';
 import { buildModel } from '../../../src/runtime/session/small-model.js';
 import {

@@ -1,7 +1,8 @@
 import type { Builder } from '../builder.js';
+import { unblocked } from '../builder.js';
 import { at, product } from '../shapes.js';
-import type { Value } from '../types.js';
-import { blockDots, blocked, blockMeans, scaledBlocks, unblocked } from './in-blocks.js';
+import type { Value } from '../value.js';
+import { blockDots, blocked, blockMeans, scaledBlocks } from './in-blocks.js';
 
 /** What the gradient of a normalization by the batch needs of it. `centered` has its channels in blocks. */
 export interface BlockedNorm {

@@ -1,8 +1,9 @@
 import { BLOCKED_DOMAIN } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
+import { unblocked } from '../builder.js';
 import { at } from '../shapes.js';
-import type { Value } from '../types.js';
-import { blocked, LANES, toBlocks, unblocked } from './in-blocks.js';
+import type { Value } from '../value.js';
+import { blocked, LANES, toBlocks } from './in-blocks.js';
 import { fittingEnd, type Window, windowAttributes } from './window.js';
 
 /**

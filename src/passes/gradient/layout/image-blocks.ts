@@ -1,7 +1,7 @@
 import { BLOCKED_DOMAIN } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
 import { at, product } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 import { blocked, LANES, paddedBlocks, reordered, toBlocks } from './in-blocks.js';
 import { fittingEnd, type Window, windowAttributes } from './window.js';
 

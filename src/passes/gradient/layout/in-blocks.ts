@@ -1,7 +1,7 @@
 import { BLOCKED_DOMAIN } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
-import { at, product, sameShape } from '../shapes.js';
-import type { Value } from '../types.js';
+import { at } from '../shapes.js';
+import type { Value } from '../value.js';
 import { windowAttributes } from './window.js';
 
 /** What onnxruntime's reordering of the input takes at once. */
@@ -28,45 +28,6 @@ export function blocked(build: Builder, x: Value, channels: number): Value {
 /** [A, B, ...] -> [A, B / block, ..., block], with zeros for what a block lacks; `count` is B with them. */
 export function reordered(build: Builder, x: Value, count: number): Value {
   return build.op('ReorderInput', [x], x.shape.with(1, count), {}, undefined, BLOCKED_DOMAIN);
-}
-
-/**
- * Brings channels out of blocks. Where these are full, what is computed from the result can be computed from the blocks
- * instead (`Builder.twins`); where all of it is, nothing is brought out, for nodes that nobody reads are left out.
- */
-export function unblocked(
-  build: Builder,
-  x: Value,
-  y: { readonly shape: readonly number[]; readonly name?: string | undefined },
-): Value {
-  const output = { shape: y.shape, type: x.type, name: y.name };
-  const channels = { int: at(y.shape, 1) };
-  const made = at(build.multi('ReorderOutput', [x], [output], { channels }, BLOCKED_DOMAIN), 0);
-  if (sameShape(x.shape, y.shape)) build.twins.set(made.name, x);
-  return made;
-}
-
-/**
- * What an operator makes of each element by itself, computed from the blocks.
- *
- * @returns undefined unless all operands are in blocks or a single number
- */
-export function elementwise(
-  build: Builder,
-  operands: readonly Value[],
-  compute: (operands: readonly Value[]) => Value,
-  name?: string,
-): Value | undefined {
-  const twins = operands.map((x) => build.twins.get(x.name));
-  const shape = twins.find((twin) => twin !== undefined)?.shape;
-  if (shape === undefined) return undefined;
-  const isNumber = (x: Value): boolean => product(x.shape) === 1 && x.shape.length <= shape.length;
-  const found = operands.flatMap((x, index) => {
-    const twin = twins[index] ?? (isNumber(x) ? x : undefined);
-    return twin !== undefined && (isNumber(twin) || sameShape(twin.shape, shape)) ? [twin] : [];
-  });
-  if (found.length < operands.length) return undefined;
-  return unblocked(build, compute(found), { shape, name });
 }
 
 /** Operators on each element by itself that a model may apply to what is in blocks. */

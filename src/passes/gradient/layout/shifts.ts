@@ -1,6 +1,6 @@
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 import { taps, type Window } from './window.js';
 
 /** With this many channels a group, one product over the whole batch keeps the threads busy. */

@@ -1,6 +1,6 @@
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 import { sharedRow, times } from './shifts.js';
 import type { Window } from './window.js';
 

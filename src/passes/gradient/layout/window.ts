@@ -1,7 +1,7 @@
 import type { Node } from '../../../graph/index.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 
 /** How a window moves over the spatial axes. */
 export interface Window {

@@ -1,7 +1,7 @@
 import { ModelError, type Node } from '../../../graph/index.js';
 import type { Builder } from '../builder.js';
 import { at } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 
 /** [batch, hidden] each; undefined for zeros. */
 export interface State {

@@ -12,7 +12,7 @@ import type { NodeProto } from '../../../graph/proto/schema.js';
 import { Builder } from '../builder.js';
 import { required } from '../rules/arithmetic.js';
 import { at } from '../shapes.js';
-import type { Value } from '../types.js';
+import type { Value } from '../value.js';
 import { probe } from './infer-shapes.js';
 import {
   type Activation,

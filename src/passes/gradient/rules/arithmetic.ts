@@ -1,6 +1,7 @@
 import type { Builder } from '../builder.js';
 import { at } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 
 /** The input, output or gradient at an index that the operator is bound to have. */
 export function required(list: readonly (Value | undefined)[], index: number): Value {

@@ -15,7 +15,8 @@ import {
   windowOf,
 } from '../layout/window.js';
 import { at, product, range } from '../shapes.js';
-import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
+import type { ForwardContext, Rewritten, Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /** onnxruntime chooses the faster layout by itself only where the weight is a constant. */

@@ -1,6 +1,7 @@
 import type { Node } from '../../../graph/index.js';
 import { type Builder, STEEP } from '../builder.js';
-import type { Rule, Value } from '../types.js';
+import type { Rule } from '../types.js';
+import type { Value } from '../value.js';
 import { perOperand, required } from './arithmetic.js';
 
 /** An operator on each element by itself: dX = dY times the derivative. */

@@ -1,6 +1,7 @@
 import { DATA_TYPES } from '../../../graph/index.js';
 import { at, normalAxis, product, range } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /** What was gathered is added up where it came from; an element that was gathered twice gets both. */

@@ -1,7 +1,8 @@
 import type { DataType } from '../../../graph/index.js';
 import type { Builder } from '../builder.js';
 import { at, broadcastShapes, product } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 function gemm(context: RuleContext): (Value | undefined)[] {

@@ -1,7 +1,8 @@
 import type { Builder } from '../builder.js';
 import { blockedNorm, blockedNormGradient } from '../layout/blocked-norm.js';
 import { at, normalAxis, product, range } from '../shapes.js';
-import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
+import type { ForwardContext, Rewritten, Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /** A vector with one number a channel, beside [N, C, ...]. */

@@ -11,7 +11,8 @@ import {
   windowOf,
 } from '../layout/window.js';
 import { at, product, range } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /** Lower than any activation, and finite, since the windows are gathered by a product with zeros. */

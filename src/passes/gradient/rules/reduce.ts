@@ -1,6 +1,7 @@
 import type { Builder } from '../builder.js';
 import { at, keptDims, normalAxes, normalAxis, product, range } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 interface Reduced {

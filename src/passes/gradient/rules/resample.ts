@@ -3,7 +3,8 @@ import { evaluate } from '../../../runtime/index.js';
 import { buildModel } from '../../../runtime/session/small-model.js';
 import type { Builder } from '../builder.js';
 import { at, normalAxis, product, range } from '../shapes.js';
-import type { ForwardContext, Rewritten, Rule, RuleContext, Value } from '../types.js';
+import type { ForwardContext, Rewritten, Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /**

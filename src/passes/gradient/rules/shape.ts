@@ -1,6 +1,7 @@
 import type { Node } from '../../../graph/index.js';
 import { at, inversePermutation, normalAxis, range } from '../shapes.js';
-import type { Rule, RuleContext, Value } from '../types.js';
+import type { Rule, RuleContext } from '../types.js';
+import type { Value } from '../value.js';
 import { required } from './arithmetic.js';
 
 /** The elements stay in order: the gradient takes the shape of the input. */
