@@ -19,7 +19,7 @@ module.exports = {
     {
       name: 'no-circles',
       comment: 'Move what both files need, often a type, into a file of its own that both import.',
-      severity: 'warn',
+      severity: 'error',
       from: {},
       to: { circular: true },
     },
