@@ -1,82 +1,44 @@
-import type { Argv } from 'yargs';
 import type { ProductPlace } from '../linalg/index.js';
+import { COLLAPSE_OPTIONS } from '../passes/collapse/options.js';
 import type { Command } from './shell/command.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
+import type { Given } from './shell/described.js';
+import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
 import { tell } from './shell/io.js';
-import {
-  type CommonArguments,
-  commonOptions,
-  type FixInputsArguments,
-  fixInputsOption,
-  type OutputArguments,
-  once,
-  outputOptions,
-} from './shell/options.js';
+import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
-  type ProviderArguments,
+  PROVIDER_OPTIONS,
   preference,
   productPlace,
-  providerOptions,
   providersOf,
 } from './shell/provider-options.js';
 
-interface RegionArguments {
-  readonly chainsOnly: boolean;
-  readonly force: boolean;
-  readonly explain: boolean;
-}
+const OPTIONS = {
+  ...COLLAPSE_OPTIONS,
+  ...PROVIDER_OPTIONS,
+  ep: {
+    ...PROVIDER_OPTIONS.ep,
+    help: 'where the products run, in float64 (cuda, cpu), and with --explain the comparison',
+  },
+  ...FIX_INPUTS_OPTIONS,
+  ...OUTPUT_OPTIONS,
+  ...COMMON_OPTIONS,
+};
 
-interface Arguments
-  extends CommonArguments,
-    OutputArguments,
-    FixInputsArguments,
-    ProviderArguments,
-    RegionArguments {
-  readonly model: string;
-}
-
-function regionOptions<T>(parser: Argv<T>): Argv<T & RegionArguments> {
-  return parser
-    .option('chains-only', {
-      type: 'boolean',
-      describe: 'fold chains alone, as expand makes them; leave normalizations and branches',
-    })
-    .option('force', {
-      type: 'boolean',
-      describe: 'fold regions also where that costs parameters or multiply-adds',
-    })
-    .option('explain', {
-      type: 'boolean',
-      describe: 'compare each region with what it becomes, on a random input in onnxruntime',
-    }) as unknown as Argv<T & RegionArguments>;
-}
+type Arguments = Given<typeof OPTIONS> & { readonly model: string };
 
 export const collapseCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    fixInputsOption(
-      regionOptions(
-        providerOptions(
-          commonOptions(
-            outputOptions(
-              parser.positional('model', {
-                type: 'string',
-                demandOption: true,
-                describe: 'ONNX file, - for standard input',
-              }),
-            ),
-          ),
-          'what runs the products, in float64 (cuda, cpu), and with --explain the comparison (default: cpu)',
-        ),
-      ),
-    )
+    parser
+      .positional('model', MODEL)
       .example('$0 collapse trained.onnx -o deploy.onnx', 'fold all that folds exactly')
       .example('$0 collapse trained.onnx -o deploy.onnx --chains-only', 'undo expand, and nothing more')
       .example('$0 collapse trained.onnx --dry-run --explain', 'what it would fold, and how well'),
   handler: async (args, io) => {
-    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const output = await checkOutput(args, io);
     const outputs = outputsOf({ '--output': output });
     const places = providersOf(args);
     const products = await productPlace(places, args.explain === true);
@@ -101,12 +63,8 @@ export const collapseCommand: Command<Arguments> = {
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
       if (!args.quiet && places.list !== undefined) await tell(io, placeText(places.list, products));
-      if (!args.quiet)
-        await print(
-          collapseDocument(account, { output, verbose: args.verbose || explain }),
-          { ...args, output },
-          io,
-        );
+      const document = collapseDocument(account, { output, verbose: args.verbose || explain });
+      await summarize(document, { ...args, output }, io);
     } finally {
       progress.clear();
     }

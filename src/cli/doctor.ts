@@ -1,37 +1,36 @@
 import { createInterface } from 'node:readline/promises';
-import type { Argv } from 'yargs';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { print } from './shell/files.js';
+import { summarize } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
-import { type CommonArguments, commonOptions, once } from './shell/options.js';
+import { COMMON_OPTIONS } from './shell/options.js';
 import { ProgressLine } from './shell/progress.js';
-import { type ProviderArguments, providerOptions, providersOf } from './shell/provider-options.js';
+import { PROVIDER_OPTIONS, providersOf } from './shell/provider-options.js';
 
-interface Arguments extends CommonArguments, ProviderArguments {
-  readonly install: 'cuda' | undefined;
-  readonly yes: boolean | undefined;
-}
+const OPTIONS = {
+  ...PROVIDER_OPTIONS,
+  ep: {
+    ...PROVIDER_OPTIONS.ep,
+    default: undefined,
+    help: 'check only this provider, and exit with 1 if it does not work',
+  },
+  install: { kind: 'choice', choices: ['cuda'], help: "download CUDA's provider (some 300 MB)" },
+  yes: { kind: 'flag', default: false, alias: 'y', help: 'do not ask before the download' },
+  ...COMMON_OPTIONS,
+} as const;
+
+type Arguments = Given<typeof OPTIONS>;
 
 export const doctorCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      providerOptions(
-        parser
-          .option('install', {
-            choices: ['cuda'] as const,
-            requiresArg: true,
-            describe: "download CUDA's provider (some 300 MB)",
-          })
-          .option('yes', { alias: 'y', type: 'boolean', describe: 'without asking' }),
-        'look at this one alone, and exit with 1 where it does not work; may repeat',
-      ),
-    )
+    parser
       .example('$0 doctor', 'all of them')
       .example('$0 doctor --ep cuda', 'for a script: does CUDA work?')
-      .example('$0 doctor --install cuda', 'fetch what npm does not carry') as unknown as Argv<Arguments>,
+      .example('$0 doctor --install cuda', 'fetch what npm does not carry'),
   handler: async (args, io) => {
-    const target = once(args.install, '--install');
+    const target = args.install;
     const { list, device } = providersOf(args);
     if (args.yes && target === undefined) throw new UsageError('--yes goes with --install');
     if (target !== undefined) return await install(args, io);
@@ -46,13 +45,8 @@ export const doctorCommand: Command<Arguments> = {
         onProgress: progress.update,
       });
       progress.clear();
-      if (!args.quiet) {
-        await print(
-          doctorDocument(diagnosis, { verbose: args.verbose, isAsked: named.length > 0 }),
-          args,
-          io,
-        );
-      }
+      const isAsked = named.length > 0;
+      await summarize(doctorDocument(diagnosis, { verbose: args.verbose, isAsked }), args, io);
       const asked = named.length > 0 ? diagnosis.providers : diagnosis.providers.slice(0, 1);
       return asked.every(({ loads }) => loads) ? 0 : 1;
     } finally {

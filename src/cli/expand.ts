@@ -4,7 +4,7 @@ import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile } from './shell/errors.js';
-import { checkOutput, loadModel, nameOf, summarize, writeModel } from './shell/files.js';
+import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
@@ -17,11 +17,7 @@ export const expandCommand: Command<Arguments> = {
   options: OPTIONS,
   builder: (parser) =>
     parser
-      .positional('model', {
-        type: 'string',
-        demandOption: true,
-        describe: 'ONNX file, - for standard input',
-      })
+      .positional('model', MODEL)
       .example('$0 expand model.onnx -o expanded.onnx --depth 3', 'chains of three layers')
       .example('$0 expand model.onnx --dry-run', 'which layers, and what it would cost')
       .example("$0 expand model.onnx -o out.onnx --only 'layer[34].*' --op conv", 'some of them')

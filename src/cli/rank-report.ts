@@ -1,152 +1,99 @@
-import type { Argv } from 'yargs';
+import { type ChainView, checkRankOptions, RANK_OPTIONS } from '../analysis/report/options.js';
 import type { RankReport, RankReportOptions } from '../analysis/report/rank-report.js';
 import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
-import type { ConvView } from '../analysis/spectra/weight-spectrum.js';
-import type { ChainView } from '../analysis/weights/weights.js';
 import type { Model } from '../graph/index.js';
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
 import type { Document } from '../report/text/document.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
-import { type EmbeddingArguments, embeddingOptions, embeddingRequest } from './embedding-options.js';
-import type { ListArgument } from './rank-options.js';
+import { EMBEDDING_ARGUMENTS, embeddingRequest } from './embedding-options.js';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
+import { formatOf, loadModel, MODEL, nameOf, print, writeDocument } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
-import { type CommonArguments, commonOptions, number, once } from './shell/options.js';
+import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
-import { productPlace, providerOptions, providersOf } from './shell/provider-options.js';
+import { PROVIDER_OPTIONS, productPlace, providersOf } from './shell/provider-options.js';
 import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
 
-interface Arguments extends CommonArguments, EmbeddingArguments {
-  readonly model: string;
-  readonly others: readonly string[] | undefined;
-  readonly spectra: boolean;
-  readonly output: string | undefined;
-  readonly overwrite: boolean;
-  readonly metrics: ListArgument;
-  readonly randomized: boolean | undefined;
-  readonly rank: number | undefined;
-  readonly sort: string | undefined;
-  readonly top: number | undefined;
-  readonly assert: ListArgument;
-  readonly chains: ChainView | undefined;
-  readonly regions: boolean | undefined;
-  readonly convView: ConvView | undefined;
-  readonly inputSize: number | undefined;
-}
-
-const CHAIN_VIEWS = ['product', 'factors', 'both'] as const satisfies readonly ChainView[];
-const CONV_VIEWS = ['matricized', 'slices', 'operator'] as const satisfies readonly ConvView[];
 const METRIC_LIST = ALL_METRICS.map(({ key }) => key).join(', ');
 
+const OPTIONS = {
+  metrics: {
+    kind: 'texts',
+    defaultHelp: 'basic; JSON has all',
+    help: `columns: basic, all, or a comma-separated list of ${METRIC_LIST}`,
+  },
+  only: { kind: 'patterns', help: "only weights whose name or node matches: 'layer4.*'" },
+  sort: {
+    kind: 'text',
+    help: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest first',
+  },
+  top: { kind: 'integer', min: 1, help: 'show only the first N rows' },
+  ...RANK_OPTIONS,
+  regions: {
+    kind: 'flag',
+    help: 'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
+  },
+  assert: {
+    kind: 'texts',
+    help: "exit 1 unless it holds for every weight: 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second)",
+  },
+  spectra: { kind: 'flag', default: false, help: 'all singular values too (JSON)' },
+  ...EMBEDDING_ARGUMENTS,
+  ...PROVIDER_OPTIONS,
+  ep: {
+    ...PROVIDER_OPTIONS.ep,
+    help: 'execution provider of the model with --data, and of the Gram matrices of large weights where it has float64 (cuda)',
+  },
+  ...FILE_OPTIONS,
+  output: { ...FILE_OPTIONS.output, help: 'file to write; .json, .csv, .md and .html set the format' },
+  ...COMMON_OPTIONS,
+  format: { ...COMMON_OPTIONS.format, choices: PAGE_FORMATS },
+} as const satisfies OptionDescriptors;
+
+type Arguments = Given<typeof OPTIONS> & {
+  readonly model: string;
+  readonly others?: readonly string[] | undefined;
+};
+
 export const rankReportCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      embeddingOptions(
-        providerOptions(
-          parser
-            .positional('model', {
-              type: 'string',
-              demandOption: true,
-              describe: 'ONNX file, - for standard input',
-            })
-            .positional('others', {
-              type: 'string',
-              array: true,
-              describe: 'a second one, to compare with the first; more for HTML',
-            })
-            .option('metrics', {
-              type: 'string',
-              requiresArg: true,
-              describe: `columns: basic, all, or a list with commas of ${METRIC_LIST} (default: basic; JSON has all)`,
-            })
-            .option('rank', {
-              type: 'number',
-              requiresArg: true,
-              describe: 'a column with the distance to the nearest matrix of this rank',
-            })
-            .option('randomized', {
-              type: 'boolean',
-              describe: 'compare with the weights in random order (twice the time)',
-            })
-            .option('seed', {
-              type: 'number',
-              requiresArg: true,
-              describe: 'of that order, and of samples (default: 0)',
-            })
-            .option('only', {
-              type: 'string',
-              requiresArg: true,
-              describe: "weights whose name or node matches, like 'layer4.*'; may repeat",
-            })
-            .option('sort', {
-              type: 'string',
-              requiresArg: true,
-              describe: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest',
-            })
-            .option('top', { type: 'number', requiresArg: true, describe: 'only the first so many' })
-            .option('chains', {
-              choices: CHAIN_VIEWS,
-              requiresArg: true,
-              describe:
-                'of chains that expand wrote: what they multiply out to, the factors, or both (default: both)',
-            })
-            .option('regions', {
-              type: 'boolean',
-              describe:
-                'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
-            })
-            .option('conv-view', {
-              choices: CONV_VIEWS,
-              requiresArg: true,
-              describe:
-                'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size (default: matricized)',
-            })
-            .option('input-size', {
-              type: 'number',
-              requiresArg: true,
-              describe: 'height and width of the inputs of every convolution, for --conv-view operator',
-            })
-            .option('assert', {
-              type: 'string',
-              requiresArg: true,
-              describe:
-                "exit 1 unless it holds for every weight, like 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second); may repeat",
-            })
-            .option('spectra', { type: 'boolean', describe: 'all singular values too (JSON)' })
-            .option('output', {
-              alias: 'o',
-              type: 'string',
-              requiresArg: true,
-              describe: 'file to write; .json, .csv, .md and .html set the format',
-            })
-            .option('overwrite', {
-              type: 'boolean',
-              describe: 'replace the output file if it exists',
-            }),
-          'of the model with --data, and of the Gram matrices of large weights where it has float64 (cuda); default: cpu',
-        ),
-      ),
-      PAGE_FORMATS,
-    )
+    parser
+      .positional('model', MODEL)
+      .positional('others', {
+        type: 'string',
+        array: true,
+        describe: 'a second one, to compare with the first; more for HTML',
+      })
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
       .example('$0 rank-report model.onnx --sort effectiveRankRatio:asc --top 5', 'the five that use least')
       .example("$0 rank-report model.onnx --only '*.fc*' --metrics all", 'everything about some')
       .example("$0 rank-report trained.onnx --assert 'effectiveRank(conv1*) < 0.5*min'", 'a check for CI')
       .example('$0 rank-report before.onnx after.onnx', 'what training changed')
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
-      .example(
-        '$0 rank-report model.onnx --spectra -o spectra.json',
-        'all singular values',
-      ) as unknown as Argv<Arguments>,
+      .example('$0 rank-report model.onnx --spectra -o spectra.json', 'all singular values'),
   handler: async (args, io) => {
-    const { model, others = [], overwrite } = args;
+    const {
+      model,
+      others = [],
+      overwrite,
+      output,
+      only = [],
+      rank,
+      top,
+      seed,
+      convView,
+      inputSize,
+      chains,
+    } = args;
     const [model2] = others;
-    const output = once(args.output, '--output');
+    checkRankOptions(args);
     const path = output === '-' ? undefined : output;
     const format = formatOf(args.format, path, PAGE_FORMATS);
     const isPage = format === 'html';
@@ -172,16 +119,7 @@ export const rankReportCommand: Command<Arguments> = {
     ]);
     const { assertionsOf, checkAssertions, chooseMetrics, glyphStyle, metricsOf, metricsSortedBy, sortOf } =
       choices;
-    const sort = sortOf(once(args.sort, '--sort'));
-    const rank = number(args.rank, '--rank', { min: 0, whole: true });
-    const top = number(args.top, '--top', { min: 1, whole: true });
-    const seed = number(args.seed, '--seed', { min: 0, whole: true });
-    const convView = once(args.convView, '--conv-view');
-    const inputSize = number(args.inputSize, '--input-size', { min: 1, whole: true });
-    if (convView === 'operator' && inputSize === undefined)
-      throw new UsageError('--conv-view operator needs the size of its inputs: --input-size 32');
-    if (convView !== 'operator' && inputSize !== undefined)
-      throw new UsageError('--input-size goes with --conv-view operator');
+    const sort = sortOf(args.sort);
     const data = embeddingRequest(args);
     const products = await productPlace(providersOf(args), data !== undefined);
     const asserted = assertionsOf(args.assert);
@@ -191,14 +129,12 @@ export const rankReportCommand: Command<Arguments> = {
     keepApart(outputs, [model, ...others], io);
     if (args.data !== undefined && outputs.length > 0) {
       const { dataSources } = await import('../training/data/index.js');
-      keepApart(outputs, dataSources(once(args.data, '--data') ?? ''), io);
+      keepApart(outputs, dataSources(args.data), io);
     }
     if (path !== undefined) {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
     }
-    const chains = once(args.chains, '--chains');
-    const only = [args.only ?? []].flat();
     // The table draws the spectra.
     const isDrawn = model2 === undefined && (format === 'table' || format === 'md');
     const pages: HtmlReportModel[] = [];

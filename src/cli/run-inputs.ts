@@ -1,88 +1,26 @@
 import { open, stat } from 'node:fs/promises';
-import type { Argv } from 'yargs';
+import { described } from '../graph/option-descriptors.js';
 import type { TensorFile } from '../runtime/io/files.js';
-import type { ImageFit } from '../runtime/io/image.js';
 import type { ImageInput, ImageInputOptions } from '../runtime/io/image-input.js';
-import type { NormalizationName, PixelLayout } from '../runtime/io/pixels.js';
+import { IMAGE_OPTIONS, NORMALIZE_OPTION, type NormalizationName } from '../runtime/io/image-options.js';
+import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { number, once } from './shell/options.js';
-
-/** As NORMALIZATIONS, PIXEL_LAYOUTS and IMAGE_FITS, without loading the runtime for a line of help; a test holds them together. */
-export const NORMALIZE_CHOICES = [
-  'imagenet',
-  'cifar10',
-  'cifar100',
-  'mnist',
-] as const satisfies readonly NormalizationName[];
-export const LAYOUT_CHOICES = ['chw', 'hwc'] as const satisfies readonly PixelLayout[];
-export const FIT_CHOICES = ['cover', 'contain', 'fill'] as const satisfies readonly ImageFit[];
 
 /** How images become tensors. */
-export interface ImageArguments {
-  readonly normalize: NormalizationName | undefined;
-  readonly mean: string | undefined;
-  readonly std: string | undefined;
-  readonly scale: number | undefined;
-  readonly layout: PixelLayout | undefined;
-  readonly fit: ImageFit | undefined;
-}
-
-export function imageOptions<T>(parser: Argv<T>): Argv<T & ImageArguments> {
-  return parser
-    .option('normalize', {
-      choices: NORMALIZE_CHOICES,
-      requiresArg: true,
-      describe: 'images: the mean and deviation of a well-known data set',
-    })
-    .option('mean', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'images: subtracted from values of 0 to 1, one or one a channel: 0.485,0.456,0.406',
-    })
-    .option('std', { type: 'string', requiresArg: true, describe: 'images: what they are divided by then' })
-    .option('scale', {
-      type: 'number',
-      requiresArg: true,
-      describe: 'images: factor of the bytes before that (default: 1/255)',
-    })
-    .option('layout', {
-      choices: LAYOUT_CHOICES,
-      requiresArg: true,
-      describe: "images: order of the values (default: as the input's shape tells)",
-    })
-    .option('fit', {
-      choices: FIT_CHOICES,
-      requiresArg: true,
-      describe: 'images of other proportions: cut, pad or distort (default: cover)',
-    }) as unknown as Argv<T & ImageArguments>;
-}
+export const IMAGE_ARGUMENTS = { normalize: NORMALIZE_OPTION, ...IMAGE_OPTIONS };
+export const IMAGE_KEYS = Object.keys(IMAGE_ARGUMENTS) as (keyof typeof IMAGE_ARGUMENTS)[];
 
 /** How images become tensors, the normalization by its name. */
 type ImageChoice = ImageInputOptions & { readonly normalize?: NormalizationName | undefined };
 
 /** What the options for images ask for, or undefined where none is given. */
-export function imageOptionsOf(args: ImageArguments): ImageChoice | undefined {
-  const given = {
-    normalize: once(args.normalize, '--normalize'),
-    mean: numbers(args.mean, '--mean'),
-    std: numbers(args.std, '--std'),
-    scale: number(args.scale, '--scale', { min: 0, above: true }),
-    layout: once(args.layout, '--layout'),
-    fit: once(args.fit, '--fit'),
-  };
+export function imageOptionsOf(args: Given<typeof IMAGE_ARGUMENTS>): ImageChoice | undefined {
+  const given = described(IMAGE_ARGUMENTS, args);
   if (Object.values(given).every((value) => value === undefined)) return undefined;
   if (given.normalize !== undefined && (given.mean !== undefined || given.std !== undefined)) {
     throw new UsageError('--normalize or --mean and --std, not both');
   }
   return given;
-}
-
-function numbers(value: string | readonly string[] | undefined, name: string): readonly number[] | undefined {
-  const text = once(value, name);
-  if (text === undefined) return undefined;
-  const list = text.split(',').map((item) => (item.trim() === '' ? Number.NaN : Number(item)));
-  if (list.every(Number.isFinite)) return list;
-  throw new UsageError(`${name} must be numbers (0.485,0.456,0.406), not '${text}'`);
 }
 
 /** An input as the command line names it: a file, and for which input. */

@@ -1,115 +1,60 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { Argv } from 'yargs';
 import type { Model } from '../graph/index.js';
-import { type ImageArguments, imageOptions, imageOptionsOf, namedFile, readInputs } from './run-inputs.js';
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
+import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
+import { IMAGE_ARGUMENTS, IMAGE_KEYS, imageOptionsOf, namedFile, readInputs } from './run-inputs.js';
 import type { Command } from './shell/command.js';
+import { type Given, refuse } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
+import { formatOf, loadModel, MODEL, nameOf, print, summarize, writeDocument } from './shell/files.js';
 import { type Io, write } from './shell/io.js';
-import { type CommonArguments, commonOptions, dimensions, number, once } from './shell/options.js';
+import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import {
   onModel,
-  type ProviderArguments,
+  PROVIDER_OPTIONS,
   preference,
-  providerOptions,
   providersOf,
+  STRICT_OPTION,
 } from './shell/provider-options.js';
 
-interface Arguments extends CommonArguments, ProviderArguments, ImageArguments {
-  readonly model: readonly string[];
-  readonly input: string | readonly string[] | undefined;
-  readonly random: boolean | undefined;
-  readonly seed: number | undefined;
-  readonly dim: string | readonly string[] | undefined;
-  readonly batch: string | readonly string[] | undefined;
-  readonly output: string | undefined;
-  readonly overwrite: boolean;
-  readonly top: number | undefined;
-  readonly labels: string | undefined;
-  readonly strictEp: boolean | undefined;
-  readonly threads: number | undefined;
-  readonly bench: boolean | undefined;
-  readonly bind: boolean | undefined;
-  readonly runs: number | undefined;
-  readonly warmup: number | undefined;
-}
+const OPTIONS = {
+  input: { kind: 'texts', alias: 'i', help: 'inputs: file.npz, file.json, name=file.npy, name=image.jpg' },
+  random: { kind: 'flag', default: false, help: 'random inputs instead' },
+  ...RANDOM_INPUT_OPTIONS,
+  batches: BENCH_OPTIONS.batches,
+  ...IMAGE_ARGUMENTS,
+  ...FILE_OPTIONS,
+  output: {
+    ...FILE_OPTIONS.output,
+    help: 'file for the outputs: .npz, .npy or .json, - for JSON on standard output',
+  },
+  top: {
+    kind: 'integer',
+    min: 1,
+    defaultHelp: '5 with --labels',
+    help: 'show the N largest elements of each row',
+  },
+  labels: { kind: 'text', help: 'file with the names of the classes, one per line or a JSON list' },
+  ...PROVIDER_OPTIONS,
+  ...STRICT_OPTION,
+  ...SESSION_OPTIONS,
+  bench: { kind: 'flag', default: false, help: 'measure; several models, and each --ep, side by side' },
+  bind: { kind: 'flag', default: false, help: '--bench on webgpu: leave inputs and outputs on the device' },
+  runs: BENCH_OPTIONS.runs,
+  warmup: BENCH_OPTIONS.warmup,
+  ...COMMON_OPTIONS,
+} as const satisfies OptionDescriptors;
+
+type Arguments = Given<typeof OPTIONS> & { readonly model: readonly string[] };
 
 export const runModelCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      providerOptions(
-        imageOptions(
-          parser
-            .positional('model', {
-              type: 'string',
-              demandOption: true,
-              describe: 'ONNX file, - for standard input',
-            })
-            .option('input', {
-              alias: 'i',
-              type: 'string',
-              requiresArg: true,
-              describe: 'inputs: file.npz, file.json, name=file.npy, name=image.jpg; may repeat',
-            }),
-        )
-          .option('random', { type: 'boolean', describe: 'random inputs instead' })
-          .option('seed', { type: 'number', requiresArg: true, describe: 'of random inputs (default: 0)' })
-          .option('dim', {
-            type: 'string',
-            requiresArg: true,
-            describe: 'size of an open dimension of random inputs, name=4 or x[1]=4 (default: 1); may repeat',
-          })
-          .option('batch', {
-            type: 'string',
-            requiresArg: true,
-            describe: 'first dimension of random inputs; several for --bench: 1,8,32',
-          })
-          .option('output', {
-            alias: 'o',
-            type: 'string',
-            requiresArg: true,
-            describe: 'file for the outputs: .npz, .npy or .json, - for JSON on standard output',
-          })
-          .option('overwrite', { type: 'boolean', describe: 'replace the output file if it exists' })
-          .option('top', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'list the largest elements of each row (default with --labels: 5)',
-          })
-          .option('labels', {
-            type: 'string',
-            requiresArg: true,
-            describe: 'file with the names of the classes, one a line or a JSON list',
-          })
-          .option('strict-ep', { type: 'boolean', describe: 'fail if any node falls to the CPU' })
-          .option('threads', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'of the CPU (default: one a core)',
-          })
-          .option('bench', {
-            type: 'boolean',
-            describe: 'measure; of several models, and of each --ep, side by side',
-          })
-          .option('bind', {
-            type: 'boolean',
-            describe: '--bench on webgpu: leave inputs and outputs on the device',
-          })
-          .option('runs', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'timed runs of --bench (default: 30)',
-          })
-          .option('warmup', {
-            type: 'number',
-            requiresArg: true,
-            describe: 'runs before them, after the first (default: 3)',
-          }),
-      ),
-    )
+    parser
+      .positional('model', MODEL)
       .example('$0 run model.onnx --random --ep auto', 'does it run, and on what')
       .example('$0 run model.onnx -i x.npy -o y.npz --ep cuda', 'inference on the GPU')
       .example(
@@ -119,75 +64,36 @@ export const runModelCommand: Command<Arguments> = {
       .example(
         '$0 run expanded.onnx collapsed.onnx --bench --batch 1,8',
         'how much faster is the collapsed one',
-      ) as unknown as Argv<Arguments>,
+      ),
   handler: async (args, io) => {
-    const shared = {
-      seed: number(args.seed, '--seed', { min: 0, whole: true }),
-      dims: dimensions(args.dim),
-      batches: batchesOf(args.batch),
-      threads: number(args.threads, '--threads', { min: 1, whole: true }),
-      output: once(args.output, '--output'),
-    };
     if (args.model.filter((path) => path === '-').length > 1) {
       throw new UsageError('only one of the models can come from standard input');
     }
-    return args.bench === true ? await bench(args, shared, io) : await runOnce(args, shared, io);
+    return args.bench ? await bench(args, io) : await runOnce(args, io);
   },
 };
 
-const IMAGE_OPTIONS = ['normalize', 'mean', 'std', 'scale', 'layout', 'fit'] as const;
-
-interface Shared {
-  readonly seed: number | undefined;
-  readonly dims: Record<string, number>;
-  readonly batches: readonly number[] | undefined;
-  readonly threads: number | undefined;
-  readonly output: string | undefined;
-}
-
-function batchesOf(value: Arguments['batch']): number[] | undefined {
-  if (value === undefined) return undefined;
-  return [value]
-    .flat()
-    .flatMap((text) => text.split(','))
-    .map((text) => {
-      const size = Number(text);
-      if (text.trim() !== '' && Number.isSafeInteger(size) && size >= 1) return size;
-      throw new UsageError(`--batch must be whole numbers of at least 1 (1,8,32), not '${text}'`);
-    });
-}
-
-/** What only one of the two ways to run takes. */
-function refuse(args: Arguments, names: readonly (keyof Arguments & string)[], why: string): void {
-  for (const name of names) {
-    const value = args[name];
-    if (value === undefined || value === false) continue;
-    throw new UsageError(`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} ${why}`);
-  }
-}
-
-async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number> {
-  refuse(args, ['runs', 'warmup', 'bind'], 'goes with --bench');
-  const { seed, dims, batches, threads, output } = shared;
+async function runOnce(args: Arguments, io: Io): Promise<number> {
+  refuse(OPTIONS, args, ['runs', 'warmup', 'bind'], 'goes with --bench');
+  const { seed, dims, batches, threads, output, strictEp: strict, labels: labelFile } = args;
   const [path = '', ...others] = args.model;
   if (others.length > 0) throw new UsageError('several models go with --bench; run takes one');
   if (batches !== undefined && batches.length > 1)
     throw new UsageError('several --batch sizes go with --bench');
   const { list, device } = providersOf(args);
   const providers = preference(list);
-  const strict = args.strictEp === true;
   if (strict && (providers === 'cpu' || list?.includes('cpu'))) {
     throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
   }
-  const inputs = [args.input ?? []].flat();
+  const { input: inputs = [] } = args;
   const images = imageOptionsOf(args);
   if (images !== undefined && inputs.length === 0) {
     throw new UsageError('--normalize, --mean, --std, --scale, --layout and --fit go with --input <image>');
   }
   if (args.random && inputs.length > 0) throw new UsageError('--input or --random, not both');
-  if (!args.random && inputs.length > 0) refuse(args, ['seed', 'dim', 'batch'], 'goes with --random');
-  const labelFile = once(args.labels, '--labels');
-  const top = number(args.top, '--top', { min: 1, whole: true }) ?? (labelFile === undefined ? undefined : 5);
+  if (!args.random && inputs.length > 0)
+    refuse(OPTIONS, args, ['seed', 'dims', 'batches'], 'goes with --random');
+  const top = args.top ?? (labelFile === undefined ? undefined : 5);
   const { assertWritable, ModelError } = await import('../graph/index.js');
   const files = await import('../runtime/io/files.js');
   const outputs = outputsOf({ '--output': output });
@@ -242,17 +148,15 @@ async function runOnce(args: Arguments, shared: Shared, io: Io): Promise<number>
   if (output === '-') await write(io, files.tensorBytes(run.outputs, 'json'));
   else if (output !== undefined)
     await files.writeTensorFile(output, run.outputs, { overwrite: args.overwrite });
-  if (!args.quiet) {
-    const document = runDocument(run, {
-      model: nameOf(path),
-      top,
-      labels,
-      output,
-      notes,
-      verbose: args.verbose,
-    });
-    await print(document, { ...args, output }, io);
-  }
+  const document = runDocument(run, {
+    model: nameOf(path),
+    top,
+    labels,
+    output,
+    notes,
+    verbose: args.verbose,
+  });
+  await summarize(document, { ...args, output }, io);
   return 0;
 }
 
@@ -284,17 +188,11 @@ async function readLabels(file: string): Promise<string[]> {
   }
 }
 
-async function bench(args: Arguments, shared: Shared, io: Io): Promise<number> {
-  refuse(
-    args,
-    ['input', ...IMAGE_OPTIONS, 'top', 'labels'],
-    'does not go with --bench, which makes its own inputs',
-  );
-  const { seed, dims, batches, threads, output } = shared;
-  const runs = number(args.runs, '--runs', { min: 1, whole: true });
-  const warmup = number(args.warmup, '--warmup', { min: 0, whole: true });
+async function bench(args: Arguments, io: Io): Promise<number> {
+  const others = ['input', ...IMAGE_KEYS, 'top', 'labels'] as const;
+  refuse(OPTIONS, args, others, 'does not go with --bench, which makes its own inputs');
+  const { seed, dims, batches, threads, output, runs, warmup, strictEp: strict } = args;
   const { list = ['cpu'], device } = providersOf(args);
-  const strict = args.strictEp === true;
   if (strict && list.includes('cpu')) {
     throw new UsageError('--strict-ep goes with providers other than the CPU: --ep cuda, say');
   }

@@ -1,33 +1,32 @@
 import { readFile } from 'node:fs/promises';
 import type { NamedLog } from '../report/training/page-data.js';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
 import { nameOf } from './shell/files.js';
 import { type Io, readAll, write } from './shell/io.js';
-import { fileOptions, once } from './shell/options.js';
+import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { version } from './shell/version.js';
 
-interface Arguments {
-  readonly logs: readonly string[];
-  readonly output: string | undefined;
-  readonly overwrite: boolean;
-}
+const { quiet, verbose } = COMMON_OPTIONS;
+const OPTIONS = { ...FILE_OPTIONS, quiet, verbose };
+
+type Arguments = Given<typeof OPTIONS> & { readonly logs: readonly string[] };
 
 export const trainLogCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    fileOptions(
-      parser.positional('logs', {
+    parser
+      .positional('logs', {
         type: 'string',
         array: true,
         demandOption: true,
         describe: 'files that train --log wrote, - for standard input',
-      }),
-    )
-      .option('verbose', { type: 'boolean', describe: 'stack traces of errors' })
-      .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change') as never,
+      })
+      .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change'),
   handler: async (args, io) => {
-    const output = once(args.output, '--output');
+    const { output } = args;
     if (output === undefined)
       throw new UsageError('no output: pass -o <file.html>, or -o - for standard output');
     const { assertWritable, atomicWrite, MemorySource } = await import('../graph/index.js');

@@ -1,73 +1,51 @@
-import type { Argv } from 'yargs';
+import { VERIFY_OPTIONS } from '../analysis/verify/options.js';
+import { RANDOM_INPUT_OPTIONS } from '../runtime/session/options.js';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { loadModel, nameOf, print } from './shell/files.js';
-import { type CommonArguments, commonOptions, dimensions, number, once } from './shell/options.js';
+import { loadModel, MODEL, nameOf, summarize } from './shell/files.js';
+import { COMMON_OPTIONS } from './shell/options.js';
 import {
   EP_CHOICES,
-  type EpChoice,
   onModel,
-  type ProviderArguments,
+  PROVIDER_OPTIONS,
   preference,
-  providerOptions,
   providersOf,
+  STRICT_OPTION,
 } from './shell/provider-options.js';
 
-interface Arguments extends CommonArguments, ProviderArguments {
-  readonly a: string;
-  readonly b: string;
-  readonly samples: number | undefined;
-  readonly tolerance: number | undefined;
-  readonly seed: number | undefined;
-  readonly dim: string | readonly string[] | undefined;
-  readonly referenceEp: EpChoice | undefined;
-  readonly strictEp: boolean | undefined;
-}
+const OPTIONS = {
+  ...VERIFY_OPTIONS,
+  ...RANDOM_INPUT_OPTIONS,
+  ...PROVIDER_OPTIONS,
+  referenceEp: {
+    kind: 'choice',
+    choices: EP_CHOICES,
+    defaultHelp: 'as --ep',
+    help: 'execution provider of the first model',
+  },
+  ...STRICT_OPTION,
+  ...COMMON_OPTIONS,
+} as const;
+
+type Arguments = Given<typeof OPTIONS> & { readonly a: string; readonly b: string };
 
 export const verifyCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      providerOptions(parser)
-        .positional('a', { type: 'string', demandOption: true, describe: 'ONNX file, - for standard input' })
-        .positional('b', { type: 'string', demandOption: true, describe: 'the one to hold against it' })
-        .option('samples', {
-          type: 'number',
-          requiresArg: true,
-          describe: 'random inputs to try (default: 3)',
-        })
-        .option('tolerance', {
-          type: 'number',
-          requiresArg: true,
-          describe: 'largest max |Δ| / max |a| that passes (default: 1e-4; more for outputs in 16 bits)',
-        })
-        .option('seed', { type: 'number', requiresArg: true, describe: 'of the inputs (default: 0)' })
-        .option('dim', {
-          type: 'string',
-          requiresArg: true,
-          describe: 'size of an open dimension, name=4 or x[1]=4 (default: 1); may repeat',
-        })
-        .option('reference-ep', {
-          choices: EP_CHOICES,
-          requiresArg: true,
-          describe: 'what to run the first model on instead of --ep',
-        })
-        .option('strict-ep', { type: 'boolean', describe: 'fail if any node falls to the CPU' }),
-    )
+    parser
+      .positional('a', MODEL)
+      .positional('b', { type: 'string', demandOption: true, describe: 'model to compare with it' })
       .example('$0 verify model.onnx expanded.onnx', 'exit 0 where they agree, 1 where not')
       .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times')
       .example(
         '$0 verify m.onnx m.onnx --ep cuda --reference-ep cpu',
         'does the GPU compute what the CPU does',
-      ) as unknown as Argv<Arguments>,
+      ),
   handler: async (args, io) => {
-    const samples = number(args.samples, '--samples', { min: 1, whole: true });
-    const tolerance = number(args.tolerance, '--tolerance', { min: 0, above: true });
-    const seed = number(args.seed, '--seed', { min: 0, whole: true });
-    const dims = dimensions(args.dim);
     const { list, device } = providersOf(args);
     const providers = list && preference(list);
-    const referenceProviders = once(args.referenceEp, '--reference-ep');
-    const strict = args.strictEp === true;
+    const { samples, tolerance, seed, dims, referenceEp: referenceProviders, strictEp: strict } = args;
     if (strict && (list === undefined || list.includes('cpu'))) {
       throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
     }
@@ -89,10 +67,8 @@ export const verifyCommand: Command<Arguments> = {
         strict,
       }),
     );
-    if (!args.quiet) {
-      const names = { a: nameOf(args.a), b: nameOf(args.b) };
-      await print(verifyDocument(verification, names), args, io);
-    }
+    const names = { a: nameOf(args.a), b: nameOf(args.b) };
+    await summarize(verifyDocument(verification, names), args, io);
     return verification.passed ? 0 : 1;
   },
 };

@@ -25,16 +25,17 @@ beforeAll(async () => {
 /** What a command line prints to standard output, run in this process. */
 async function output(...argv: string[]): Promise<string> {
   const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
-  const logged: string[] = [];
+  const printed: string[] = [];
+  streams.stdout.on('data', (chunk: Buffer) => printed.push(chunk.toString()));
   const log = console.log;
-  // Help and completion are yargs' to print.
-  console.log = (text: string) => logged.push(text);
+  // Completion is yargs' to print.
+  console.log = (text: string) => printed.push(`${text}\n`);
   try {
     await run(argv, { ...streams, env: { COLUMNS: '1000' } });
   } finally {
     console.log = log;
   }
-  return logged.join('\n');
+  return printed.join('');
 }
 
 test('docs/options.md is what the descriptors say (UPDATE=1 rewrites it)', async () => {

@@ -165,7 +165,7 @@ describe('run', () => {
     ],
     [
       ['run', SHAPES, '-i', 'x.png', '--mean', '1,,2'],
-      "--mean must be numbers (0.485,0.456,0.406), not '1,,2'",
+      "--mean must be numbers, separated by commas, is '1,,2'",
     ],
     [
       ['run', SHAPES, '-i', 'x.png', '--mean', '1', '--normalize', 'mnist'],
@@ -174,11 +174,14 @@ describe('run', () => {
     [['run', SHAPES, '--bench', '--fit', 'fill'], '--fit does not go with --bench'],
     [['run', SHAPES, '--random', '-o', 'y.txt'], '--output must end in .npz, .npy or .json'],
     [['run', SHAPES, '--random', '--batch', '1,2'], 'several --batch sizes go with --bench'],
-    [['run', SHAPES, '--random', '--batch', 'all'], '--batch must be whole numbers'],
+    [
+      ['run', SHAPES, '--random', '--batch', 'all'],
+      "--batch must be integers ≥ 1, separated by commas, is 'all'",
+    ],
     [['run', SHAPES, '--random', '--runs', '3'], '--runs goes with --bench'],
     [['run', SHAPES, '--bench', '-i', 'x.npy'], '--input does not go with --bench'],
     [['run', SHAPES, '--bench', '--strict-ep'], '--strict-ep goes with providers other than the CPU'],
-    [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be a whole number of at least 1'],
+    [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be an integer ≥ 1, is 0'],
     [
       ['run', SHAPES, '--random', '--device', '1'],
       '--device is for --ep cuda, tensorrt, directml, not for cpu',

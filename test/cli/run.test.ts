@@ -93,12 +93,9 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
     ],
     [['rank-report', SHAPES, '--spectra'], '--spectra goes with --format json'],
     [['rank-report', '-', '-'], 'only one of the models can come from standard input'],
-    [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be a whole number of at least 1'],
-    [['verify', SHAPES, SHAPES, '--tolerance', '0'], '--tolerance must be a number above 0'],
-    [
-      ['verify', SHAPES, SHAPES, '--dim', 'batch'],
-      "--dim must be name=size with a size of at least 1, not 'batch'",
-    ],
+    [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be an integer ≥ 1, is 0'],
+    [['verify', SHAPES, SHAPES, '--tolerance', '-1'], '--tolerance must be a number ≥ 0, is -1'],
+    [['verify', SHAPES, SHAPES, '--dim', 'batch'], "--dim must be name=size with a size ≥ 1, is 'batch'"],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli(args);
     expect(stderr).toContain(`error: ${message}`);

@@ -1,4 +1,5 @@
 import { type Model, ModelError } from '../../graph/index.js';
+import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProviderChoice } from '../../runtime/index.js';
 import { findLayouts, type Layout, valueGrams } from './embedding-grams.js';
@@ -11,6 +12,7 @@ import {
   sampleFeeder,
 } from './embedding-source.js';
 import { findTaps, type Tap, type TapOptions } from './embedding-taps.js';
+import { EMBEDDING_OPTIONS } from './options.js';
 
 /** One value of a model over all samples. */
 export interface EmbeddingRow {
@@ -56,7 +58,6 @@ export interface EmbeddingOptions extends TapOptions {
     | undefined;
 }
 
-const SAMPLES = 512;
 const MEMORY = 2 ** 30;
 
 /**
@@ -66,7 +67,7 @@ const MEMORY = 2 ** 30;
  * The value of a sample is flattened to a vector of d features, and N samples give the N x N Gram matrix, in float64.
  *
  * @param source samples, or where random inputs come from
- * @throws ModelError where the model can not be fed or does not run, or there are fewer than two samples
+ * @throws OptionError for options out of range; ModelError where the model cannot be fed or does not run, or there are fewer than two samples
  * @example
  * const { rows } = await embeddingReport(model, { seed: 0 }, { samples: 256 });
  * for (const { nodes, metrics } of rows) console.log(nodes[0], metrics?.gramEffectiveRank);
@@ -76,10 +77,11 @@ export async function embeddingReport(
   source: SampleSource | RandomSource,
   options: EmbeddingOptions = {},
 ): Promise<EmbeddingReport> {
-  const { samples: wanted = SAMPLES, memory = MEMORY, seed = 0, onProgress } = options;
-  if (!Number.isInteger(wanted) || wanted < 2) {
-    throw new RangeError(`samples: expected a whole number of at least 2, got ${wanted}`);
-  }
+  const { memory = MEMORY, seed = 0, onProgress } = options;
+  const { samples: wanted } = {
+    ...defaultsOf(EMBEDDING_OPTIONS),
+    ...checkOptions(EMBEDDING_OPTIONS, options),
+  };
   const isRandom = !('batch' in source);
   const labels = new Map<number, number>();
   const feeder = noting(

@@ -22,6 +22,7 @@ import {
   nodesOf,
   type WeightMatrix,
 } from '../weights/weights.js';
+import { checkRankOptions } from './options.js';
 
 /** One weight of a model and what its spectrum says. */
 export interface RankRow {
@@ -127,19 +128,14 @@ export interface RankReportOptions extends SpectrumOptions {
  * Weights are read, a few at a time, the largest first; memory grows with the largest of them and not with the
  * model.
  *
- * @throws ModelError where a weight can not be read; RangeError for options out of range
+ * @throws ModelError where a weight can not be read; OptionError for options out of range
  * @example
  * const report = await rankReport(await readModel('model.onnx'));
  * for (const row of report.rows) console.log(row.weight, row.metrics?.effectiveRank);
  */
 export async function rankReport(model: Model, options: RankReportOptions = {}): Promise<RankReport> {
   const { onProgress, rank, convView = 'matricized', inputSize, only = [] } = options;
-  if (rank !== undefined && !(Number.isInteger(rank) && rank >= 0)) {
-    throw new RangeError(`rank: expected a whole number of at least 0, got ${rank}`);
-  }
-  if ((convView === 'operator') !== (inputSize !== undefined)) {
-    throw new RangeError('inputSize: goes with convView operator, which needs it');
-  }
+  checkRankOptions(options);
   if (options.products !== undefined) await checkPlace(options.products);
   const found = findWeights(model, options);
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));

@@ -1,13 +1,13 @@
 import { EPSILON } from '../../graph/index.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
+import type { ConvView } from '../report/options.js';
 import type { Elements, WeightMatrix } from '../weights/weights.js';
 import { convOperatorSpectrum, convSlices, sliceElements } from './conv-spectrum.js';
 import { RESOLUTION } from './metrics.js';
 
 /** How convolutions are looked at. */
-export const CONV_VIEWS = ['matricized', 'slices', 'operator'] as const;
-export type ConvView = (typeof CONV_VIEWS)[number];
+export { CONV_VIEWS, type ConvView } from '../report/options.js';
 
 export interface SpectrumOptions {
   /**

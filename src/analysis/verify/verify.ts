@@ -1,4 +1,5 @@
 import { type DataType, type Model, ModelError } from '../../graph/index.js';
+import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import { ProviderError, type ProviderFailure } from '../../runtime/providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../../runtime/providers/providers.js';
 import { type OpenDims, onOpenDims } from '../../runtime/session/open-dims.js';
@@ -8,6 +9,7 @@ import { fallenError, fallenOf } from '../../runtime/session/run-model.js';
 import { openSession } from '../../runtime/session/session.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import { compareDecided, type Decisions } from './decisions.js';
+import { VERIFY_OPTIONS } from './options.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding } from './rounding.js';
 
@@ -67,19 +69,14 @@ export interface Verification {
  * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
  * is a difference, whatever the tolerance.
  *
- * @throws ProviderError for a provider that does not load here; ModelError when a model can not be loaded or fails to
+ * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError when a model can not be loaded or fails to
  *   run, and for a name in dims that `a` does not have
  * @example
  * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });
  */
 export async function verifyModels(a: Model, b: Model, options: VerifyOptions = {}): Promise<Verification> {
-  const { samples = 3, seed = 0, dims, tolerance } = options;
-  if (!Number.isInteger(samples) || samples < 1) {
-    throw new ModelError(`samples must be a whole number of at least 1, not ${samples}`);
-  }
-  if (tolerance !== undefined && !(tolerance >= 0)) {
-    throw new ModelError(`tolerance must be at least 0, not ${tolerance}`);
-  }
+  const { seed = 0, dims, tolerance } = options;
+  const { samples } = { ...defaultsOf(VERIFY_OPTIONS), ...checkOptions(VERIFY_OPTIONS, options) };
   const problems = new Set(inputProblems(a, b));
   const lacking = fedInputs(b.graph).filter(
     (input) => !fedInputs(a.graph).some(({ name }) => name === input.name),

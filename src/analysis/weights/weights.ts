@@ -10,6 +10,7 @@ import {
   type Node,
   quantizedStorage,
 } from '../../graph/index.js';
+import type { ChainView } from '../report/options.js';
 import { sliceElements } from '../spectra/conv-spectrum.js';
 import { type ChainProduct, findChainProducts } from './chain-products.js';
 import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
@@ -50,8 +51,7 @@ export interface WeightOptions {
   readonly chains?: ChainView | undefined;
 }
 
-export const CHAIN_VIEWS = ['product', 'factors', 'both'] as const;
-export type ChainView = (typeof CHAIN_VIEWS)[number];
+export { CHAIN_VIEWS, type ChainView } from '../report/options.js';
 
 /** The elements of a weight, row-major, m x n: the matrix or, of a transposed view, its transpose, whose spectrum is the same. */
 export interface Elements {

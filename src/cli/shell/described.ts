@@ -135,6 +135,18 @@ export function isRepeated({ kind }: OptionDescriptor): boolean {
   return kind === 'choices' || kind === 'texts' || kind === 'patterns' || kind === 'dims';
 }
 
+/** UsageError for the first of some options that is given: `--runs goes with --bench`. */
+export function refuse<D extends OptionDescriptors>(
+  descriptors: D,
+  given: Given<D>,
+  keys: readonly (keyof D & string)[],
+  why: string,
+): void {
+  const values: Readonly<Record<string, unknown>> = given;
+  const key = keys.find((name) => values[name] !== undefined && values[name] !== false);
+  if (key !== undefined) throw new UsageError(`--${flagOf(key, descriptors[key])} ${why}`);
+}
+
 /** What the library says of an option, by the option's name on the command line. */
 export function usageErrorOf(error: OptionError, descriptors: OptionDescriptors): UsageError {
   const { option, problem } = error;

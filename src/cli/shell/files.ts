@@ -6,6 +6,13 @@ import { Interrupted, UsageError } from './errors.js';
 import { hasColour, type Io, lineWidth, ReaderGone, readAll, tell, write, writeTalk } from './io.js';
 import { keepApart, type Output } from './outputs.js';
 
+/** The positional of a model. */
+export const MODEL = {
+  type: 'string',
+  demandOption: true,
+  describe: 'ONNX file, - for standard input',
+} as const;
+
 const STDIO = '-';
 const MOST_WARNINGS = 3;
 const NOTE = ['note:', 'bold'] as const;

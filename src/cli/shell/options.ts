@@ -19,7 +19,7 @@ export const COMMON_OPTIONS = {
     kind: 'flag',
     default: false,
     alias: 'q',
-    help: 'no notes and no progress; data is still printed',
+    help: 'no notes, no progress, and no summary unless --format asks for it',
   },
   verbose: { kind: 'flag', default: false, help: 'list everything; stack traces of errors' },
 } as const satisfies OptionDescriptors;

@@ -1,20 +1,37 @@
 import type { Argv } from 'yargs';
+import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { ProductPlace } from '../../linalg/index.js';
-import type { ExecutionProvider } from '../../runtime/providers/providers.js';
+import {
+  EXECUTION_PROVIDERS,
+  type ExecutionProvider,
+  PROVIDERS,
+} from '../../runtime/providers/known-providers.js';
 import { onFile, UsageError } from './errors.js';
 import { number } from './options.js';
 
-/** As EXECUTION_PROVIDERS, without loading the runtime for a line of help; a test holds the two together. */
-export const EP_CHOICES = ['auto', 'cpu', 'cuda', 'webgpu', 'tensorrt', 'coreml', 'directml'] as const;
+export const EP_CHOICES = ['auto', ...EXECUTION_PROVIDERS] as const;
 export type EpChoice = (typeof EP_CHOICES)[number];
 
-/** As candidates() has it, and the same test. */
-export const TAKE_DEVICE: readonly EpChoice[] = ['cuda', 'tensorrt', 'directml'];
+const TAKE_DEVICE: readonly EpChoice[] = EXECUTION_PROVIDERS.filter((name) => PROVIDERS[name].takesDevice);
 
 /** What a command that runs models takes. */
+export const PROVIDER_OPTIONS = {
+  ep: {
+    kind: 'choices',
+    choices: EP_CHOICES,
+    default: ['cpu'],
+    help: 'execution provider, the preferred one first',
+  },
+  device: { kind: 'integer', min: 0, default: 0, help: `which GPU, for ${TAKE_DEVICE.join(', ')}` },
+} as const satisfies OptionDescriptors;
+
+export const STRICT_OPTION = {
+  strictEp: { kind: 'flag', default: false, help: 'fail if any node falls back to the CPU' },
+} as const satisfies OptionDescriptors;
+
 export interface ProviderArguments {
-  readonly ep: EpChoice | readonly EpChoice[] | undefined;
-  readonly device: number | undefined;
+  readonly ep?: EpChoice | readonly EpChoice[] | undefined;
+  readonly device?: number | undefined;
 }
 
 export function providerOptions<T>(

@@ -18,6 +18,7 @@ import {
   type Pass,
   Tensor,
 } from '../../graph/index.js';
+import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { withProducts } from '../../linalg/matrix.js';
 import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
@@ -37,7 +38,7 @@ import {
   productKey,
 } from './fold.js';
 import { findIdentities, removeIdentity } from './identities.js';
-import { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
+import { COLLAPSE_DEFAULTS, COLLAPSE_OPTIONS, type CollapseOptions } from './options.js';
 import { findPaddings, removePadding } from './paddings.js';
 import { problemOfProbe, Rounding } from './rounding.js';
 
@@ -58,6 +59,7 @@ const NAME = 'collapse';
  * await saveModel(model, 'deploy.onnx');
  */
 export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
+  checkOptions(COLLAPSE_OPTIONS, options);
   const settings = { ...COLLAPSE_DEFAULTS, ...options };
   return {
     name: NAME,

@@ -1,3 +1,4 @@
+import { defaultsOf, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { ProductPlace } from '../../linalg/matrix.js';
 import type { SessionOptions } from '../../runtime/types.js';
 import type { OnProgress } from '../account.js';
@@ -21,12 +22,23 @@ export interface CollapseOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-export const COLLAPSE_DEFAULTS = {
-  chainsOnly: false,
-  force: false,
-  explain: false,
+/** The options of `collapse` that one value describes. */
+export const COLLAPSE_OPTIONS = {
+  chainsOnly: {
+    kind: 'flag',
+    help: 'fold only chains, as expand makes them; leave normalizations and branches',
+  },
+  force: { kind: 'flag', help: 'fold regions even where that costs parameters or multiply-adds' },
+  explain: {
+    kind: 'flag',
+    help: 'compare each region with what it becomes, on a random input in onnxruntime',
+  },
+} as const satisfies OptionDescriptors;
+
+export const COLLAPSE_DEFAULTS: Required<CollapseOptions> = {
+  ...defaultsOf(COLLAPSE_OPTIONS),
   products: undefined,
   probes: undefined,
   dryRun: false,
   onProgress: undefined,
-} as const satisfies Required<CollapseOptions>;
+};

@@ -1,10 +1,9 @@
-import type { FitEnum, Sharp } from 'sharp';
+import type { Sharp } from 'sharp';
 import { ModelError, messageOf } from '../../graph/index.js';
 import { type Bytes, enlarge } from './enlarge.js';
+import type { ImageFit } from './image-options.js';
 
-/** How an image of other proportions comes to a size: cut at the centre, padded with black, or distorted. */
-export const IMAGE_FITS = ['cover', 'contain', 'fill'] as const satisfies readonly (keyof FitEnum)[];
-export type ImageFit = (typeof IMAGE_FITS)[number];
+export { IMAGE_FITS, type ImageFit } from './image-options.js';
 
 const ENDINGS = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.avif'] as const;
 

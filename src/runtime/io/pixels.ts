@@ -1,8 +1,13 @@
 import { ModelError } from '../../graph/index.js';
+import type { Normalization, PixelLayout } from './image-options.js';
 
-/** How the values of an image follow each other: by channel, row, column, or by row, column, channel. */
-export const PIXEL_LAYOUTS = ['chw', 'hwc'] as const;
-export type PixelLayout = (typeof PIXEL_LAYOUTS)[number];
+export {
+  NORMALIZATIONS,
+  type Normalization,
+  type NormalizationName,
+  PIXEL_LAYOUTS,
+  type PixelLayout,
+} from './image-options.js';
 
 /** The size of an image, and the order of its values. */
 export interface PixelGeometry {
@@ -72,26 +77,6 @@ export function fitPixels(
   }
   return undefined;
 }
-
-/** How the values of pixels become what a model takes: (value * scale - mean) / std. */
-export interface Normalization {
-  /** Default 1/255 for bytes, 1 for everything else. */
-  readonly scale?: number | undefined;
-  /** After scaling; one number, or one a channel. Default 0. */
-  readonly mean?: number | readonly number[] | undefined;
-  /** After scaling; one number, or one a channel. Default 1. */
-  readonly std?: number | readonly number[] | undefined;
-}
-
-/** Means and deviations of well-known data, of values from 0 to 1. */
-export const NORMALIZATIONS = {
-  /** What torchvision's models were trained with. */
-  imagenet: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
-  cifar10: { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] },
-  cifar100: { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] },
-  mnist: { mean: [0.1307], std: [0.3081] },
-} as const satisfies Record<string, Normalization>;
-export type NormalizationName = keyof typeof NORMALIZATIONS;
 
 /** value * gain + offset, for each channel. */
 export interface ChannelScaling {

@@ -1,9 +1,11 @@
 import { type Model, ModelError } from '../../graph/index.js';
+import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import { usedGpuMemory } from '../providers/nvidia-smi.js';
 import type { ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../providers/providers.js';
 import type { Session } from '../types.js';
 import { isOpen, type OpenDims, onOpenDims } from './open-dims.js';
+import { BENCH_OPTIONS } from './options.js';
 import type { ProviderUse } from './placement.js';
 import { fedInputs, randomInputs } from './random-inputs.js';
 import { runModel } from './run-model.js';
@@ -100,7 +102,7 @@ type Timing = Omit<BenchRow, 'uses' | 'fallen'>;
  *
  * A time is that of Session.run: inputs are copied to a GPU and outputs back within it, unless `bound` keeps them there.
  *
- * @throws ProviderError for a provider that does not load here; ModelError for batches that a model does not take, and
+ * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError for batches that a model does not take, and
  *   as openSession and Session.run do
  * @example
  * const { rows } = await benchModels([{ name: 'a', model: a }, { name: 'b', model: b }], { batches: [1, 8] });
@@ -110,16 +112,8 @@ export async function benchModels(
   models: readonly { readonly name: string; readonly model: Model }[],
   options: BenchOptions = {},
 ): Promise<BenchReport> {
-  const { runs = 30, warmup = 3, batches = [1], providers = ['cpu'], onProgress } = options;
-  for (const [name, value, least] of [
-    ['runs', runs, 1],
-    ['warmup', warmup, 0],
-    ...batches.map((batch) => ['a batch', batch, 1] as const),
-  ] as const) {
-    if (!Number.isInteger(value) || value < least) {
-      throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
-    }
-  }
+  const { runs, warmup } = { ...defaultsOf(BENCH_OPTIONS), ...checkOptions(BENCH_OPTIONS, options) };
+  const { batches = [1], providers = ['cpu'], onProgress } = options;
   if (options.batches !== undefined) for (const { name, model } of models) checkBatch(name, model, options);
   const total = models.length * providers.length + batches.length;
   let done = 0;

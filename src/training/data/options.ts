@@ -1,4 +1,5 @@
 import type { DataType } from '../../graph/index.js';
+import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { ImageFit, Normalization, PixelLayout } from '../../runtime/index.js';
 
 /** Parts that data sets are delivered in. */
@@ -63,3 +64,20 @@ export interface DatasetOptions extends Normalization {
 
 /** Default of DatasetOptions.memory. */
 export const MEMORY = 256 * 2 ** 20;
+
+/** The options of `openDataset` that one value describes. */
+export const DATA_OPTIONS = {
+  split: { kind: 'choice', choices: SPLITS, default: 'train', help: 'which part, of data in several parts' },
+  target: {
+    kind: 'text',
+    help: 'where the labels are: a column of a CSV file, an array of an .npz file',
+  },
+  limit: { kind: 'integer', min: 1, help: 'use at most this many samples' },
+} as const satisfies OptionDescriptors;
+
+/** What is done to training images at random. */
+export const AUGMENT_OPTIONS = {
+  crop: { kind: 'integer', min: 0, help: 'random crop after padding each side by this many pixels' },
+  flip: { kind: 'flag', help: 'mirror every second image' },
+  shift: { kind: 'integer', min: 0, help: 'move by up to this many pixels' },
+} as const satisfies OptionDescriptors;

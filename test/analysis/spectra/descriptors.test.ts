@@ -67,5 +67,5 @@ test('randomized matrices: seeded, and further from the weight than a second per
 test('a rank that is none is refused', async () => {
   const model = await readModel(SHAPES);
   await expect(rankReport(model, { rank: -1 })).rejects.toThrow(RangeError);
-  await expect(rankReport(model, { rank: 1.5 })).rejects.toThrow('rank: expected a whole number');
+  await expect(rankReport(model, { rank: 1.5 })).rejects.toThrow('rank must be an integer ≥ 0, is 1.5');
 });

@@ -61,7 +61,7 @@ test('a model that fixes its batch takes no other, and has none in its row', asy
   expect(rows[0]?.batch).toBeUndefined();
   for (const options of [{ runs: 0 }, { warmup: -1 }, { batches: [0] }]) {
     await expect(benchModels([{ name: 'f', model: fixed() }], options)).rejects.toThrow(
-      'must be a whole number',
+      'must be an integer ≥',
     );
   }
 });

@@ -1,0 +1,17 @@
+import type { OptionDescriptors } from '../../graph/option-descriptors.js';
+
+/** What values of a model are looked at: those that its linear nodes make, or those that they read. */
+export const EMBEDDINGS = ['outputs', 'inputs'] as const;
+
+/** The options of `embeddingReport` that one value describes. */
+export const EMBEDDING_OPTIONS = {
+  samples: { kind: 'integer', min: 2, default: 512, help: 'number of samples, drawn at random' },
+  of: {
+    kind: 'choice',
+    choices: EMBEDDINGS,
+    default: 'outputs',
+    flag: 'embeddings',
+    help: 'what layers with weights make, or what they read',
+  },
+  at: { kind: 'patterns', help: "instead, the values whose name or node matches: 'layer4*'" },
+} as const satisfies OptionDescriptors;

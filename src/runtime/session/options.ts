@@ -1,0 +1,39 @@
+import type { OptionDescriptors } from '../../graph/option-descriptors.js';
+
+/** Of random inputs. */
+export const RANDOM_INPUT_OPTIONS = {
+  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of random inputs' },
+  dims: {
+    kind: 'dims',
+    flag: 'dim',
+    defaultHelp: '1',
+    help: 'size of an open dimension of random inputs: name=4 or x[1]=4',
+  },
+} as const satisfies OptionDescriptors;
+
+/** Of every session. */
+export const SESSION_OPTIONS = {
+  threads: {
+    kind: 'integer',
+    min: 1,
+    defaultHelp: 'one per core',
+    help: 'threads of one operator on the CPU',
+  },
+} as const satisfies OptionDescriptors;
+
+/** Of `benchModels`. */
+export const BENCH_OPTIONS = {
+  batches: {
+    kind: 'integers',
+    min: 1,
+    flag: 'batch',
+    help: 'first dimension of random inputs; several for --bench: 1,8,32',
+  },
+  runs: { kind: 'integer', min: 1, default: 30, help: 'timed runs of --bench' },
+  warmup: {
+    kind: 'integer',
+    min: 0,
+    default: 3,
+    help: 'runs of --bench before the timed ones, after the first',
+  },
+} as const satisfies OptionDescriptors;
