@@ -19,6 +19,7 @@ import torchaudio.models as audio
 import torchvision.models as vision
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
+from exporting import export_onnx
 
 warnings.filterwarnings("ignore")
 
@@ -125,7 +126,7 @@ def main() -> None:
         make, opset = NETWORKS[name]
         torch.manual_seed(0)
         network, arguments = make()
-        torch.onnx.export(network.eval(), arguments, str(path), opset_version=opset)
+        export_onnx(network.eval(), arguments, str(path), opset_version=opset)
         print(name)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 import torchvision.models as zoo
 from torch import nn
+from exporting import export_onnx
 
 NAMES = [
     "alexnet", "vit_b_16", "mobilenet_v2", "resnet18", "resnet50", "vgg11", "efficientnet_b0", "regnet_y_400mf",
@@ -102,7 +103,7 @@ def export(name: str, path: Path, keep_batchnorm: bool, train: bool) -> None:
     mode = torch.onnx.TrainingMode.PRESERVE if preserve else torch.onnx.TrainingMode.EVAL
     start = time.perf_counter()
     partial = path.with_suffix(".partial")  # a file that exists under its own name is always complete
-    torch.onnx.export(
+    export_onnx(
         model, image, str(partial), opset_version=OPSET, do_constant_folding=True, training=mode,
         input_names=["input"], output_names=["logits"],
     )  # fmt: skip

@@ -21,6 +21,7 @@ from export_zoo import disable_attention_fast_path, fill_zero_weights, perturb_b
 from torch import nn
 from torch_training import NETWORKS, initializers, place, put
 from torch_training import build as build_small
+from exporting import export_onnx
 
 
 def build(name: str) -> nn.Module:
@@ -42,7 +43,7 @@ def main(name: str, directory: Path, batch: int, seed: int) -> None:
     network = build(name)
     shape, classes = ((1, 28, 28), 10) if name in NETWORKS else ((3, 224, 224), 1000)
     path = directory / f"{name}-gradient.onnx"
-    torch.onnx.export(
+    export_onnx(
         network, torch.zeros(1, *shape), str(path), opset_version=17, input_names=["input"], output_names=["logits"],
         # Keeps BatchNormalization apart from the convolutions.
         training=torch.onnx.TrainingMode.PRESERVE,

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import nn
+from exporting import export_onnx
 
 THREADS = int(os.environ.get("THREADS", "2"))
 BATCH = 64
@@ -150,7 +151,7 @@ def export(directory: str) -> None:
     np.savez(os.path.join(directory, "data.npz"), images=images, labels=labels)
     for name in NETWORKS:
         # PRESERVE keeps BatchNormalization apart from the convolutions.
-        torch.onnx.export(
+        export_onnx(
             build(name).eval(), torch.zeros(BATCH, 1, 28, 28), os.path.join(directory, f"{name}.onnx"), opset_version=17,
             input_names=["image"], output_names=["logits"], dynamic_axes={"image": {0: "batch"}},
             training=torch.onnx.TrainingMode.PRESERVE,
