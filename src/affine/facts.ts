@@ -1,10 +1,11 @@
-import type { Graph, Node } from '../graph/index.js';
+import { type Graph, type Node, traitsOf } from '../graph/index.js';
 import type { Axis } from './map/geometry.js';
 import { operandOf } from './operand.js';
-import { BROADCASTING, SAME_SHAPE, type Shapes } from './shapes.js';
+import type { Shapes } from './shapes.js';
 
-/** Operators that keep the rank, and batch and channels, of their first input. */
-const SAME_CHANNELS = new Set(['MaxPool', 'AveragePool', 'LpPool', 'GlobalAveragePool', 'GlobalMaxPool']);
+function keepsShape(node: Node): boolean {
+  return traitsOf(node).shape === 'first';
+}
 
 /** How far evidence is looked for along a graph. */
 const REACH = 24;
@@ -29,7 +30,7 @@ export class Facts {
       // them, and what is lost by it is a fold, not its exactness.
       this.#ranks.set(value, undefined);
       const keeps = (node: Node): boolean =>
-        SAME_SHAPE.has(node.opType) || SAME_CHANNELS.has(node.opType) || node.opType === 'Pad';
+        keepsShape(node) || traitsOf(node).shape === 'channels' || node.is('Pad');
       const found = this.#search(value, (name) => this.#rankAt(name), keeps);
       this.#ranks.set(value, found);
     }
@@ -39,13 +40,13 @@ export class Facts {
   /** The size of the axis that maps of that kind mix. */
   size(value: string, axis: Axis): number | undefined {
     const keeps = (node: Node): boolean =>
-      SAME_SHAPE.has(node.opType) ||
-      (axis === 'channel' && SAME_CHANNELS.has(node.opType)) ||
+      keepsShape(node) ||
+      (axis === 'channel' && traitsOf(node).shape === 'channels') ||
       this.#isScalarStep(node);
     // Of what is broadcast together, counted from the last axis, a size above 1 is the size of the result. Channels are
     // counted from the first axis: there ranks must agree.
     const widens = (node: Node, input: string): boolean => {
-      if (!node.is(...BROADCASTING)) return false;
+      if (traitsOf(node).shape !== 'broadcast') return false;
       if (axis !== 'channel') return true;
       const rank = this.rank(node.outputs[0] ?? '');
       return rank !== undefined && this.rank(input) === rank;
@@ -111,7 +112,7 @@ export class Facts {
       if (producer.is('Conv', 'ConvTranspose')) return this.#shapeOfOperand(producer, 1)?.length;
       if (producer.is('Transpose')) return producer.attributes.ints('perm')?.length;
       if (producer.is('Reshape')) return this.#shapeOfOperand(producer, 1)?.[0];
-      if (producer.is(...BROADCASTING)) {
+      if (traitsOf(producer).shape === 'broadcast') {
         const ranks = producer.inputs.map(
           (input, i) => this.#shapeOfOperand(producer, i)?.length ?? this.rank(input),
         );

@@ -1,4 +1,4 @@
-import type { Node } from '../graph/index.js';
+import { type Node, operatorsWith } from '../graph/index.js';
 import { computedIntegers } from './computed.js';
 import { operandOf } from './operand.js';
 
@@ -11,7 +11,8 @@ export type Relabelling =
   | { readonly kind: 'squeeze'; readonly axes: readonly number[] | undefined }
   | { readonly kind: 'unsqueeze'; readonly axes: readonly number[] };
 
-export const RELABELLING = ['Flatten', 'Reshape', 'Squeeze', 'Transpose', 'Unsqueeze'] as const;
+/** The operators of which `relabellingOf` tells. */
+export const RELABELLING = operatorsWith('relabels');
 
 /** What a node does to the axes; undefined where its shape or axes are computed. */
 export function relabellingOf(node: Node): Relabelling | undefined {

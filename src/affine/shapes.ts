@@ -1,51 +1,7 @@
-import type { Dimension, Graph, Node } from '../graph/index.js';
+import { type Dimension, type Graph, type Node, traitsOf } from '../graph/index.js';
 import { operandOf } from './operand.js';
 import { transposedExtra, windowOf } from './operators.js';
 import { integerOperand, relabellingOf } from './relabel.js';
-
-/** Operators whose output has the shape of their first input. */
-export const SAME_SHAPE = new Set([
-  ...[
-    'Identity',
-    'Dropout',
-    'Relu',
-    'LeakyRelu',
-    'PRelu',
-    'Elu',
-    'Selu',
-    'Celu',
-    'Gelu',
-    'Clip',
-    'Sigmoid',
-    'HardSigmoid',
-  ],
-  ...[
-    'HardSwish',
-    'Mish',
-    'Tanh',
-    'Erf',
-    'Softplus',
-    'Softsign',
-    'Neg',
-    'Abs',
-    'Sqrt',
-    'Exp',
-    'Log',
-    'Reciprocal',
-    'Cast',
-  ],
-  ...[
-    'BatchNormalization',
-    'InstanceNormalization',
-    'LayerNormalization',
-    'GroupNormalization',
-    'Softmax',
-    'LogSoftmax',
-  ],
-]);
-
-/** Operators whose output has the shape of all of their inputs broadcast together. */
-export const BROADCASTING = ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Sum'];
 
 type Shape = readonly Dimension[];
 
@@ -123,8 +79,9 @@ function constantShape(node: Node, index: number): readonly number[] | undefined
 function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
   const { attributes } = node;
   const [first, second] = inputs;
-  if (SAME_SHAPE.has(node.opType)) return first;
-  if (node.is(...BROADCASTING)) return broadcast(node, inputs);
+  const { shape } = traitsOf(node);
+  if (shape === 'first') return first;
+  if (shape === 'broadcast') return broadcast(node, inputs);
   switch (node.opType) {
     case 'Conv': {
       const weight = constantShape(node, 1);
@@ -174,9 +131,6 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
       const batch = new Array<undefined>(Math.max(a.length, b.length) - 2).fill(undefined);
       return [...batch, a.at(-2), b.at(-1)];
     }
-    case 'Where':
-    case 'Equal':
-      return broadcast(node, inputs);
     case 'ConstantOfShape':
       return integerOperand(node, 0) ?? ranked(first);
     case 'Expand':

@@ -1,4 +1,5 @@
 import { type DataType, dataTypeOf } from './data-type.js';
+import { isView, permutationOf, traitsOf } from './operators/index.js';
 import { Tensor } from './tensor.js';
 import type { Graph, Node } from './types.js';
 
@@ -54,22 +55,6 @@ export function quantizedStorage({
   return stored && { how: `computed from '${stored.name}' of ${stored.dataType}`, stored };
 }
 
-/** Operators that reorder or relabel the elements of their first input, or change their type. */
-const VIEWS = ['Identity', 'Reshape', 'Transpose', 'Cast', 'Squeeze', 'Unsqueeze', 'Flatten'] as const;
-
-/** Operators whose output is another one each time, whatever they read. */
-export const RANDOM_OPERATORS: readonly string[] = [
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Multinomial',
-  'Bernoulli',
-];
-
-/** Dropout may be random: its mode is not looked at here. */
-const RANDOM = new Set([...RANDOM_OPERATORS, 'Dropout']);
-
 /**
  * Looks for the constant behind a value: an initializer, a Constant node, or what nodes make of constants.
  * Type and shape come without reading a weight; small integer tensors (shapes, axes) are read.
@@ -111,9 +96,12 @@ class Search {
       return { reason: `'${value}' is computed by ${node.domain}.${node.opType}` };
     }
     if (node.is('Constant')) return constantNode(graph, node, value);
-    if (RANDOM.has(node.opType)) return { reason: `'${value}' is random (${node.opType})` };
+    // Dropout may be: its mode is not looked at here.
+    if (traitsOf(node).random || node.is('Dropout'))
+      return { reason: `'${value}' is random (${node.opType})` };
     // Before its inputs are looked at: behind them may stand a whole network.
-    if (!KNOWN.has(node.opType)) return { reason: `'${value}' is computed by ${node.opType}` };
+    if (!isView(node) && !KNOWN.has(node.opType))
+      return { reason: `'${value}' is computed by ${node.opType}` };
     const inputs: ConstantValue[] = [];
     for (const input of node.inputs) {
       if (input === '') continue;
@@ -128,9 +116,9 @@ class Search {
     const leaves = [
       ...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values(),
     ];
-    const isView = node.is(...VIEWS);
+    const root = isView(node) ? inputs[0]?.root : undefined;
     const { dataType, shape } = type;
-    return { value, graph, dataType, shape, path, leaves, root: isView ? inputs[0]?.root : undefined };
+    return { value, graph, dataType, shape, path, leaves, root };
   }
 }
 
@@ -200,21 +188,10 @@ export function constantNodeTensor(node: Node): Tensor | undefined {
   return undefined;
 }
 
-/** Operators whose result shapeOf tells. */
+/** Operators whose result shapeOf tells, besides views. */
 const KNOWN = new Set<string>([
-  ...VIEWS,
-  'ConstantOfShape',
-  'Neg',
-  'Abs',
-  'Sqrt',
-  'Exp',
-  'Reciprocal',
-  'Add',
-  'Sub',
-  'Mul',
-  'Div',
-  'DequantizeLinear',
-  'Concat',
+  ...['ConstantOfShape', 'Neg', 'Abs', 'Sqrt', 'Exp', 'Reciprocal'],
+  ...['Add', 'Sub', 'Mul', 'Div', 'DequantizeLinear', 'Concat'],
 ]);
 
 interface TypeAndShape {
@@ -253,8 +230,7 @@ function shapeOf(node: Node, inputs: readonly ConstantValue[]): TypeAndShape | u
       return first && second && { dataType: second.dataType, shape: first.shape };
     case 'Transpose': {
       if (!first) return undefined;
-      const permutation =
-        attributes.ints('perm') ?? first.shape.map((_, axis) => first.shape.length - 1 - axis);
+      const permutation = permutationOf(node, first.shape.length);
       return { dataType: first.dataType, shape: permutation.map((axis) => first.shape[axis] ?? 0) };
     }
     case 'Reshape': {

@@ -8,7 +8,6 @@ export {
   findConstant,
   isConstant,
   quantizedStorage,
-  RANDOM_OPERATORS,
 } from './constants.js';
 export {
   byteLengthOf,
@@ -31,6 +30,17 @@ export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource 
 export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
 export { createModel, isModel, tensorProtos } from './model.js';
 export { createNode, makeNode, specOf } from './node.js';
+export {
+  axisOf,
+  isView,
+  keepsMeaning,
+  OPERATORS,
+  type OperatorTraits,
+  operatorsWith,
+  permutationOf,
+  type StandardOperator,
+  traitsOf,
+} from './operators/index.js';
 export { OptionError } from './option-descriptors.js';
 export { type PrintOptions, printModel } from './print.js';
 export { copyUnknownFields } from './proto/codec.js';

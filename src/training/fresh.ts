@@ -1,5 +1,13 @@
 import { findLinearSites } from '../affine/linear-sites.js';
-import { type FloatType, type Graph, isFloatType, type Model, narrow, type Tensor } from '../graph/index.js';
+import {
+  type FloatType,
+  type Graph,
+  isFloatType,
+  type Model,
+  narrow,
+  type Tensor,
+  traitsOf,
+} from '../graph/index.js';
 import { activationGain, freshScales } from '../passes/expand/initialize.js';
 import { Random, type RuntimeTensor } from '../runtime/index.js';
 
@@ -84,7 +92,7 @@ function scalesOf(model: Model, init: FreshStart): ReadonlyMap<string, number> {
 function recurrentScale(graph: Graph, name: string): number | undefined {
   const layer = graph
     .uses(name)
-    .find(({ node, index }) => node.is('RNN', 'GRU', 'LSTM') && index > 0 && index < 3);
+    .find(({ node, index }) => traitsOf(node).gates !== undefined && index > 0 && index < 3);
   const hidden = layer && graph.initializers.get(layer.node.inputs[2] ?? '')?.shape[2];
   return hidden && 1 / Math.sqrt(3 * hidden);
 }

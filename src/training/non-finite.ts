@@ -1,4 +1,4 @@
-import { type Graph, makeNode, type NodeProto, ValueInfo, valuesRead } from '../graph/index.js';
+import { type Graph, makeNode, type NodeProto, traitsOf, ValueInfo, valuesRead } from '../graph/index.js';
 import { Builder } from '../passes/gradient/builder.js';
 import { openSession, type RuntimeTensor } from '../runtime/index.js';
 import { bodyOf, dataInputs } from './engine/body.js';
@@ -10,22 +10,9 @@ import type { Chunk, DivergenceOrigin } from './types.js';
 const NO_TENSOR = /^(Sequence|SplitToSequence|ConcatFromSequence|Optional)/;
 
 /** Does a node only move elements? What comes out is as finite as what goes in, near enough. */
-function isMove({ op_type: type = '', domain = '' }: NodeProto): boolean {
-  return domain === '' && MOVES.has(type);
+function isMove({ op_type: opType = '', domain = '' }: NodeProto): boolean {
+  return traitsOf({ domain, opType }).moves === true;
 }
-
-const MOVES = new Set([
-  'Identity',
-  'Reshape',
-  'Transpose',
-  'Flatten',
-  'Squeeze',
-  'Unsqueeze',
-  'Concat',
-  'Slice',
-  'Split',
-  'Pad',
-]);
 
 /**
  * Where the numbers that are not finite come from in a step whose loss or gradients are not: the first value in the order

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { findRegions } from '../../src/affine/match/regions.js';
+import { OPERATORS, operatorsWith } from '../../src/graph/index.js';
 import { probeRegion } from '../../src/passes/collapse/probe-region.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';
@@ -94,6 +95,21 @@ describe('regions without a weight become', () => {
     const y = net.node('Mul', [net.node('Mul', [h, vector(net)]), net.node('Relu', [h])]);
     const { regions } = await foldCopy(net.model(y));
     expect(regions).toEqual([]);
+  });
+});
+
+describe('regions without a weight behind an operator on each element', () => {
+  const before = operatorsWith('elementwise').filter((op) => OPERATORS[op].shape === 'first');
+  /** These take or make what is no float, or need a second operand. */
+  const others = ['BitCast', 'BitwiseNot', 'Cast', 'CastLike', 'IsInf', 'IsNaN', 'Not', 'PRelu'];
+  /** These are parts of regions themselves. */
+  const affine = ['Dropout', 'Identity', 'Neg'];
+  it.each(before.filter((op) => ![...others, ...affine].includes(op)))('%s fold', (op) => {
+    const net = new Net(IMAGE);
+    let y = net.node(op, ['x']);
+    for (const step of ['Mul', 'Add', 'Mul', 'Add']) y = net.node(step, [y, vector(net)]);
+    const { regions } = findRegions(net.model(y));
+    expect(regions.map(({ target }) => target.operators)).toEqual([['Mul', 'Add']]);
   });
 });
 

@@ -5,6 +5,7 @@ import {
   type Node,
   printModel,
   type Tensor,
+  traitsOf,
   ValueInfo,
   valuesRead,
 } from '../../graph/index.js';
@@ -14,13 +15,6 @@ import { buildModel } from '../../runtime/session/small-model.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding } from './rounding.js';
-
-/** Operators whose outputs jump where their floating-point inputs move a little. */
-const DECIDING: ReadonlySet<string> = new Set([
-  ...['ArgMax', 'ArgMin', 'TopK', 'NonMaxSuppression', 'Unique', 'NonZero'],
-  ...['Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Equal'],
-  ...['Round', 'Floor', 'Ceil', 'Sign', 'Mod', 'Cast', 'QuantizeLinear', 'DynamicQuantizeLinear'],
-]);
 
 /** What rounding decides otherwise in the second of two models. */
 export interface Decisions {
@@ -151,10 +145,7 @@ function decidingNodes(nodes: readonly Node[], model: Model): Node[] {
 
 /** Itself, or what stands in a branch or a body of it. */
 function isDeciding(node: Node): boolean {
-  return (
-    (node.domain === '' && DECIDING.has(node.opType)) ||
-    node.subgraphs.some((graph) => graph.nodes.some(isDeciding))
-  );
+  return traitsOf(node).decides === true || node.subgraphs.some((graph) => graph.nodes.some(isDeciding));
 }
 
 /** Whether two nodes do the same with the same values. */

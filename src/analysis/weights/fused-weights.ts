@@ -1,4 +1,12 @@
-import { type ConstantValue, findConstant, isConstant, isFloatType, type Node } from '../../graph/index.js';
+import {
+  type ConstantValue,
+  findConstant,
+  isConstant,
+  isFloatType,
+  type Node,
+  OPERATORS,
+  traitsOf,
+} from '../../graph/index.js';
 import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
 import type { ConvGeometry, Found, Part, WeightUse } from './types.js';
 import { constantData, isNumbered, type WeightData } from './weight-data.js';
@@ -9,12 +17,6 @@ type Outcome = Found | Reason;
 
 /** So many matrices of a batched weight are looked at; more would drown the rest of a report. */
 const MOST_BATCHES = 32;
-
-const GATES: Readonly<Record<string, readonly string[]>> = {
-  LSTM: ['i', 'o', 'f', 'c'],
-  GRU: ['z', 'r', 'h'],
-  RNN: [''],
-};
 
 /** Inputs of com.microsoft's attention operators that hold several projections side by side, and their names. */
 const PROJECTIONS: Readonly<Record<string, readonly (readonly [input: number, names: readonly string[]])[]>> =
@@ -69,8 +71,8 @@ export function fusedWeights(node: Node): Found {
   if (domain !== '' && domain !== 'com.microsoft') return foreign(node);
   const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
   const found = ((): Found | undefined => {
-    if (domain === '' && Object.hasOwn(GATES, opType))
-      return recurrent(node, GATES[opType] as readonly string[]);
+    const { gates } = traitsOf(node);
+    if (gates !== undefined) return recurrent(node, gates);
     if (domain === '' && opType === 'Gather') return tables(node, [0]);
     const quantized = Object.hasOwn(QUANTIZED, opType) ? QUANTIZED[opType] : undefined;
     if (quantized !== undefined) return integers(node, quantized);
@@ -103,7 +105,7 @@ function quantizedRecurrent(node: Node): Found {
   return each([1, 2], (input) => {
     const scale = input === 1 ? 8 : 10;
     const data = quantizedData(node, input, { scale, zeroPoint: scale + 1, axes: [0, 2] });
-    return 'reason' in data ? data : ofGates(node, input, data, GATES.LSTM as readonly string[], true);
+    return 'reason' in data ? data : ofGates(node, input, data, OPERATORS.LSTM.gates ?? [], true);
   });
 }
 

@@ -1,7 +1,6 @@
 import { type FactorSize, taps } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import type { Node } from '../../graph/index.js';
-import { findConstant, isConstant } from '../../graph/index.js';
+import { findConstant, isConstant, type Node, traitsOf } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import { semiOrthogonal } from '../../linalg/orthogonal.js';
 import type { Random } from '../../runtime/random.js';
@@ -116,17 +115,6 @@ export function addNoise(data: Floats, noise: number, random: Random): void {
   for (let i = 0; i < data.length; i += 1) data[i] = (data[i] as number) + deviation * random.normal();
 }
 
-/** Gains of activations as PyTorch's calculate_gain has them; those shaped like Relu have Relu's. */
-const GAINS = new Map([
-  ...['Relu', 'Clip', 'Gelu', 'HardSwish', 'Swish', 'Mish', 'Elu', 'Celu'].map(
-    (op) => [op, Math.SQRT2] as const,
-  ),
-  ['Tanh', 5 / 3] as const,
-  ['Selu', 3 / 4] as const,
-  ['Sigmoid', 1] as const,
-  ['PRelu', Math.sqrt(2 / (1 + 0.25 ** 2))] as const,
-]);
-
 /** Operators between a layer and its activation. */
 const TRANSPARENT = ['BatchNormalization', 'InstanceNormalization', 'Identity', 'Dropout', 'Cast'];
 const REACH = 8;
@@ -139,7 +127,7 @@ export function activationGain(node: Node): number {
     const readers = graph.uses(value).map((use) => use.node);
     for (const reader of readers) {
       if (reader.is('LeakyRelu')) return Math.sqrt(2 / (1 + reader.attributes.float('alpha', 0.01) ** 2));
-      const gain = reader.domain === '' ? GAINS.get(reader.opType) : undefined;
+      const { gain } = traitsOf(reader);
       if (gain !== undefined) return gain;
     }
     const [next] = readers;

@@ -3,7 +3,6 @@ import type { NodeProto } from '../../graph/proto/schema.js';
 import type { Activity } from './activity.js';
 import type { Builder } from './builder.js';
 import { elementwise } from './builder.js';
-import { isElementwise } from './layout/in-blocks.js';
 import { broadcastShapes } from './shapes.js';
 import type { Mode, Rewritten } from './types.js';
 import type { Value } from './value.js';
@@ -35,7 +34,7 @@ export function rewriteForward({ nodes, activity, build, mode, values, numbers }
     if (rule === undefined) return [node.proto];
     build.scope = node.label;
     if (rule.forward === undefined) {
-      if (node.domain !== '' || !isElementwise(node.opType)) return [node.proto];
+      if (!rule.inBlocks) return [node.proto];
       const made = inBlocks(build, node, valuesOf(node.inputs));
       return made === undefined ? [node.proto] : build.nodes.splice(0).map(makeNode);
     }

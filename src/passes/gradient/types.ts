@@ -73,6 +73,8 @@ export interface Rule {
   readonly inert?: readonly number[];
   /** Takes lazy gradients as they are. */
   readonly lazy?: boolean;
+  /** What it makes of channels in blocks it makes in blocks, backward too. */
+  readonly inBlocks?: boolean;
   /** True for a node of this operator whose derivative is zero almost everywhere. */
   stops?(node: Node): boolean;
   /** Why a node of this operator can not be differentiated, from its attributes alone. */

@@ -1,37 +1,16 @@
-import { ancestors, type Graph, isFloatType, type Node } from '../../graph/index.js';
-
-/** Inputs in which operators take what is trained. */
-export const WEIGHT_INPUTS: Readonly<Record<string, readonly number[]>> = {
-  Gemm: [0, 1, 2],
-  MatMul: [0, 1],
-  Einsum: [0, 1, 2, 3],
-  Conv: [1, 2],
-  ConvTranspose: [1, 2],
-  BatchNormalization: [1, 2],
-  LayerNormalization: [1, 2],
-  InstanceNormalization: [1, 2],
-  GroupNormalization: [1, 2],
-  PRelu: [1],
-  RNN: [1, 2, 3],
-  GRU: [1, 2, 3],
-  LSTM: [1, 2, 3, 7],
-  Gather: [0],
-  Add: [0, 1],
-  Mul: [0, 1],
-  Concat: [0, 1, 2, 3],
-};
+import { ancestors, type Graph, isFloatType, isView, type Node, traitsOf } from '../../graph/index.js';
+import { RULES } from './rules/index.js';
 
 /** What only gives a weight another form. */
-export const WEIGHT_VIEWS = [
-  'Identity',
-  'Cast',
-  'Transpose',
-  'Reshape',
-  'Flatten',
-  'Squeeze',
-  'Unsqueeze',
-  'Expand',
-] as const;
+export function isWeightView(node: Node): boolean {
+  return isView(node) || node.is('Expand');
+}
+
+/** Inputs in which a node takes what is trained; none where training does not get past it. */
+export function weightInputs(node: Node): readonly number[] {
+  const { weights = [], gates } = traitsOf(node);
+  return gates !== undefined || Object.hasOwn(RULES, node.opType) ? weights : [];
+}
 
 /** Lower numbers are those of attention masks. */
 const MASK = -1e4;
@@ -46,8 +25,7 @@ const MASK = -1e4;
 export function trainableWeights(graph: Graph, output: string): string[] {
   const found = new Set<string>();
   for (const node of ancestors(graph.nodes, [output])) {
-    if (node.domain !== '') continue;
-    for (const index of WEIGHT_INPUTS[node.opType] ?? []) {
+    for (const index of weightInputs(node)) {
       const source = sourceOf(graph, node.inputs[index] ?? '');
       const tensor = graph.initializers.get(source);
       if (tensor === undefined || !isFloatType(tensor.dataType)) continue;
@@ -68,10 +46,9 @@ export function trainableWeights(graph: Graph, output: string): string[] {
 export function weightPlaces(graph: Graph, output: string, holds: (node: Node) => boolean): Set<string> {
   const found = new Set<string>();
   for (const node of ancestors(graph.nodes, [output])) {
-    if (node.domain !== '' || node.is('Concat')) continue;
+    if (node.is('Concat')) continue;
     const isLoose = node.is('Add', 'Mul');
-    const statistics = node.is('BatchNormalization') ? [3, 4] : [];
-    for (const index of [...(WEIGHT_INPUTS[node.opType] ?? []), ...statistics]) {
+    for (const index of [...weightInputs(node), ...(traitsOf(node).statistics ?? [])]) {
       const source = sourceOf(graph, node.inputs[index] ?? '', holds);
       const maker = graph.producer(source);
       if (isLoose && !isCopiedVector(graph, maker)) continue;
@@ -90,7 +67,7 @@ function isCopiedVector(graph: Graph, maker: Node | undefined): boolean {
 function sourceOf(graph: Graph, value: string, stops: (node: Node) => boolean = () => false): string {
   for (let name = value; ; ) {
     const node = graph.producer(name);
-    if (node === undefined || !node.is(...WEIGHT_VIEWS) || stops(node)) return name;
+    if (node === undefined || !isWeightView(node) || stops(node)) return name;
     name = node.inputs[0] ?? '';
   }
 }

@@ -1,5 +1,6 @@
 import {
   createModel,
+  keepsMeaning,
   type Model,
   ModelError,
   makeNode,
@@ -10,7 +11,6 @@ import {
 import { createMessage, toNumber } from '../../graph/proto/codec.js';
 import type { FunctionProto, GraphProto, OperatorSetIdProto } from '../../graph/proto/schema.js';
 import { type Copying, copyNode, nameOutputs, withGraphs } from './copy-nodes.js';
-import { keepsMeaning } from './operator-versions.js';
 
 /** Functions call functions, but not themselves: deeper than this they must. */
 const DEEPEST = 64;

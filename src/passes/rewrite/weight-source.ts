@@ -21,6 +21,7 @@ import {
   type NodeProto,
   type NodeSpec,
   narrow,
+  permutationOf,
   specOf,
   Tensor,
 } from '../../graph/index.js';
@@ -263,7 +264,7 @@ async function elementsAtRoot(
       array = narrow(type as FloatType, floats);
     } else if (node.opType === 'Transpose') {
       const rank = shape.length;
-      const permutation = node.attributes.ints('perm') ?? shape.map((_, axis) => rank - 1 - axis);
+      const permutation = permutationOf(node, rank);
       const inverse = permutation.map((_, axis) => permutation.indexOf(axis));
       const { y } = await runGraph(
         [{ opType: 'Transpose', inputs: ['x'], outputs: ['y'], attributes: { perm: { ints: inverse } } }],

@@ -5,8 +5,8 @@ import {
   ModelError,
   type Node,
   type NodeSpec,
-  RANDOM_OPERATORS,
   Tensor,
+  traitsOf,
   ValueInfo,
 } from '../../graph/index.js';
 import type { FunctionProto, GraphProto, SparseTensorProto } from '../../graph/proto/schema.js';
@@ -113,7 +113,7 @@ class Parts {
             `is not constant: attribute '${attribute}' of node '${node.label}' is a parameter of the function`,
           );
         }
-        if (node.is(...RANDOM_OPERATORS)) {
+        if (traitsOf(node).random) {
           throw this.#error(
             graph,
             `is not constant: node '${node.label}' (${node.opType}) makes random numbers`,

@@ -1,18 +1,5 @@
-import type { Graph } from '../../graph/index.js';
-import { WEIGHT_VIEWS } from '../../passes/gradient/weights.js';
-
-/** Inputs in which an operator multiplies by a weight, other than by one number a channel. */
-const MATRIX_INPUTS: Readonly<Record<string, readonly number[]>> = {
-  Gemm: [0, 1],
-  MatMul: [0, 1],
-  Einsum: [0, 1, 2, 3],
-  Conv: [1],
-  ConvTranspose: [1],
-  Gather: [0],
-  RNN: [1, 2],
-  GRU: [1, 2],
-  LSTM: [1, 2],
-};
+import { type Graph, traitsOf } from '../../graph/index.js';
+import { isWeightView } from '../../passes/gradient/weights.js';
 
 /**
  * The weights that weight decay is good for: those that a linear layer or an embedding multiplies by. Biases, the scales
@@ -27,7 +14,7 @@ export function decayedWeights(graph: Graph, weights: Iterable<string>): Readonl
 
 function isMatrix(graph: Graph, name: string): boolean {
   return graph.uses(name).some(({ node, index }) => {
-    if (node.is(...WEIGHT_VIEWS)) return index === 0 && isMatrix(node.graph, node.outputs[0] ?? '');
-    return node.domain === '' && (MATRIX_INPUTS[node.opType] ?? []).includes(index);
+    if (isWeightView(node)) return index === 0 && isMatrix(node.graph, node.outputs[0] ?? '');
+    return traitsOf(node).matrices?.includes(index) === true;
   });
 }

@@ -30,16 +30,6 @@ export function reordered(build: Builder, x: Value, count: number): Value {
   return build.op('ReorderInput', [x], x.shape.with(1, count), {}, undefined, BLOCKED_DOMAIN);
 }
 
-/** Operators on each element by itself that a model may apply to what is in blocks. */
-const ELEMENTWISE = new Set([
-  ...['Add', 'Sub', 'Mul', 'Sum'],
-  ...['Clip', 'Elu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Relu', 'Sigmoid', 'Tanh'],
-]);
-
-export function isElementwise(opType: string): boolean {
-  return ELEMENTWISE.has(opType);
-}
-
 /** Zeros put around images whose channels stand in blocks: Pad would do it on one thread. */
 export function paddedBlocks(
   build: Builder,

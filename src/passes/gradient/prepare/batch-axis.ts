@@ -1,4 +1,13 @@
-import { findConstant, type Graph, isConstant, type Node } from '../../../graph/index.js';
+import {
+  axisOf,
+  findConstant,
+  type Graph,
+  isConstant,
+  type Node,
+  permutationOf,
+  traitsOf,
+} from '../../../graph/index.js';
+import { opsetOf } from '../../../graph/opsets.js';
 import { at, normalAxis, product } from '../shapes.js';
 
 /** Where the batch is in a value: of dimension `axis`, outer * inner at a batch of 1, it is the middle factor. */
@@ -105,8 +114,7 @@ class Follower {
       case 'Transpose': {
         const known = required(label);
         const rank = this.#shape(node.inputs[0]).length;
-        const perm = node.attributes.ints('perm') ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
-        return { ...known, axis: perm.indexOf(known.axis) };
+        return { ...known, axis: permutationOf(node, rank).indexOf(known.axis) };
       }
       case 'Reshape':
       case 'Flatten':
@@ -114,7 +122,7 @@ class Follower {
       case 'Unsqueeze':
         return this.#reshaped(required(label), this.#shape(node.inputs[0]), this.#shape(node.outputs[0]));
       case 'Gather': {
-        const axis = normalAxis(attribute('axis', 0), this.#shape(node.inputs[0]).length);
+        const axis = normalAxis(axisOf(node), this.#shape(node.inputs[0]).length);
         const indices = this.#shape(node.inputs[1]).length;
         if (label === undefined) {
           const own = required(this.#labels.get(node.inputs[1] ?? ''));
@@ -124,10 +132,7 @@ class Follower {
         return { ...label, axis: label.axis < axis ? label.axis : label.axis - 1 + indices };
       }
       case 'Concat':
-        return this.#concatenated(
-          node,
-          normalAxis(attribute('axis', 0), this.#shape(node.outputs[0]).length),
-        );
+        return this.#concatenated(node, normalAxis(axisOf(node), this.#shape(node.outputs[0]).length));
       case 'MatMul':
         return this.#multiplied(node);
       case 'Gemm':
@@ -137,8 +142,10 @@ class Follower {
       case 'LogSoftmax':
       case 'LayerNormalization': {
         const known = required(label);
-        const axis = normalAxis(attribute('axis', -1), shape?.length ?? 0);
-        if (node.is('LayerNormalization') ? known.axis >= axis : known.axis === axis) throw new Blocked();
+        const axis = normalAxis(axisOf(node), shape?.length ?? 0);
+        // These take all axes from there on for one, as Softmax did before operator set 13.
+        const isJoint = node.is('LayerNormalization') || opsetOf(node.graph) < 13;
+        if (isJoint ? known.axis >= axis : known.axis === axis) throw new Blocked();
         return known;
       }
       case 'CumSum':
@@ -235,15 +242,15 @@ class Follower {
       found = moved;
     }
     const label = required(found);
-    for (const [index, input] of node.inputs.entries()) {
+    const { elementwise } = traitsOf(node);
+    for (const input of node.inputs) {
       // Only of operators on elements do the other operands have to fit; weights of Conv and the like do not.
-      if (!ON_ELEMENTS.has(node.opType) || this.#labels.has(input) || input === '') continue;
+      if (!elementwise || this.#labels.has(input) || input === '') continue;
       const shape = this.#shapes.get(input);
       const size = shape?.[label.axis - rank + shape.length] ?? 1;
       if (size !== 1) throw new Blocked();
-      if (index > 8) break;
     }
-    if (!ON_ELEMENTS.has(node.opType) && node.inputs.length > 1 && label.axis !== 0) {
+    if (!elementwise && node.inputs.length > 1 && label.axis !== 0) {
       const isSame = this.#shape(node.inputs[0]).join() === this.#shape(node.outputs[0]).join();
       if (!isSame && !node.is('Slice', 'Split', 'Pad', 'Expand')) throw new Blocked();
     }
@@ -255,25 +262,6 @@ class Follower {
     return isConstant(constant) && constant.path.length === 0 ? constant.root?.integers() : undefined;
   }
 }
-
-const ON_ELEMENTS = new Set([
-  'Add',
-  'Sub',
-  'Mul',
-  'Div',
-  'Pow',
-  'Max',
-  'Min',
-  'Sum',
-  'Mean',
-  'Where',
-  'Equal',
-  'Greater',
-  'Less',
-  'And',
-  'Or',
-  'PRelu',
-]);
 
 function same(a: BatchAxis, b: BatchAxis): boolean {
   return a.axis === b.axis && a.outer === b.outer && a.inner === b.inner;

@@ -7,8 +7,9 @@ import {
   type NodeSpec,
   specOf,
   type Tensor,
+  traitsOf,
 } from '../../../graph/index.js';
-import { WEIGHT_INPUTS, WEIGHT_VIEWS } from '../weights.js';
+import { isWeightView, weightInputs } from '../weights.js';
 
 /** One vector at most: all dimensions but one are 1. */
 const isVector = ({ shape }: Tensor): boolean => shape.filter((dim) => dim > 1).length <= 1;
@@ -65,8 +66,8 @@ export function untieWeights(model: Model, output: string): string[] {
 
 /** Inputs of a node that hold a weight or a running statistic; tables that are looked up in are not among them. */
 function placesOf(node: Node): readonly number[] {
-  if (node.domain !== '' || node.is('Gather', 'Concat')) return [];
-  return [...(WEIGHT_INPUTS[node.opType] ?? []), ...(node.is('BatchNormalization') ? [3, 4] : [])];
+  if (node.is('Gather', 'Concat')) return [];
+  return [...weightInputs(node), ...(traitsOf(node).statistics ?? [])];
 }
 
 /**
@@ -101,10 +102,10 @@ function placesByWeight(graph: Graph, output: string): ReadonlyMap<string, reado
   const found = new Map<string, Place[]>();
   for (const node of ancestors(graph.nodes, [output])) {
     if (node.domain !== '' || node.is('Concat')) continue;
-    for (const index of WEIGHT_INPUTS[node.opType] ?? []) {
+    for (const index of weightInputs(node)) {
       const views: Node[] = [];
       let name = node.inputs[index] ?? '';
-      for (let maker = graph.producer(name); maker?.is(...WEIGHT_VIEWS); maker = graph.producer(name)) {
+      for (let maker = graph.producer(name); maker && isWeightView(maker); maker = graph.producer(name)) {
         views.unshift(maker);
         name = maker.inputs[0] ?? '';
       }

@@ -1,10 +1,13 @@
 import {
+  axisOf,
   createModel,
   type Model,
   ModelError,
   makeNode,
   type Node,
   type NodeSpec,
+  OPERATORS,
+  operatorsWith,
   specOf,
   Tensor,
   type ValueInfo,
@@ -30,17 +33,10 @@ interface Upgrade {
   fresh(base: string): string;
 }
 
-const REDUCTIONS = [
-  'ReduceL1',
-  'ReduceL2',
-  'ReduceLogSum',
-  'ReduceLogSumExp',
-  'ReduceMax',
-  'ReduceMean',
-  'ReduceMin',
-  'ReduceProd',
-  'ReduceSumSquare',
-];
+/** Reductions whose axes became an input in version 18. */
+const REDUCTIONS = operatorsWith('rewritten').filter(
+  (op) => op.startsWith('Reduce') && OPERATORS[op].rewritten?.includes(18),
+);
 
 /** Operators whose form changed up to version 18, and in which version. */
 const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: Upgrade): NodeSpec[] }>> = {
@@ -175,7 +171,7 @@ function axesMoved(upgrade: Upgrade): NodeSpec[] {
 function flattened(upgrade: Upgrade): NodeSpec[] {
   const { node } = upgrade;
   const shape = upgrade.shapeOf(node.inputs[0] ?? '') ?? [];
-  const axis = normalAxis(node.attributes.int('axis', 1), shape.length);
+  const axis = normalAxis(axisOf(node), shape.length);
   const spec = without(node, ['axis']);
   if (product(shape.slice(axis + 1)) === 1) return [{ ...spec, attributes: { axis: { int: axis } } }];
   const [flat, soft] = [upgrade.fresh(`${node.label}/flat`), upgrade.fresh(`${node.label}/soft`)];

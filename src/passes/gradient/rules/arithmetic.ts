@@ -46,14 +46,14 @@ const extremum = broadcasting((build, index, dy, x, y) => {
 });
 
 export const ARITHMETIC = {
-  Add: broadcasting((_build, _index, dy) => dy),
-  Sub: broadcasting((build, index, dy) => (index === 0 ? dy : build.neg(dy))),
-  Mul: broadcasting((build, index, dy, x) => build.mul(dy, at(x, 1 - index))),
+  Add: { ...broadcasting((_build, _index, dy) => dy), inBlocks: true },
+  Sub: { ...broadcasting((build, index, dy) => (index === 0 ? dy : build.neg(dy))), inBlocks: true },
+  Mul: { ...broadcasting((build, index, dy, x) => build.mul(dy, at(x, 1 - index))), inBlocks: true },
   Div: broadcasting((build, index, dy, x, y) => {
     const share = build.div(dy, at(x, 1));
     return index === 0 ? share : build.neg(build.mul(share, y));
   }),
-  Sum: broadcasting((_build, _index, dy) => dy),
+  Sum: { ...broadcasting((_build, _index, dy) => dy), inBlocks: true },
   Mean: broadcasting((build, _index, dy, x) => build.scale(dy, 1 / x.length)),
   Max: extremum,
   Min: extremum,

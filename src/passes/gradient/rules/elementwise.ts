@@ -89,16 +89,22 @@ export const ELEMENTWISE = {
   Atan: pointwise((build, x) => lorentzian(build, x)),
   Asinh: pointwise((build, x) => build.unary('Sqrt', lorentzian(build, x))),
   Erf: pointwise((build, x) => bell(build, build.square(x), 2 / Math.sqrt(Math.PI))),
-  Relu: pointwise((build, _x, y) => build.step(y)),
-  LeakyRelu: pointwise((build, x, _y, node) => {
-    const slope = alpha(node, 0.01);
-    return build.shift(build.scale(build.step(x), 1 - slope), slope);
-  }),
+  Relu: { ...pointwise((build, _x, y) => build.step(y)), inBlocks: true },
+  LeakyRelu: {
+    ...pointwise((build, x, _y, node) => {
+      const slope = alpha(node, 0.01);
+      return build.shift(build.scale(build.step(x), 1 - slope), slope);
+    }),
+    inBlocks: true,
+  },
   ThresholdedRelu: pointwise((build, x, y, node) =>
     // Where the output is not zero; a negative threshold lets negative numbers through.
     alpha(node, 1) >= 0 ? build.step(y) : build.step(build.shift(x, -alpha(node, 1))),
   ),
-  Elu: pointwise((build, x, y, node) => select(build, x, 1, build.shift(y, alpha(node, 1)))),
+  Elu: {
+    ...pointwise((build, x, y, node) => select(build, x, 1, build.shift(y, alpha(node, 1)))),
+    inBlocks: true,
+  },
   Selu: pointwise((build, x, y, node) => {
     const gamma = node.attributes.float('gamma', SELU_GAMMA);
     return select(build, x, gamma, build.shift(y, gamma * alpha(node, SELU_ALPHA)));
@@ -106,17 +112,18 @@ export const ELEMENTWISE = {
   Celu: pointwise((build, x, y, node) =>
     select(build, x, 1, build.shift(build.scale(y, 1 / alpha(node, 1)), 1)),
   ),
-  Sigmoid: pointwise((build, _x, y) => build.mul(y, build.minus(1, y))),
-  Tanh: pointwise((build, _x, y) => build.minus(1, build.square(y))),
+  Sigmoid: { ...pointwise((build, _x, y) => build.mul(y, build.minus(1, y))), inBlocks: true },
+  Tanh: { ...pointwise((build, _x, y) => build.minus(1, build.square(y))), inBlocks: true },
   Softplus: pointwise((build, x) => logistic(build, x)),
   Softsign: pointwise((build, x) =>
     build.unary('Reciprocal', build.square(build.shift(build.unary('Abs', x), 1))),
   ),
   HardSigmoid: {
     ...pointwise((build, _x, y, node) => build.scale(inside(build, y, 0, 1), alpha(node, 0.2))),
+    inBlocks: true,
     stops: (node) => Math.abs(alpha(node, 0.2)) >= STEEP,
   },
-  HardSwish: pointwise((build, x) => hardSwish(build, x)),
+  HardSwish: { ...pointwise((build, x) => hardSwish(build, x)), inBlocks: true },
   Mish: pointwise((build, x) => {
     const tanh = build.unary('Tanh', build.unary('Softplus', x));
     return build.add(tanh, build.mul(build.mul(x, build.minus(1, build.square(tanh))), logistic(build, x)));
@@ -124,6 +131,7 @@ export const ELEMENTWISE = {
   Gelu: pointwise((build, x, _y, node) => gelu(build, x, node)),
   /** The bounds belong to the inside, as in PyTorch's clamp; what is outside moves with the bound that it lies at. */
   Clip: {
+    inBlocks: true,
     through: [0, 1, 2],
     lazy: true,
     backward: (context) => {

@@ -1,4 +1,4 @@
-import type { Node } from '../../../graph/index.js';
+import { type Node, type StandardOperator, traitsOf } from '../../../graph/index.js';
 import type { Rule } from '../types.js';
 import { ARITHMETIC } from './arithmetic.js';
 import { CONV } from './conv.js';
@@ -10,103 +10,6 @@ import { POOL } from './pool.js';
 import { REDUCE } from './reduce.js';
 import { RESAMPLE } from './resample.js';
 import { SHAPE } from './shape.js';
-
-/** The standard operators that a gradient passes through. */
-export const DIFFERENTIABLE_OPS = [
-  'Abs',
-  'Add',
-  'Asinh',
-  'Atan',
-  'AveragePool',
-  'BatchNormalization',
-  'Cast',
-  'CastLike',
-  'Celu',
-  'Clip',
-  'Col2Im',
-  'Concat',
-  'Conv',
-  'ConvTranspose',
-  'Cos',
-  'Cosh',
-  'CumSum',
-  'DepthToSpace',
-  'Div',
-  'Dropout',
-  'Einsum',
-  'Elu',
-  'Erf',
-  'Exp',
-  'Expand',
-  'Flatten',
-  'Gather',
-  'GatherElements',
-  'GatherND',
-  'Gelu',
-  'Gemm',
-  'GlobalAveragePool',
-  'GlobalMaxPool',
-  'GroupNormalization',
-  'HardSigmoid',
-  'HardSwish',
-  'Identity',
-  'InstanceNormalization',
-  'LayerNormalization',
-  'LeakyRelu',
-  'Log',
-  'LogSoftmax',
-  'LRN',
-  'MatMul',
-  'Max',
-  'MaxPool',
-  'Mean',
-  'Min',
-  'Mish',
-  'Mul',
-  'Neg',
-  'Pad',
-  'Pow',
-  'PRelu',
-  'Reciprocal',
-  'ReduceL1',
-  'ReduceL2',
-  'ReduceLogSum',
-  'ReduceLogSumExp',
-  'ReduceMax',
-  'ReduceMean',
-  'ReduceMin',
-  'ReduceSum',
-  'ReduceSumSquare',
-  'Relu',
-  'Reshape',
-  'Resize',
-  'ScatterElements',
-  'ScatterND',
-  'Selu',
-  'Sigmoid',
-  'Sin',
-  'Sinh',
-  'Slice',
-  'Softmax',
-  'Softplus',
-  'Softsign',
-  'SpaceToDepth',
-  'Split',
-  'Sqrt',
-  'Squeeze',
-  'Sub',
-  'Sum',
-  'Tan',
-  'Tanh',
-  'ThresholdedRelu',
-  'Tile',
-  'TopK',
-  'Transpose',
-  'Trilu',
-  'Unsqueeze',
-  'Where',
-] as const;
-export type DifferentiableOp = (typeof DIFFERENTIABLE_OPS)[number];
 
 /** One rule for each operator. */
 export const RULES = {
@@ -120,43 +23,17 @@ export const RULES = {
   ...REDUCE,
   ...RESAMPLE,
   ...SHAPE,
-} satisfies Record<DifferentiableOp, Rule>;
+} as const satisfies Partial<Record<StandardOperator, Rule>>;
 
-/** Operators whose output does not change with small changes of their input: no gradient passes. */
-const CONSTANT_ALMOST_EVERYWHERE = new Set([
-  'And',
-  'ArgMax',
-  'ArgMin',
-  'Ceil',
-  'Equal',
-  'EyeLike',
-  'Floor',
-  'Greater',
-  'GreaterOrEqual',
-  'Hardmax',
-  'IsInf',
-  'IsNaN',
-  'Less',
-  'LessOrEqual',
-  'NonZero',
-  'Not',
-  'OneHot',
-  'Or',
-  'Bernoulli',
-  'RandomNormalLike',
-  'RandomUniformLike',
-  'Round',
-  'Shape',
-  'Sign',
-  'Size',
-  'Xor',
-  'ConstantOfShape',
-  'NonMaxSuppression',
-]);
+/** A standard operator that a gradient passes through. */
+export type DifferentiableOp = keyof typeof RULES;
+
+/** The standard operators that a gradient passes through. */
+export const DIFFERENTIABLE_OPS = (Object.keys(RULES) as DifferentiableOp[]).sort();
 
 /** How a gradient meets a node: by a rule, not at all, or a reason why it can not pass. */
 export function ruleOf(node: Node): Rule | 'stops' | { readonly reason: string } {
-  if (node.domain === '' && CONSTANT_ALMOST_EVERYWHERE.has(node.opType)) return 'stops';
+  if (traitsOf(node).flat) return 'stops';
   const rule: Rule | undefined =
     node.domain === '' && Object.hasOwn(RULES, node.opType)
       ? RULES[node.opType as DifferentiableOp]

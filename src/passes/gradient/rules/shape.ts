@@ -1,4 +1,4 @@
-import type { Node } from '../../../graph/index.js';
+import { type Node, permutationOf } from '../../../graph/index.js';
 import { at, inversePermutation, normalAxis, range } from '../shapes.js';
 import type { Rule, RuleContext } from '../types.js';
 import type { Value } from '../value.js';
@@ -13,7 +13,7 @@ const relabel: Rule = {
 
 function transpose({ build, node, inputs, gradients }: RuleContext): Value[] {
   const rank = required(inputs, 0).shape.length;
-  const permutation = node.attributes.ints('perm') ?? range(0, rank).reverse();
+  const permutation = permutationOf(node, rank);
   return [build.transpose(required(gradients, 0), inversePermutation(permutation))];
 }
 
