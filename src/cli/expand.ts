@@ -1,9 +1,10 @@
 import { setFlagsFromString } from 'node:v8';
-import type { ExpandOptions } from '../passes/expand/expand.js';
+import { ModelError } from '../graph/errors.js';
+import type { ExpandAccount, ExpandOptions } from '../passes/expand/expand.js';
 import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
-import { onFile } from './shell/errors.js';
+import { onFile, UsageError } from './shell/errors.js';
 import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
@@ -49,6 +50,7 @@ export const expandCommand: Command<Arguments> = {
         pass = passWith({ recipe: (await onFile(nameOf(args.model), () => rankRecipe(model))).recipe });
       }
       const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
+      refuseNothing(account, args);
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
       await summarize(expandDocument(account, { output, verbose: args.verbose }), { ...args, output }, io);
@@ -58,3 +60,18 @@ export const expandCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** UsageError where patterns name nothing, ModelError where nothing that could be written would differ from the model. */
+function refuseNothing({ rewritten, skipped, unmatched }: ExpandAccount, args: Arguments): void {
+  if (rewritten.length > 0) return;
+  const only = unmatched.length > 0 ? unmatched : [args.only ?? []].flat();
+  const [first] = skipped;
+  if (unmatched.length > 0 || (only.length > 0 && first === undefined)) {
+    throw new UsageError(`no layer is expanded: none matches '${only.join("', '")}'`);
+  }
+  if (args.dryRun || first === undefined) return;
+  throw new ModelError(`no layer can be expanded, and nothing was written: ${first.reason}`, {
+    file: nameOf(args.model),
+    node: first.node,
+  });
+}

@@ -31,6 +31,11 @@ export class ModelError extends Error {
   }
 }
 
+/** Does an error say that memory is short? The engine says so with a RangeError, as for what is out of range. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof RangeError && /allocat|out of memory/i.test(error.message);
+}
+
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

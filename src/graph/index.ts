@@ -20,7 +20,7 @@ export {
   isFloatType,
 } from './data-type.js';
 export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff/diff.js';
-export { ModelError, messageOf, type Where } from './errors.js';
+export { isOutOfMemory, ModelError, messageOf, type Where } from './errors.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { dataFilesOf } from './io/external.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';

@@ -17,11 +17,12 @@ export function differenceFrom(saved: Checkpoint, settled: Settled, model: Model
   // What the model is comes first: the rest may follow from it.
   const names = new Set(['model', 'weights', ...Object.keys(saved.settings), ...Object.keys(fingerprint)]);
   for (const name of names) {
-    const [before, now] = [saved.settings[name], fingerprint[name]].map(
-      (value) => JSON.stringify(value) ?? 'none',
+    const [before, now] = [saved.settings, fingerprint].map((from) =>
+      Object.hasOwn(from, name) ? (JSON.stringify(from[name]) ?? 'none') : 'none',
     );
     if (before === now) continue;
-    return TOLD[name]?.(saved, settled, model) ?? `${name} was ${before} and is ${now}`;
+    const told = Object.hasOwn(TOLD, name) ? TOLD[name] : undefined;
+    return told?.(saved, settled, model) ?? `${name} was ${before} and is ${now}`;
   }
   return undefined;
 }

@@ -223,3 +223,21 @@ test('what a check found does not change because nobody reads it', async () => {
     expect(stderr.trim().split('\n').at(-1)).toBe(String(code));
   }
 });
+
+describe('what would change nothing is not written', () => {
+  test.each([
+    [['expand', SHAPES, '--only', 'nosuch*'], 2, "no layer is expanded: none matches 'nosuch*'"],
+    [['expand', SHAPES, '--only', 'nosuch*', '--dry-run'], 2, "none matches 'nosuch*'"],
+    [
+      ['rank-report', SHAPES, '--only', 'nosuch*', '--format', 'csv'],
+      2,
+      "--only: no weight or node matches 'nosuch*'",
+    ],
+    [['rank-report', SHAPES, '--format', 'csv', '--assert', 'stableRank(nosuch*) > 0'], 2, 'nosuch*'],
+    [['rank-report', SHAPES], 2, 'no format of a report ends in .pdf'],
+  ])('%j', async (args, code, message) => {
+    const told = await cli([...args, '-o', code === 2 && args.length === 2 ? '@r.pdf' : '@out.onnx']);
+    expect(told.stderr).toContain(message);
+    expect([told.code, readdirSync(directory)]).toEqual([code, []]);
+  });
+});

@@ -325,7 +325,8 @@ test('csv quotes what RFC 4180 says, and reads back', () => {
       const csv = toCsv(grid(columns, [text]));
       const body = csv.slice('text\r\n'.length, -2);
       const read = body.startsWith('"') ? body.slice(1, -1).replaceAll('""', '"') : body;
-      expect(read).toBe(text);
+      // What a spreadsheet may take for a formula stands behind an apostrophe.
+      expect(read).toBe(/^[=+\-@\p{Cc}]/u.test(text) ? `'${text}` : text);
       if (!body.startsWith('"')) expect(body).not.toMatch(/[",\r\n]/);
     }),
   );
@@ -341,4 +342,20 @@ test('numbers', () => {
   expect(formatNumber(undefined, 'count')).toBe('–');
   expect(formatNumber(Number.POSITIVE_INFINITY, 'significant3')).toBe('∞');
   expect(shorten('features.denseblock4', 11)).toBe('featu…lock4');
+});
+
+test('no text in CSV is a formula or begins with a control character; numbers stay numbers', () => {
+  const columns: Column<[string, number]>[] = [
+    { key: 'name', header: 'name', definition: '', value: ([name]: [string, number]) => name },
+    { key: 'value', header: 'value', definition: '', value: ([, value]) => value },
+  ] as Column<[string, number]>[];
+  const names = ['=1+1', '+1', '-1', '@x', '\u001b[2J', '\tx', 'a=b', '-'];
+  const lines = toCsv(
+    grid(
+      columns,
+      names.map((name): [string, number] => [name, -1.5]),
+    ),
+  ).split('\r\n');
+  for (const [index, name] of names.entries())
+    expect(lines[index + 1]).toBe(`${name === 'a=b' ? '' : "'"}${name},-1.5`);
 });

@@ -1,4 +1,11 @@
-import { type DataType, EPSILON, isFloatType, type Model } from '../../graph/index.js';
+import {
+  type DataType,
+  EPSILON,
+  isFloatType,
+  isOutOfMemory,
+  type Model,
+  ModelError,
+} from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
@@ -207,6 +214,13 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
   } catch (error) {
     // Elements that are not finite, or a view that does not fit this convolution. Only now is it worth a look at all of
     // them, which may be in a thread and are read again.
+    if (isOutOfMemory(error)) {
+      throw new ModelError(
+        'there is not enough memory for its spectrum; leave it out with --only, or run where there is more',
+        { tensor: name },
+        { cause: error },
+      );
+    }
     if (!(error instanceof RangeError)) throw error;
     const { data } = await elements.read();
     return { ...base, metrics: undefined, problem: nonFinite(data) ?? error.message };

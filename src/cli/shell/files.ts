@@ -15,6 +15,8 @@ export const MODEL = {
 
 const STDIO = '-';
 const MOST_WARNINGS = 3;
+/** Endings of files that take the table as text. */
+const TEXT_ENDINGS = ['', 'txt', 'text', 'log'];
 const NOTE = ['note:', 'bold'] as const;
 
 /** How a file of the command line is called in messages. */
@@ -154,7 +156,7 @@ export async function summarize(
   if (!options.quiet || isData) await print(document, options, io);
 }
 
-/** The format that was asked for or, failing that, the one that the file's name tells. */
+/** The format that was asked for or, failing that, the one that the file's name tells; UsageError where it tells none. */
 export function formatOf(
   format: Format | undefined,
   path: string | undefined,
@@ -163,9 +165,13 @@ export function formatOf(
   const extension = extname(path ?? '')
     .slice(1)
     .toLowerCase();
-  return (
-    format ?? formats.find((known) => known === extension) ?? (extension === 'markdown' ? 'md' : 'table')
-  );
+  const told = extension === 'markdown' ? 'md' : formats.find((known) => known === extension);
+  if (format === undefined && told === undefined && !TEXT_ENDINGS.includes(extension)) {
+    throw new UsageError(
+      `-o ${path}: no format of a report ends in .${extension}; name it ${formats.map((known) => `.${known === 'table' ? 'txt' : known}`).join(', ')}, or pass --format`,
+    );
+  }
+  return format ?? told ?? 'table';
 }
 
 /** Writes a document to a file, in one step. */

@@ -164,7 +164,7 @@ function externalEntries(tensor: TensorProto, place: Placement): NonNullable<Ten
   const old = tensor.external_data ?? [];
   // A checksum or a key that we do not know stays, in its place.
   const kept = old.map((entry) => {
-    const value = known[entry.key ?? ''];
+    const value = Object.entries(known).find(([key]) => key === entry.key)?.[1];
     if (value === undefined) return entry;
     const changed = createMessage('StringStringEntryProto', { ...entry, value });
     copyUnknownFields(entry, changed);

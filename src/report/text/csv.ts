@@ -1,6 +1,13 @@
 import type { CellValue, Grid } from './document.js';
 
-/** RFC 4180: CRLF line ends, quotes where they are needed. An infinite figure is `inf`, one that is not there empty. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const FORMULA = /^[=+\-@\u0000-\u001f\u007f-\u009f]/;
+
+/**
+ * RFC 4180: CRLF line ends, quotes where they are needed. A text that a spreadsheet would take for a formula, or that
+ * begins with a control character, stands behind an apostrophe; numbers are numbers.
+ * An infinite figure is `inf`, one that is not there empty.
+ */
 export function toCsv(grid: Grid): string {
   const at = grid.headings.flatMap((heading, index) => (heading.only === 'text' ? [] : [index]));
   const records = [
@@ -14,7 +21,8 @@ function csvText(value: CellValue): string {
   if (typeof value === 'number' && !Number.isFinite(value)) {
     return Number.isNaN(value) ? '' : value > 0 ? 'inf' : '-inf';
   }
-  return value === undefined ? '' : String(value);
+  if (typeof value !== 'string') return value === undefined ? '' : String(value);
+  return FORMULA.test(value) ? `'${value}` : value;
 }
 
 function quoted(field: string): string {

@@ -4,6 +4,7 @@ import { compareRankReports } from '../../../src/analysis/report/compare-reports
 import { type RankReport, rankReport } from '../../../src/analysis/report/rank-report.js';
 import { METRICS } from '../../../src/analysis/spectra/metrics.js';
 import { type Model, type NodeSpec, readModel, Tensor } from '../../../src/graph/index.js';
+import { KernelPool } from '../../../src/linalg/kernels/index.js';
 import { buildModel } from '../../support/build.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
@@ -215,4 +216,17 @@ describe('comparison', () => {
     for (const { change } of rows) expect(Object.values(change!).every((value) => value === 0)).toBe(true);
     expect([...onlyInA, ...onlyInB]).toEqual([]);
   });
+});
+
+test('memory that is short is an error, not a weight without a spectrum', async () => {
+  await using pool = new KernelPool({ size: 1 });
+  const short = async (): Promise<never> => {
+    throw new RangeError('WebAssembly.Memory(): could not allocate memory');
+  };
+  const proxy = new Proxy(pool, {
+    get: (target, key) => (typeof Reflect.get(target, key) === 'function' ? short : Reflect.get(target, key)),
+  });
+  await expect(rankReport(await readModel(SHAPES), { pool: proxy })).rejects.toThrow(
+    /^tensor '.*': there is not enough memory for its spectrum/,
+  );
 });
