@@ -8,8 +8,8 @@ import {
   type Node,
   quantizedStorage,
 } from '../graph/index.js';
-import { readChainNote, readPartNote } from './chains/note.js';
 import { findLinearSites, type LinearSite, type NotASite } from './linear-sites.js';
+import { readChainNote, readPartNote } from './note.js';
 
 /**
  * The linear sites of a model and, besides, MatMul nodes with a batch of constant matrices: those have a group for each

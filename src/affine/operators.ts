@@ -25,6 +25,8 @@ export interface ConvOperator extends Operator {
   readonly kind: 'conv' | 'convTranspose' | 'up';
   readonly weight: ConstantValue;
   readonly bias: ConstantValue | undefined;
+  /** A bias that is no constant vector: the node can keep it, but nothing can be put behind the node. */
+  readonly openBias?: string | undefined;
   readonly groups: number;
   readonly window: Window;
 }
@@ -34,7 +36,11 @@ export interface MatrixOperator extends Operator {
   /** Which side of the weight the data stands on: x W ('last') or W x ('left'). */
   readonly axis: 'last' | 'left';
   readonly weight: ConstantValue;
+  /** Of a batch of matrices: how many, axis by axis. */
+  readonly batch?: readonly number[] | undefined;
   readonly bias: ConstantValue | undefined;
+  /** A bias that is no constant vector: the node can keep it, but nothing can be put behind the node. */
+  readonly openBias?: string | undefined;
   readonly alpha: number;
   readonly beta: number;
   readonly isInputTransposed: boolean;
@@ -182,8 +188,22 @@ function floatOperand(node: Node, index: number): ConstantValue | Refusal {
   return found;
 }
 
-function optionalOperand(node: Node, index: number): ConstantValue | Refusal | undefined {
-  return node.inputs[index] ? floatOperand(node, index) : undefined;
+/** The bias of a node with a weight: a constant that is the same for every row, or an open one. */
+function biasOf(
+  node: Node,
+  weight: ConstantValue,
+  outputs: number,
+): Pick<ConvOperator | MatrixOperator, 'bias' | 'openBias'> {
+  const [, , name] = node.inputs;
+  if (!name) return { bias: undefined };
+  const bias = floatOperand(node, 2);
+  const isVector = !('kind' in bias) && bias.dataType === weight.dataType && isRowVector(bias.shape, outputs);
+  return isVector ? { bias } : { bias: undefined, openBias: name };
+}
+
+function isRowVector(shape: readonly number[], length: number): boolean {
+  const last = shape.at(-1) ?? 1;
+  return shape.slice(0, -1).every((dim) => dim === 1) && (last === 1 || last === length);
 }
 
 /** Strides, dilations and pads; a refusal where the pads can not be told or come out as 'ceil_mode'. */
@@ -230,10 +250,8 @@ export function transposedExtra(
 function convolution(node: Node): ConvOperator | Refusal {
   const weight = floatOperand(node, 1);
   if ('kind' in weight) return weight;
-  const bias = optionalOperand(node, 2);
-  if (bias !== undefined && 'kind' in bias) return bias;
   const { attributes } = node;
-  const [rows = 0, , ...extents] = weight.shape;
+  const [rows = 0, perGroup = 0, ...extents] = weight.shape;
   const groups = attributes.int('group', 1);
   if (extents.length === 0 || groups < 1 || rows % groups !== 0) {
     return refuse(
@@ -242,7 +260,8 @@ function convolution(node: Node): ConvOperator | Refusal {
     );
   }
   const window = windowOf(node, extents);
-  const common = { node, data: [node.inputs[0] ?? ''], weight, bias, groups, window };
+  const bias = biasOf(node, weight, node.is('Conv') ? rows : perGroup * groups);
+  const common = { node, data: [node.inputs[0] ?? ''], weight, ...bias, groups, window };
   if (node.opType === 'Conv') return { kind: 'conv', ...common };
   const mode = attributes.string('auto_pad', 'NOTSET');
   const isUp =
@@ -256,8 +275,6 @@ function convolution(node: Node): ConvOperator | Refusal {
 function gemm(node: Node): MatrixOperator | Refusal {
   const weight = floatOperand(node, 1);
   if ('kind' in weight) return weight;
-  const bias = optionalOperand(node, 2);
-  if (bias !== undefined && 'kind' in bias) return bias;
   if (weight.shape.length !== 2) {
     return refuse(
       'operand',
@@ -265,17 +282,18 @@ function gemm(node: Node): MatrixOperator | Refusal {
     );
   }
   const { attributes } = node;
+  const layout = attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
   return {
     kind: 'matrix',
     axis: 'last',
     node,
     data: [node.inputs[0] ?? ''],
     weight,
-    bias,
+    ...biasOf(node, weight, weight.shape[layout === 'out-in' ? 0 : 1] ?? 0),
     alpha: attributes.float('alpha', 1),
     beta: attributes.float('beta', 1),
     isInputTransposed: attributes.int('transA', 0) === 1,
-    layout: attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out',
+    layout,
   };
 }
 

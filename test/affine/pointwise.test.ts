@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { findRegions } from '../../src/affine/match/regions.js';
 import { OPERATORS, operatorsWith } from '../../src/graph/index.js';
-import { probeRegion } from '../../src/passes/collapse/probe-region.js';
+import { probeRegion } from '../../src/passes/collapse/probe.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { findRegions } from '../../src/affine/match/regions.js';
-import { probeRegion } from '../../src/passes/collapse/probe-region.js';
+import { probeRegion } from '../../src/passes/collapse/probe.js';
 import { RandomConvolutions, RandomMatrices } from './random-regions.js';
 import { foldCopy, leftToFold } from './support.js';
 

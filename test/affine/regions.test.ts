@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { findRegions } from '../../src/affine/match/regions.js';
 import { modelToBytes, narrow, readModel, Tensor } from '../../src/graph/index.js';
-import { foldRegion } from '../../src/passes/collapse/fold-region.js';
-import { probeRegion } from '../../src/passes/collapse/probe-region.js';
+import { foldRegion } from '../../src/passes/collapse/fold.js';
+import { probeRegion } from '../../src/passes/collapse/probe.js';
 import { describeRefusal, describeRegion } from '../../src/passes/collapse/region-report.js';
 import { buildModel, floats } from '../support/build.js';
 import { repVgg } from './blocks.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { findRegions } from '../../src/affine/match/regions.js';
 import { type NodeSpec, Tensor } from '../../src/graph/index.js';
-import { probeRegion } from '../../src/passes/collapse/probe-region.js';
+import { probeRegion } from '../../src/passes/collapse/probe.js';
 import { buildModel, floats } from '../support/build.js';
 import { Net } from './net.js';
 import { expectFolds, foldCopy } from './support.js';

@@ -10,7 +10,7 @@ import {
   readModel,
   widen,
 } from '../../src/graph/index.js';
-import { foldRegion } from '../../src/passes/collapse/fold-region.js';
+import { FoldedConstants, foldRegion } from '../../src/passes/collapse/fold.js';
 import { describeRegion, type RegionReport } from '../../src/passes/collapse/region-report.js';
 import { openSession, type RuntimeTensor, randomInputs } from '../../src/runtime/index.js';
 
@@ -25,8 +25,8 @@ export interface Folded extends FoundRegions {
 export async function foldCopy(original: Model, options: FindOptions = {}): Promise<Folded> {
   const model = await readModel(modelToBytes(original));
   const found = findRegions(model, options);
-  const weights = new Map<string, string>();
-  for (const region of found.regions) await foldRegion(region, weights);
+  const made = new FoldedConstants();
+  for (const region of found.regions) await foldRegion(region, made);
   expect(check(model)).toEqual([]);
   const relativeDifference = await compare(original, model);
   return { ...found, model, ops: model.graph.nodes.map((node) => node.opType), relativeDifference };

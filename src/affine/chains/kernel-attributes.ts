@@ -1,5 +1,6 @@
 import {
   Attributes,
+  type AttributeValue,
   decodeFragment,
   encodeFragment,
   makeAttribute,
@@ -9,7 +10,8 @@ import {
 import { shapeOf } from '../expandable-sites.js';
 import { taps } from './site-size.js';
 
-export type AttributeProtos = NonNullable<NodeProto['attribute']>;
+type AttributeProto = NonNullable<NodeProto['attribute']>[number];
+export type AttributeProtos = AttributeProto[];
 
 /** An attribute, where it says more than its default. */
 export function list(name: string, values: readonly number[], usual: number): AttributeProtos {
@@ -21,7 +23,7 @@ export function list(name: string, values: readonly number[], usual: number): At
  * is a stride on the size of the input.
  */
 export function explicitPads(
-  list: AttributeProtos,
+  list: readonly AttributeProto[],
   kernel: readonly number[],
   { graph, inputs }: Node,
 ): readonly number[] | { readonly reason: string } {
@@ -35,6 +37,12 @@ export function explicitPads(
   const begins: number[] = [];
   const ends: number[] = [];
   for (const [axis, extent] of kernel.entries()) {
+    // One element is not padded.
+    if (extent === 1) {
+      begins.push(0);
+      ends.push(0);
+      continue;
+    }
     const stride = attributes.ints('strides')?.[axis] ?? 1;
     const size = stride === 1 ? 1 : shape?.[axis];
     if (typeof size !== 'number') {
@@ -73,42 +81,6 @@ export function whyNotKernels(chain: readonly KernelNode[]): string | undefined 
   return dilations.size > 1 ? 'its kernels have different dilations' : undefined;
 }
 
-/**
- * The attributes of the convolution that a chain of kernels composes to: those that its note tells where they mean the
- * same as those of the chain, else in numbers.
- *
- * @param noted what encodeAttributes gave
- */
-export function attributesOfKernels(chain: readonly KernelNode[], noted: string): AttributeProtos {
-  const kernels = chain.map(({ kernel }) => kernel);
-  const extents = (kernels[0] ?? []).map((_, axis) =>
-    kernels.reduce((sum, kernel) => sum + (kernel[axis] as number) - 1, 1),
-  );
-  const ones = extents.map(() => 1);
-  const first = chain[0] as KernelNode;
-  const carrier = chain[lastKernel(kernels)]?.node ?? first.node;
-  const made: AttributeProtos = [
-    ...list('dilations', carrier.attributes.ints('dilations') ?? ones, 1),
-    makeAttribute('group', { int: first.node.attributes.int('group', 1) }),
-    makeAttribute('kernel_shape', { ints: extents }),
-    ...list('pads', first.node.attributes.ints('pads') ?? [], 0),
-    ...list('strides', carrier.attributes.ints('strides') ?? ones, 1),
-  ];
-  const old = decodeAttributes(noted);
-  if (old === undefined) return made;
-  const meaning = (attribute: AttributeProtos): string => {
-    const attributes = new Attributes(attribute, '');
-    return JSON.stringify([
-      attributes.int('group', 1),
-      attributes.ints('kernel_shape') ?? extents,
-      attributes.ints('dilations') ?? ones,
-      attributes.ints('strides') ?? ones,
-      explicitPads(attribute, extents, first.node),
-    ]);
-  };
-  return meaning(old) === meaning(made) ? old : made;
-}
-
 export function lastKernel(kernels: readonly (readonly number[])[]): number {
   return kernels.findLastIndex((kernel) => taps(kernel) > 1);
 }
@@ -125,4 +97,15 @@ export function decodeAttributes(text: string): AttributeProtos | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** With an attribute in the place that it has, or at the end. */
+export function withAttribute(
+  attributes: readonly AttributeProto[],
+  name: string,
+  value: AttributeValue,
+): AttributeProto[] {
+  const at = attributes.findIndex((attribute) => attribute.name === name);
+  const made = makeAttribute(name, value);
+  return at < 0 ? [...attributes, made] : attributes.toSpliced(at, 1, made);
 }

@@ -1,6 +1,9 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import { swapped } from '../../linalg/floats.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { matmul } from '../../linalg/matmul.js';
+import { countGarbage } from '../../runtime/garbage.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';
 import type { AffineOperator, MatrixOperator, NormOperator } from '../operators.js';
 import { placesInSpread } from './broadcast.js';
@@ -11,27 +14,93 @@ import { alignedShape, normShape } from './step-geometry.js';
 import {
   type AffineValues,
   added,
-  type ComposeOptions,
+  composeBias,
   composeValues,
   diagonal,
+  isMatrix,
+  type MatrixLayout,
   sumValues,
 } from './values.js';
 
-/** Computes the numbers of a plan in float64: who rounds them sees what is lost. */
-export async function evaluatePlan(plan: Plan, options: ComposeOptions): Promise<AffineValues> {
-  return new Evaluation(options).values(plan);
+export interface EvaluateOptions {
+  /** How a matrix is to stand, where both ways are possible. */
+  readonly layout: MatrixLayout;
+  /** A Gemm whose alpha is left out. */
+  readonly unscaled?: Node | undefined;
 }
 
+/** The numbers of a map whose kernel is computed when it is asked for, in parts that need not be in memory together. */
+export interface LazyValues extends Omit<AffineValues, 'kernel'> {
+  readonly kernel: () => AsyncIterable<Floats>;
+}
+
+/** Computes the numbers of a plan in float64: who rounds them sees what is lost. */
+export async function evaluatePlan(plan: Plan, options: EvaluateOptions): Promise<LazyValues> {
+  return new Evaluation(plan, options).whole(plan);
+}
+
+/** Bytes of the last product that are computed at a time. */
+const PART_BYTES = 96 << 20;
+
 class Evaluation {
-  readonly #options: ComposeOptions;
-  /** Parts that plans share are computed once. */
+  readonly #options: EvaluateOptions;
+  /** Parts that plans share, which are computed once; others are not kept. */
+  readonly #shared: ReadonlySet<Plan>;
   readonly #known = new Map<Plan, Promise<AffineValues>>();
 
-  constructor(options: ComposeOptions) {
+  constructor(plan: Plan, options: EvaluateOptions) {
     this.#options = options;
+    this.#shared = sharedParts(plan);
+  }
+
+  async whole(plan: Plan): Promise<LazyValues> {
+    const parts =
+      plan.kind === 'chain' ? await this.#multiplied(flatten(plan), 2) : [await this.values(plan)];
+    const [first, second] = parts;
+    if (first === undefined) throw new Error('a plan without parts');
+    const { layout } = this.#options;
+    const { geometry } = plan;
+    if (second !== undefined && isMatrix(first) && isMatrix(second)) {
+      const factors = layout === 'out-in' ? ([second, first] as const) : ([first, second] as const);
+      return {
+        geometry,
+        layout,
+        bias: await composeBias(first, second),
+        kernel: () => this.#product(...factors),
+      };
+    }
+    const made = second === undefined ? first : await composeValues(first, second, layout);
+    const { kernel, ...rest } = made;
+    return {
+      ...rest,
+      kernel: async function* () {
+        yield kernel;
+      },
+    };
+  }
+
+  /** The product of two matrices, in blocks of rows where the first stands as the product does. */
+  async *#product(left: AffineValues, right: AffineValues): AsyncGenerator<Floats> {
+    const { layout } = this.#options;
+    const [a, b] = [storedMatrix(left), storedMatrix(right)];
+    const options = { transposeA: left.layout !== layout, transposeB: right.layout !== layout };
+    if (options.transposeA) {
+      yield (await matmul(a, b, options)).data;
+      return;
+    }
+    const step = Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(a.columns, b.rows, b.columns))));
+    for (let start = 0; start < a.rows; start += step) {
+      const rows = Math.min(step, a.rows - start);
+      const data = a.data.subarray(start * a.columns, (start + rows) * a.columns);
+      const part = await matmul({ rows, columns: a.columns, data }, b, options);
+      countGarbage(part.data.byteLength);
+      yield part.data;
+    }
+    countGarbage(a.data.byteLength + b.data.byteLength);
   }
 
   values(plan: Plan): Promise<AffineValues> {
+    if (!this.#shared.has(plan)) return this.#compute(plan);
     let values = this.#known.get(plan);
     if (values === undefined) {
       values = this.#compute(plan);
@@ -47,11 +116,11 @@ class Evaluation {
       case 'permute':
         return permutation(plan.order, plan.geometry);
       case 'step':
-        return stepValues(plan.operator, plan.geometry, plan.parts);
+        return stepValues(plan.operator, plan.geometry, plan.parts, this.#options.unscaled);
       case 'chain': {
-        const parts: AffineValues[] = [];
-        for (const part of flatten(plan)) parts.push(await this.values(part));
-        return this.#multiply(parts);
+        const [made] = await this.#multiplied(flatten(plan), 1);
+        if (made === undefined) throw new Error('a plan without parts');
+        return made;
       }
       case 'sum': {
         const terms: { sign: 1 | -1; values: AffineValues }[] = [];
@@ -65,9 +134,11 @@ class Evaluation {
     }
   }
 
-  /** Multiplies neighbours out, the pair that costs the fewest multiply-adds first. */
-  async #multiply(parts: AffineValues[]): Promise<AffineValues> {
-    while (parts.length > 1) {
+  /** Multiplies neighbours out until so many are left, the pair that costs the fewest multiply-adds first. */
+  async #multiplied(plans: readonly Plan[], count: number): Promise<AffineValues[]> {
+    const parts: AffineValues[] = [];
+    for (const plan of plans) parts.push(await this.values(plan));
+    while (parts.length > count) {
       let at = 0;
       let least = Number.POSITIVE_INFINITY;
       for (let i = 0; i + 1 < parts.length; i += 1) {
@@ -75,14 +146,45 @@ class Evaluation {
         if (cost < least) [at, least] = [i, cost];
       }
       const [first, second] = [parts[at] as AffineValues, parts[at + 1] as AffineValues];
-      parts.splice(at, 2, await composeValues(first, second, this.#options));
+      parts.splice(at, 2, await composeValues(first, second, this.#options.layout));
     }
-    return parts[0] as AffineValues;
+    return parts;
   }
 }
 
+/** The parts that a plan holds more than once. */
+function sharedParts(plan: Plan): Set<Plan> {
+  const seen = new Set<Plan>();
+  const shared = new Set<Plan>();
+  const queue = [plan];
+  for (let part = queue.pop(); part !== undefined; part = queue.pop()) {
+    if (seen.has(part)) {
+      shared.add(part);
+      continue;
+    }
+    seen.add(part);
+    if (part.kind === 'chain') queue.push(...part.parts);
+    if (part.kind === 'sum') queue.push(...part.terms);
+  }
+  // A shared chain is taken apart where another follows it: then its parts are what is shared.
+  const parts = [...shared];
+  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+    if (part.kind !== 'chain') continue;
+    for (const inner of part.parts) if (!shared.has(inner)) parts.push(inner);
+    for (const inner of part.parts) shared.add(inner);
+  }
+  return shared;
+}
+
+function storedMatrix({ geometry, kernel, layout }: AffineValues): Matrix {
+  const { inputs, outputs } = geometry;
+  return layout === 'out-in'
+    ? { rows: outputs, columns: inputs, data: kernel }
+    : { rows: inputs, columns: outputs, data: kernel };
+}
+
 /** The parts of nested chains in one row. Parts that other plans share stay whole only if they are no chains. */
-function flatten(plan: Plan): Plan[] {
+export function flatten(plan: Plan): Plan[] {
   return plan.kind === 'chain' ? plan.parts.flatMap(flatten) : [plan];
 }
 
@@ -133,6 +235,7 @@ async function stepValues(
   operator: AffineOperator,
   geometry: Geometry,
   parts: Layout | undefined,
+  unscaled: Node | undefined,
 ): Promise<AffineValues> {
   const { outputs, inputs, groups, taps, hasBias } = geometry;
   switch (operator.kind) {
@@ -149,7 +252,7 @@ async function stepValues(
       return { geometry, kernel, layout: 'out-in', bias };
     }
     case 'matrix':
-      return matrixValues(operator, geometry);
+      return matrixValues(operator, geometry, unscaled === operator.node);
     case 'norm':
       return normValues(operator, geometry, parts);
     case 'scale': {
@@ -182,9 +285,19 @@ function permutation(order: readonly number[], geometry: Geometry): AffineValues
   return { geometry, kernel, layout: 'out-in', bias: undefined };
 }
 
-async function matrixValues(operator: MatrixOperator, geometry: Geometry): Promise<AffineValues> {
-  const { alpha, beta, layout } = operator;
+async function matrixValues(
+  operator: MatrixOperator,
+  geometry: Geometry,
+  isUnscaled: boolean,
+): Promise<AffineValues> {
+  const { beta, layout } = operator;
+  const alpha = isUnscaled ? 1 : operator.alpha;
   const weight = await read(operator.weight);
+  const { groups, inputs, outputs } = geometry;
+  if (operator.batch !== undefined) {
+    const kernel = layout === 'out-in' ? weight : swapped(weight, groups, inputs / groups, outputs / groups);
+    return { geometry, kernel, layout: 'out-in', bias: undefined };
+  }
   const kernel = alpha === 1 ? weight : Float64Array.from(weight, (value) => alpha * value);
   const bias =
     operator.bias && geometry.hasBias

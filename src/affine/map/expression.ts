@@ -189,7 +189,10 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
     const operator = operators.get(node);
     if (operator === undefined || !operator.data.every((input) => alike.has(input))) continue;
     if (operator.kind === 'norm') return operator.scale.shape[0];
-    if (operator.kind === 'matrix') return operator.weight.shape[operator.layout === 'out-in' ? 1 : 0];
+    if (operator.kind === 'matrix') {
+      const inputs = operator.weight.shape.at(operator.layout === 'out-in' ? -1 : -2) ?? 0;
+      return (operator.batch ?? []).reduce((product, dim) => product * dim, inputs);
+    }
     if (operator.kind === 'convTranspose' || operator.kind === 'up') return operator.weight.shape[0];
     if (operator.kind === 'conv') return (operator.weight.shape[1] ?? 0) * operator.groups;
     // Behind these a weight may read what was two axes, or a part of one.
@@ -248,6 +251,9 @@ function planSum(
   if (isRefusal(own)) return own;
   const work = geometry.outputs * (terms.length + operator.constants.length - 1);
   const hasBias = geometry.hasBias || own.hasBias;
+  const isOpenTaken = terms.some((term, i) => term.geometry.isOpen && operator.signs[i] === -1);
+  if (geometry.isOpen && (own.hasBias || isOpenTaken))
+    return { kind: 'operand', reason: `a bias that '${label}' adds to is no constant vector` };
   const isShifted = geometry.isShifted || own.isShifted;
   return {
     plan: {
@@ -281,6 +287,7 @@ export function chain(first: Plan, second: Plan): Plan | Refusal {
 function workOf(operator: AffineOperator, geometry: Geometry): number {
   if (isWeighted(operator)) {
     const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
+    if (operator.kind === 'matrix') return size / geometry.groups;
     return operator.kind === 'up' ? size * strideVolume(geometry) : size;
   }
   switch (operator.kind) {
@@ -325,9 +332,13 @@ export function constantsOfPlan(plan: Plan): PlanConstant[] {
   }
 }
 
-/** A text that plans have in common exactly where they compute the same numbers. */
-export function keyOf(plan: Plan, keys: ValueKeys): string {
-  const of = (part: Plan): string => keyOf(part, keys);
+/**
+ * A text that plans have in common exactly where they compute the same numbers.
+ *
+ * @param withBias false for what they multiply by alone
+ */
+export function keyOf(plan: Plan, keys: ValueKeys, withBias: boolean): string {
+  const of = (part: Plan): string => keyOf(part, keys, withBias);
   switch (plan.kind) {
     case 'identity':
       return 'x';
@@ -336,18 +347,23 @@ export function keyOf(plan: Plan, keys: ValueKeys): string {
     case 'chain':
       return `(${plan.parts.map(of).join(' > ')})`;
     case 'sum':
-      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, plan.parts, keys)})`;
+      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, plan.parts, keys, withBias)})`;
     case 'step':
-      return operatorKey(plan.operator, plan.parts, keys);
+      return operatorKey(plan.operator, plan.parts, keys, withBias);
   }
 }
+
+/** What operators add, and what only that is computed of. */
+const BIASES = ['bias', 'openBias', 'beta', 'shift', 'mean', 'constants'];
 
 function operatorKey(
   { node, data: _data, ...operator }: AffineOperator,
   parts: Layout | undefined,
   keys: ValueKeys,
+  withBias: boolean,
 ): string {
-  return JSON.stringify([node.opType, operator, parts], (_key, value: unknown) => {
+  return JSON.stringify([node.opType, operator, parts], (name, value: unknown) => {
+    if (!withBias && BIASES.includes(name)) return undefined;
     const isConstant = typeof value === 'object' && value !== null && 'leaves' in value;
     if (!isConstant) return value;
     const constant = value as ConstantValue;

@@ -13,10 +13,15 @@ export interface AutoPad {
   readonly span: readonly number[];
 }
 
-/** A transposed convolution whose places differ: the node that says how. Its taps are the kernel's elements. */
+/**
+ * A transposed convolution whose places differ, and the node that says how. Its taps are where the elements of its kernel
+ * come to stand, relative to stride times the input's position.
+ */
 export interface Upsampling {
   readonly node: Node;
   readonly strides: readonly number[];
+  /** The window of the kernel, which holds all taps. */
+  readonly grid: Grid;
   /** An axis of n elements becomes stride (n - 1) + extra; undefined where its size is told in another way. */
   readonly extra: readonly number[] | undefined;
 }
@@ -45,6 +50,8 @@ export interface Geometry {
   readonly hasBias: boolean;
   /** True where a bias is there that is not known to be zero: what makes of zeros something else. */
   readonly isShifted: boolean;
+  /** True where something is added that is no constant vector (and no part of the map): then nothing can follow. */
+  readonly isOpen: boolean;
 }
 
 /** The map that changes nothing: depthwise, one tap. */
@@ -59,6 +66,7 @@ export function identityGeometry(channels: number, windowRank: number): Geometry
     isTransposed: false,
     hasBias: false,
     isShifted: false,
+    isOpen: false,
   };
 }
 
@@ -152,6 +160,7 @@ export function composeGeometry(first: Geometry, second: Geometry): Geometry {
     isTransposed: first.isTransposed || second.isTransposed,
     hasBias: first.hasBias || second.hasBias,
     isShifted: first.isShifted || second.isShifted,
+    isOpen: first.isOpen || second.isOpen,
   };
 }
 
@@ -170,8 +179,14 @@ export function whyNotComposable(
   const [a, b] = names;
   if (second.isTransposed) return refuse('unsupported', `'${b}' transposes what '${a}' makes`);
   if (first.outputs !== second.inputs) {
-    return refuse('operand', `${first.outputs} outputs of '${a}' meet ${second.inputs} inputs of '${b}'`);
+    return refuse('operand', `${first.outputs} outputs meet ${second.inputs} inputs ('${a}' and '${b}')`);
   }
+  if (first.isOpen) return refuse('operand', `the bias of '${a}' is no constant vector`);
+  if (second.isOpen && first.hasBias)
+    return refuse(
+      'operand',
+      `what '${a}' adds would come to the bias of '${b}', which is no constant vector`,
+    );
   if (first.up !== undefined && !isPointwise(second))
     return refuse(
       'inexact',
@@ -224,7 +239,12 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
   if (first === undefined) return refuse('unsupported', `'${node}' adds nothing`);
   const taps: (readonly number[])[] = [];
   const places = new Map<string, number>();
-  let { groups, hasBias, isShifted } = first;
+  let { groups, hasBias, isShifted, up } = first;
+  const isOpen = terms.some((term) => term.isOpen);
+  // It can be kept where nothing else is added.
+  const others = terms.filter((term) => term.isOpen || term.hasBias).length - 1;
+  if (isOpen && others > 0)
+    return refuse('operand', `a branch that '${node}' adds has a bias that is no constant vector`);
   mergeTaps(taps, places, first.taps);
   for (const term of rest) {
     if (term.inputs !== first.inputs || term.outputs !== first.outputs) {
@@ -263,13 +283,36 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
     groups = gcd(groups, term.groups);
     hasBias ||= term.hasBias;
     isShifted ||= term.isShifted;
+    if (term.up !== undefined && term.taps.length > (up === undefined ? 0 : tapCount(up.grid))) up = term.up;
   }
-  return { ...first, groups, taps, hasBias, isShifted };
+  // What is no transposed convolution counts its taps the other way.
+  const isAlike = terms.every((term) => term.up !== undefined || isPointwise(term));
+  if (up !== undefined && !(isAlike && taps.every((tap) => isInGrid(tap, up.grid))))
+    return refuse(
+      'inexact',
+      `the branches that '${node}' adds are transposed convolutions of different kinds`,
+    );
+  return { ...first, groups, taps, hasBias, isShifted, isOpen, up };
 }
 
-/** What two transposed convolutions have in common where their places agree. */
+function tapCount({ extents }: Grid): number {
+  return extents.reduce((product, extent) => product * extent, 1);
+}
+
+function isInGrid(tap: readonly number[], { start, dilations, extents }: Grid): boolean {
+  return tap.every((offset, axis) => {
+    const index = (offset - (start[axis] ?? 0)) / (dilations[axis] ?? 1);
+    return Number.isInteger(index) && index >= 0 && index < (extents[axis] ?? 1);
+  });
+}
+
+/** What transposed convolutions have in common whose outputs have one size; nothing for those that keep the size. */
 export function upsamplingKey({ up, taps }: Pick<Geometry, 'up' | 'taps'>): string {
   if (up === undefined) return '';
+  if (up.extra !== undefined) {
+    const isSame = [...up.strides, ...up.extra].every((size) => size === 1);
+    return isSame ? '' : JSON.stringify([up.strides, up.extra]);
+  }
   const { attributes } = up.node;
   const lists = ['strides', 'dilations', 'pads', 'output_padding', 'output_shape'].map((name) =>
     attributes.ints(name),
@@ -288,7 +331,8 @@ export interface Grid {
 }
 
 /** The smallest regular window that holds all taps and whose pads are not negative. */
-export function gridOf({ taps, slack, auto, stride }: Geometry): Grid {
+export function gridOf({ taps, slack, auto, up, stride }: Geometry): Grid {
+  if (up !== undefined) return up.grid;
   const rank = stride.length;
   const extents: number[] = [];
   const dilations: number[] = [];

@@ -18,6 +18,8 @@ export interface Frame {
   /** The rank of the source; undefined where the graph does not say (of 'channel' it always does). */
   readonly rank: number | undefined;
   readonly type: FloatType;
+  /** Of products with a batch of matrices: how many, axis by axis. The channels are those of all of them. */
+  readonly batch?: readonly number[] | undefined;
 }
 
 export function windowRankOf({ axis, rank }: Frame): number {
@@ -101,25 +103,28 @@ export function stepGeometry(operator: AffineOperator, channels: number, place: 
       const windowed = inSource(own, place, node);
       if (isRefusal(windowed)) return windowed;
       const isShifted = bias !== undefined && !isZero(bias);
-      return { ...identity, ...windowed, inputs, outputs, groups, hasBias: bias !== undefined, isShifted };
+      const isOpen = operator.openBias !== undefined;
+      const hasBias = bias !== undefined;
+      return { ...identity, ...windowed, inputs, outputs, groups, hasBias, isShifted, isOpen };
     }
     case 'matrix': {
-      const { axis, weight, bias, layout, isInputTransposed } = operator;
+      const { axis, weight, bias, batch = [], layout, isInputTransposed } = operator;
       if (!axes.has(axis) || (node.is('Gemm') && rank !== undefined && rank !== 2)) return wrongAxis();
-      const [rows = 0, columns = 0] = weight.shape;
+      if (batch.join() !== (frame.batch ?? []).join())
+        return refuse('operand', `'${node.label}' has batches of another shape, [${batch.join(', ')}]`);
+      const [rows = 0, columns = 0] = weight.shape.slice(-2);
+      const groups = batch.reduce((product, dim) => product * dim, 1);
       const [outputs, inputs] = layout === 'out-in' ? [rows, columns] : [columns, rows];
-      const isRow = bias === undefined || isRowVector(bias.shape, outputs);
-      if (!isRow) {
-        return refuse('operand', `the bias of '${node.label}' differs from row to row`);
-      }
-      const hasBias = bias !== undefined;
+      // A Gemm that must have a bias may have one zero.
+      const hasBias = bias !== undefined && !(isScalar(bias) && isZero(bias));
       return {
         ...identity,
-        inputs,
-        outputs,
-        groups: 1,
+        inputs: inputs * groups,
+        outputs: outputs * groups,
+        groups,
         hasBias,
         isShifted: hasBias,
+        isOpen: operator.openBias !== undefined,
         isTransposed: isInputTransposed,
       };
     }
@@ -243,22 +248,22 @@ function backwardWindow({ extents, strides, dilations, pads }: Window): Windowed
   };
 }
 
-/** Of any other ConvTranspose: the elements of its kernel, in order. */
+/** Of any other ConvTranspose. Where its size is not told by its pads, they are not known. */
 function upWindow(window: Window, node: Node): Windowed {
-  const { extents, strides } = window;
-  const ones = extents.map(() => 1);
-  const zeros = extents.map(() => 0);
+  const { extents, strides, dilations } = window;
+  const extra = transposedExtra(node, window);
+  const pads = extra === undefined ? window.pads.map(() => 0) : window.pads;
+  const start = extents.map((_, axis) => 0 - (pads[axis] ?? 0));
   return {
-    taps: tapsOfWindow(extents, ones, zeros),
-    stride: ones,
-    slack: zeros,
-    up: { node, strides, extra: transposedExtra(node, window) },
+    taps: tapsOfWindow(extents, dilations, start),
+    stride: extents.map(() => 1),
+    slack: extents.map(() => 0),
+    up: { node, strides, extra, grid: { extents, dilations, pads, start } },
   };
 }
 
-function isRowVector(shape: readonly number[], length: number): boolean {
-  const last = shape.at(-1) ?? 1;
-  return shape.slice(0, -1).every((dim) => dim === 1) && (last === 1 || last === length);
+function isScalar({ shape }: ConstantValue): boolean {
+  return shape.every((dim) => dim === 1);
 }
 
 /** Why a constant is not one number a channel, or one number; undefined where it is. */

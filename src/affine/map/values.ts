@@ -9,7 +9,7 @@ import { composeGeometry, composeTaps, type Geometry, isDiagonal, mergeTaps } fr
 export interface AffineValues {
   readonly geometry: Geometry;
   readonly kernel: Floats;
-  readonly layout: 'out-in' | 'in-out';
+  readonly layout: MatrixLayout;
   readonly bias: Float64Array | undefined;
 }
 
@@ -18,25 +18,21 @@ export function diagonal(geometry: Geometry, factors: Float64Array, bias?: Float
   return { geometry, kernel: factors, layout: 'out-in', bias };
 }
 
-export interface ComposeOptions {
-  /** How the kernel is to stand, where both ways are possible. */
-  readonly layout: 'out-in' | 'in-out';
-}
+/** A matrix of outputs x inputs, or of inputs x outputs. */
+export type MatrixLayout = 'out-in' | 'in-out';
 
 /** `second` after `first`, in float64. */
 export async function composeValues(
   first: AffineValues,
   second: AffineValues,
-  { layout }: ComposeOptions,
+  layout: MatrixLayout,
 ): Promise<AffineValues> {
   const geometry = composeGeometry(first.geometry, second.geometry);
   const bias = await composeBias(first, second);
   if (isDiagonal(second.geometry)) return { ...scaled(first, second.kernel, 'outputs'), geometry, bias };
   if (isDiagonal(first.geometry)) return { ...scaled(second, first.kernel, 'inputs'), geometry, bias };
-  const isMatrix = [first, second].every(
-    (map) => map.geometry.groups === 1 && map.geometry.taps.length === 1,
-  );
-  if (isMatrix) return { geometry, bias, layout, kernel: await product(first, second, layout) };
+  if (isMatrix(first) && isMatrix(second))
+    return { geometry, bias, layout, kernel: await product(first, second, layout) };
   const [before, after] = [outIn(first), outIn(second)];
   if (after.geometry.groups === geometry.outputs && geometry.outputs === after.geometry.inputs) {
     return { geometry, bias, layout: 'out-in', kernel: spreadOutputs(before, after, geometry) };
@@ -47,12 +43,13 @@ export async function composeValues(
   return { geometry, bias, layout: 'out-in', kernel: await contract(before, after, geometry) };
 }
 
+/** True for a map that is one matrix, and no vector of factors. */
+export function isMatrix({ geometry }: AffineValues): boolean {
+  return geometry.groups === 1 && geometry.taps.length === 1 && !isDiagonal(geometry);
+}
+
 /** The product of two matrices, in either layout, from either. */
-async function product(
-  first: AffineValues,
-  second: AffineValues,
-  layout: 'out-in' | 'in-out',
-): Promise<Floats> {
+async function product(first: AffineValues, second: AffineValues, layout: MatrixLayout): Promise<Floats> {
   const matrixOf = ({ geometry, kernel, layout: own }: AffineValues) =>
     own === 'out-in'
       ? { rows: geometry.outputs, columns: geometry.inputs, data: kernel }
@@ -163,7 +160,10 @@ function spreadInputs(first: AffineValues, second: AffineValues, geometry: Geome
 }
 
 /** What `second` makes of the bias of `first`, and its own bias. Where a bias is composed nothing is padded. */
-async function composeBias(first: AffineValues, second: AffineValues): Promise<Float64Array | undefined> {
+export async function composeBias(
+  first: AffineValues,
+  second: AffineValues,
+): Promise<Float64Array | undefined> {
   if (first.bias === undefined) return second.bias;
   const { geometry, kernel, layout } = second;
   let carried: Float64Array;

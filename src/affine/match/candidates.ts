@@ -1,13 +1,14 @@
 import type { Node } from '../../graph/index.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import { chain, keyOf, type Measure, type Planned, planSegment, type Segment } from '../map/expression.js';
+import { chain, type Measure, type Planned, planSegment, type Segment } from '../map/expression.js';
 import { isDiagonal, isPointwise } from '../map/geometry.js';
 import { rearrangements } from '../map/rearrange.js';
 import { type AffineOperator, constantsOf, isWeighted } from '../operators.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
-import { costBefore, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
-import { type Way, Ways } from './frames.js';
-import type { Region } from './region.js';
+import { costBefore, costWith, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
+import { Frames, type SourceFrame } from './frames.js';
+import { keptOf } from './kept.js';
+import { keysOf, type Region, vectorShape } from './region.js';
 import type { AffineGraph } from './segments.js';
 
 /** Longer groups are not tried: their number is quadratic. */
@@ -21,13 +22,13 @@ export class Candidates {
   readonly affine: AffineGraph;
   readonly #force: boolean;
   readonly #keys: ValueKeys;
-  readonly #ways: Ways;
+  readonly #frames: Frames;
 
   constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
     this.affine = affine;
     this.#force = force;
     this.#keys = keys;
-    this.#ways = new Ways(affine);
+    this.#frames = new Frames(affine);
   }
 
   /** The groups that begin with a segment, as regions or with the reason why they are none. */
@@ -38,7 +39,7 @@ export class Candidates {
     let failed: [end: number, Region | Refusal][] = [];
     let plain: [end: number, Region | Refusal][] | undefined;
     // The first way to look at the source that leads to a region, better to one with a weight.
-    for (const way of this.#ways.of(
+    for (const way of this.#frames.of(
       first.source,
       ahead.flatMap((segment) => segment.nodes),
     )) {
@@ -52,7 +53,11 @@ export class Candidates {
     return plain ?? failed;
   }
 
-  *#groupsIn(way: Way, ahead: readonly Segment[], start: number): Generator<[end: number, Region | Refusal]> {
+  *#groupsIn(
+    way: SourceFrame,
+    ahead: readonly Segment[],
+    start: number,
+  ): Generator<[end: number, Region | Refusal]> {
     const { operators } = this.affine;
     const [first] = ahead;
     if (first === undefined) return;
@@ -101,7 +106,7 @@ export class Candidates {
     source: string,
     output: string,
     nodes: readonly Node[],
-    { frame, head }: Way,
+    { frame, head }: SourceFrame,
     planned: Planned,
   ): Region | Refusal | undefined {
     const { operators, graph, inexact } = this.affine;
@@ -129,8 +134,13 @@ export class Candidates {
     if (carrier === undefined) return undefined;
     const before = costBefore(planned, operators);
     const kind = pointwise ?? { prefersGemm: carrier.is('Gemm') };
-    const target = targetOf(plan.geometry, frame, kind, { head, tail });
-    const after = target.cost;
+    const bare = targetOf(plan.geometry, frame, kind, { head, tail });
+    const biasShape = vectorShape({ frame, plan, target: bare });
+    const kept = keptOf(plan, bare.main, biasShape);
+    if (plan.geometry.isOpen && kept.bias === undefined)
+      return refuse('operand', `the bias of '${nodes.at(-1)?.label}' is no constant vector`);
+    const after = costWith(bare, kept, plan.geometry, biasShape);
+    const target = { ...bare, cost: after };
     // MatMul and Add are what MatMul and Add become.
     if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
     const isDearer = after.weights > before.weights || after.multiplyAdds > before.multiplyAdds;
@@ -155,16 +165,16 @@ export class Candidates {
       nodes,
       carrier,
       frame,
-      shape: this.#ways.shapeOf(source),
+      shape: this.#frames.sources.shapeOf(source),
       plan,
       measures: planned.measures,
       head,
       tail,
       target,
+      kept,
       before,
       usesRunningStatistics,
-      // Vectors stand differently in values of different rank.
-      key: `${pointwise ? `${frame.axis} ${frame.rank} ` : ''}${keyOf(plan, this.#keys)}`,
+      ...keysOf(plan, pointwise ? frame : undefined, target, this.#keys),
     };
   }
 

@@ -4,6 +4,7 @@ import { channelAxis } from '../map/layout.js';
 import type { Rearrangement } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
 import { constantsOf, isWeighted } from '../operators.js';
+import type { Kept } from './kept.js';
 
 export interface Cost {
   /** Nodes, without Dropout, which does nothing in inference but may be trained on. */
@@ -64,8 +65,21 @@ export interface Pointwise {
 }
 
 /** True for a target that multiplies and adds one number a channel. */
-export function isPointwiseTarget({ main }: Target): boolean {
+export function isPointwiseTarget({ main }: Pick<Target, 'main'>): boolean {
   return main === 'BatchNormalization' || main === 'Mul' || main === 'Add';
+}
+
+/** What a target costs that takes over a bias: that one's elements in the place of its own. */
+export function costWith(
+  { main, cost }: Target,
+  { bias }: Kept,
+  { hasBias, outputs }: Pick<Geometry, 'hasBias' | 'outputs'>,
+  shape: readonly number[],
+): Cost {
+  if (bias === undefined || main === 'BatchNormalization') return cost;
+  const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1);
+  const counted = hasBias ? (isPointwiseTarget({ main }) ? sizeOf(shape) : outputs) : 0;
+  return { ...cost, parameters: cost.parameters - counted + sizeOf(bias.constant?.shape ?? [0]) };
 }
 
 const REARRANGING = { transpose: 'Transpose', flatten: 'Flatten', reshape: 'Reshape' } as const;
@@ -122,7 +136,7 @@ function pointwiseTarget(
 }
 
 function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Target {
-  const { inputs, outputs, groups, hasBias, isTransposed } = geometry;
+  const { inputs, outputs, groups, hasBias, isOpen, isTransposed } = geometry;
   const bias = hasBias ? outputs : 0;
   if (frame.axis === 'channel') {
     const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
@@ -135,8 +149,17 @@ function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Targ
       cost: { nodes: 1, weights, parameters: weights + bias, multiplyAdds },
     };
   }
+  if (frame.batch !== undefined) {
+    const weights = (outputs * inputs) / groups;
+    return {
+      main: 'MatMul',
+      operators: ['MatMul'],
+      cost: { nodes: 1, weights, parameters: weights, multiplyAdds: weights / groups },
+    };
+  }
   const weights = outputs * inputs;
-  const isGemm = frame.axis === 'last' && (isTransposed || (frame.rank === 2 && (hasBias || prefersGemm)));
+  const isGemm =
+    frame.axis === 'last' && (isTransposed || (frame.rank === 2 && (hasBias || isOpen || prefersGemm)));
   if (isGemm) {
     return {
       main: 'Gemm',

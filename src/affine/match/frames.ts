@@ -1,4 +1,4 @@
-import type { Dimension, FloatType, Node } from '../../graph/index.js';
+import type { Dimension, FloatType, Graph, Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
 import { Facts } from '../facts.js';
 import { inverseLayout } from '../map/broadcast.js';
@@ -13,7 +13,7 @@ import { Shapes } from '../shapes.js';
 import type { AffineGraph } from './segments.js';
 
 /** A way to look at the source of a region. */
-export interface Way {
+export interface SourceFrame {
   readonly frame: Frame;
   /** How the source lies; undefined where its rank is not known. */
   readonly layout: Layout | undefined;
@@ -23,28 +23,14 @@ export interface Way {
   readonly head: readonly Rearrangement[];
 }
 
-/** Finds the ways to look at the sources of a graph's regions. */
-export class Ways {
-  readonly #affine: AffineGraph;
+/** What a graph tells of the values that are sources of regions. */
+export class Sources {
   readonly #facts: Facts;
   readonly #shapes: Shapes;
 
-  constructor(affine: AffineGraph) {
-    this.#affine = affine;
-    this.#shapes = new Shapes(affine.graph);
-    this.#facts = new Facts(affine.graph, this.#shapes);
-  }
-
-  /** The ways to look at the source of some nodes, the best first. */
-  of(source: string, nodes: readonly Node[]): Way[] {
-    const own = this.#framesOf(source, nodes).map((frame) => ({
-      frame,
-      layout: this.#layoutOf(source, frame),
-      channels: this.#sizeOf(source, frame, nodes),
-      head: [],
-    }));
-    const arranged = this.#arranged(source, nodes);
-    return arranged === undefined ? own : [...own, arranged];
+  constructor(graph: Graph) {
+    this.#shapes = new Shapes(graph);
+    this.#facts = new Facts(graph, this.#shapes);
   }
 
   /** The shape of a value, as far as the graph tells. */
@@ -52,16 +38,55 @@ export class Ways {
     return this.#shapes.of(value);
   }
 
+  rankOf(value: string): number | undefined {
+    return this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
+  }
+
+  /** The size of the axis that maps of a kind mix. */
+  sizeOf(value: string, axis: Axis): number | undefined {
+    return this.#facts.size(value, axis);
+  }
+
+  layoutOf(value: string, { axis, rank, batch }: Frame): Layout | undefined {
+    if (rank === undefined || batch !== undefined) return undefined;
+    const known = this.shapeOf(value);
+    const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
+    return sourceLayout(shape, channelAxis(axis, rank));
+  }
+}
+
+/** Finds the ways to look at the sources of a graph's regions, as the nodes behind them mix them. */
+export class Frames {
+  readonly #affine: AffineGraph;
+  readonly sources: Sources;
+
+  constructor(affine: AffineGraph) {
+    this.#affine = affine;
+    this.sources = new Sources(affine.graph);
+  }
+
+  /** The ways to look at the source of some nodes, the best first. */
+  of(source: string, nodes: readonly Node[]): SourceFrame[] {
+    const own = this.#framesOf(source, nodes).map((frame) => ({
+      frame,
+      layout: this.sources.layoutOf(source, frame),
+      channels: this.#sizeOf(source, frame, nodes),
+      head: [],
+    }));
+    const arranged = this.#arranged(source, nodes);
+    return arranged === undefined ? own : [...own, arranged];
+  }
+
   /**
    * Factors and summands in front of what relabels and a weight behind it: the weight's input, of which the source is
    * made of parts, is what is looked at. A vector becomes one number for each column of the weight.
    */
-  #arranged(source: string, nodes: readonly Node[]): Way | undefined {
+  #arranged(source: string, nodes: readonly Node[]): SourceFrame | undefined {
     const { operators } = this.#affine;
     const rank = this.#rankOf([source]);
     if (rank === undefined || rank < 2) return undefined;
     let layout: Layout | undefined;
-    let shape = this.#shapes.of(source) ?? new Array<undefined>(rank).fill(undefined);
+    let shape = this.sources.shapeOf(source) ?? new Array<undefined>(rank).fill(undefined);
     let value = source;
     let hasConstants = false;
     for (const node of nodes) {
@@ -153,9 +178,9 @@ export class Ways {
   }
 
   #sizeOf(source: string, { axis, rank }: Frame, nodes: readonly Node[]): number | undefined {
-    const found = sizeRead(source, nodes, this.#affine.operators) ?? this.#facts.size(source, axis);
+    const found = sizeRead(source, nodes, this.#affine.operators) ?? this.sources.sizeOf(source, axis);
     if (found !== undefined) return found;
-    const known = rank === undefined ? undefined : this.#shapes.of(source)?.[channelAxis(axis, rank)];
+    const known = rank === undefined ? undefined : this.sources.shapeOf(source)?.[channelAxis(axis, rank)];
     if (typeof known === 'number') return known;
     // Single numbers are one number for any number of channels.
     return nodes.some((node) => this.#isWeighted(node)) ? undefined : 1;
@@ -163,17 +188,10 @@ export class Ways {
 
   #rankOf(values: Iterable<string>): number | undefined {
     for (const value of values) {
-      const rank = this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
+      const rank = this.sources.rankOf(value);
       if (rank !== undefined) return rank;
     }
     return undefined;
-  }
-
-  #layoutOf(source: string, { axis, rank }: Frame): Layout | undefined {
-    if (rank === undefined) return undefined;
-    const known = this.#shapes.of(source);
-    const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
-    return sourceLayout(shape, channelAxis(axis, rank));
   }
 
   #isWeighted(node: Node): boolean {

@@ -1,5 +1,7 @@
 import type { Node } from '../../graph/index.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
+import { stemOf } from '../factor-names.js';
+import { flatten } from '../map/evaluate.js';
 import type { Segment } from '../map/expression.js';
 import { isWeighted } from '../operators.js';
 import { isRefusal, type Refusal } from '../refusal.js';
@@ -8,20 +10,33 @@ import { Candidates } from './candidates.js';
 import type { RefusedRegion, Region } from './region.js';
 import { type AffineGraph, isReadOnlyBy, segmentOf } from './segments.js';
 
-/** A partition of nodes into regions and nodes left alone, and what it leaves. */
-interface Solution {
-  readonly regions: readonly Region[];
-  readonly refused: readonly RefusedRegion[];
+/** What a partition leaves: the first that differs decides, nodes before weights where all is to be folded. */
+interface Score {
   readonly weights: number;
   readonly nodes: number;
   /** Regions that give their source other axes first. */
   readonly arranged: number;
+  /** What a chain of factors would not have. */
+  readonly oddities: number;
+}
+
+/** A partition of nodes into regions and nodes left alone. */
+interface Solution {
+  readonly regions: readonly Region[];
+  readonly refused: readonly RefusedRegion[];
+  readonly score: Score;
 }
 
 /** A group of consecutive segments: what it would be as one node, or the best that can be made inside of it. */
-interface Choice extends Solution {
+interface Choice {
   readonly start: number;
+  readonly group: Solution;
+  /** Of all groups up to this one. */
+  readonly total: Score;
 }
+
+const ZERO: Score = { weights: 0, nodes: 0, arranged: 0, oddities: 0 };
+const EMPTY: Solution = { regions: [], refused: [], score: ZERO };
 
 /** Splits the affine nodes of a graph into regions. */
 export class Partition {
@@ -72,7 +87,7 @@ export class Partition {
       if (segments.length === 0) isDone.add(end);
       solutions.push(segments.length === 0 ? this.#alone([end]) : this.#partition(segments));
     }
-    return join([...solutions, { regions: [], refused, weights: 0, nodes: 0, arranged: 0 }]);
+    return join([...solutions, { ...EMPTY, refused }]);
   }
 
   /** What stood in the way of nodes that would be affine, where a neighbour is. */
@@ -96,39 +111,35 @@ export class Partition {
 
   /** Dynamic programming over the ends of groups of consecutive segments. */
   #partition(segments: readonly Segment[]): Solution {
-    const best: (Choice | undefined)[] = [
-      { start: 0, regions: [], refused: [], weights: 0, nodes: 0, arranged: 0 },
-    ];
+    const best: (Choice | undefined)[] = [{ start: 0, group: EMPTY, total: ZERO }];
     const failures = new Map<string, Refusal>();
     for (const [start, segment] of segments.entries()) {
       const before = best[start];
       if (before === undefined) continue;
-      const consider = (end: number, solution: Solution): void => {
-        const choice = { ...join([before, solution]), start };
+      const consider = (end: number, group: Solution): void => {
+        const choice = { start, group, total: sum(before.total, group.score) };
         const other = best[end];
-        if (other === undefined || this.#isBetter(choice, other)) best[end] = choice;
+        if (other === undefined || this.#isBetter(choice.total, other.total)) best[end] = choice;
       };
       consider(start + 1, this.#inside(segment));
       for (const [end, group] of this.#candidates.groups(segments, start)) {
         if (isRefusal(group)) failures.set(`${start} ${end}`, group);
-        else
-          consider(end, {
-            regions: [group],
-            refused: [],
-            weights: group.target.cost.weights,
-            nodes: group.target.cost.nodes,
-            arranged: group.head.length > 0 ? 1 : 0,
-          });
+        else consider(end, { regions: [group], refused: [], score: scoreOf(group) });
       }
     }
-    const choice = best[segments.length];
-    if (choice === undefined) throw new Error('a partition always exists');
-    return { ...choice, refused: [...choice.refused, ...this.#boundaries(segments, best, failures)] };
+    const groups: Solution[] = [];
+    for (let end = segments.length; end > 0; ) {
+      const choice = best[end];
+      if (choice === undefined) throw new Error('a partition always exists');
+      groups.unshift(choice.group);
+      end = choice.start;
+    }
+    return join([...groups, { ...EMPTY, refused: this.#boundaries(segments, best, failures) }]);
   }
 
-  #isBetter(a: Solution, b: Solution): boolean {
-    const rank = ({ weights, nodes, arranged }: Solution): [number, number, number] =>
-      this.#force ? [nodes, weights, arranged] : [weights, nodes, arranged];
+  #isBetter(a: Score, b: Score): boolean {
+    const rank = ({ weights, nodes, arranged, oddities }: Score): number[] =>
+      this.#force ? [nodes, weights, arranged, oddities] : [weights, nodes, arranged, oddities];
     const [left, right] = [rank(a), rank(b)];
     const at = left.findIndex((figure, i) => figure !== right[i]);
     return at >= 0 && (left[at] as number) < (right[at] as number);
@@ -183,7 +194,7 @@ export class Partition {
       const shape = operator !== undefined && isWeighted(operator) ? operator.weight.shape : [0];
       return sum + shape.reduce((product, dim) => product * dim, 1);
     }, 0);
-    return { regions: [], refused: [], weights, nodes: nodes.length, arranged: 0 };
+    return { ...EMPTY, score: { ...ZERO, weights, nodes: nodes.length } };
   }
 
   #isWeighted(node: Node): boolean {
@@ -203,8 +214,40 @@ function join(solutions: readonly Solution[]): Solution {
   return {
     regions: solutions.flatMap((solution) => solution.regions),
     refused: solutions.flatMap((solution) => solution.refused),
-    weights: solutions.reduce((sum, solution) => sum + solution.weights, 0),
-    nodes: solutions.reduce((sum, solution) => sum + solution.nodes, 0),
-    arranged: solutions.reduce((sum, solution) => sum + solution.arranged, 0),
+    score: solutions.reduce((total, { score }) => sum(total, score), ZERO),
   };
+}
+
+function sum(a: Score, b: Score): Score {
+  return {
+    weights: a.weights + b.weights,
+    nodes: a.nodes + b.nodes,
+    arranged: a.arranged + b.arranged,
+    oddities: a.oddities + b.oddities,
+  };
+}
+
+function scoreOf(region: Region): Score {
+  const { head, target } = region;
+  const { weights, nodes } = target.cost;
+  return { weights, nodes, arranged: head.length > 0 ? 1 : 0, oddities: odditiesOf(region) };
+}
+
+/**
+ * What chains of factors have not: a bias before the end, a kernel behind the start, names of several sites. Where hidden
+ * layers have the width of a boundary, cuts at each of them cost the same; then the one counts that looks like a boundary
+ * of what was expanded.
+ */
+function odditiesOf({ plan }: Region): number {
+  const steps = flatten(plan).flatMap((part) =>
+    part.kind === 'step' && isWeighted(part.operator) ? [part.operator] : [],
+  );
+  const biases = steps.slice(0, -1).filter(({ bias }) => bias !== undefined).length;
+  const kernels = steps
+    .slice(1)
+    .filter(
+      ({ kind, weight }) => kind !== 'matrix' && weight.shape.slice(2).some((extent) => extent > 1),
+    ).length;
+  const stems = new Set(steps.map(({ node }) => stemOf(node.name))).size;
+  return biases + kernels + Math.max(0, stems - 1);
 }

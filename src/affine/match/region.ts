@@ -1,9 +1,25 @@
-import type { Dimension, Graph, Node } from '../../graph/index.js';
-import type { Measure, Plan } from '../map/expression.js';
+import type { ConstantValue, Dimension, Graph, Node } from '../../graph/index.js';
+import { opsetOf } from '../../graph/opsets.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
+import type { LinearSite } from '../linear-sites.js';
+import { keyOf, type Measure, type Plan } from '../map/expression.js';
 import type { Rearrangement } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
+import type { ChainNote } from '../note.js';
 import type { RefusalKind } from '../refusal.js';
-import type { Cost, Target } from './cost.js';
+import { type Cost, isPointwiseTarget, type Target, targetOf } from './cost.js';
+import type { Kept } from './kept.js';
+
+/** A chain of linear nodes that says that it is one. */
+export interface Chain {
+  readonly note: ChainNote;
+  /** In the order of application. */
+  readonly factors: readonly LinearSite[];
+  /** The last factor, and its bias where that is a constant vector. */
+  readonly last: LinearSite & { readonly bias: ConstantValue | undefined };
+  /** Its linear nodes: the factors, and the projections of its connections. */
+  readonly linear: readonly Node[];
+}
 
 /** Nodes that one node (two, for a matrix with a bias whose input is of another rank) can stand in for. */
 export interface Region {
@@ -27,10 +43,15 @@ export interface Region {
   /** What brings the axes of the result into the order in which the nodes leave them. */
   readonly tail: readonly Rearrangement[];
   readonly target: Target;
+  readonly kept: Kept;
+  /** Where the nodes say that they are a chain: what they say, and what they stand for. */
+  readonly chain?: Chain | undefined;
   readonly before: Cost;
   /** True where a BatchNormalization in training mode is folded, with its running statistics. */
   readonly usesRunningStatistics: boolean;
-  /** Regions of one key compute the same numbers, and may share their weight. */
+  /** Regions of one key multiply by the same numbers, and may share their weight. */
+  readonly weightKey: string;
+  /** Regions of one key add the same numbers, too, and may share their bias. */
   readonly key: string;
 }
 
@@ -45,4 +66,61 @@ export interface FoundRegions {
   /** In topological order of their outputs, graph by graph. No two share a node. */
   readonly regions: readonly Region[];
   readonly refused: readonly RefusedRegion[];
+}
+
+/**
+ * The keys of a region.
+ *
+ * @param pointwise the frame of a region without a weight: vectors stand differently in values of different rank
+ */
+export function keysOf(
+  plan: Plan,
+  pointwise: Frame | undefined,
+  { main }: Pick<Target, 'main'>,
+  keys: ValueKeys,
+): Pick<Region, 'weightKey' | 'key'> {
+  const place = pointwise ? `${pointwise.axis} ${pointwise.rank} ` : '';
+  const key = `${place}${keyOf(plan, keys, true)}`;
+  // The factors of a normalization are for the statistics of its carrier.
+  const weightKey = main === 'BatchNormalization' ? key : `${main} ${place}${keyOf(plan, keys, false)}`;
+  return { key, weightKey };
+}
+
+/** The shape of one number a channel beside a region's source; of a bias too. */
+export function vectorShape({
+  frame,
+  plan,
+  target,
+}: Pick<Region, 'frame' | 'plan' | 'target'>): readonly number[] {
+  const { outputs } = plan.geometry;
+  if (target.isUniform) return [];
+  if (frame.axis === 'left') return [outputs, 1];
+  if (!isPointwiseTarget(target) || target.main === 'BatchNormalization') return [outputs];
+  return frame.axis === 'channel' ? [outputs, ...plan.geometry.stride.map(() => 1)] : [outputs];
+}
+
+/** What a region with a weight becomes where it adds something, or does not. */
+export function targetOfRegion(
+  { plan, frame, carrier, head, tail }: Pick<Region, 'plan' | 'frame' | 'carrier' | 'head' | 'tail'>,
+  hasBias: boolean,
+): Target {
+  const prefersGemm = carrier.is('Gemm');
+  return targetOf({ ...plan.geometry, hasBias }, frame, { prefersGemm }, { head, tail });
+}
+
+/** Elements of the weight and of the bias of what a region becomes; of a bias that is kept, those of that. */
+export function sizesAfter({
+  target,
+  plan,
+  kept,
+  graph,
+}: Pick<Region, 'target' | 'plan' | 'kept' | 'graph'>): { readonly weight: number; readonly bias: number } {
+  const { outputs, hasBias } = plan.geometry;
+  const { main, isUniform, cost } = target;
+  const vector = isUniform ? 1 : outputs;
+  const weight = isPointwiseTarget(target) ? (main === 'Add' ? 0 : vector) : cost.weights;
+  // Before operator set 11 a Gemm could not do without.
+  const isNeeded = hasBias || (main === 'Gemm' && opsetOf(graph) < 11);
+  const own = kept.bias?.constant?.shape.reduce((product, dim) => product * dim, 1) ?? 0;
+  return { weight, bias: kept.bias === undefined ? (isNeeded ? vector : 0) : own };
 }

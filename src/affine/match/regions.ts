@@ -1,6 +1,6 @@
 import type { Model, Node } from '../../graph/index.js';
 import { ValueKeys } from '../../graph/value-keys.js';
-import { constantsOfPlan } from '../map/expression.js';
+import { withoutCopies } from './copies.js';
 import { Partition } from './partition.js';
 import type { FoundRegions, RefusedRegion, Region } from './region.js';
 import { type AffineOptions, affineGraph } from './segments.js';
@@ -32,30 +32,5 @@ export function findRegions(model: Model, options: FindOptions = {}): FoundRegio
     refused.push(...[...found.refused, ...finder.operandRefusals()].sort((a, b) => place(a) - place(b)));
   }
   if (options.force) return { regions, refused };
-  return withoutCopies(regions, refused);
-}
-
-/** Leaves out regions with a weight that others read as well, so that folding would make a copy of it. */
-function withoutCopies(regions: readonly Region[], refused: readonly RefusedRegion[]): FoundRegions {
-  const keys = new Map<Node, string>();
-  for (const region of regions) for (const node of region.nodes) keys.set(node, region.key);
-  const kept: Region[] = [];
-  const copies: RefusedRegion[] = [];
-  for (const region of regions) {
-    const other = otherReader(region, keys);
-    if (other === undefined) kept.push(region);
-    else copies.push({ kind: 'cost', reason: other, nodes: region.nodes });
-  }
-  return { regions: kept, refused: [...refused, ...copies] };
-}
-
-function otherReader(region: Region, keys: ReadonlyMap<Node, string>): string | undefined {
-  for (const { constant, isWeight } of constantsOfPlan(region.plan)) {
-    if (!isWeight) continue;
-    const { value, graph } = constant;
-    const reader = graph.uses(value).find(({ node }) => keys.get(node) !== region.key);
-    if (reader !== undefined)
-      return `its weight '${value}' is also read by '${reader.node.label}', so that there would be two`;
-  }
-  return undefined;
+  return withoutCopies({ regions, refused });
 }

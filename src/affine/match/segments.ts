@@ -27,6 +27,8 @@ export type InexactRegions = Map<Node, Map<string, RefusedRegion>>;
 export interface AffineOptions {
   /** Nodes to leave alone. */
   readonly exclude?: ReadonlySet<Node> | undefined;
+  /** Take nodes with weights alone: chains of convolutions and of matrix products. */
+  readonly linearOnly?: boolean | undefined;
   /** Take also what runtimes fuse into one operator as it is. */
   readonly force?: boolean | undefined;
   /** What is not to be found again. */
@@ -52,6 +54,7 @@ export function affineGraph(graph: Graph, options: AffineOptions = {}): AffineGr
     if (options.exclude?.has(node)) continue;
     const operator = affineOperator(node);
     if (operator === undefined) continue;
+    if (options.linearOnly && operator.kind !== 'conv' && operator.kind !== 'matrix') continue;
     if (trained.size > 0 && !isRefusal(operator)) {
       const names = [
         ...node.outputs,

@@ -1,9 +1,10 @@
-import { compose } from '../../affine/chains/compose.js';
-import { composeSteps } from '../../affine/chains/compose-steps.js';
-import { isBatched, type Link } from '../../affine/chains/link.js';
-import { type Chain, declaredChains } from '../../affine/chains/match.js';
-import { convolutionAttributes, foldedShape } from '../../affine/chains/shape.js';
-import { Attributes, type Model, type Node } from '../../graph/index.js';
+import { composeRegion } from '../../affine/compose.js';
+import { constantsOfPlan } from '../../affine/map/expression.js';
+import { gridOf } from '../../affine/map/geometry.js';
+import { declaredRegions } from '../../affine/match/declared.js';
+import type { Chain, Region } from '../../affine/match/region.js';
+import type { Model, Node } from '../../graph/index.js';
+import { ValueKeys } from '../../graph/value-keys.js';
 import { joined } from '../../linalg/floats.js';
 import type { ConvGeometry } from './types.js';
 import { remembered, type WeightData } from './weight-data.js';
@@ -37,17 +38,17 @@ export interface OpenChain {
  * const { products } = findChainProducts(await readModel('expanded.onnx'));
  */
 export function findChainProducts(model: Model): { products: ChainProduct[]; open: OpenChain[] } {
-  const { chains, skipped } = declaredChains(model);
+  const { regions, broken } = declaredRegions(model, new ValueKeys());
   const products: ChainProduct[] = [];
-  const open: OpenChain[] = skipped.map(({ first, reason }) => openChain(first.node, reason));
+  const open: OpenChain[] = broken.map(({ first, reason }) => openChain(first.node, reason));
   const seen = new Set<string>();
-  for (const chain of chains) {
-    const [first] = chain.links as readonly [Link, ...Link[]];
-    if (isBatched(first.site)) {
-      open.push(openChain(first.node, 'its factors are batches of matrices'));
+  for (const region of regions) {
+    const [first] = region.nodes;
+    if (region.frame.batch !== undefined) {
+      if (first !== undefined) open.push(openChain(first, 'its factors are batches of matrices'));
       continue;
     }
-    const product = productOf(chain);
+    const product = productOf(region);
     if (!seen.has(product.data.key)) products.push(product);
     seen.add(product.data.key);
   }
@@ -58,54 +59,57 @@ function openChain(node: Node, reason: string): OpenChain {
   return { node, reason: `the product of its chain: ${reason}` };
 }
 
-function productOf(chain: Chain): ChainProduct {
-  const { links, whole } = chain;
-  const { site, note } = links.at(-1) as Link;
-  const shape = foldedShape(links);
+function productOf(region: Region & { readonly chain: Chain }): ChainProduct {
+  const { chain, plan } = region;
+  const { note, last, linear } = chain;
+  const shape = shapeOf(region);
   const [rows = 0, ...rest] = shape;
-  const name = links[0]?.note?.source?.root?.name ?? note?.weight ?? '';
-  const multiply = remembered(() => elementsOf(chain));
-  const read = whole?.steps.flatMap(({ norm, skips }) => [
-    ...(norm ? [norm.scale, norm.variance] : []),
-    ...skips.flatMap(({ projection }) => projection?.site.weight ?? []),
-  ]);
-  const constants = [...links.map((link) => link.site.weight), ...(read ?? [])];
+  const name = note.source?.root?.name ?? note.weight;
+  const multiply = remembered(() => elementsOf(region));
+  // What is added to its outputs is not of the product.
+  const constants = constantsOfPlan(plan)
+    .filter(
+      ({ node, constant, isWeight }) => isWeight || [1, 4].includes(node.inputs.indexOf(constant.value)),
+    )
+    .filter(({ node, isWeight }) => isWeight || node.is('BatchNormalization'))
+    .map(({ constant }) => constant);
   const data: WeightData = {
     name,
     shape,
-    dataType: site.weight.dataType,
-    owner: links,
+    dataType: last.weight.dataType,
+    owner: region,
     key: JSON.stringify([name, ...constants.map(({ root, value }) => root?.name ?? value)]),
     isTransposed: false,
     read: async () => ({ data: await multiply(), isOwn: false }),
   };
-  const projections = (whole?.steps ?? []).flatMap(({ skips }) =>
-    skips.flatMap(({ projection }) => projection?.node ?? []),
-  );
   return {
     weight: name,
-    site: note?.site || site.node.label,
-    nodes: [...links.map(({ node }) => node), ...projections],
-    op: site.op,
+    site: note.site || last.node.label,
+    nodes: linear,
+    op: last.op,
     data,
     rows,
     columns: rest.reduce((product, size) => product * size, 1),
-    ...(site.kernel.length > 0 && { conv: geometryOf(links) }),
+    ...(last.kernel.length > 0 && { conv: geometryOf(region) }),
   };
 }
 
-function geometryOf(links: readonly Link[]): ConvGeometry {
-  const attributes = new Attributes(convolutionAttributes(links), '');
-  return {
-    groups: links[0]?.site.groups ?? 1,
-    strides: attributes.ints('strides'),
-    dilations: attributes.ints('dilations'),
-  };
+/** The shape of the weight that a chain multiplies out to, in the layout of its last node. */
+function shapeOf({ plan: { geometry }, chain: { last } }: Region & { readonly chain: Chain }): number[] {
+  const { inputs, outputs, groups, up } = geometry;
+  if (last.kernel.length === 0) return last.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
+  const { extents } = gridOf(geometry);
+  return up === undefined ? [outputs, inputs / groups, ...extents] : [inputs, outputs / groups, ...extents];
 }
 
-async function elementsOf({ links, whole }: Chain): Promise<Float64Array> {
-  if (whole !== undefined) return Float64Array.from((await composeSteps(whole.steps)).weight);
+function geometryOf({ plan: { geometry } }: Region): ConvGeometry {
+  const { groups, stride, up } = geometry;
+  return { groups, strides: up?.strides ?? stride, dilations: gridOf(geometry).dilations };
+}
+
+async function elementsOf(region: Region): Promise<Float64Array> {
   const parts: Float64Array[] = [];
-  for await (const part of (await compose(links)).weight) parts.push(Float64Array.from(part));
+  const { weight } = await composeRegion(region);
+  for await (const part of weight()) parts.push(Float64Array.from(part));
   return joined(parts) as Float64Array;
 }

@@ -126,8 +126,7 @@ function withChains(
   });
 }
 
-/** What a report sees of one node. */
-export /** Fused operators of com.microsoft that take their weight as the standard operator does. */
+/** Fused operators of com.microsoft that take their weight as the standard operator does. */
 const FUSED: Readonly<Record<string, LinearOp>> = {
   FusedConv: 'Conv',
   FusedGemm: 'Gemm',

@@ -1,48 +1,32 @@
-import { alphaOf, compose, ownBias } from '../../affine/chains/compose.js';
-import { composeSteps } from '../../affine/chains/compose-steps.js';
-import { isBatched, type Link } from '../../affine/chains/link.js';
-import { type Chain, findChains, projectionsOf } from '../../affine/chains/match.js';
-import { foldedShape } from '../../affine/chains/shape.js';
 import { withComputedConstants } from '../../affine/computed.js';
+import { declaredRegions, describeBroken } from '../../affine/match/declared.js';
+import type { FoundRegions, RefusedRegion, Region } from '../../affine/match/region.js';
+import { findRegions } from '../../affine/match/regions.js';
 import type { InexactRegions } from '../../affine/match/segments.js';
-import { constantsOf } from '../../affine/operators.js';
-import {
-  type FloatType,
-  findConstant,
-  type Graph,
-  isConstant,
-  type Model,
-  type Node,
-  type NodeSpec,
-  narrow,
-  type Pass,
-  Tensor,
-} from '../../graph/index.js';
+import { isDeclared } from '../../affine/note.js';
+import type { Model, Node, Pass } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { withProducts } from '../../linalg/matrix.js';
-import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
-import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';
-import { constantsOfChain, workOfChain } from './chain-cost.js';
-import { probeChain } from './chain-probe.js';
-import { type CollapseAccount, type CollapsedChain, Ledger, probed } from './collapse-account.js';
-import { foldRegions, isDeclared } from './collapse-regions.js';
 import {
-  biasOf,
-  biasShape,
-  collapsedName,
-  foldedNodes,
-  isAddedTo,
-  namesOf,
-  opOf,
-  productKey,
-} from './fold.js';
+  type CollapseAccount,
+  type CollapsedChain,
+  Ledger,
+  type Probed,
+  partsOf,
+  probed,
+  summed,
+} from './account.js';
+import { FoldedConstants, foldRegion } from './fold.js';
 import { findIdentities, removeIdentity } from './identities.js';
 import { COLLAPSE_DEFAULTS, COLLAPSE_OPTIONS, type CollapseOptions } from './options.js';
 import { findPaddings, removePadding } from './paddings.js';
-import { problemOfProbe, Rounding } from './rounding.js';
+import { probeRegion } from './probe.js';
+import { type Product, Products } from './product.js';
+import { describeRefusal, describeRegion } from './region-report.js';
+import { problemOfProbe } from './rounding.js';
 
-export type { CollapseAccount, CollapsedChain } from './collapse-account.js';
+export type { CollapseAccount, CollapsedChain } from './account.js';
 export { COLLAPSE_DEFAULTS, type CollapseOptions } from './options.js';
 
 const NAME = 'collapse';
@@ -67,14 +51,18 @@ export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
   };
 }
 
+/** A larger region whose numbers do not fit its type may have smaller ones in it: how often they are looked for. */
+const SEARCHES = 32;
+
 class Folding {
   readonly #model: Model;
   readonly #settings: Required<CollapseOptions>;
-  /** Names of the weights that were made, by the factors they were made of: shared factors give a shared weight. */
-  readonly #weights = new Map<string, string>();
-  /** What rounding does to them, by the same keys. */
-  readonly #roundings = new Map<string, Rounding>();
   readonly #ledger = new Ledger();
+  readonly #rewritten: CollapsedChain[] = [];
+  /** Regions that later ones took in. */
+  readonly #taken = new Set<CollapsedChain>();
+  /** Regions whose numbers were found not to fit. */
+  readonly #inexact: InexactRegions = new Map();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
     this.#model = model;
@@ -82,226 +70,190 @@ class Folding {
   }
 
   async run(): Promise<CollapseAccount> {
-    const { chainsOnly, dryRun } = this.#settings;
-    const { chains, skipped: broken } = findChains(this.#model);
-    const skipped: Skipped[] = [...broken];
-    const rewritten: CollapsedChain[] = [];
-    const present: Node[] = [];
-    for (const [done, chain] of chains.entries()) {
-      const { node } = namesOf(chain);
-      this.#settings.onProgress?.({ done, total: chains.length, what: node });
-      const folded = await this.#fold(chain);
-      if ('reason' in folded) skipped.push(folded);
-      else {
-        rewritten.push(folded);
-        present.push(...nodesOf(chain));
-      }
-    }
-    if (!dryRun) {
-      // Only now, since chains may share factors.
-      for (const chain of chains) for (const { site } of linksOf(chain)) removeUnread(site.weight);
-      for (const chain of chains) {
-        for (const { bias, zero } of linksOf(chain))
-          for (const read of [bias, zero]) if (read) removeUnread(read);
-        for (const { norm } of chain.whole?.steps ?? [])
-          if (norm) for (const read of constantsOf(norm)) removeUnread(read);
-      }
-    }
-    if (chainsOnly) return { rewritten, skipped };
-    const gone: Node[] = [];
-    rewritten.push(...(await withComputedConstants(this.#model, async () => this.#removeNodes(gone))));
-    const taken = new Set<CollapsedChain>();
-    const inexact: InexactRegions = new Map();
-    // What a region became, a bias above all, may go on into the next one.
+    const { chainsOnly } = this.#settings;
+    const { regions, broken } = declaredRegions(this.#model, this.#ledger.keys);
+    await this.#foldAll(regions, 1);
+    // One expansion at a time: what a chain became stays, also where it says that it is of another.
+    const chains = regions.flatMap(({ nodes }) => nodes);
+    const exclude = new Set([...chains, ...this.#ledger.made.keys()]);
+    const inexact = this.#inexact;
+    const linear = await this.#foldFound(() =>
+      findRegions(this.#model, { exclude, inexact, linearOnly: true }),
+    );
+    const refused = chainsOnly ? [] : await this.#foldRegions([...chains, ...linear.nodes]);
+    return {
+      rewritten: this.#rewritten.filter((one) => !this.#taken.has(one)),
+      skipped: [...broken.map(describeBroken), ...skippedOf(refused, inexact)],
+    };
+  }
+
+  /**
+   * Folds what says nothing of itself. What a region becomes, a bias above all, may go on into the next one.
+   *
+   * @param present chains that are folded by themselves; in a dry run they are still there
+   */
+  async #foldRegions(present: readonly Node[]): Promise<readonly RefusedRegion[]> {
+    const { dryRun, force } = this.#settings;
+    const inexact = this.#inexact;
+    const gone = await withComputedConstants(this.#model, async () => this.#removeNodes());
     for (;;) {
-      const exclude = dryRun ? [...present, ...gone] : [];
-      const round = await withComputedConstants(this.#model, () =>
-        foldRegions(this.#model, this.#settings, this.#ledger, exclude, inexact),
+      // A declared chain that could not be folded stays whole.
+      const exclude = new Set([...this.#declared(), ...(dryRun ? [...present, ...gone] : [])]);
+      const { nodes, refused } = await withComputedConstants(this.#model, () =>
+        this.#foldFound(() => findRegions(this.#model, { exclude, force, inexact })),
       );
-      rewritten.push(...round.rewritten);
-      for (const one of round.taken) taken.add(one);
-      if (dryRun || round.rewritten.length === 0) {
-        const told = new Set(skipped.map(({ node, reason }) => `${node}: ${reason}`));
-        skipped.push(...round.skipped.filter(({ node, reason }) => !told.has(`${node}: ${reason}`)));
-        break;
-      }
+      if (dryRun || nodes.length === 0) return refused;
     }
-    return { rewritten: rewritten.filter((one) => !taken.has(one)), skipped };
+  }
+
+  #declared(): Node[] {
+    return [...this.#model.nodes()].filter(isDeclared);
+  }
+
+  /** Folds regions, and where the numbers of some did not fit and none was folded, what can be found in their place. */
+  async #foldFound(
+    find: () => FoundRegions,
+  ): Promise<{ readonly nodes: readonly Node[]; readonly refused: readonly RefusedRegion[] }> {
+    for (let search = 1; ; search += 1) {
+      const { regions, refused } = find();
+      const nodes = await this.#foldAll(regions, search);
+      if (nodes !== undefined) return { nodes, refused };
+    }
+  }
+
+  /**
+   * Folds what fits of some regions; in a dry run nothing, where another search is to be made.
+   *
+   * @returns the nodes of what was folded; undefined where another search is to be made
+   */
+  async #foldAll(regions: readonly Region[], search: number): Promise<readonly Node[] | undefined> {
+    const { dryRun, onProgress } = this.#settings;
+    const made = new FoldedConstants();
+    const products = new Products();
+    const going = new Set(regions.flatMap(({ nodes }) => nodes));
+    const passed: [Region, Examined][] = [];
+    const folded: Node[] = [];
+    let hasFailed = false;
+    for (const [done, region] of regions.entries()) {
+      onProgress?.({ done, total: regions.length, what: describeRegion(region).node });
+      const examined = await this.#examine(region, products);
+      if (typeof examined === 'string') {
+        hasFailed = true;
+        this.#refuse(region, examined);
+        continue;
+      }
+      folded.push(...region.nodes);
+      if (dryRun) passed.push([region, examined]);
+      else await this.#fold(region, examined, made, going);
+    }
+    // What was folded is looked at anew by the caller.
+    if (hasFailed && search < SEARCHES && (dryRun || folded.length === 0) && !regions[0]?.chain)
+      return undefined;
+    for (const [region, examined] of passed) await this.#fold(region, examined, made, going);
+    return folded;
+  }
+
+  /** The numbers of a region, and what a probe tells of them where that is wanted; or why it cannot be folded. */
+  async #examine(region: Region, products: Products): Promise<Examined | string> {
+    const { explain, probes } = this.#settings;
+    const product = await products.of(region);
+    if (product.problem !== undefined) return product.problem;
+    const probe = explain ? await probed(() => probeRegion(region, probes, 0, product)) : {};
+    return problemOfProbe(probe.probe) ?? { product, probe };
+  }
+
+  #refuse({ nodes, source }: Region, reason: string): void {
+    const last = nodes.at(-1);
+    if (last === undefined) return;
+    const known = this.#inexact.get(last) ?? new Map<string, RefusedRegion>();
+    this.#inexact.set(last, known.set(source, { kind: 'inexact', reason, nodes }));
+  }
+
+  /**
+   * Replaces a region by the node that it is, and tells of it.
+   *
+   * @param going the nodes of all regions that are folded
+   */
+  async #fold(
+    region: Region,
+    { product, probe }: Examined,
+    constants: FoldedConstants,
+    going: ReadonlySet<Node>,
+  ): Promise<void> {
+    const { node, nodes, usesRunningStatistics } = describeRegion(region);
+    const isLinear = nodes.every(({ op }) => LINEAR.has(op));
+    const parts = partsOf(region, this.#ledger, going);
+    for (const part of parts.taken) this.#taken.add(part);
+    const after = this.#ledger.tell(region, product.composition, going);
+    const folded = this.#settings.dryRun ? undefined : await foldRegion(region, constants, product);
+    const { operators, cost } = product.composition.target;
+    const account: CollapsedChain = {
+      node,
+      op: operators.join(' + '),
+      nodesAfter: operators.length,
+      from: parts.from,
+      fromOps: parts.fromOps,
+      by: region.chain ? 'metadata' : isLinear && !parts.isMade ? 'structure' : 'region',
+      parametersBefore: parts.parametersBefore,
+      parametersAfter: after.bias + (folded?.bringsWeight === false ? 0 : after.weight),
+      multiplyAddsBefore: parts.multiplyAddsBefore,
+      multiplyAddsAfter: cost.multiplyAdds,
+      ...(usesRunningStatistics && { usesRunningStatistics }),
+      ...summed([...parts.taken, probe]),
+    };
+    this.#rewritten.push(account);
+    if (folded === undefined) return;
+    for (const value of folded.constants) this.#ledger.see(folded.home, value);
+    for (const one of folded.nodes) this.#ledger.made.set(one, account);
   }
 
   /**
    * Takes away what is the identity, and pads that their readers can have; in a dry run only tells of it.
    *
-   * @param gone the nodes, which are added to it
+   * @returns the nodes
    */
-  #removeNodes(gone: Node[]): CollapsedChain[] {
+  #removeNodes(): Node[] {
     const { dryRun } = this.#settings;
-    const removed: CollapsedChain[] = [];
+    const gone: Node[] = [];
     const remove = (node: Node, take: () => void): void => {
       const { label, opType } = node;
       gone.push(node);
-      removed.push({ ...NOT_COUNTED, node: label, from: [label], fromOps: [opType] });
+      this.#rewritten.push({ ...NOT_COUNTED, node: label, from: [label], fromOps: [opType] });
       if (!dryRun) take();
     };
     for (const node of findIdentities(this.#model)) remove(node, () => removeIdentity(node));
-    const declared = new Set([...this.#model.nodes()].filter(isDeclared));
-    for (const padding of findPaddings(this.#model, declared))
+    for (const padding of findPaddings(this.#model, new Set(this.#declared())))
       remove(padding.pad, () => removePadding(padding));
-    return removed;
+    return gone;
   }
+}
 
-  /** Replaces a chain by its product, or tells why that would compute something else. */
-  async #fold(chain: Chain): Promise<CollapsedChain | Skipped> {
-    const { links } = chain;
-    const { dryRun, explain, probes } = this.#settings;
-    const last = links.at(-1) as Link;
-    const names = namesOf(chain);
-    const key = productKey(chain, this.#ledger.keys);
-    const isKnown = this.#weights.has(key);
-    const product = await this.#multiply(chain);
-    let problem = await this.#whyInexact(chain, product, key);
-    const probe =
-      explain && problem === undefined
-        ? await probed(async () => probeChain(chain, await product.weight(), product.bias, probes))
-        : {};
-    problem ??= problemOfProbe(probe.probe);
-    if (problem !== undefined) {
-      const nodes = nodesOf(chain);
-      const op = [...new Set(nodes.map((node) => node.opType))].join(', ');
-      return { node: nodes.map((node) => node.label).join(', '), op, reason: problem };
-    }
-    const { before, after } = workOfChain(chain);
-    const hasAdd = isAddedTo(chain) && product.bias !== undefined;
-    const described = {
-      node: names.node || last.node.outputs[0] || '',
-      op: hasAdd ? `${opOf(links)} + Add` : opOf(links),
-      nodesAfter: hasAdd ? 2 : 1,
-      from: nodesOf(chain).map((node) => node.label),
-      fromOps: nodesOf(chain).map((node) => node.opType),
-      by: chain.by,
-      parametersBefore: this.#ledger.count(constantsOfChain(chain)),
-      multiplyAddsBefore: before,
-      multiplyAddsAfter: after,
-      ...probe,
-    };
-    const replaced = dryRun ? undefined : await this.#replace(chain, product, key);
-    if (replaced === undefined) this.#weights.set(key, names.weight);
-    const isThere = replaced === undefined ? isKnown : !replaced.isPlaced;
-    const parametersAfter = biasSize(chain, product) + (isThere ? 0 : sizeOf(foldedShape(links)));
-    const account: CollapsedChain = { ...described, parametersAfter };
-    for (const node of replaced?.nodes ?? []) this.#ledger.made.set(node, account);
-    return account;
-  }
+const LINEAR: ReadonlySet<string> = new Set(['Conv', 'Gemm', 'MatMul']);
 
-  /** Multiplies a chain out; the weight when it is asked for. */
-  async #multiply(chain: Chain): Promise<Product> {
-    const { links } = chain;
-    const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
-    const steps = chain.whole && (await composeSteps(chain.whole.steps));
-    const composed = steps ?? (await compose(links));
-    const bias = steps ? steps.bias : await biasOf(links, composed.bias);
-    let made: Promise<Tensor> | undefined;
-    const { site } = links.at(-1) as Link;
-    const shape = foldedShape(links);
-    const rounding = new Rounding(type, {
-      shape,
-      layout: site.orientation,
-      groups: site.groups,
-      isBatched: isBatched(site),
-    });
-    const weight = (): Promise<Tensor> => {
-      const parts = rounding.watch(composed.weight);
-      made ??= scratchTensor(this.#model, namesOf(chain).weight, type, shape, parts);
-      return made;
-    };
-    return { weight, rounding, bias };
-  }
+/** The numbers of a region, and what a probe told of them. */
+interface Examined {
+  readonly product: Product;
+  readonly probe: Probed;
+}
 
-  /** Why a chain's product can not be rounded to its type; the weights of chains of one key are looked at once. */
-  async #whyInexact({ links }: Chain, product: Product, key: string): Promise<string | undefined> {
-    const last = links.at(-1) as Link;
-    let rounding = this.#roundings.get(key);
-    if (rounding === undefined) {
-      await product.weight();
-      rounding = product.rounding;
-      this.#roundings.set(key, rounding);
-    }
-    return rounding.problem(product.bias ?? (await ownBias(last)), alphaOf(last));
-  }
-
-  /** Puts new nodes in the place of a chain; `isPlaced` where they brought their weight. */
-  async #replace(
-    chain: Chain,
-    product: Product,
-    key: string,
-  ): Promise<{ readonly nodes: readonly Node[]; readonly isPlaced: boolean }> {
-    const { links } = chain;
-    const first = links[0] as Link;
-    const home = homeOf(links);
-    const nodes: NodeSpec[] = [];
-    const initializers: Tensor[] = [];
-    const add = (placed: Placement): void => {
-      nodes.push(...placed.nodes);
-      initializers.push(...placed.initializers);
-    };
-    const placed = await this.#placeWeight(chain, home, product, this.#weights.get(key));
-    const weight = placed.name;
-    this.#weights.set(key, weight);
-    this.#ledger.see(home, weight);
-    add(placed);
-    let bias: string | undefined;
-    if (product.bias !== undefined) {
-      const type = (links.at(-1) as Link).site.weight.dataType as FloatType;
-      bias = this.#model.freshName(`${weight}/bias`);
-      this.#ledger.see(home, bias);
-      add(
-        asConstants(home, [
-          Tensor.of(bias, type, biasShape(chain, product.bias.length), narrow(type, product.bias)),
-        ]),
-      );
-    }
-    const made = editWith({ nodes, initializers }, home, first.node, {
-      removeNodes: nodesOf(chain),
-      insertNodes: foldedNodes(chain, {
-        node: namesOf(chain).node,
-        weight,
-        bias,
-        output: outputOf(chain),
-        fresh: (base) => this.#model.freshName(base),
-      }),
-    });
-    return { nodes: made, isPlaced: placed.nodes.length + placed.initializers.length > 0 };
-  }
-
-  /**
-   * The product under the name it is to have: as its source had it, as the weight that is there still, or as a new
-   * one.
-   *
-   * @param same name of a weight that another chain of the same factors brought
-   */
-  async #placeWeight(
-    chain: Chain,
-    home: Graph,
-    product: Product,
-    same: string | undefined,
-  ): Promise<Placement & { readonly name: string }> {
-    const wanted = namesOf(chain).weight;
-    const source = chain.links[0]?.note?.source;
-    if (same === wanted || (same !== undefined && source === undefined)) return { ...NOTHING, name: same };
-    const tensor = await product.weight();
-    if (!isNamed(home, wanted)) {
-      const placed = source && (await placeAsSource(home, tensor, source));
-      if (placed !== undefined) return { ...placed, name: wanted };
-      return same === undefined
-        ? { ...asConstants(home, [tensor]), name: wanted }
-        : { ...NOTHING, name: same };
-    }
-    // What else reads the weight kept it, or another chain of the same weight brought it back.
-    const present = findConstant(home, wanted);
-    if (isConstant(present) && (await isNear(present, tensor))) return { ...NOTHING, name: wanted };
-    const name = this.#model.freshName(collapsedName(wanted));
-    return { ...asConstants(home, [tensor.renamed(name)]), name };
-  }
+/** What was refused; of regions whose numbers do not fit, those that are not part of another. */
+function skippedOf(refused: readonly RefusedRegion[], inexact: InexactRegions): Skipped[] {
+  const failed = [...inexact.values()].flatMap((regions) => [...regions.values()]);
+  const largest = failed.filter(
+    (one) =>
+      !failed.some(
+        (other) =>
+          other.nodes.length > one.nodes.length && one.nodes.every((node) => other.nodes.includes(node)),
+      ),
+  );
+  const reasons = new Set(failed.map(({ reason }) => reason));
+  return [...refused.filter(({ reason }) => !reasons.has(reason)), ...largest]
+    .map(describeRefusal)
+    .map(({ nodes, reason }) => ({
+      node: nodes.map((part) => part.node).join(', '),
+      op: [...new Set(nodes.map((part) => part.op))].join(', '),
+      reason,
+    }));
 }
 
 /** An entry of what is taken away without a trace. */
@@ -314,53 +266,3 @@ const NOT_COUNTED = {
   multiplyAddsBefore: 0,
   multiplyAddsAfter: 0,
 } as const;
-
-/** What a chain multiplies out to. */
-interface Product {
-  readonly weight: () => Promise<Tensor>;
-  /** Knows the weight when that was made. */
-  readonly rounding: Rounding;
-  /** Undefined where the last node keeps its own. */
-  readonly bias: Float64Array | undefined;
-}
-
-/** Elements of the bias that a chain's node has. */
-function biasSize({ links }: Chain, product: Product): number {
-  const { bias, zero } = links.at(-1) as Link;
-  return product.bias?.length ?? sizeOf((bias ?? zero)?.shape ?? [0]);
-}
-
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
-}
-
-/** The linear nodes of a chain: its factors, and the projections of its connections. */
-function linksOf(chain: Chain): readonly Link[] {
-  return [...chain.links, ...projectionsOf(chain)];
-}
-
-function nodesOf({ links, whole }: Chain): readonly Node[] {
-  return whole?.nodes ?? links.map((link) => link.node);
-}
-
-function outputOf({ links, whole }: Chain): string {
-  return whole?.output ?? links.at(-1)?.node.outputs[0] ?? '';
-}
-
-const NOTHING: Placement = { nodes: [], initializers: [] };
-
-/** The innermost of the graphs that hold the factors: there all of them, and what they make, can be read. */
-function homeOf(links: readonly Link[]): Graph {
-  const homes = new Set(links.map((link) => link.site.weight.graph));
-  let graph = (links[0] as Link).node.graph;
-  while (!homes.has(graph) && graph.parent !== undefined) graph = graph.parent;
-  return graph;
-}
-
-/** True for a name of a value of the graph, of one around it or of one below. */
-function isNamed(graph: Graph, name: string): boolean {
-  if (graph.resolve(name) !== undefined) return true;
-  return [...graph.walk()].some(
-    (inner) => inner.producer(name) !== undefined || inner.initializers.has(name) || inner.isInput(name),
-  );
-}

@@ -1,189 +1,224 @@
-import { alphaOf, ownBias } from '../../affine/chains/compose.js';
-import { stemOf } from '../../affine/chains/factor-names.js';
-import type { AttributeProtos } from '../../affine/chains/kernel-attributes.js';
-import { type Link, outputsOf } from '../../affine/chains/link.js';
-import type { Chain } from '../../affine/chains/match.js';
-import { foldedMetadata } from '../../affine/chains/note.js';
-import { convolutionAttributes } from '../../affine/chains/shape.js';
-import { constantsOf } from '../../affine/operators.js';
+import { stemOf } from '../../affine/factor-names.js';
+import { constantsOfPlan, type PlanConstant } from '../../affine/map/expression.js';
+import type { Region } from '../../affine/match/region.js';
+import { RELABELLING } from '../../affine/relabel.js';
 import {
-  type AttributeValue,
-  copyUnknownFields,
-  makeAttribute,
-  type NodeProto,
-  type NodeSpec,
+  type ConstantValue,
+  findConstant,
+  type Graph,
+  isConstant,
+  type Node,
+  type Tensor,
 } from '../../graph/index.js';
-import { opsetOf } from '../../graph/opsets.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
+import { trainedNames } from '../../graph/trained-names.js';
+import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
+import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';
+import { type Product, Products } from './product.js';
+import { removeUnreadValue } from './remove-unread.js';
+import { foldedNodes } from './write.js';
 
-export interface FoldedNames {
-  readonly node: string;
-  readonly weight: string;
+/** What was made already of regions that are folded one after another. */
+export class FoldedConstants {
+  /** Names of weights and biases, by the keys of regions: those of one key share them. */
+  readonly weights = new Map<string, string>();
+  readonly biases = new Map<string, string>();
+  /** Names of weights that were read, and by regions of which key: others cannot have the name. */
+  readonly read = new Map<string, string>();
 }
 
-/** The names that the result gets: those that the metadata or the factors' names tell, else those of the last factor. */
-export function namesOf({ links, by }: Chain): FoldedNames {
-  const last = links.at(-1) as Link;
-  const note = links[0]?.note;
-  if (by === 'metadata' && note !== undefined) return { node: note.site, weight: note.weight };
+/** What stands in the place of a region. */
+export interface Folded {
+  readonly nodes: readonly Node[];
+  /** The constants that it reads, and the graph that they stand in. */
+  readonly constants: readonly string[];
+  readonly home: Graph;
+  /** False where its weight was there already. */
+  readonly bringsWeight: boolean;
+}
+
+/** The constants that a region's nodes, or some of them, read: weights, biases, statistics. */
+export function constantsOfRegion({ plan }: Region, isMeant: (node: Node) => boolean): ConstantValue[] {
+  return constantsOfPlan(plan)
+    .filter(({ node }) => isMeant(node))
+    .map(({ constant }) => constant);
+}
+
+/**
+ * Puts one node in the place of a region's nodes, in one checked edit, and takes away the constants that nothing
+ * reads any more. Composed in float64 and rounded once.
+ *
+ * @param made hand the same to every call, so that regions that shared their weights share the folded one
+ * @param computed what the region multiplies out to, if that is known already
+ */
+export async function foldRegion(
+  region: Region,
+  made: FoldedConstants = new FoldedConstants(),
+  computed?: Product,
+): Promise<Folded> {
+  const { graph, carrier, frame, plan, nodes } = region;
+  const { model } = graph;
+  const product = computed ?? (await new Products().of(region));
+  const { composition } = product;
+  const constants = constantsOfPlan(plan);
+  const home = homeOf(region, constants);
+  const weight =
+    composition.target.main === 'Add' ? NO_WEIGHT : await placeWeight(region, product.weight, home, made);
+  const placements: Placement[] = [weight];
+  const { bias } = composition;
+  let biasName = bias?.kind === 'kept' ? bias.value : undefined;
+  if (bias?.kind === 'new') {
+    const key = `${composition.target.main} ${region.key}`;
+    biasName = made.biases.get(key);
+    if (biasName === undefined || home.resolve(biasName) === undefined) {
+      biasName = model.freshName(biasNameOf(weight.name || weightNameOf(region, home, made)));
+      placements.push(
+        asConstants(home, [await scratchTensor(model, biasName, frame.type, bias.shape, bias.values)]),
+      );
+      made.biases.set(key, biasName);
+    }
+  }
+  const specs = foldedNodes(region, composition, {
+    node: labelOf(region),
+    weight: weight.name,
+    bias: biasName,
+    fresh: (base) => model.freshName(base),
+  });
+  // Shapes, axes and pads.
+  const shapes = nodes
+    .filter((node) => node.is(...RELABELLING, 'Pad'))
+    .flatMap((node) => node.inputs.slice(1));
+  const placed: Placement = {
+    nodes: placements.flatMap((placement) => placement.nodes),
+    initializers: placements.flatMap((placement) => placement.initializers),
+  };
+  const inserted = editWith(placed, home, nodes.at(-1) ?? carrier, {
+    removeNodes: nodes,
+    insertNodes: specs,
+  });
+  for (const { constant, isWeight } of constants) {
+    if (isWeight) made.read.set(constant.value, region.weightKey);
+    removeUnread(constant);
+  }
+  for (const value of shapes) removeUnreadValue(graph, value);
   return {
-    node: commonStem(links.map((link) => link.node.name)) ?? last.node.name,
-    weight: commonStem(links.map((link) => link.site.weight.value)) ?? collapsedName(last.site.weight.value),
+    nodes: inserted,
+    constants: [weight.name, biasName ?? ''].filter(Boolean),
+    home,
+    bringsWeight: weight.nodes.length + weight.initializers.length > 0,
   };
 }
 
+interface PlacedWeight extends Placement {
+  readonly name: string;
+}
+
+const NOTHING: Placement = { nodes: [], initializers: [] };
+const NO_WEIGHT: PlacedWeight = { ...NOTHING, name: '' };
+
+/**
+ * The product under the name that it is to have: of a chain as its source had it, as the weight that is there still, or
+ * as a new one.
+ */
+async function placeWeight(
+  region: Region,
+  weight: Tensor,
+  home: Graph,
+  made: FoldedConstants,
+): Promise<PlacedWeight> {
+  const { graph, chain, weightKey } = region;
+  const { model } = graph;
+  const known = made.weights.get(weightKey);
+  const same = known !== undefined && home.resolve(known) !== undefined ? known : undefined;
+  const source = chain?.note.source;
+  const placed = await (async (): Promise<PlacedWeight> => {
+    if (same !== undefined && (same === chain?.note.weight || source === undefined))
+      return { ...NOTHING, name: same };
+    if (chain === undefined) {
+      const name = weightNameOf(region, home, made);
+      return { ...asConstants(home, [weight.renamed(name)]), name };
+    }
+    const wanted = chain.note.weight;
+    const tensor = weight.renamed(wanted);
+    if (!isNamed(home, wanted)) {
+      const restored = source && (await placeAsSource(home, tensor, source));
+      if (restored !== undefined) return { ...restored, name: wanted };
+      if (same !== undefined) return { ...NOTHING, name: same };
+      return { ...asConstants(home, [tensor]), name: wanted };
+    }
+    // What else reads the weight kept it, or another chain of the same weight brought it back.
+    const present = findConstant(home, wanted);
+    if (isConstant(present) && (await isNear(present, tensor))) return { ...NOTHING, name: wanted };
+    const name = model.freshName(collapsedName(wanted));
+    return { ...asConstants(home, [weight.renamed(name)]), name };
+  })();
+  made.weights.set(weightKey, placed.name);
+  return placed;
+}
+
+/** The innermost of the graphs that hold the weights: there all of them, and what they make, can be read. */
+function homeOf({ graph }: Region, constants: readonly PlanConstant[]): Graph {
+  const homes = new Set(constants.filter(({ isWeight }) => isWeight).map(({ constant }) => constant.graph));
+  if (homes.size === 0) return graph;
+  let home = graph;
+  while (!homes.has(home) && home.parent !== undefined) home = home.parent;
+  return home;
+}
+
+/** True for a name of a value of the graph, of one around it or of one below. */
+function isNamed(graph: Graph, name: string): boolean {
+  if (graph.resolve(name) !== undefined) return true;
+  return [...graph.walk()].some(
+    (inner) => inner.producer(name) !== undefined || inner.initializers.has(name) || inner.isInput(name),
+  );
+}
+
 /** What a product is called that can not have the name of what it was. */
-export function collapsedName(weight: string): string {
+function collapsedName(weight: string): string {
   return weight.endsWith('/collapsed') ? weight : `${weight}/collapsed`;
 }
 
+function biasNameOf(weight: string): string {
+  return /(^|[._/])weight$/.test(weight) ? weight.replace(/weight$/, 'bias') : `${weight}/bias`;
+}
+
+/** What the names of a chain's factors begin with, if they are one chain's. */
 function commonStem(names: readonly string[]): string | undefined {
   const stems = new Set(names.map(stemOf));
   return stems.size === 1 ? [...stems][0] : undefined;
 }
 
-/** Chains of the same key have the same product. */
-export function productKey({ links, whole }: Chain, keys: ValueKeys): string {
-  const parts = links.map((link, index) => {
-    const { weight, op, orientation, groups } = link.site;
-    const scale = index < links.length - 1 ? alphaOf(link) : 1;
-    return [keys.of(weight.graph, weight.value), op === 'Conv', orientation, groups, scale];
-  });
-  const extras = (whole?.steps ?? []).map(({ norm, skips }) => [
-    norm && constantsOf(norm).map((constant) => keys.of(constant.graph, constant.value)),
-    skips.map(({ from, projection: { site } = {} }) => [
-      from,
-      site && keys.of(site.weight.graph, site.weight.value),
-    ]),
-  ]);
-  return JSON.stringify([...parts, ...extras]);
+/** The name of the node that a region becomes. */
+export function labelOf({ carrier, chain, plan, graph, nodes }: Region): string {
+  if (chain !== undefined) return chain.note.site;
+  const makers = constantsOfPlan(plan).filter(({ isWeight }) => isWeight);
+  const stem = commonStem(makers.map(({ node }) => node.name));
+  if (stem === undefined) return carrier.name;
+  const isTaken = graph.nodes.some((node) => node.name === stem && !nodes.includes(node));
+  return isTaken ? carrier.name : stem;
 }
 
-/** The operator of the result: the last one's, or Gemm where the first transposes or a bias comes to a MatMul. */
-export function opOf(links: readonly Link[], hasNewBias = false): string {
-  const op = (links.at(-1) as Link).site.op;
-  const hasBias = hasNewBias || links.some((link) => link.bias !== undefined);
-  return op === 'MatMul' && (hasTransA(links) || hasBias) ? 'Gemm' : op;
-}
-
-function hasTransA([first]: readonly Link[]): boolean {
-  return first?.site.op === 'Gemm' && first.node.attributes.int('transA', 0) === 1;
-}
-
-/**
- * The bias that the result needs in the place of the last node's own: what stands before the last node, carried
- * through it, and its own. Undefined where the last node keeps what it has.
- *
- * @param before the biases before the last node's own
- */
-export async function biasOf(
-  links: readonly Link[],
-  before: Float64Array | undefined,
-): Promise<Float64Array | undefined> {
-  const last = links.at(-1) as Link;
-  if (before !== undefined) {
-    const own = await ownBias(last);
-    return own ? before.map((value, i) => value + (own[i] as number)) : before;
-  }
-  const needsBias = opOf(links) === 'Gemm' && last.site.op !== 'Gemm' && opsetOf(last.node.graph) < 11;
-  return needsBias ? new Float64Array(outputsOf(last.site)) : undefined;
-}
-
-/** The names that the nodes in the place of a chain need. */
-export interface FoldedValues {
-  readonly node: string;
-  readonly weight: string;
-  readonly bias: string | undefined;
-  readonly output: string;
-  /** A name for a value between two of them. */
-  readonly fresh: (base: string) => string;
-}
-
-/** The node in the place of a chain; of a product on data of more than two axes that gets a bias, it and an Add. */
-export function foldedNodes(chain: Chain, { node, weight, bias, output, fresh }: FoldedValues): NodeSpec[] {
-  const { links } = chain;
-  if (bias === undefined || !isAddedTo(chain))
-    return [{ ...foldedNode(links, node, weight, bias), outputs: [output] }];
-  const product = fresh(`${output}/product`);
-  return [
-    { ...foldedNode(links, node, weight, undefined), outputs: [product] },
-    {
-      opType: 'Add',
-      name: node === '' ? '' : `${node}/bias`,
-      inputs: [product, bias],
-      outputs: [output],
-      // Before operator set 7 nothing was broadcast unless said.
-      ...(opsetOf((links[0] as Link).node.graph) < 7 && { attributes: { broadcast: { int: 1 } } }),
-    },
-  ];
-}
-
-/** True where a bias of the product is to be added by a node of its own. */
-export function isAddedTo({ whole }: Chain): boolean {
-  return whole?.rank !== undefined;
-}
-
-/** The shape of the bias of what a chain becomes. */
-export function biasShape(chain: Chain, length: number): number[] {
-  const { op, weightInput } = (chain.links[0] as Link).site;
-  return isAddedTo(chain) && op === 'MatMul' && weightInput === 0 ? [length, 1] : [length];
-}
-
-function foldedNode(
-  links: readonly Link[],
-  name: string,
-  weight: string,
-  bias: string | undefined,
-): NodeSpec {
-  const first = links[0] as Link;
-  const last = links.at(-1) as Link;
-  const inputs = [...last.node.inputs];
-  inputs[1 - last.site.weightInput] = first.node.inputs[1 - first.site.weightInput] ?? '';
-  inputs[last.site.weightInput] = weight;
-  if (bias !== undefined) inputs[2] = bias;
-  return {
-    template: withoutName(last.node.proto),
-    opType: opOf(links, bias !== undefined),
-    ...(name !== '' && { name }),
-    inputs,
-    outputs: last.node.outputs,
-    attributeProtos: foldedAttributes(links, bias !== undefined),
-    metadata: foldedMetadata(last.node),
-  };
-}
-
-function withoutName(proto: NodeProto): NodeProto {
-  const { name: _name, ...copy } = proto;
-  copyUnknownFields(proto, copy);
-  return copy;
-}
-
-/** Attributes of the result: of a convolution those of the carrier of kernel and stride, of Gemm both ends'. */
-function foldedAttributes(links: readonly Link[], hasNewBias: boolean): AttributeProtos {
-  const first = links[0] as Link;
-  const last = links.at(-1) as Link;
-  if (last.site.op === 'Conv' || last.site.op === 'ConvTranspose') return convolutionAttributes(links);
-  let attributes = last.node.proto.attribute ?? [];
-  if (opOf(links, hasNewBias) !== 'Gemm') return attributes;
-  const transA = first.site.op === 'Gemm' ? first.node.attributes.int('transA', 0) : 0;
-  const lastTransA = last.site.op === 'Gemm' ? last.node.attributes.int('transA', 0) : 0;
-  if (transA !== lastTransA) attributes = withAttribute(attributes, 'transA', { int: transA });
-  if (hasNewBias) {
-    if (last.site.op === 'Gemm' && last.node.attributes.has('beta')) {
-      attributes = withAttribute(attributes, 'beta', { float: 1 });
-    }
-    if (opsetOf(last.node.graph) < 7) attributes = withAttribute(attributes, 'broadcast', { int: 1 });
-  }
-  return attributes;
-}
-
-/** With an attribute in the place that it has, or at the end. */
-export function withAttribute(
-  attributes: AttributeProtos,
-  name: string,
-  value: AttributeValue,
-): AttributeProtos {
-  const at = attributes.findIndex((attribute) => attribute.name === name);
-  const made = makeAttribute(name, value);
-  return at < 0 ? [...attributes, made] : attributes.toSpliced(at, 1, made);
+/** The name of the factors' weight, or the carrier's weight's where nothing else reads that, or a new one. */
+function weightNameOf(
+  { carrier, nodes, plan, graph, weightKey }: Region,
+  home: Graph,
+  { read: others }: FoldedConstants,
+): string {
+  const { model } = graph;
+  const constants = constantsOfPlan(plan);
+  const makers = constants.filter(({ isWeight }) => isWeight);
+  const stem = commonStem(makers.map(({ constant }) => constant.value));
+  if (stem !== undefined && home.resolve(stem) === undefined) return stem;
+  const own = makers.find(({ node }) => node === carrier)?.constant;
+  const read = new Set(constants.map(({ constant }) => constant.value));
+  const name = own?.value ?? carrier.inputs.find((input) => read.has(input)) ?? `${carrier.name}/weight`;
+  const isReplaced =
+    own !== undefined &&
+    own.path.length === 0 &&
+    own.graph === home &&
+    home.kind === 'graph' &&
+    !home.isOutput(name) &&
+    !trainedNames(model).has(name) &&
+    (others.get(name) ?? weightKey) === weightKey &&
+    home.uses(name).every(({ node }) => nodes.includes(node));
+  return isReplaced ? name : model.freshName(collapsedName(name));
 }

@@ -1,3 +1,6 @@
+import { gridOf } from '../../affine/map/geometry.js';
+import type { Region } from '../../affine/match/region.js';
+import { RELABELLING } from '../../affine/relabel.js';
 import {
   type FloatType,
   type Graph,
@@ -6,22 +9,133 @@ import {
   type Node,
   type NodeSpec,
   narrow,
-  type Tensor,
+  Tensor,
   ValueInfo,
   widen,
 } from '../../graph/index.js';
 import { opsetsOf } from '../../graph/opsets.js';
+import type { Floats } from '../../linalg/floats.js';
 import { Random } from '../../runtime/random.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';
 import { openSession } from '../../runtime/session/session.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 import type { RuntimeTensor, SessionOptions } from '../../runtime/types.js';
+import { type Product, Products } from './product.js';
+import { foldedNodes } from './write.js';
 
 /** Where probes run. */
 export type ProbePlace = Pick<SessionOptions, 'providers' | 'device'>;
 
+const BATCH = 2;
+
+/** How a region's nodes and what they become compare on one random input. */
+export interface Probe {
+  /** Shape of the input. */
+  readonly shape: readonly number[];
+  /** max |Δ| / max |y|. */
+  readonly relativeDifference: number;
+}
+
+/**
+ * Runs a region's nodes and the node that they would become in onnxruntime, on the same normal random input: a batch
+ * of two, with odd sizes along windows. Whatever the place has no kernel for, the CPU runs.
+ * BatchNormalization runs in inference form. Call it before foldRegion.
+ *
+ * @param computed what the region multiplies out to, if that is known already
+ *
+ * @throws ModelError where onnxruntime does not run an operator in the region's element type
+ */
+export async function probeRegion(
+  region: Region,
+  place: ProbePlace = {},
+  seed = 0,
+  computed?: Product,
+): Promise<Probe> {
+  const { source, output, frame, nodes, graph } = region;
+  const shape = inputShape(region);
+  const { composition, weight } = computed ?? (await new Products().of(region));
+  const tensor = (name: string, dims: readonly number[], data: Floats): Tensor =>
+    Tensor.of(name, frame.type, dims, narrow(frame.type, data));
+  let count = 0;
+  const fresh = (base: string): string => {
+    count += 1;
+    return `probe/${count}/${base}`;
+  };
+  const constants = [weight.renamed('probe/weight')];
+  const { bias } = composition;
+  if (bias?.kind === 'new') constants.push(tensor('probe/bias', bias.shape, bias.values));
+  // A bias that differs from row to row, or is computed, stays as it is: the same number stands for it in both.
+  if (bias?.kind === 'kept' && region.kept.bias?.constant === undefined && region.kept.bias !== undefined)
+    constants.push(tensor(bias.value, [1], new Float64Array(1)));
+  const comparison = {
+    graph,
+    source,
+    output,
+    type: frame.type,
+    shape,
+    before: nodes,
+    after: foldedNodes(region, composition, {
+      node: 'probe',
+      weight: 'probe/weight',
+      bias: bias && (bias.kind === 'new' ? 'probe/bias' : bias.value),
+      fresh,
+    }),
+    constants,
+  };
+  return { shape, relativeDifference: await compareNodes(comparison, place, seed) };
+}
+
+/** Where axes are relabelled sizes may have to be what they are. */
+function inputShape(region: Region): number[] {
+  const { shape, nodes, head } = region;
+  if (head.length > 0) return arrangedShape(region);
+  const chosen = freeShape(region);
+  if (!nodes.some((node) => node.is(...RELABELLING))) return chosen;
+  return chosen.map((size, axis) => {
+    const known = shape?.[axis];
+    return typeof known === 'number' ? known : size;
+  });
+}
+
+/** Of a source that is given other axes first: what the graph does not tell makes up for the channels. */
+function arrangedShape({ shape = [], plan, frame }: Region): number[] {
+  const [, ...rest] = shape;
+  if (frame.axis === 'channel')
+    return shape.map((size, axis) => (typeof size === 'number' ? size : 2 + 9 * axis));
+  const known = rest.reduce<number>((product, size) => product * (typeof size === 'number' ? size : 1), 1);
+  let missing = plan.geometry.inputs / known;
+  return shape.map((size, axis) => {
+    if (typeof size === 'number') return size;
+    if (axis === 0) return BATCH;
+    const chosen = missing;
+    missing = 1;
+    return chosen;
+  });
+}
+
+function freeShape({ frame, plan }: Region): number[] {
+  const { inputs, isTransposed, stride, groups, up } = plan.geometry;
+  if (frame.axis === 'channel') {
+    const { extents, dilations } = gridOf(plan.geometry);
+    const sizes = extents.map((extent, axis) => {
+      if (up !== undefined) return 11 + 2 * axis;
+      const least = (extent - 1) * (dilations[axis] ?? 1) + 2 * (stride[axis] ?? 1);
+      return Math.max(11 + 2 * axis, least + ((least + 1) % 2));
+    });
+    return [BATCH, inputs, ...sizes];
+  }
+  if (isTransposed) return [inputs, BATCH];
+  if (frame.batch !== undefined) {
+    const own = inputs / groups;
+    return [...frame.batch, ...(frame.axis === 'last' ? [3, own] : [own, 5])];
+  }
+  const rank = Math.max(2, frame.rank ?? (frame.axis === 'left' ? 3 : 2));
+  const outer = [BATCH, ...Array.from({ length: rank - 2 }, (_, axis) => 3 + 2 * axis)];
+  return frame.axis === 'last' ? [...outer, inputs] : [...outer.slice(0, -1), inputs, 5];
+}
+
 /** Nodes and what they would become, which read the same value and make the same. */
-export interface Comparison {
+interface Comparison {
   readonly graph: Graph;
   readonly source: string;
   readonly output: string;
@@ -35,7 +149,7 @@ export interface Comparison {
 }
 
 /** Runs both in onnxruntime on the same normal random input; max |Δ| / max |y|. */
-export async function compareNodes(
+async function compareNodes(
   { graph, source, output, type, shape, before, after, constants }: Comparison,
   place: ProbePlace = {},
   seed = 0,

@@ -2,7 +2,7 @@ import type { Cost } from '../../affine/match/cost.js';
 import type { RefusedRegion, Region } from '../../affine/match/region.js';
 import type { RefusalKind } from '../../affine/refusal.js';
 import type { Node } from '../../graph/index.js';
-import { labelOf } from './fold-region.js';
+import { labelOf } from './fold.js';
 
 export interface NodeName {
   readonly node: string;

@@ -1,7 +1,6 @@
-import { linkOf } from '../../affine/chains/link.js';
 import { skipPlace } from '../../affine/chains/skip-place.js';
-import { unitsFirst } from '../../affine/chains/steps.js';
 import { Facts } from '../../affine/facts.js';
+import { linearBias } from '../../affine/linear-bias.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { shapesOf } from '../../affine/shapes.js';
 import type { ChainSettings } from './options.js';
@@ -122,6 +121,12 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
     if (axis !== 1) turn = unitsFirst(rank, axis);
   }
   // What normalizations add after training could not be put into it.
-  if (linkOf(site).hasOpenBias) return no('its bias is no constant vector');
+  if (linearBias(site.node).isOpen) return no('its bias is no constant vector');
   return { norms: Array.from({ length: depth }, (_, factor) => factor), turn, without: [] };
+}
+
+/** The permutation that brings an axis to the place that normalizations take for channels, and keeps the others' order. */
+function unitsFirst(rank: number, axis: number): number[] {
+  const [batch = axis, ...others] = Array.from({ length: rank }, (_, at) => at).filter((at) => at !== axis);
+  return [batch, axis, ...others];
 }

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { factorName } from '../../affine/chains/factor-names.js';
 import { findExpandableSites } from '../../affine/expandable-sites.js';
+import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import {
   EPSILON,

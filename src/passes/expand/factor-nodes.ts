@@ -1,9 +1,8 @@
-import { factorName } from '../../affine/chains/factor-names.js';
 import { type AttributeProtos, encodeAttributes } from '../../affine/chains/kernel-attributes.js';
-import { type ChainNote, type ChainPart, chainMetadata } from '../../affine/chains/note.js';
 import { skipPlace } from '../../affine/chains/skip-place.js';
-import { inverseOf } from '../../affine/chains/steps.js';
+import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
+import { type ChainNote, type ChainPart, chainMetadata } from '../../affine/note.js';
 import {
   type AttributeValue,
   type Graph,
@@ -252,4 +251,9 @@ function pointwiseAttributes(site: LinearSite): AttributeProtos {
 
 function made(name: string, value: AttributeValue): AttributeProtos[number] {
   return makeAttribute(name, value);
+}
+
+/** The permutation that undoes another. */
+function inverseOf(permutation: readonly number[]): number[] {
+  return permutation.map((_, axis) => permutation.indexOf(axis));
 }

@@ -1,6 +1,5 @@
-import { ownBias } from '../../affine/chains/compose.js';
-import { linkOf } from '../../affine/chains/link.js';
 import { type FactorSize, taps } from '../../affine/chains/site-size.js';
+import { biasVector, linearBias } from '../../affine/linear-bias.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
 import { type FloatType, narrow, widen } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
@@ -93,7 +92,8 @@ export async function shiftOf(
   plan: ChainPlan,
   { factor, scale }: NormStatistics,
 ): Promise<Float64Array> {
-  const bias = factor === plan.depth - 1 ? await ownBias(linkOf(site)) : undefined;
+  const { constant } = linearBias(site.node);
+  const bias = factor === plan.depth - 1 ? await biasVector(site.node, constant, scale.length) : undefined;
   return bias ?? new Float64Array(scale.length);
 }
 

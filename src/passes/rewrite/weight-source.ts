@@ -1,4 +1,4 @@
-import type { WeightSource } from '../../affine/chains/note.js';
+import type { WeightSource } from '../../affine/note.js';
 import {
   type ByteSource,
   byteLengthOf,

@@ -1,4 +1,4 @@
-import { DATA_TYPES, type Node } from '../../graph/index.js';
+import { DATA_TYPES, type Node } from '../graph/index.js';
 
 /** The metadata_props key under which each node of a chain says where it belongs. */
 export const CHAIN_KEY = 'onnx-overparam';
@@ -118,4 +118,9 @@ export function foldedMetadata(last: Node): Record<string, string> {
   const { [CHAIN_KEY]: _note, ...rest } = Object.fromEntries(last.metadata);
   const inner = readChainNote(last)?.inner;
   return inner === undefined ? rest : { ...rest, [CHAIN_KEY]: inner };
+}
+
+/** True for a node that says that it is of a chain. */
+export function isDeclared(node: Node): boolean {
+  return parsedNote(node) !== undefined;
 }

@@ -1,0 +1,342 @@
+import type { FloatType, Graph, Model, Node } from '../../graph/index.js';
+import type { Skipped } from '../../graph/skipped.js';
+import { trainedNames } from '../../graph/trained-names.js';
+import type { ValueKeys } from '../../graph/value-keys.js';
+import { explicitPads, whyNotKernels } from '../chains/kernel-attributes.js';
+import { inputsPerGroup } from '../chains/site-size.js';
+import { batchedSite, findExpandableSites } from '../expandable-sites.js';
+import { linearBias } from '../linear-bias.js';
+import type { LinearSite } from '../linear-sites.js';
+import { planSegment } from '../map/expression.js';
+import type { Axis } from '../map/geometry.js';
+import { rearrangements } from '../map/rearrange.js';
+import type { Frame } from '../map/step-geometry.js';
+import { type ChainNote, type PartNote, readChainNote, readPartNote } from '../note.js';
+import { type AffineOperator, affineOperator, type MatrixOperator } from '../operators.js';
+import { isRefusal } from '../refusal.js';
+import { costBefore, costWith } from './cost.js';
+import { Sources } from './frames.js';
+import { keptOf } from './kept.js';
+import { type Chain, keysOf, type Region, targetOfRegion, vectorShape } from './region.js';
+
+type Reason = { readonly reason: string };
+
+/** A chain that says that it is one, and is not one any more. */
+export interface BrokenChain {
+  readonly first: LinearSite;
+  readonly reason: string;
+}
+
+export interface DeclaredChains {
+  /** In the order of execution. */
+  readonly regions: readonly (Region & { readonly chain: Chain })[];
+  readonly broken: readonly BrokenChain[];
+}
+
+/**
+ * The chains that say in their metadata that they are one, as regions: whatever they cost they become one node. Changes
+ * nothing; of the weights it reads at most vectors, to see whether a bias is zero.
+ */
+export function declaredRegions(model: Model, keys: ValueKeys): DeclaredChains {
+  const trained = trainedNames(model);
+  const sites = new Map<Node, LinearSite>();
+  for (const site of findExpandableSites(model).sites) {
+    if (!site.weight.leaves.some(({ name }) => trained.has(name))) sites.set(site.node, site);
+  }
+  const regions: (Region & { readonly chain: Chain })[] = [];
+  const broken: BrokenChain[] = [];
+  const sources = new Map<Graph, Sources>();
+  for (const first of sites.values()) {
+    const note = readChainNote(first.node);
+    if (note?.factor !== 0) continue;
+    const { graph } = first.node;
+    const known = sources.get(graph) ?? new Sources(graph);
+    sources.set(graph, known);
+    const members = membersOf(first, note, sites);
+    const region = 'reason' in members ? members : regionOf(members, note, known, keys);
+    if ('reason' in region) broken.push({ first, reason: region.reason });
+    else regions.push(region);
+  }
+  return { regions, broken };
+}
+
+/** What is told of a broken chain: the name of what it stands for. */
+export function describeBroken({ first, reason }: BrokenChain): Skipped {
+  return { node: readChainNote(first.node)?.site || first.node.label, op: first.op, reason };
+}
+
+/** The nodes of a chain. */
+interface Members {
+  readonly factors: readonly LinearSite[];
+  readonly projections: readonly LinearSite[];
+  /** All nodes, in the order of execution. */
+  readonly nodes: readonly Node[];
+}
+
+const keyOf = ({ site, weight, of }: ChainNote | PartNote): string => JSON.stringify([site, weight, of]);
+
+const dataOf = ({ node, weightInput }: LinearSite): string => node.inputs[1 - weightInput] ?? '';
+
+/** Follows a chain from its first factor by what its nodes say. */
+function membersOf(
+  first: LinearSite,
+  note: ChainNote,
+  sites: ReadonlyMap<Node, LinearSite>,
+): Members | Reason {
+  const { graph } = first.node;
+  const key = keyOf(note);
+  const values = new Set([dataOf(first)]);
+  const factors: LinearSite[] = [];
+  const projections: LinearSite[] = [];
+  const nodes: Node[] = [];
+  let value = dataOf(first);
+  const add = (node: Node): void => {
+    nodes.push(node);
+    value = node.outputs[0] ?? '';
+    values.add(value);
+  };
+  /** Takes in what an operand of a sum is made by; the reason where that is not of the chain. */
+  const take = (node: Node, operand: string): Reason | undefined => {
+    if (values.has(operand)) return undefined;
+    const maker = graph.producer(operand);
+    const projection = maker && readPartNote(maker)?.part === 'project' ? sites.get(maker) : undefined;
+    if (projection === undefined || !values.has(dataOf(projection)))
+      return { reason: `'${node.label}' adds what is no value of the chain` };
+    projections.push(projection);
+    nodes.push(projection.node);
+    values.add(operand);
+    return undefined;
+  };
+  let factor: LinearSite | undefined = first;
+  for (let index = 0; index < note.of; index += 1) {
+    if (factor === undefined) return whyNotFollowed(graph, value, index, note, sites);
+    factors.push(factor);
+    add(factor.node);
+    for (;;) {
+      const next = graph.uses(value).find(({ node }) => {
+        const part = node.graph === graph ? readPartNote(node) : undefined;
+        return part !== undefined && keyOf(part) === key && part.factor === index && part.part !== 'project';
+      })?.node;
+      if (next === undefined) break;
+      for (const input of next.is('Add') ? next.inputs : []) {
+        const problem = take(next, input);
+        if (problem !== undefined) return problem;
+      }
+      add(next);
+    }
+    factor = graph.uses(value).flatMap(({ node }) => {
+      const other = node.graph === graph ? readChainNote(node) : undefined;
+      const site = sites.get(node);
+      const isNext = other !== undefined && keyOf(other) === key && other.factor === index + 1;
+      return isNext && site !== undefined && dataOf(site) === value ? [site] : [];
+    })[0];
+  }
+  return whyOpen(graph, nodes, value) ?? { factors, projections, nodes };
+}
+
+function whyNotFollowed(
+  graph: Graph,
+  value: string,
+  index: number,
+  { of }: ChainNote,
+  sites: ReadonlyMap<Node, LinearSite>,
+): Reason {
+  const uses = graph.uses(value);
+  const [use] = uses;
+  if (graph.isOutput(value)) return { reason: `'${value}', between two factors, is an output of the graph` };
+  if (use === undefined) return { reason: `nothing reads '${value}', behind which a factor would follow` };
+  const site = sites.get(use.node);
+  if (uses.length === 1 && (site === undefined || dataOf(site) !== value))
+    return {
+      reason: `'${value}' is read by '${use.node.label}' (${use.node.opType}), which is no linear node with a constant weight`,
+    };
+  return { reason: `factor ${index} of ${of} does not follow factor ${index - 1}` };
+}
+
+/** The reason for which a chain is not closed: something else reads a value within; undefined where nothing does. */
+function whyOpen(graph: Graph, nodes: readonly Node[], last: string): Reason | undefined {
+  const own = new Set(nodes);
+  for (const value of nodes.flatMap((node) => node.outputs)) {
+    if (value === '' || value === last) continue;
+    if (graph.isOutput(value))
+      return { reason: `'${value}', between two factors, is an output of the graph` };
+    const uses = graph.uses(value);
+    const other = uses.find(({ node }) => !own.has(node));
+    if (other !== undefined)
+      return {
+        reason: `'${value}', between two factors, is read ${uses.length} times: it is read by '${other.node.label}' too`,
+      };
+  }
+  return undefined;
+}
+
+/** A chain as the region that it is. */
+function regionOf(
+  { factors, projections, nodes }: Members,
+  note: ChainNote,
+  sources: Sources,
+  keys: ValueKeys,
+): (Region & { readonly chain: Chain }) | Reason {
+  const [first, last] = [factors[0] as LinearSite, factors.at(-1) as LinearSite];
+  const problem = whyNotOne(factors, note);
+  if (problem !== undefined) return { reason: problem };
+  const operators = new Map<Node, AffineOperator>();
+  // The one transposed convolution that others mix channels for says how its places differ.
+  const grown = first.op === 'ConvTranspose' ? (factors.find(isSpatial) ?? first) : undefined;
+  for (const site of [...factors, ...projections]) {
+    const operator = linearOperator(site, site === grown);
+    if ('reason' in operator) return operator;
+    operators.set(site.node, operator);
+  }
+  for (const node of nodes) {
+    if (operators.has(node)) continue;
+    const operator = affineOperator(node);
+    if (operator === undefined || isRefusal(operator)) {
+      const why = operator === undefined ? '' : `: ${operator.reason}`;
+      const isNorm = readPartNote(node)?.part === 'norm';
+      return {
+        reason: isNorm
+          ? `'${node.label}' is no BatchNormalization with constant statistics${why}`
+          : `'${node.label}' is not where it was${why}`,
+      };
+    }
+    operators.set(node, operator);
+  }
+  const { graph } = first.node;
+  const [source, output] = [dataOf(first), nodes.at(-1)?.outputs[0] ?? ''];
+  const frame = frameOf(first, nodes, operators, sources);
+  const planned = planSegment(
+    { source, output, nodes },
+    operators,
+    frame,
+    sources.layoutOf(source, frame),
+    inputsPerGroup(first) * first.groups,
+  );
+  if (isRefusal(planned)) return planned;
+  const { plan, layout } = planned;
+  const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
+  if (isRefusal(tail)) return tail;
+  if (tail.length > 0) return { reason: `'${nodes.at(-1)?.label}' is not where it was` };
+  const common = { plan, frame, carrier: last.node, head: [], tail };
+  const { hasBias, isOpen } = plan.geometry;
+  const bare = targetOfRegion(common, hasBias);
+  const biasShape = vectorShape({ frame, plan, target: bare });
+  const kept = keptOf(plan, bare.main, biasShape);
+  if (isOpen && kept.bias === undefined)
+    return { reason: 'a bias would have to be added to one that is no constant vector' };
+  if (last.op === 'Gemm' && kept.alpha === undefined && last.node.attributes.float('alpha', 1) === 0)
+    return { reason: 'its last factor has an alpha of 0' };
+  const target = { ...bare, cost: costWith(bare, kept, plan.geometry, biasShape) };
+  return {
+    ...common,
+    graph,
+    source,
+    output,
+    nodes,
+    shape: sources.shapeOf(source),
+    measures: planned.measures,
+    target,
+    kept,
+    before: costBefore(planned, operators),
+    usesRunningStatistics: isTraining(operators),
+    ...keysOf(plan, undefined, target, keys),
+    chain: {
+      note,
+      factors,
+      last: { ...last, bias: linearBias(last.node).constant },
+      linear: [...factors, ...projections].map(({ node }) => node),
+    },
+  };
+}
+
+function isTraining(operators: ReadonlyMap<Node, AffineOperator>): boolean {
+  return [...operators.values()].some((operator) => operator.kind === 'norm' && operator.isTraining);
+}
+
+/** Why factors are no chain, whatever stands between them. */
+function whyNotOne(factors: readonly LinearSite[], note: ChainNote): string | undefined {
+  const [first, ...rest] = factors;
+  if (first === undefined) return 'it has no factors';
+  const kinds = new Set(factors.map(kindOf));
+  if (kinds.size > 1) return `its factors are ${[...kinds].join(' and ')}`;
+  const types = new Set(factors.map(({ weight }) => weight.dataType));
+  if (types.size > 1) return 'its factors have different element types';
+  const later = rest.find(isSpatial);
+  if (first.op !== 'Conv' || later === undefined) return undefined;
+  if (note.attributes === undefined && factors.filter(isSpatial).length === 1) return undefined;
+  return whyNotKernels(factors.map(({ node, kernel }) => ({ node, kernel })));
+}
+
+function kindOf({ op, weight, weightInput }: LinearSite): string {
+  if (op === 'Conv') return 'a convolution';
+  if (op === 'ConvTranspose') return 'a transposed convolution';
+  if (op === 'MatMul' && weight.shape.length > 2) return 'a product of batches';
+  return op === 'MatMul' && weightInput === 0 ? 'a matrix product from the left' : 'a matrix product';
+}
+
+/** A linear site as an operator. Where a convolution pads by its input's size, and that is known, it pads in numbers. */
+function linearOperator(site: LinearSite, isGrown: boolean): AffineOperator | Reason {
+  const { node, weight, kernel } = site;
+  if (weight.shape.length > 2 && site.op === 'MatMul') return batchOperator(site);
+  const operator = affineOperator(node);
+  if (operator === undefined || isRefusal(operator))
+    return operator ?? { reason: `'${node.label}' is no linear node with a constant weight` };
+  if (operator.kind === 'convTranspose' && (isGrown || isSpatial(site))) return { ...operator, kind: 'up' };
+  if (operator.kind !== 'conv' || operator.window.auto === undefined) return operator;
+  const pads = explicitPads(node.proto.attribute ?? [], kernel, node);
+  return 'reason' in pads ? operator : { ...operator, window: { ...operator.window, pads, auto: undefined } };
+}
+
+function batchOperator(site: LinearSite): MatrixOperator | Reason {
+  const { node, weight, orientation } = site;
+  const found = batchedSite(node);
+  if (found !== undefined && 'reason' in found) return found;
+  return {
+    kind: 'matrix',
+    node,
+    data: [dataOf(site)],
+    axis: orientation === 'out-in' ? 'left' : 'last',
+    weight,
+    batch: weight.shape.slice(0, -2),
+    bias: undefined,
+    alpha: 1,
+    beta: 1,
+    isInputTransposed: false,
+    layout: orientation,
+  };
+}
+
+/** True for a convolution that does more than mix channels: a kernel, stride or padding. */
+export function isSpatial({ kernel, node: { attributes } }: LinearSite): boolean {
+  const automatic = attributes.string('auto_pad', 'NOTSET');
+  return (
+    kernel.some((extent) => extent !== 1) ||
+    (attributes.ints('strides') ?? []).some((stride) => stride !== 1) ||
+    (attributes.ints('output_padding') ?? []).some((padding) => padding !== 0) ||
+    attributes.has('output_shape') ||
+    // With a kernel of one element SAME pads nothing.
+    (automatic === 'NOTSET' && (attributes.ints('pads') ?? []).some((pad) => pad !== 0))
+  );
+}
+
+/** How a chain's source is mixed: as its first factor says, and what else tells its rank. */
+function frameOf(
+  first: LinearSite,
+  nodes: readonly Node[],
+  operators: ReadonlyMap<Node, AffineOperator>,
+  sources: Sources,
+): Frame {
+  const { op, weight, weightInput } = first;
+  const type = weight.dataType as FloatType;
+  if (op === 'Conv' || op === 'ConvTranspose') return { axis: 'channel', rank: weight.shape.length, type };
+  if (op === 'Gemm') return { axis: 'last', rank: 2, type };
+  const axis: Axis = weightInput === 0 ? 'left' : 'last';
+  if (weight.shape.length > 2) return { axis, rank: undefined, type, batch: weight.shape.slice(0, -2) };
+  const turn = nodes.find((other) => other.is('Transpose'))?.attributes.ints('perm')?.length;
+  // A normalization without a Transpose around it stands at the axis of the units.
+  const hasNorm = [...operators.values()].some(({ kind }) => kind === 'norm');
+  const plain = hasNorm ? (axis === 'left' ? 3 : 2) : undefined;
+  const rank = turn ?? sources.rankOf(dataOf(first)) ?? plain;
+  // A vector has no other axes.
+  return { axis, rank: rank === undefined || rank < 2 ? undefined : rank, type };
+}

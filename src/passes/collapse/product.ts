@@ -1,0 +1,36 @@
+import { type Composition, composeRegion } from '../../affine/compose.js';
+import type { Region } from '../../affine/match/region.js';
+import type { Tensor } from '../../graph/index.js';
+import { scratchTensor } from '../rewrite/placement.js';
+import { Rounding } from './rounding.js';
+
+/** What a region multiplies out to. */
+export interface Product {
+  readonly composition: Composition;
+  /** The weight, whose bytes wait in the model's scratch file: it has no name yet. */
+  readonly weight: Tensor;
+  /** Why the numbers cannot be rounded to the region's type; undefined where they can. */
+  readonly problem: string | undefined;
+}
+
+/** Multiplies regions out; those of one key share their weight, which is computed once. */
+export class Products {
+  readonly #weights = new Map<string, { readonly tensor: Tensor; readonly rounding: Rounding }>();
+
+  async of(region: Region): Promise<Product> {
+    const { graph, frame, plan, weightKey } = region;
+    const composition = await composeRegion(region);
+    const { shape, layout, added, alpha } = composition;
+    let known = this.#weights.get(weightKey);
+    if (known?.tensor.shape.join() !== shape.join()) {
+      const groups = frame.axis === 'channel' ? plan.geometry.groups : 1;
+      const isBatched = frame.batch !== undefined;
+      const rounding = new Rounding(frame.type, { shape, layout, groups, isBatched });
+      const parts = rounding.watch(composition.weight());
+      known = { tensor: await scratchTensor(graph.model, '', frame.type, shape, parts), rounding };
+      this.#weights.set(weightKey, known);
+    }
+    const { tensor, rounding } = known;
+    return { composition, weight: tensor, problem: rounding.problem(added, alpha) };
+  }
+}
