@@ -1,45 +1,29 @@
-import type { Argv } from 'yargs';
 import type { Model } from '../graph/index.js';
 import type { GradientOptions } from '../passes/gradient/index.js';
 import type { Document } from '../report/text/document.js';
 import {
-  type GradientArguments,
-  gradientOptions,
+  GRADIENT_ARGUMENTS,
   graphOptions,
   lossOption,
   type OptimizerChoice,
   optimizerOption,
-  patterns,
 } from './gradient-options.js';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { onFile } from './shell/errors.js';
-import { checkOutput, loadModel, nameOf, print, writeModel } from './shell/files.js';
-import {
-  type CommonArguments,
-  commonOptions,
-  type OutputArguments,
-  once,
-  outputOptions,
-} from './shell/options.js';
+import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
+import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { outputsOf } from './shell/outputs.js';
 
-interface Arguments extends CommonArguments, OutputArguments, GradientArguments {
-  readonly model: string;
-}
+const OPTIONS = { ...GRADIENT_ARGUMENTS, ...OUTPUT_OPTIONS, ...COMMON_OPTIONS };
+
+type Arguments = Given<typeof OPTIONS> & { readonly model: string };
 
 export const gradientCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    gradientOptions(
-      commonOptions(
-        outputOptions(
-          parser.positional('model', {
-            type: 'string',
-            demandOption: true,
-            describe: 'ONNX file, - for standard input',
-          }),
-        ),
-      ),
-    )
+    parser
+      .positional('model', MODEL)
       .example('$0 gradient model.onnx --loss cross-entropy --batch 64 -o step.onnx', 'loss and gradients')
       .example(
         '$0 gradient model.onnx --wrt image --loss sum -o saliency.onnx --weights constants',
@@ -48,14 +32,13 @@ export const gradientCommand: Command<Arguments> = {
       .example(
         '$0 gradient model.onnx --training-info --optimizer adam --batch 64 -o trainable.onnx',
         'a training step inside the model',
-      ) as unknown as Argv<Arguments>,
+      ),
   handler: async (args, io) => {
     const loss = lossOption(args);
     const graph = graphOptions(args);
     const choice = optimizerOption(args);
-    const [wanted, freeze] = [patterns(args.wrt, '--wrt'), patterns(args.freeze, '--freeze')];
-    const weights = once(args.weights, '--weights');
-    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const { wrt: wanted, freeze, weights } = args;
+    const output = await checkOutput(args, io);
     const outputs = outputsOf({ '--output': output });
     const { selectWrt } = await import('../passes/gradient/select.js');
     const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
@@ -65,7 +48,7 @@ export const gradientCommand: Command<Arguments> = {
       return choice === undefined ? plain(model, options, output) : withInfo(model, options, choice, output);
     });
     if (output !== undefined) await writeModel(made, output, args.overwrite, io);
-    if (!args.quiet) await print(document, { ...args, output }, io);
+    await summarize(document, { ...args, output }, io);
     return 0;
   },
 };

@@ -6,7 +6,6 @@ import type { Command } from './shell/command.js';
 import { declare, givenOptions, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write, writeTalk } from './shell/io.js';
-import { SWITCHES } from './shell/options.js';
 import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
 
@@ -77,7 +76,7 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
       describe,
       async (sub: Argv) => {
         const { builder, options } = await load();
-        return declare(builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)), options ?? {}).epilog('');
+        return declare(builder(sub.usage(`$0 ${usage}\n\n${capital(describe)}.`)), options).epilog('');
       },
       async (args) => {
         exitCode = await runCommand(await load(), usage, withDashes(args), io);
@@ -103,7 +102,6 @@ async function runCommand(
   args: Readonly<Record<string, unknown>>,
   io: Io,
 ): Promise<number> {
-  if (options === undefined) return handler({ ...SWITCHES, ...args }, io);
   const positionals = [...usage.matchAll(/[<[](\w+)/g)].map(([, name = '']) => [name, args[name]]);
   try {
     return await handler({ ...Object.fromEntries(positionals), ...givenOptions(options, args) }, io);

@@ -2,7 +2,6 @@ import type { Model } from '../graph/index.js';
 import type { Split } from '../training/data/options.js';
 import type { Dataset } from '../training/types.js';
 import { UsageError } from './shell/errors.js';
-import { once } from './shell/options.js';
 import { type DataArguments, dataOptionsOf, validationOf } from './train-options.js';
 
 /** Samples to train on, to validate on, and to test with; to be disposed together. */
@@ -27,13 +26,12 @@ export async function openData(
     readonly onFiles: (files: readonly string[]) => void;
   },
 ): Promise<Data> {
-  const path = once(args.data, '--data');
+  const { data: path, normalize } = args;
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
   const wanted = validationOf(args.val);
   const { dataSources, datasetSplits, openDataset, splitDataset } = await import('../training/data/index.js');
   const { fedInputs } = await import('../runtime/session/random-inputs.js');
   const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
-  const normalize = once(args.normalize, '--normalize');
   const inputs = fedInputs(model.graph).map(({ name, dataType, shape }) => ({
     name,
     type: dataType,

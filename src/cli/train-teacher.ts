@@ -3,7 +3,6 @@ import type { TrainOptions } from '../training/options.js';
 import { UsageError } from './shell/errors.js';
 import { loadModel, nameOf } from './shell/files.js';
 import type { Io } from './shell/io.js';
-import { number, once } from './shell/options.js';
 import type { Output } from './shell/outputs.js';
 import { onModel } from './shell/provider-options.js';
 import type { Data } from './train-data.js';
@@ -26,10 +25,7 @@ export async function taught(
   },
   io: Io,
 ): Promise<Lesson> {
-  const kind = once(args.loss, '--loss');
-  const smoothing = number(args.smoothing, '--smoothing', { min: 0 });
-  const temperature = number(args.temperature, '--temperature', { min: 0, above: true });
-  const file = once(args.teacher, '--teacher');
+  const { loss: kind, smoothing, temperature, teacher: file } = args;
   if (smoothing !== undefined && kind !== undefined && kind !== 'cross-entropy') {
     throw new UsageError('--smoothing goes with --loss cross-entropy');
   }

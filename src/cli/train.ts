@@ -2,81 +2,52 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model } from '../graph/index.js';
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { TrainPlan } from '../training/events.js';
 import type { TrainOptions } from '../training/options.js';
 import type { TrainResult } from '../training/train.js';
 import type { Command } from './shell/command.js';
+import type { Given } from './shell/described.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { checkOutput, loadModel, nameOf, print, warn, writeModel } from './shell/files.js';
+import { checkOutput, loadModel, MODEL, nameOf, summarize, warn, writeModel } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
-import {
-  type CommonArguments,
-  commonOptions,
-  type OutputArguments,
-  once,
-  outputOptions,
-} from './shell/options.js';
+import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
-import { onModel, providerOptions } from './shell/provider-options.js';
+import { onModel } from './shell/provider-options.js';
 import { version } from './shell/version.js';
 import { type Data, openData } from './train-data.js';
-import { scheduleOf, type TrainArguments, trainOptions, trainOptionsOf } from './train-options.js';
+import { scheduleOf, TRAIN_ARGUMENTS, trainOptionsOf } from './train-options.js';
 
-interface Arguments extends CommonArguments, OutputArguments, TrainArguments {
-  readonly model: string;
-  readonly collapse: boolean;
-  readonly log: string | undefined;
-  readonly html: string | undefined;
-  readonly checkpoint: string | undefined;
-  readonly resume: boolean;
-}
+const FILES = { group: 'Files' } as const;
 
-const FILES = 'Files:';
+const OPTIONS = {
+  ...TRAIN_ARGUMENTS,
+  ...OUTPUT_OPTIONS,
+  collapse: { kind: 'flag', help: 'fold chains of linear layers when the training is done' },
+  log: { kind: 'text', ...FILES, help: 'JSON lines: what happened in each epoch' },
+  html: { kind: 'text', ...FILES, help: 'a page with the curves, drawn anew after each epoch' },
+  checkpoint: {
+    kind: 'text',
+    ...FILES,
+    defaultHelp: '<output>.checkpoint, only when stopped',
+    help: 'folder to save the state of the training in after each epoch',
+  },
+  resume: {
+    kind: 'flag',
+    default: false,
+    ...FILES,
+    help: 'resume from the checkpoint, to the same result as without the stop',
+  },
+  ...COMMON_OPTIONS,
+} as const satisfies OptionDescriptors;
+
+type Arguments = Given<typeof OPTIONS> & { readonly model: string };
 
 export const trainCommand: Command<Arguments> = {
+  options: OPTIONS,
   builder: (parser) =>
-    commonOptions(
-      outputOptions(
-        providerOptions(
-          trainOptions(
-            parser.positional('model', {
-              type: 'string',
-              demandOption: true,
-              describe: 'ONNX file, - for standard input',
-            }),
-          ),
-          'execution provider to train on; may repeat, the preferred one first (default: cpu)',
-        ),
-      )
-        .option('collapse', {
-          type: 'boolean',
-          describe: 'fold chains of linear layers when the training is done',
-        })
-        .option('log', {
-          type: 'string',
-          requiresArg: true,
-          group: FILES,
-          describe: 'JSON lines: what happened in each epoch',
-        })
-        .option('html', {
-          type: 'string',
-          requiresArg: true,
-          group: FILES,
-          describe: 'a page with the curves, drawn anew after each epoch',
-        })
-        .option('checkpoint', {
-          type: 'string',
-          requiresArg: true,
-          group: FILES,
-          describe:
-            'folder to save the state of the training in after each epoch (default: <output>.checkpoint, only when stopped)',
-        })
-        .option('resume', {
-          type: 'boolean',
-          group: FILES,
-          describe: 'go on from the checkpoint, to the same result as without the stop',
-        }),
-    )
+    parser
+      .positional('model', MODEL)
       .example('$0 train model.onnx --data mnist -o trained.onnx', 'with what usually works')
       .example('$0 train model.onnx --data mnist -o t.onnx --from-scratch --epochs 5', 'from random weights')
       .example(
@@ -88,14 +59,14 @@ export const trainCommand: Command<Arguments> = {
         'fine-tune the last layers',
       )
       .example('$0 train model.onnx --data mnist -o t.onnx --resume', 'go on after Ctrl-C')
-      .example('$0 train model.onnx --data mnist --dry-run', 'what would be trained') as never,
+      .example('$0 train model.onnx --data mnist --dry-run', 'what would be trained'),
   handler: async (args, io) => {
     const settings = trainOptionsOf(args);
-    const output = await checkOutput({ ...args, output: once(args.output, '--output') }, io);
+    const output = await checkOutput(args, io);
     const outputs = outputsOf({
       '--output': output,
-      '--log': once(args.log, '--log'),
-      '--html': once(args.html, '--html'),
+      '--log': args.log,
+      '--html': args.html,
     });
     keepApart(outputs, [args.teacher].flat(), io);
     if (args.model === '-' && args.resume)
@@ -166,21 +137,21 @@ async function dryRun(
   const { describeTraining } = await import('../training/describe.js');
   const { planDocument } = await import('../report/training/summary.js');
   const { plan, step } = await describeTraining(model, data.train, options);
-  await print(planDocument(plan, step), args, io);
+  await summarize(planDocument(plan, step), args, io);
 }
 
 async function run(
   model: Model,
   data: Data,
   options: TrainOptions,
-  args: Arguments & { readonly output: string | undefined },
+  args: Omit<Arguments, 'output'> & { readonly output: string | undefined },
   io: Io,
 ): Promise<number> {
   const { TrainLogFiles } = await import('./train-log-file.js');
   const { TrainProgress } = await import('./train-progress.js');
   const { train } = await import('../training/train.js');
   const { output } = args;
-  const given = once(args.checkpoint, '--checkpoint');
+  const { checkpoint: given } = args;
   const directory = given ?? (output === undefined || output === '-' ? undefined : `${output}.checkpoint`);
   if (args.resume && directory === undefined) throw new UsageError('--resume needs --checkpoint <folder>');
   if (
@@ -194,7 +165,7 @@ async function run(
     );
   }
   const logs = new TrainLogFiles(
-    { log: once(args.log, '--log'), page: once(args.html, '--html') },
+    { log: args.log, page: args.html },
     { tool: version(), time: new Date().toISOString(), model: nameOf(args.model), data: data.path },
   );
   await logs.begin(args);
@@ -243,10 +214,8 @@ async function run(
   if (output !== undefined) await writeModel(model, output, args.overwrite, io);
   if (given === undefined && directory !== undefined && args.resume)
     await rm(directory, { recursive: true, force: true });
-  if (!args.quiet) {
-    const { trainDocument } = await import('../report/training/summary.js');
-    await print(trainDocument(result, { output, verbose: args.verbose, plan }), args, io);
-  }
+  const { trainDocument } = await import('../report/training/summary.js');
+  await summarize(trainDocument(result, { output, verbose: args.verbose, plan }), { ...args, output }, io);
   return 0;
 }
 

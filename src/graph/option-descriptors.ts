@@ -5,12 +5,12 @@
 
 /** Bounds of a number; none where absent. */
 export interface OptionRange {
-  readonly min?: number;
+  readonly min?: number | undefined;
   /** The number is greater. */
-  readonly above?: number;
-  readonly max?: number;
+  readonly above?: number | undefined;
+  readonly max?: number | undefined;
   /** The number is less. */
-  readonly below?: number;
+  readonly below?: number | undefined;
   /** One value outside of the bounds, and what it stands for. */
   readonly or?: { readonly value: number; readonly means: string };
 }

@@ -10,9 +10,10 @@ import {
 } from '../graph/index.js';
 import { activationGain, freshScales } from '../passes/expand/initialize.js';
 import { Random, type RuntimeTensor } from '../runtime/index.js';
+import { FRESH_INITS } from './choices.js';
 
 /** Distributions that layers begin with; see freshScales. */
-export const FRESH_INITS = ['kaiming', 'xavier', 'normal', 'uniform'] as const;
+export { FRESH_INITS };
 export type FreshStart = (typeof FRESH_INITS)[number];
 
 /** Inputs of operators that are no linear layers, and what they begin with. */

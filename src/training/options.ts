@@ -1,5 +1,7 @@
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
+import { FRESH_INITS, OPTIMIZER_NAMES } from './choices.js';
 import type { Monitor } from './events.js';
 import type { FreshStart } from './fresh.js';
 import type { RankPruningOptions } from './low-rank/low-rank.js';
@@ -94,3 +96,150 @@ export const TRAIN_DEFAULTS = {
   seed: 0,
   warmup: 0,
 } as const satisfies TrainOptions;
+
+const WEIGHTS = { group: 'Weights' } as const;
+
+/** What updates the weights. */
+export const OPTIMIZER_OPTIONS = {
+  optimizer: {
+    kind: 'choice',
+    choices: OPTIMIZER_NAMES,
+    default: TRAIN_DEFAULTS.optimizer,
+    group: 'Optimizer',
+    help: 'the optimizer',
+  },
+  learningRate: {
+    kind: 'number',
+    min: 0,
+    flag: 'lr',
+    defaultHelp: "PyTorch's",
+    group: 'Optimizer',
+    help: 'learning rate, the highest of the schedule',
+  },
+  momentum: {
+    kind: 'number',
+    min: 0,
+    below: 1,
+    default: 0,
+    group: 'Optimizer',
+    help: 'momentum of sgd and rmsprop',
+  },
+  nesterov: { kind: 'flag', group: 'Optimizer', help: "Nesterov's form of sgd with momentum" },
+  weightDecay: {
+    kind: 'number',
+    min: 0,
+    defaultHelp: "PyTorch's",
+    group: 'Optimizer',
+    help: 'weight decay, not on biases and normalizations',
+  },
+  clipNorm: {
+    kind: 'number',
+    above: 0,
+    flag: 'clip',
+    group: 'Optimizer',
+    help: 'scale gradients down to this norm',
+  },
+} as const satisfies OptionDescriptors;
+
+/** The options of `train` that one value describes. */
+export const TRAIN_OPTIONS = {
+  ...OPTIMIZER_OPTIONS,
+  learningRate: { ...OPTIMIZER_OPTIONS.learningRate, min: undefined, above: 0 },
+  warmup: {
+    kind: 'number',
+    min: 0,
+    default: TRAIN_DEFAULTS.warmup,
+    group: 'Optimizer',
+    help: 'epochs in which the learning rate rises',
+  },
+  emaDecay: {
+    kind: 'number',
+    min: 0,
+    below: 1,
+    flag: 'ema',
+    group: 'Optimizer',
+    help: 'keep moving averages of the weights, with this decay (0.999, say)',
+  },
+  epochs: {
+    kind: 'integer',
+    min: 1,
+    default: TRAIN_DEFAULTS.epochs,
+    group: 'Optimizer',
+    help: 'passes over the data',
+  },
+  batch: {
+    kind: 'integer',
+    min: 1,
+    default: TRAIN_DEFAULTS.batch,
+    group: 'Optimizer',
+    help: 'samples per step',
+  },
+  patience: {
+    kind: 'integer',
+    min: 1,
+    group: 'Optimizer',
+    help: 'stop after this many epochs without an improvement',
+  },
+  monitor: {
+    kind: 'choice',
+    choices: ['accuracy', 'loss'],
+    defaultHelp: 'accuracy where there are classes',
+    group: 'Optimizer',
+    help: 'what tells the best epoch',
+  },
+  seed: {
+    kind: 'integer',
+    min: 0,
+    default: TRAIN_DEFAULTS.seed,
+    group: 'Optimizer',
+    help: 'seed of shuffling, splitting and random weights',
+  },
+  only: { kind: 'patterns', flag: 'train', ...WEIGHTS, help: "train only weights whose name matches: 'fc*'" },
+  freeze: { kind: 'patterns', ...WEIGHTS, help: 'but none whose name matches' },
+  untie: {
+    kind: 'patterns',
+    ...WEIGHTS,
+    help: "layers that share weights of these names get their own: '*'",
+  },
+  head: {
+    kind: 'integer',
+    min: 1,
+    ...WEIGHTS,
+    help: 'replace the last layer by a fresh one with this many outputs',
+  },
+  fromScratch: {
+    kind: 'choice',
+    choices: FRESH_INITS,
+    bare: 'kaiming',
+    ...WEIGHTS,
+    help: `begin with random weights: ${FRESH_INITS.join(', ')}; kaiming unless named`,
+  },
+} as const satisfies OptionDescriptors;
+
+/** Fields of `rankPruning`. */
+export const RANK_PRUNING_OPTIONS = {
+  interval: {
+    kind: 'integer',
+    min: 1,
+    default: 20,
+    flag: 'trp-interval',
+    group: 'Low rank',
+    help: 'steps from one cut to the next',
+  },
+  energy: {
+    kind: 'number',
+    min: 0,
+    below: 1,
+    default: 0.02,
+    flag: 'trp-energy',
+    group: 'Low rank',
+    help: 'share of the squared singular values that a cut may drop',
+  },
+  nuclear: {
+    kind: 'number',
+    min: 0,
+    defaultHelp: '0.0003 with --trp',
+    group: 'Low rank',
+    help: 'coefficient of the nuclear norm in the loss',
+  },
+} as const satisfies OptionDescriptors;

@@ -20,9 +20,7 @@ export async function describedCommands(): Promise<DescribedCommand[]> {
   const commands = await Promise.all(
     COMMANDS.map(async ({ usage, load }) => ({ usage, options: (await load()).options })),
   );
-  return commands.flatMap(({ usage, options }) =>
-    options === undefined ? [] : [{ name: usage.split(' ', 1).join(), usage, options }],
-  );
+  return commands.map(({ usage, options }) => ({ name: usage.split(' ', 1).join(), usage, options }));
 }
 
 /** docs/options.md */

@@ -2,20 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  INIT_CHOICES,
-  LOSS_CHOICES,
-  NORMALIZE_CHOICES,
-  OPTIMIZER_CHOICES,
-  SCHEDULE_CHOICES,
-} from '../../src/cli/train-options.js';
 import { diffModels, readModel, saveModel } from '../../src/graph/index.js';
-import { LOSS_KINDS } from '../../src/passes/gradient/index.js';
 import { Random, writeNpz } from '../../src/runtime/index.js';
-import { NORMALIZATIONS } from '../../src/runtime/io/pixels.js';
-import { FRESH_INITS } from '../../src/training/fresh.js';
-import { OPTIMIZER_NAMES } from '../../src/training/optimizers/index.js';
-import { SCHEDULE_KINDS } from '../../src/training/optimizers/schedule.js';
 import { MLP } from '../passes/gradient/networks.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
@@ -72,14 +60,6 @@ function start(
 }
 
 const train = (...args: readonly string[]): Promise<Outcome> => start(['train', ...args]);
-
-test('the choices are those of the library', () => {
-  expect([...OPTIMIZER_CHOICES].sort()).toEqual([...OPTIMIZER_NAMES].sort());
-  expect(SCHEDULE_CHOICES).toEqual(SCHEDULE_KINDS);
-  expect(INIT_CHOICES).toEqual(FRESH_INITS);
-  expect(NORMALIZE_CHOICES.filter((name) => name !== 'none')).toEqual(Object.keys(NORMALIZATIONS));
-  expect(LOSS_CHOICES).toEqual(LOSS_KINDS.filter((kind) => kind !== 'dot' && kind !== 'sum'));
-});
 
 test('trains, writes model, log and page, and says how it went', async () => {
   const { code, stdout, stderr } = await train(
@@ -145,7 +125,7 @@ test('JSON has the history; test samples of another file are not trained on', as
     '--quiet',
     '--skip-ranks',
   );
-  expect([code, stdout]).toEqual([0, '']);
+  expect([code, (JSON.parse(stdout) as { kind: string; steps: number }).kind]).toEqual([0, 'train']);
   const told = await train(
     'net.onnx',
     '--data',
@@ -289,10 +269,7 @@ describe('a dry run', () => {
 
 describe('wrong options: exit 2 and what to do', () => {
   test.concurrent.each<[string[], string]>([
-    [
-      ['--data', 'data.npz', '-o', 'x.onnx', '--epochs', '0'],
-      '--epochs must be a whole number of at least 1',
-    ],
+    [['--data', 'data.npz', '-o', 'x.onnx', '--epochs', '0'], '--epochs must be an integer ≥ 1, is 0'],
     [
       ['--data', 'data.npz', '-o', 'x.onnx', '--momentum', '0.9'],
       '--momentum goes with --optimizer sgd or rmsprop',
@@ -303,10 +280,10 @@ describe('wrong options: exit 2 and what to do', () => {
     ],
     [['--data', 'data.npz', '-o', 'x.onnx', '--trp-energy', '0.1'], '--trp-energy goes with --trp'],
     [['--data', 'data.npz', '-o', 'x.onnx', '--val', '1.5'], '--val must be a share'],
-    [['--data', 'data.npz', '-o', 'x.onnx', '--ema', '1'], '--ema must be below 1'],
+    [['--data', 'data.npz', '-o', 'x.onnx', '--ema', '1'], '--ema must be a number ≥ 0 and < 1, is 1'],
     [
       ['--data', 'data.npz', '-o', 'x.onnx', '--from-scratch=he'],
-      "--from-scratch must be one of kaiming, xavier, normal, uniform, not 'he'",
+      "--from-scratch must be one of kaiming, xavier, normal, uniform, is 'he'",
     ],
     [['--data', 'data.npz', '-o', 'x.onnx', '--temperature', '2'], '--temperature goes with --teacher'],
     [['--data', 'data.npz', '-o', 'x.onnx', '--lr-step', '2'], '--lr-step goes with --schedule step'],
@@ -319,7 +296,7 @@ describe('wrong options: exit 2 and what to do', () => {
       ['--data', 'data.npz', '-o', 'x.onnx', '--untie', '*'],
       "--untie '*' matches no weight that layers share; there is none",
     ],
-    [['--data', 'data.npz', '-o', 'x.onnx', '--head', '0'], '--head must be a whole number of at least 1'],
+    [['--data', 'data.npz', '-o', 'x.onnx', '--head', '0'], '--head must be an integer ≥ 1, is 0'],
     [['--data', 'data.npz'], 'no output: pass -o <file>'],
     [['-o', 'x.onnx'], 'no data: pass --data'],
     [['--data', 'data.npz', '-o', '-', '--resume'], '--resume needs --checkpoint'],
@@ -337,7 +314,7 @@ test('what fails is said in a line, exit 1, and leaves no output', async () => {
     [['--data', 'empty'], 'empty: holds no data that is read'],
     [['--data', 'data.npz', '--optimizer', 'sgd', '--lr', '1e38'], 'training diverged in step'],
     [['--data', 'data.npz', '--resume'], 'has no checkpoint to go on from'],
-    [['--data', 'data.npz', '--log', 'net.onnx'], 'net.onnx: exists already; pass --overwrite'],
+    [['--data', 'data.npz', '--log', 'other.npz'], 'other.npz: exists already; pass --overwrite'],
   ] as const) {
     const { code, stdout, stderr } = await train('net.onnx', ...args, '-o', 'failed.onnx');
     expect(stderr).toContain(message);

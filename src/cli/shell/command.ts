@@ -4,7 +4,7 @@ import type { Io } from './io.js';
 
 /** One command. Its handler returns the exit code. */
 export interface Command<Arguments> {
-  readonly options?: OptionDescriptors;
+  readonly options: OptionDescriptors;
   /** Positionals and examples. */
   readonly builder: (parser: Argv) => Argv<unknown>;
   /** Gets positionals and options; an OptionError that it throws is told by the option's name on the command line. */

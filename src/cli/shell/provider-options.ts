@@ -1,4 +1,3 @@
-import type { Argv } from 'yargs';
 import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import {
@@ -7,7 +6,6 @@ import {
   PROVIDERS,
 } from '../../runtime/providers/known-providers.js';
 import { onFile, UsageError } from './errors.js';
-import { number } from './options.js';
 
 export const EP_CHOICES = ['auto', ...EXECUTION_PROVIDERS] as const;
 export type EpChoice = (typeof EP_CHOICES)[number];
@@ -34,24 +32,13 @@ export interface ProviderArguments {
   readonly device?: number | undefined;
 }
 
-export function providerOptions<T>(
-  parser: Argv<T>,
-  describe = 'execution provider; may repeat, the preferred one first (default: cpu)',
-): Argv<T & ProviderArguments> {
-  return parser.option('ep', { choices: EP_CHOICES, requiresArg: true, describe }).option('device', {
-    type: 'number',
-    requiresArg: true,
-    describe: 'which GPU, for cuda, tensorrt and directml (default: 0)',
-  }) as unknown as Argv<T & ProviderArguments>;
-}
-
 /** The providers as they were given, or UsageError for a list that makes no sense. */
 export function providersOf(args: ProviderArguments): {
   readonly list: readonly EpChoice[] | undefined;
   readonly device: number | undefined;
 } {
   const list = args.ep === undefined ? undefined : [args.ep].flat();
-  const device = number(args.device, '--device', { min: 0, whole: true });
+  const { device } = args;
   if (device !== undefined && !list?.some((name) => TAKE_DEVICE.includes(name))) {
     const hint = list?.includes('webgpu')
       ? '; on Linux VK_ICD_FILENAMES tells WebGPU which Vulkan driver to take'

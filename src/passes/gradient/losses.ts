@@ -36,15 +36,7 @@ export type Loss =
 
 export type LossKind = Loss['kind'];
 
-export const LOSS_KINDS = [
-  'cross-entropy',
-  'mse',
-  'l1',
-  'huber',
-  'bce',
-  'dot',
-  'sum',
-] as const satisfies readonly LossKind[];
+export { LOSS_KINDS } from './options.js';
 
 /** The operator at a model's end that the loss takes up: its input is what the loss reads. */
 export const ABSORBED: Readonly<Record<LossKind, readonly string[]>> = {

@@ -1,4 +1,5 @@
 import { ModelError } from '../../graph/index.js';
+import { OPTIMIZER_NAMES } from '../choices.js';
 import { type AdagradOptions, adagrad } from './adagrad.js';
 import { type AdamOptions, adam, adamw } from './adam.js';
 import type { OptimizerRule } from './optimizer-rule.js';
@@ -35,7 +36,7 @@ export const OPTIMIZERS: { readonly [Name in OptimizerName]: Optimizer<Optimizer
   adagrad: { make: adagrad, learningRate: 0.01, weightDecay: 0 },
 };
 
-export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+export { OPTIMIZER_NAMES };
 
 /**
  * An optimizer by its name: the update of PyTorch's optimizer of that name, as nodes of a graph.

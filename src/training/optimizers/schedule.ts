@@ -26,12 +26,7 @@ export interface OneCycle {
   readonly annealing?: 'cosine' | 'linear' | undefined;
 }
 
-export const SCHEDULE_KINDS = [
-  'constant',
-  'step',
-  'cosine',
-  'one-cycle',
-] as const satisfies readonly ScheduleShape['kind'][];
+export { SCHEDULE_KINDS } from '../choices.js';
 
 export interface ScheduleOptions {
   readonly shape: ScheduleShape;

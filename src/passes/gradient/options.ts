@@ -1,0 +1,96 @@
+import type { OptionDescriptors } from '../../graph/option-descriptors.js';
+
+export const LOSS_KINDS = ['cross-entropy', 'mse', 'l1', 'huber', 'bce', 'dot', 'sum'] as const;
+
+/** How a node that differs between training and inference runs. */
+export const MODES = ['training', 'inference'] as const;
+
+/** The fields of a loss, and what the loss reads. */
+export const LOSS_OPTIONS = {
+  loss: {
+    kind: 'choice',
+    choices: LOSS_KINDS,
+    default: 'cross-entropy',
+    group: 'Loss',
+    help: 'the loss; dot is a vector-Jacobian product, sum the sum of the output',
+  },
+  softTargets: {
+    kind: 'flag',
+    group: 'Loss',
+    help: 'the target of cross-entropy is one probability per class, not a label',
+  },
+  smoothing: {
+    kind: 'number',
+    min: 0,
+    below: 1,
+    default: 0,
+    alias: 'label-smoothing',
+    group: 'Loss',
+    help: 'label smoothing of cross-entropy',
+  },
+  temperature: {
+    kind: 'number',
+    above: 0,
+    default: 1,
+    group: 'Loss',
+    help: 'divisor of the logits of cross-entropy, for distillation',
+  },
+  axis: { kind: 'integer', default: 1, group: 'Loss', help: 'axis of the classes in cross-entropy' },
+  delta: {
+    kind: 'number',
+    above: 0,
+    default: 1,
+    group: 'Loss',
+    help: 'where huber changes from squares to absolute values',
+  },
+  prediction: {
+    kind: 'text',
+    defaultHelp: 'the first',
+    group: 'Loss',
+    help: 'output that the loss reads',
+  },
+} as const satisfies OptionDescriptors;
+
+/** The options of `gradient` that one value describes. */
+export const GRADIENT_OPTIONS = {
+  wrt: {
+    kind: 'patterns',
+    defaultHelp: 'trainable weights',
+    group: 'Graph',
+    help: 'what to differentiate by: initializers and inputs whose name matches',
+  },
+  freeze: { kind: 'patterns', group: 'Graph', help: 'but none whose name matches' },
+  weights: {
+    kind: 'choice',
+    choices: ['inputs', 'constants'],
+    default: 'inputs',
+    group: 'Graph',
+    help: 'how the graph takes the weights',
+  },
+  batch: {
+    kind: 'integer',
+    min: 1,
+    group: 'Graph',
+    help: 'size of the first dimension of the inputs, where it is open or 1',
+  },
+  dims: {
+    kind: 'dims',
+    flag: 'dim',
+    group: 'Graph',
+    help: 'size of an open dimension: name=4 or x[1]=4',
+  },
+  batchNorm: {
+    kind: 'choice',
+    choices: MODES,
+    default: 'training',
+    group: 'Graph',
+    help: 'normalize by the batch, or by the stored statistics',
+  },
+  dropout: {
+    kind: 'choice',
+    choices: MODES,
+    default: 'training',
+    group: 'Graph',
+    help: 'drop elements, or none',
+  },
+} as const satisfies OptionDescriptors;
