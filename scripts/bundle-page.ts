@@ -1,15 +1,13 @@
 /**
  * Bundles the scripts of the HTML pages, src/report/html/client, each to one text in a module that the report imports:
- * beside its sources, for what runs from them, and in dist. The module is JavaScript that git does not keep; its types
+ * beside its sources. The module is JavaScript that git does not keep; its types
  * stand in page-scripts.d.ts.
  */
-import { mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { packagesOf, writeChanged } from './bundled-files.js';
+import { packagesOf, ROOT, writeChanged } from './bundled-files.js';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MODULE = 'report/html/page-scripts.js';
 const CLIENT = 'src/report/html/client';
 const SCRIPTS = { RANK_REPORT_SCRIPT: 'rank-report.ts', TRAINING_SCRIPT: 'training.ts' } as const;
@@ -22,11 +20,7 @@ export async function bundlePage(): Promise<readonly string[]> {
   const text = scripts
     .map(({ name, script }) => `export const ${name} = ${JSON.stringify(script)};\n`)
     .join('');
-  for (const folder of ['src', 'dist']) {
-    const path = join(ROOT, folder, MODULE);
-    mkdirSync(dirname(path), { recursive: true });
-    writeChanged(path, text);
-  }
+  writeChanged(join(ROOT, 'src', MODULE), text);
   return scripts.flatMap(({ inputs }) => inputs);
 }
 

@@ -2,7 +2,13 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** The sources of packages that are one large module of CommonJS otherwise, of which a bundle then has what it uses. */
+export const SOURCES = { 'ml-matrix': './node_modules/ml-matrix/src/index.js' } as const;
+
+/** Packages that no bundle has in it: native code; and what is CommonJS and imported when needed, where esbuild loses the names that it exports. */
+export const NATIVE = ['onnxruntime-node', 'sharp', 'yaml'] as const;
 
 export interface BundledPackage {
   readonly name: string;
@@ -23,6 +29,13 @@ export function packagesOf(files: readonly string[]): readonly BundledPackage[] 
     const text = file === undefined ? '' : readFileSync(join(ROOT, folder, file), 'utf8').trim();
     return { name, version, license, text };
   });
+}
+
+/** The licences of the packages that bundled files are from, as one text. */
+export function licences(files: readonly string[]): string {
+  return packagesOf(files)
+    .map(({ name, version, license, text }) => `${name} ${version} (${license})\n\n${text}\n`)
+    .join(`\n${'-'.repeat(80)}\n\n`);
 }
 
 /** Writes a file whose text changed, so that others keep their time. */

@@ -7,15 +7,15 @@
  */
 import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { findLinearSites } from '../src/entries/analysis.js';
+import { readTrainLog } from '../src/entries/report.js';
 import {
   type Dataset,
-  findLinearSites,
   openDataset,
   openSession,
   type RankReport,
   rankReport,
   readModel,
-  readTrainLog,
   saveModel,
 } from '../src/index.js';
 import { demoNetwork } from './demo-network.js';

@@ -11,15 +11,9 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permuteElements } from '../src/analysis/spectra/spectral-extras.js';
 import { dataInputs } from '../src/cli/shell/data-inputs.js';
-import {
-  embeddingReport,
-  findLinearSites,
-  type Model,
-  openDataset,
-  rankReport,
-  readModel,
-  Tensor,
-} from '../src/index.js';
+import { findLinearSites } from '../src/entries/analysis.js';
+import { Tensor } from '../src/entries/graph.js';
+import { embeddingReport, type Model, openDataset, rankReport, readModel } from '../src/index.js';
 import { type HtmlReportModel, renderHtmlReport } from '../src/report/html/index.js';
 import { type BrowserPage, Chromium, findChromium, type PageOptions } from '../test/report/html/chromium.js';
 

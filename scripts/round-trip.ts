@@ -6,7 +6,8 @@
  */
 import { mkdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { findLinearSites, type Model, rankReport, readModel, verifyModels } from '../src/index.js';
+import { findLinearSites } from '../src/entries/analysis.js';
+import { type Model, rankReport, readModel, verifyModels } from '../src/index.js';
 import { command, heading, OUT, ROOT, table } from './steps.js';
 
 const DEPTH = 3;

@@ -1,6 +1,15 @@
 export { ATTRIBUTE_FIELDS, Attributes, type AttributeValue, makeAttribute } from './attribute.js';
+export {
+  buildGraph,
+  buildModel,
+  type FunctionSpec,
+  type GraphSpec,
+  type ModelSpec,
+  type ValueSpec,
+  withGraph,
+  withNodes,
+} from './build.js';
 export { assertValid, check, type Problem } from './check/check.js';
-export { withNodes } from './clone.js';
 export {
   type ConstantResult,
   type ConstantValue,

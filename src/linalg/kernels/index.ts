@@ -1,5 +1,5 @@
 /**
- * Symmetric eigenvalues, eigenvectors and singular values in WebAssembly SIMD (src/kernels/assembly, float64 throughout)
+ * Symmetric eigenvalues, eigenvectors and singular values in WebAssembly SIMD (src/linalg/kernels/assembly, float64 throughout)
  * and a pool of worker threads for many matrices.
  */
 export { type SymmetricEigen, type SymmetricEigenOptions, SymmetricMatrix, symmetricEigen } from './eigen.js';

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
-import { packageFile } from '../../runtime/package-file.js';
+import { FUSED_KERNELS, KERNELS } from './builds.js';
 import type { KernelExports, OwnArguments, SharedKernel, SharedMemory } from './exports.js';
 import { Team } from './team.js';
 
@@ -35,24 +34,18 @@ let compiled: object | undefined;
  * The build with fused multiply-add where the engine has it, which is 1.15 times as fast; Node 20 has it behind a flag,
  * later ones without. Its results are the same on all processors with such an instruction, as good as all there are.
  */
-function compile(): object {
+export function compile(): object {
   if (compiled !== undefined) return compiled;
-  const fused = build('kernels-fused.wasm');
+  const fused = Buffer.from(FUSED_KERNELS, 'base64');
   if (!WebAssembly.validate(fused)) setFlagsFromString('--experimental-wasm-relaxed-simd');
   const isKnown = WebAssembly.validate(fused);
-  compiled = new WebAssembly.Module(isKnown ? fused : build('kernels.wasm'));
+  compiled = new WebAssembly.Module(isKnown ? fused : Buffer.from(KERNELS, 'base64'));
   return compiled;
 }
 
-function build(name: string): Uint8Array {
-  const url = packageFile(`dist/linalg/kernels/${name}`);
-  try {
-    return readFileSync(url);
-  } catch (cause) {
-    throw new Error(`cannot read ${url.pathname}: in a checkout, run \`npm run build:wasm\` first`, {
-      cause,
-    });
-  }
+/** Lets a thread use what the one that started it compiled. */
+export function adopt(module: object): void {
+  compiled = module;
 }
 
 /** An instance of the module over a memory. All share the compiled code, so a fresh one runs what an earlier one warmed up. */

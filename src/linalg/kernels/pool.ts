@@ -1,10 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { packageFile } from '../../runtime/package-file.js';
 import type { SymmetricEigen, SymmetricMatrix } from './eigen.js';
 import type { SharedMemory } from './exports.js';
 import type { MatrixFile } from './matrix-source.js';
+import { compile } from './module.js';
 import { MOST_THREADS } from './team.js';
+import { WORKER_SCRIPT } from './worker-script.js';
 
 /** What is asked: of a matrix, or of a symmetric one in the memory of a kernel. */
 type Task = { readonly m: number; readonly n: number } & (
@@ -12,6 +13,12 @@ type Task = { readonly m: number; readonly n: number } & (
   | { readonly kind: 'eigenvectors'; readonly matrix: Float64Array }
   | { readonly kind: 'eigenvalues'; readonly memory: SharedMemory }
 );
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  /** The compiled kernels. */
+  readonly module: object;
+}
 
 /** What a worker is sent. */
 export type Job = Task & {
@@ -196,11 +203,10 @@ export class KernelPool {
   }
 
   #start(): Worker {
-    // The bundled one, wherever this file is: Node 20 does not load .ts in a thread.
-    const path = packageFile('dist/linalg/kernels/worker.cjs');
-    // The parent's flags (--input-type, loaders) are not for this file.
     const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MEGABYTES };
-    const worker = new Worker(path, { execArgv: [], resourceLimits });
+    const workerData = { module: compile() } satisfies WorkerStart;
+    // The parent's flags (--input-type, loaders) are not for this script.
+    const worker = new Worker(WORKER_SCRIPT, { eval: true, execArgv: [], resourceLimits, workerData });
     worker.on('message', (reply: Reply) => this.#finish(worker, reply));
     worker.on('error', (error: Error) => this.#lose(worker, error));
     worker.on('exit', (code) => this.#lose(worker, new Error(`a kernel worker ended with code ${code}`)));

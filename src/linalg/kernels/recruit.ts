@@ -2,9 +2,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { instantiate } from './module.js';
 import type { Call, Recruit } from './team.js';
 
-// Bundled on its own (scripts/bundle-cli.ts): a team starts it by its path, so the test runner never loads it from source.
+// A team starts it as a bundled text (scripts/bundle-threads.ts), so the test runner never loads it from source.
 const port = parentPort;
-if (port === null) throw new Error('src/kernels/recruit.ts runs as a worker thread only');
+if (port === null) throw new Error('src/linalg/kernels/recruit.ts runs as a worker thread only');
 
 const { module, memory, thread } = workerData as Recruit;
 const kernels = instantiate(module, memory);

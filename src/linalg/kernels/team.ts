@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import { packageFile } from '../../runtime/package-file.js';
 import type { SharedKernel, SharedMemory } from './exports.js';
+import { RECRUIT_SCRIPT } from './recruit-script.js';
 
 /** What a thread of a team is started with. */
 export interface Recruit {
@@ -32,13 +32,12 @@ export class Team {
 
   /** Resolves when all threads are ready: kernels wait for one another without a way out. */
   static async start(module: object, memory: SharedMemory, threads: number): Promise<Team> {
-    // The bundled one, wherever this file is: Node 20 does not load .ts in a thread.
-    const path = packageFile('dist/linalg/kernels/recruit.cjs');
     const workers = Array.from(
       { length: threads - 1 },
       (_, i) =>
-        // The parent's flags (--input-type, loaders) are not for this file.
-        new Worker(path, {
+        // The parent's flags (--input-type, loaders) are not for this script.
+        new Worker(RECRUIT_SCRIPT, {
+          eval: true,
           execArgv: [],
           workerData: { module, memory, thread: i + 1 } satisfies Recruit,
         }),

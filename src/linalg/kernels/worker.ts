@@ -1,12 +1,15 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { eigenInPlace } from './eigen.js';
 import { fileSource, type MatrixFile } from './matrix-source.js';
-import type { Found, Job, Reply } from './pool.js';
+import { adopt } from './module.js';
+import type { Found, Job, Reply, WorkerStart } from './pool.js';
 import { eigenvaluesInMemory, sharedSingularValues, singularValues } from './singular.js';
 
-// Bundled on its own (scripts/bundle-cli.ts): the pool starts it by its path, so the test runner never loads it from source.
+// The pool starts it as a bundled text (scripts/bundle-threads.ts), so the test runner never loads it from source.
 const port = parentPort;
-if (port === null) throw new Error('src/kernels/worker.ts runs as a worker thread only');
+if (port === null) throw new Error('src/linalg/kernels/worker.ts runs as a worker thread only');
+
+adopt((workerData as WorkerStart).module);
 
 port.on('message', async (job: Job) => {
   try {

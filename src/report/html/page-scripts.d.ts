@@ -1,6 +1,6 @@
 /**
  * The scripts of the pages: the modules of client/, each bundled to one text. The module of this declaration is made by
- * `npm run build` and before the tests (scripts/bundle-page.ts), beside it and in dist.
+ * `npm run build` and before the tests (scripts/bundle-page.ts), beside it.
  */
 
 /** The script of the page of a rank report. */

@@ -1,8 +1,6 @@
 import { spawn } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { packageFile } from '../package-file.js';
-import { onnxruntime } from '../session/onnxruntime.js';
+import { onnxruntime, onnxruntimePlace } from '../session/onnxruntime.js';
 import { type Gpu, nvidiaGpus } from './nvidia-smi.js';
 import type { Proof } from './proof.js';
 import { notOnThisPlatform, type ProviderFailure, vulkanDrivers } from './provider-failure.js';
@@ -107,15 +105,17 @@ function answerOf(stdout: string): Answer | undefined {
 /** Milliseconds after which a provider is given up; a driver that renders in software compiles slowly. */
 const PATIENCE = 120_000;
 
-function probe(args: readonly string[]): Promise<{ stdout: string; stderr: string; ended: string }> {
-  // The compiled one, wherever this file is: Node 20 does not run .ts.
-  const script = fileURLToPath(packageFile('dist/runtime/providers/load-probe.js'));
+async function probe(args: readonly string[]): Promise<{ stdout: string; stderr: string; ended: string }> {
+  const { PROBE_SCRIPT } = await import('./probe-script.js');
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [script, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const child = spawn(process.execPath, ['-', onnxruntimePlace(), ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
       timeout: PATIENCE,
     });
     let [stdout, stderr] = ['', ''];
+    // A process that ended before it read all of it says so by its code.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(PROBE_SCRIPT);
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
     });

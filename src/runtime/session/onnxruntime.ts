@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type * as Ort from 'onnxruntime-node';
 import { ModelError, messageOf } from '../../graph/index.js';
 
@@ -7,7 +8,27 @@ import { ModelError, messageOf } from '../../graph/index.js';
 // is loaded. Whoever wants that sets it to 0. It counts in the thread that the process began with alone, so not in load().
 process.env.ORT_DISABLE_TELEMETRY ??= '1';
 
+const NAME = 'onnxruntime-node';
+
 let loaded: Promise<typeof Ort> | undefined;
+let place: string | undefined;
+
+/** Lets a thread or process whose script is a text, and so lies nowhere, load what onnxruntimePlace() gave. */
+export function findOnnxruntime(url: string): void {
+  place = url;
+}
+
+/** The URL of onnxruntime-node as this module finds it. */
+export function onnxruntimePlace(): string {
+  return pathToFileURL(packages().resolve(NAME)).href;
+}
+
+/** Finds packages from where this module lies, be it in a bundle; one of CommonJS has no import.meta. */
+function packages(): NodeJS.Require {
+  const url = import.meta.url as string | undefined;
+  const file = typeof __filename === 'string' ? __filename : join(process.cwd(), 'index.js');
+  return createRequire(place ?? url ?? file);
+}
 
 /**
  * The onnxruntime-node module, loaded when it is first needed: its native library takes some 50 ms that a
@@ -22,7 +43,7 @@ export function onnxruntime(): Promise<typeof Ort> {
 
 async function load(): Promise<typeof Ort> {
   try {
-    const ort = await import('onnxruntime-node');
+    const ort = place === undefined ? await import('onnxruntime-node') : (packages()(NAME) as typeof Ort);
     // What goes wrong is thrown, so its own log would only say it again (and warn of things that are not wrong).
     ort.env.logLevel = 'fatal';
     return ort;
@@ -44,7 +65,7 @@ export interface Installation {
 }
 
 export function installation(): Installation {
-  const directory = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+  const directory = dirname(packages().resolve(`${NAME}/package.json`));
   return {
     libraries: join(directory, 'bin', 'napi-v6', process.platform, process.arch),
     installer: join(directory, 'script', 'install.js'),

@@ -2,7 +2,6 @@ import { basename, dirname } from 'node:path';
 import { ModelError, Scratch } from '../../graph/index.js';
 import type { Dataset } from '../types.js';
 import { openCifar } from './cifar.js';
-import { openCsv } from './csv.js';
 import { datasetOf } from './dataset.js';
 import { openFolder, subfolders } from './folder.js';
 import { openIdx } from './idx.js';
@@ -93,7 +92,8 @@ async function openSource(found: Found, options: DatasetOptions, scratch: Scratc
     case 'cifar':
       return openCifar(found.files, found.kind, { memory, target: options.target });
     case 'csv':
-      return await openCsv(found.file, { ...options, memory, scratch });
+      // The parser loads with the first table.
+      return await (await import('./csv.js')).openCsv(found.file, { ...options, memory, scratch });
     case 'images':
       return await openFolder(found.folder, { ...options, memory });
     case 'npz':

@@ -14,6 +14,12 @@ export type Request = { readonly id: number } & (
   | { readonly kind: 'dispose' }
 );
 
+/** What the thread is started with. */
+export interface EngineStart {
+  /** The URL of onnxruntime-node. */
+  readonly onnxruntime: string;
+}
+
 export type ModelSource = { readonly path: string } | { readonly bytes: Uint8Array };
 
 /** Not an answer to a request: the next batch that an evaluation wanted, or the end. */

@@ -1,12 +1,15 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { readModel } from '../../graph/index.js';
+import { findOnnxruntime } from '../../runtime/session/onnxruntime.js';
 import type { Batch, ChunkResult, Engine, Evaluation, TrainingState } from '../types.js';
-import { type Answer, packError, type Request } from './engine-messages.js';
+import { type Answer, type EngineStart, packError, type Request } from './engine-messages.js';
 import { engineOf } from './engine-spec.js';
 
-// Compiled on its own: RemoteEngine starts it by its path, so the test runner never loads it from source.
+// RemoteEngine starts it as a bundled text (scripts/bundle-threads.ts), so the test runner never loads it from source.
 const port = parentPort;
-if (port === null) throw new Error('src/training/engine-worker.ts runs as a worker thread only');
+if (port === null) throw new Error('src/training/engine/engine-worker.ts runs as a worker thread only');
+
+findOnnxruntime((workerData as EngineStart).onnxruntime);
 
 let engine: Engine | undefined;
 /** Where the batches that are being evaluated come in. */

@@ -11,10 +11,11 @@ import {
   tensorProtos,
 } from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
-import { packageFile } from '../../runtime/package-file.js';
+import { onnxruntimePlace } from '../../runtime/session/onnxruntime.js';
 import type { Batch, Chunk, ChunkResult, Engine, Evaluation, TrainingState } from '../types.js';
 import {
   type Answer,
+  type EngineStart,
   type ModelSource,
   type NextBatch,
   type Request,
@@ -40,7 +41,8 @@ interface Pending {
  */
 export async function openRemoteEngine(model: Model, spec: EngineSpec): Promise<Engine> {
   const { source, dispose } = await sourceOf(model);
-  const engine = new RemoteEngine();
+  const { ENGINE_SCRIPT } = await import('./engine-script.js');
+  const engine = new RemoteEngine(ENGINE_SCRIPT);
   try {
     await engine.open(source, spec);
     return engine;
@@ -83,11 +85,10 @@ class RemoteEngine implements Engine {
   #next = 0;
   #ended: Error | undefined;
 
-  constructor() {
-    // The compiled one, wherever this file is: Node 20 does not load .ts in a thread.
-    const path = packageFile('dist/training/engine/engine-worker.js');
-    // The parent's flags (--input-type, loaders) are not for this file.
-    this.#worker = new Worker(path, { execArgv: [] });
+  constructor(script: string) {
+    const workerData = { onnxruntime: onnxruntimePlace() } satisfies EngineStart;
+    // The parent's flags (--input-type, loaders) are not for this script.
+    this.#worker = new Worker(script, { eval: true, execArgv: [], workerData });
     this.#worker.on('message', (answer: Answer) => this.#take(answer));
     this.#worker.on('error', (error: Error) => this.#fail(error));
     this.#worker.on('exit', (code) =>

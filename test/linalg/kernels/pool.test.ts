@@ -142,7 +142,7 @@ describe('KernelPool', () => {
   });
 
   it('does not keep a process alive', () => {
-    const index = fileURLToPath(new URL('../../../dist/linalg/kernels/index.js', import.meta.url));
+    const index = fileURLToPath(new URL('../../../dist/lib/analysis.js', import.meta.url));
     const script = `
       const { KernelPool } = await import(${JSON.stringify(index)});
       console.log((await new KernelPool({ size: 2 }).singularValues(new Float32Array([3, 4]), 1, 2))[0]);`;

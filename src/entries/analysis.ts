@@ -1,0 +1,85 @@
+/**
+ * What reports are made of: weights and linear layers of a model, metrics of spectra and of embeddings, statements about a
+ * report, singular values on threads. rankReport, compareRankReports, embeddingReport and verifyModels are in `onnx-overparam`.
+ *
+ * @example
+ * import { rankReport, readModel } from 'onnx-overparam';
+ * import { checkAssertion, parseAssertion } from 'onnx-overparam/analysis';
+ *
+ * const report = await rankReport(await readModel('model.onnx'));
+ * const { holds } = checkAssertion(parseAssertion('effectiveRank(fc) < 0.5*min'), report);
+ *
+ * @module
+ */
+export {
+  findLinearSites,
+  LINEAR_OPS,
+  type LinearOp,
+  type LinearSite,
+  linearSite,
+  type NotASite,
+} from '../affine/linear-sites.js';
+export {
+  EMBEDDING_METRICS,
+  type EmbeddingDescriptor,
+  type EmbeddingKey,
+  type EmbeddingMetrics,
+} from '../analysis/embeddings/embedding-metrics.js';
+export type { RandomSource, SampleSource } from '../analysis/embeddings/embedding-source.js';
+export type { EmbeddingOptions, EmbeddingReport, EmbeddingRow } from '../analysis/embeddings/embeddings.js';
+export {
+  type Arithmetic,
+  type Assertion,
+  AssertionSyntaxError,
+  parseAssertion,
+  printAssertion,
+} from '../analysis/report/assertion.js';
+export {
+  AssertionNameError,
+  type AssertionResult,
+  assertedMetrics,
+  checkAssertion,
+  type FailedComparison,
+} from '../analysis/report/assertion-check.js';
+export type { RankChange, RankComparison } from '../analysis/report/compare-reports.js';
+export type { RankReport, RankReportOptions, RankRow, RankTotal } from '../analysis/report/rank-report.js';
+export {
+  ALL_METRICS,
+  type FurtherKey,
+  figureOf,
+  findMetric,
+  RANDOMIZED_METRICS,
+  type RowExtras,
+  reasonOf,
+} from '../analysis/spectra/descriptors.js';
+export type { NumberFormat } from '../analysis/spectra/metric-text.js';
+export {
+  type BasicMetricKey,
+  METRICS,
+  type MetricDescriptor,
+  type MetricKey,
+  RESOLUTION,
+  type SpectrumContext,
+  type SpectrumMetrics,
+  spectrumMetrics,
+} from '../analysis/spectra/metrics.js';
+export {
+  EXTRA_METRICS,
+  type ExtraDescriptor,
+  type ExtraKey,
+} from '../analysis/spectra/spectral-descriptors.js';
+export { CONV_VIEWS, type ConvView } from '../analysis/spectra/weight-spectrum.js';
+export type { OutputComparison } from '../analysis/verify/output-comparison.js';
+export type { Verification, VerifyOptions } from '../analysis/verify/verify.js';
+export type { WeightUse } from '../analysis/weights/types.js';
+export {
+  CHAIN_VIEWS,
+  type ChainRole,
+  type ChainView,
+  findWeights,
+  type Overlooked,
+  type WeightMatrix,
+  type WeightOptions,
+} from '../analysis/weights/weights.js';
+export type { MatrixFile } from '../linalg/kernels/matrix-source.js';
+export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from '../linalg/kernels/pool.js';

@@ -1,0 +1,61 @@
+/**
+ * Models in memory: read, made by hand, looked at, edited, checked, compared and written. Nothing here runs a model or loads
+ * onnxruntime. readModel, saveModel, buildModel and the other verbs are in `onnx-overparam`.
+ *
+ * @example
+ * import { buildModel } from 'onnx-overparam';
+ * import { assertValid, Tensor } from 'onnx-overparam/graph';
+ *
+ * const model = buildModel({
+ *   inputs: [['x', 'float32', ['batch', 4]]],
+ *   outputs: [['y', 'float32', ['batch', 2]]],
+ *   nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+ *   initializers: [Tensor.of('w', 'float32', [4, 2], new Float32Array(8))],
+ * });
+ * model.graph.renameInput('x', 'features');
+ * assertValid(model);
+ *
+ * @module
+ */
+export { assertValid, type Problem } from '../graph/check/check.js';
+export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
+export { glob } from '../graph/glob.js';
+export {
+  type Attributes,
+  type AttributeValue,
+  assertWritable,
+  atomicWrite,
+  type ByteSource,
+  type ConstantResult,
+  type ConstantValue,
+  createModel,
+  type DataType,
+  type Dimension,
+  FileSource,
+  type FloatType,
+  findConstant,
+  type Graph,
+  type GraphEdit,
+  isConstant,
+  isFloatType,
+  MemorySource,
+  type Model,
+  type NativeArray,
+  type NativeArrays,
+  type Node,
+  type NodeSpec,
+  narrow,
+  type Origin,
+  type Pass,
+  type ReadOptions,
+  type SaveOptions,
+  Scratch,
+  Tensor,
+  type Use,
+  ValueInfo,
+  type Where,
+  type WriteOptions,
+  widen,
+} from '../graph/index.js';
+export type { PrintOptions } from '../graph/print.js';
+export type { Skipped } from '../graph/skipped.js';

@@ -1,0 +1,39 @@
+/**
+ * What belongs to the passes: their defaults, recipes for expand, what regions fold to. The passes themselves, expand,
+ * collapse, fixInputs and replaceHead, are in `onnx-overparam`.
+ *
+ * @example
+ * import { expand, rankReport, readModel } from 'onnx-overparam';
+ * import { EXPAND_DEFAULTS, rankRecipe } from 'onnx-overparam/passes';
+ *
+ * const model = await readModel('model.onnx');
+ * const { recipe } = rankRecipe(await rankReport(model));
+ * await model.apply(expand({ ...EXPAND_DEFAULTS, recipe }));
+ *
+ * @module
+ */
+export type { OnProgress, Progress } from '../passes/account.js';
+export {
+  COLLAPSE_DEFAULTS,
+  type CollapseAccount,
+  type CollapsedChain,
+  type CollapseOptions,
+} from '../passes/collapse/collapse.js';
+export { rankReportWithRegions } from '../passes/collapse/region-rows.js';
+export {
+  type ChainOptions,
+  EXPAND_DEFAULTS,
+  EXPAND_INITS,
+  type ExpandAccount,
+  type ExpandedSite,
+  type ExpandInit,
+  type ExpandOptions,
+  parseRecipe,
+  type Recipe,
+  type RecipeRule,
+} from '../passes/expand/expand.js';
+export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
+export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe-text.js';
+export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
+export { inlinedFunctions } from '../passes/rewrite/inline-functions.js';
+export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

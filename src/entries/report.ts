@@ -1,0 +1,45 @@
+/**
+ * Results as tables, JSON, CSV, Markdown and HTML.
+ *
+ * @example
+ * import { rankReport, readModel } from 'onnx-overparam';
+ * import { rankDocument, render } from 'onnx-overparam/report';
+ *
+ * const report = await rankReport(await readModel('model.onnx'));
+ * console.log(render(rankDocument(report), 'md'));
+ *
+ * @module
+ */
+export {
+  benchDocument,
+  type CheckedAssertion,
+  collapseDocument,
+  comparisonDocument,
+  type Document as ReportDocument,
+  doctorDocument,
+  expandDocument,
+  FORMATS,
+  type Format,
+  gradientDocument,
+  type HtmlReportModel,
+  type HtmlReportOptions,
+  LOG_VERSION,
+  logLine,
+  type NamedLog,
+  PAGE_FORMATS,
+  planDocument,
+  type RankDocumentOptions,
+  type RankOrder,
+  type RenderOptions,
+  rankDocument,
+  readTrainLog,
+  render,
+  renderHtmlReport,
+  renderTrainPage,
+  runDocument,
+  type TrainLog,
+  type TrainPageOptions,
+  trainDocument,
+  trainingInfoDocument,
+  verifyDocument,
+} from '../report/index.js';

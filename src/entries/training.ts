@@ -1,0 +1,90 @@
+/**
+ * What train() of `onnx-overparam` is made of: data, optimizers, schedules, engines, checkpoints, training_info.
+ *
+ * @example
+ * import { openDataset, readModel, train } from 'onnx-overparam';
+ * import { inputSpecs } from 'onnx-overparam/training';
+ *
+ * const model = await readModel('model.onnx');
+ * await using data = await openDataset('mnist', { split: 'train', inputs: inputSpecs(model) });
+ * await train(model, data, { epochs: 5 }).result();
+ *
+ * @module
+ */
+export { type Checkpoint, readCheckpoint, writeCheckpoint } from '../training/checkpoint.js';
+export {
+  type Augmentation,
+  type BatchesOptions,
+  type DatasetOptions,
+  datasetSplits,
+  type InputSpec,
+  orderedBatches,
+  SPLITS,
+  type Split,
+  shuffledBatches,
+} from '../training/data/index.js';
+export { describeTraining, type StepFigures } from '../training/describe.js';
+export { type DistillOptions, distilled } from '../training/distill.js';
+export { DivergenceError } from '../training/divergence.js';
+export { type EngineOptions, openEngine } from '../training/engine/engine.js';
+export type { PenaltyContext } from '../training/engine/step.js';
+export type {
+  EpochRecord,
+  Monitor,
+  RankFigures,
+  StopReason,
+  TiedWeight,
+  TrainEvent,
+  TrainedWeight,
+  TrainingFigures,
+  TrainPlan,
+  TrainSummary,
+} from '../training/events.js';
+export { FRESH_INITS, type FreshStart } from '../training/fresh.js';
+export {
+  type PrunedWeight,
+  RANK_PRUNING_DEFAULTS,
+  type RankPruning,
+  type RankPruningOptions,
+  trainedRankPruning,
+} from '../training/low-rank/low-rank.js';
+export {
+  OPTIMIZER_NAMES,
+  OPTIMIZERS,
+  type OptimizerName,
+  type OptimizerOptions,
+  optimizer,
+} from '../training/optimizers/index.js';
+export type { OptimizerRule, UpdateContext } from '../training/optimizers/optimizer-rule.js';
+export {
+  learningRates,
+  SCHEDULE_KINDS,
+  type Schedule,
+  type ScheduleOptions,
+  type ScheduleShape,
+  schedule,
+} from '../training/optimizers/schedule.js';
+export { decayedWeights } from '../training/optimizers/weight-decay.js';
+export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from '../training/options.js';
+export { shuffledOrder } from '../training/order.js';
+export type { Training, TrainResult } from '../training/train.js';
+export {
+  type TrainingInfo,
+  type TrainingInfoAccount,
+  type TrainingInfoOptions,
+  type TrainingStep,
+  trainingStep,
+  withTrainingInfo,
+} from '../training/training-info.js';
+export type {
+  Batch,
+  BatchOptions,
+  Chunk,
+  ChunkResult,
+  Dataset,
+  DivergenceOrigin,
+  Engine,
+  Evaluation,
+  Field,
+  TrainingState,
+} from '../training/types.js';

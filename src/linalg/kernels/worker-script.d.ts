@@ -1,0 +1,5 @@
+/**
+ * What a thread of the pool runs: worker.ts, bundled to one script of CommonJS. The module of this declaration is made by `npm run build` and
+ * before the tests (scripts/bundle-threads.ts), beside it.
+ */
+export const WORKER_SCRIPT: string;
