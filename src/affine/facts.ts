@@ -1,6 +1,5 @@
 import { type Graph, type Node, traitsOf } from '../graph/index.js';
 import type { Axis } from './map/geometry.js';
-import { operandOf } from './operand.js';
 import type { Shapes } from './shapes.js';
 
 function keepsShape(node: Node): boolean {
@@ -94,12 +93,12 @@ export class Facts {
   /** An addition or multiplication whose other operand is one constant number, written second. */
   #isScalarStep(node: Node): boolean {
     if (!node.is('Add', 'Sub', 'Mul', 'Div')) return false;
-    const other = operandOf(this.#graph, node.inputs[1] ?? '');
+    const other = this.#shapes.constants.of(this.#graph, node.inputs[1] ?? '');
     return !('reason' in other) && other.shape.length <= 1 && other.shape.every((dim) => dim === 1);
   }
 
   #shapeOfOperand(node: Node, index: number): readonly number[] | undefined {
-    const found = operandOf(this.#graph, node.inputs[index] ?? '');
+    const found = this.#shapes.constants.of(this.#graph, node.inputs[index] ?? '');
     return 'reason' in found ? undefined : found.shape;
   }
 

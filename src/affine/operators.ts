@@ -1,8 +1,13 @@
-import { type ConstantValue, isFloatType, type Node, quantizedStorage } from '../graph/index.js';
+import {
+  type ConstantValue,
+  isFloatType,
+  KnownConstants,
+  type Node,
+  quantizedStorage,
+} from '../graph/index.js';
 import { opsetOf } from '../graph/opsets.js';
-import { operandOf } from './operand.js';
 import { type Refusal, refuse } from './refusal.js';
-import { integerOperand, RELABELLING, type Relabelling, relabellingOf } from './relabel.js';
+import { RELABELLING, type Relabelling, relabellingOf } from './relabel.js';
 
 /** A window of a convolution or pooling; pads before each axis, then behind each. */
 export interface Window {
@@ -138,7 +143,10 @@ export function constantsOf(operator: AffineOperator): ConstantValue[] {
  * What a node is as an affine map of one or more values; a refusal for one that could be but for its operands or
  * attributes; undefined for all others. Reads no weights.
  */
-export function affineOperator(node: Node): AffineOperator | Refusal | undefined {
+export function affineOperator(
+  node: Node,
+  constants: KnownConstants = KnownConstants.stored,
+): AffineOperator | Refusal | undefined {
   const classify = node.domain === '' ? CLASSIFIERS[node.opType] : undefined;
   if (classify === undefined) return undefined;
   const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
@@ -150,10 +158,12 @@ export function affineOperator(node: Node): AffineOperator | Refusal | undefined
     .some((output) => output !== '' && (node.graph.uses(output).length > 0 || node.graph.isOutput(output)));
   if (readsExtra) return refuse('shared', `more than the first output of '${node.label}' is read`);
   if (!node.outputs[0] || !node.inputs[0]) return undefined;
-  return classify(node);
+  return classify(node, constants);
 }
 
-const CLASSIFIERS: Readonly<Record<string, (node: Node) => AffineOperator | Refusal | undefined>> = {
+const CLASSIFIERS: Readonly<
+  Record<string, (node: Node, constants: KnownConstants) => AffineOperator | Refusal | undefined>
+> = {
   Conv: convolution,
   ConvTranspose: convolution,
   Gemm: gemm,
@@ -177,8 +187,8 @@ function unary(node: Node, sign: 1 | -1): SumOperator {
 }
 
 /** A constant of a float type, or why an input is none. */
-function floatOperand(node: Node, index: number): ConstantValue | Refusal {
-  const found = operandOf(node.graph, node.inputs[index] ?? '');
+function floatOperand(node: Node, index: number, constants: KnownConstants): ConstantValue | Refusal {
+  const found = constants.operand(node, index);
   const whose = `input ${index} of '${node.label}'`;
   if ('reason' in found) return refuse('operand', `${whose} is no constant: ${found.reason}`);
   const quantized = quantizedStorage(found);
@@ -193,10 +203,11 @@ function biasOf(
   node: Node,
   weight: ConstantValue,
   outputs: number,
+  constants: KnownConstants,
 ): Pick<ConvOperator | MatrixOperator, 'bias' | 'openBias'> {
   const [, , name] = node.inputs;
   if (!name) return { bias: undefined };
-  const bias = floatOperand(node, 2);
+  const bias = floatOperand(node, 2, constants);
   const isVector = !('kind' in bias) && bias.dataType === weight.dataType && isRowVector(bias.shape, outputs);
   return isVector ? { bias } : { bias: undefined, openBias: name };
 }
@@ -247,8 +258,8 @@ export function transposedExtra(
   });
 }
 
-function convolution(node: Node): ConvOperator | Refusal {
-  const weight = floatOperand(node, 1);
+function convolution(node: Node, constants: KnownConstants): ConvOperator | Refusal {
+  const weight = floatOperand(node, 1, constants);
   if ('kind' in weight) return weight;
   const { attributes } = node;
   const [rows = 0, perGroup = 0, ...extents] = weight.shape;
@@ -260,7 +271,7 @@ function convolution(node: Node): ConvOperator | Refusal {
     );
   }
   const window = windowOf(node, extents);
-  const bias = biasOf(node, weight, node.is('Conv') ? rows : perGroup * groups);
+  const bias = biasOf(node, weight, node.is('Conv') ? rows : perGroup * groups, constants);
   const common = { node, data: [node.inputs[0] ?? ''], weight, ...bias, groups, window };
   if (node.opType === 'Conv') return { kind: 'conv', ...common };
   const mode = attributes.string('auto_pad', 'NOTSET');
@@ -272,8 +283,8 @@ function convolution(node: Node): ConvOperator | Refusal {
   return { kind: isUp ? 'up' : 'convTranspose', ...common };
 }
 
-function gemm(node: Node): MatrixOperator | Refusal {
-  const weight = floatOperand(node, 1);
+function gemm(node: Node, constants: KnownConstants): MatrixOperator | Refusal {
+  const weight = floatOperand(node, 1, constants);
   if ('kind' in weight) return weight;
   if (weight.shape.length !== 2) {
     return refuse(
@@ -289,7 +300,7 @@ function gemm(node: Node): MatrixOperator | Refusal {
     node,
     data: [node.inputs[0] ?? ''],
     weight,
-    ...biasOf(node, weight, weight.shape[layout === 'out-in' ? 0 : 1] ?? 0),
+    ...biasOf(node, weight, weight.shape[layout === 'out-in' ? 0 : 1] ?? 0, constants),
     alpha: attributes.float('alpha', 1),
     beta: attributes.float('beta', 1),
     isInputTransposed: attributes.int('transA', 0) === 1,
@@ -297,8 +308,8 @@ function gemm(node: Node): MatrixOperator | Refusal {
   };
 }
 
-function matmul(node: Node): MatrixOperator | Refusal | undefined {
-  const [left, right] = [floatOperand(node, 0), floatOperand(node, 1)];
+function matmul(node: Node, constants: KnownConstants): MatrixOperator | Refusal | undefined {
+  const [left, right] = [floatOperand(node, 0, constants), floatOperand(node, 1, constants)];
   const isRight = !('kind' in right);
   // With two constants it is one itself; with none it is a product of two values.
   if (isRight === !('kind' in left)) return undefined;
@@ -324,8 +335,8 @@ function matmul(node: Node): MatrixOperator | Refusal | undefined {
   };
 }
 
-function normalization(node: Node): NormOperator | Refusal {
-  const operands = [1, 2, 3, 4].map((index) => floatOperand(node, index));
+function normalization(node: Node, constants: KnownConstants): NormOperator | Refusal {
+  const operands = [1, 2, 3, 4].map((index) => floatOperand(node, index, constants));
   const bad = operands.find((operand) => 'kind' in operand);
   if (bad !== undefined && 'kind' in bad) return bad;
   const [scale, shift, mean, variance] = operands as ConstantValue[];
@@ -361,13 +372,13 @@ function normalization(node: Node): NormOperator | Refusal {
   };
 }
 
-function addition(node: Node): SumOperator | undefined {
+function addition(node: Node, known: KnownConstants): SumOperator | undefined {
   const data: string[] = [];
   const signs: (1 | -1)[] = [];
   const constants: { sign: 1 | -1; value: ConstantValue }[] = [];
   for (const [index, input] of node.inputs.entries()) {
     const sign = node.opType === 'Sub' && index === 1 ? -1 : 1;
-    const value = floatOperand(node, index);
+    const value = floatOperand(node, index, known);
     if (!('kind' in value)) constants.push({ sign, value });
     else {
       data.push(input);
@@ -377,21 +388,21 @@ function addition(node: Node): SumOperator | undefined {
   return data.length === 0 ? undefined : { kind: 'sum', node, data, signs, constants };
 }
 
-function dropout(node: Node): SumOperator | Refusal {
+function dropout(node: Node, constants: KnownConstants): SumOperator | Refusal {
   const opset = opsetOf(node.graph);
   const isOff = ((): boolean => {
     if (opset < 7) return node.attributes.int('is_test', 0) === 1;
     if (!node.inputs[2]) return true;
-    const mode = operandOf(node.graph, node.inputs[2]);
+    const mode = constants.operand(node, 2);
     return !('reason' in mode) && mode.root !== undefined && mode.root.size === 1 && !mode.root.array()[0];
   })();
   if (!isOff) return refuse('unsupported', `'${node.label}' (Dropout) is in training mode`);
   return unary(node, 1);
 }
 
-function multiplication(node: Node): ScaleOperator | undefined {
+function multiplication(node: Node, constants: KnownConstants): ScaleOperator | undefined {
   const isDivision = node.opType === 'Div';
-  const [first, second] = [floatOperand(node, 0), floatOperand(node, 1)];
+  const [first, second] = [floatOperand(node, 0, constants), floatOperand(node, 1, constants)];
   if ('kind' in first && !('kind' in second)) {
     return { kind: 'scale', node, data: [node.inputs[0] ?? ''], factor: second, isDivision };
   }
@@ -419,27 +430,27 @@ function pooling(node: Node): PoolOperator | Refusal {
   return { kind: 'pool', node, data: [node.inputs[0] ?? ''], window };
 }
 
-function padding(node: Node): PadOperator | Refusal {
+function padding(node: Node, constants: KnownConstants): PadOperator | Refusal {
   const { attributes } = node;
   const unsupported = (why: string): Refusal => refuse('unsupported', `'${node.label}' (Pad) ${why}`);
   if (attributes.string('mode', 'constant') !== 'constant')
     return unsupported('does not pad with a constant');
   const value = ((): number | undefined => {
     if (!node.inputs[2]) return attributes.float('value', 0);
-    const found = operandOf(node.graph, node.inputs[2]);
+    const found = constants.operand(node, 2);
     if ('reason' in found || found.root === undefined || found.root.size !== 1) return undefined;
     return Number(found.root.array()[0]);
   })();
   if (value !== 0) return unsupported('pads with something else than zeros');
-  const pads = attributes.ints('pads') ?? attributes.ints('paddings') ?? integerOperand(node, 1);
+  const pads = attributes.ints('pads') ?? attributes.ints('paddings') ?? constants.integers(node, 1);
   if (pads === undefined) return unsupported('has pads that are no constants');
-  const axes = node.inputs[3] ? integerOperand(node, 3) : undefined;
+  const axes = node.inputs[3] ? constants.integers(node, 3) : undefined;
   if (node.inputs[3] && axes === undefined) return unsupported('has axes that are no constants');
   return { kind: 'pad', node, data: [node.inputs[0] ?? ''], pads, axes };
 }
 
-function relabelling(node: Node): RelabelOperator | Refusal {
-  const how = relabellingOf(node);
+function relabelling(node: Node, constants: KnownConstants): RelabelOperator | Refusal {
+  const how = relabellingOf(node, constants);
   return how === undefined
     ? refuse('operand', `the shape that '${node.label}' (${node.opType}) makes is computed`)
     : { kind: 'relabel', node, data: [node.inputs[0] ?? ''], how };

@@ -1,6 +1,4 @@
-import { type Node, operatorsWith } from '../graph/index.js';
-import { computedIntegers } from './computed.js';
-import { operandOf } from './operand.js';
+import { type KnownConstants, type Node, operatorsWith } from '../graph/index.js';
 
 /** How a node gives its input other axes without computing anything. */
 export type Relabelling =
@@ -15,10 +13,10 @@ export type Relabelling =
 export const RELABELLING = operatorsWith('relabels');
 
 /** What a node does to the axes; undefined where its shape or axes are computed. */
-export function relabellingOf(node: Node): Relabelling | undefined {
+export function relabellingOf(node: Node, constants: KnownConstants): Relabelling | undefined {
   const { attributes } = node;
   const listed = (attribute: string): number[] | undefined =>
-    attributes.ints(attribute) ?? integerOperand(node, 1);
+    attributes.ints(attribute) ?? constants.integers(node, 1);
   switch (node.opType) {
     case 'Transpose':
       return { kind: 'transpose', permutation: attributes.ints('perm') };
@@ -40,14 +38,4 @@ export function relabellingOf(node: Node): Relabelling | undefined {
     default:
       return undefined;
   }
-}
-
-/** A constant list of integers that a node reads; undefined where it is none. */
-export function integerOperand(node: Node, index: number): number[] | undefined {
-  const value = node.inputs[index] ?? '';
-  const known = computedIntegers(node.graph, value);
-  if (known !== undefined) return [...known];
-  const found = operandOf(node.graph, value);
-  const isInteger = !('reason' in found) && (found.dataType === 'int64' || found.dataType === 'int32');
-  return isInteger ? found.root?.integers() : undefined;
 }

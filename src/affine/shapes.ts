@@ -1,7 +1,6 @@
-import { type Dimension, type Graph, type Node, traitsOf } from '../graph/index.js';
-import { operandOf } from './operand.js';
+import { type Dimension, type Graph, KnownConstants, type Node, traitsOf } from '../graph/index.js';
 import { transposedExtra, windowOf } from './operators.js';
-import { integerOperand, relabellingOf } from './relabel.js';
+import { relabellingOf } from './relabel.js';
 
 type Shape = readonly Dimension[];
 
@@ -10,8 +9,11 @@ export class Shapes {
   readonly #graph: Graph;
   #shapes: Map<string, Shape> | undefined;
 
-  constructor(graph: Graph) {
+  readonly constants: KnownConstants;
+
+  constructor(graph: Graph, constants: KnownConstants = KnownConstants.stored) {
     this.#graph = graph;
+    this.constants = constants;
   }
 
   of(value: string): Shape | undefined {
@@ -24,7 +26,7 @@ export class Shapes {
     const { parent } = this.#graph;
     if (parent === undefined || value === '' || this.#graph.resolve(value)?.graph === this.#graph)
       return undefined;
-    return shapesOf(parent).of(value);
+    return shapesOf(parent, this.constants).of(value);
   }
 
   #infer(): Map<string, Shape> {
@@ -42,7 +44,7 @@ export class Shapes {
     for (const node of this.#graph.nodes) {
       if (node.domain !== '') continue;
       const inputs = node.inputs.map((input) => shapes.get(input) ?? this.#around(input));
-      const made = shapeMade(node, inputs);
+      const made = shapeMade(node, inputs, this.constants);
       // Of what has several outputs the first alone is known, but for the parts of one value.
       for (const output of node.is('Split') ? node.outputs : node.outputs.slice(0, 1)) {
         if (output === '' || made === undefined) continue;
@@ -56,46 +58,45 @@ export class Shapes {
   }
 }
 
-const known = new WeakMap<Graph, { readonly revision: number; readonly shapes: Shapes }>();
+const inferred = new WeakMap<Graph, { readonly revision: number; readonly shapes: Shapes }>();
 
 /** The shapes of a graph as it is now. */
-export function shapesOf(graph: Graph): Shapes {
+export function shapesOf(graph: Graph, constants: KnownConstants = KnownConstants.stored): Shapes {
   const { revision } = graph.model;
-  const before = known.get(graph);
-  if (before?.revision === revision) return before.shapes;
-  const shapes = new Shapes(graph);
-  known.set(graph, { revision, shapes });
+  const before = inferred.get(graph);
+  if (before?.revision === revision && before.shapes.constants === constants) return before.shapes;
+  const shapes = new Shapes(graph, constants);
+  inferred.set(graph, { revision, shapes });
   return shapes;
 }
 
 const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 
-function constantShape(node: Node, index: number): readonly number[] | undefined {
-  const found = operandOf(node.graph, node.inputs[index] ?? '');
-  return 'reason' in found ? undefined : found.shape;
-}
-
 /** The shape of a node's first output, where its inputs' and its own constants tell. */
-function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
+function shapeMade(
+  node: Node,
+  inputs: readonly (Shape | undefined)[],
+  constants: KnownConstants,
+): Shape | undefined {
   const { attributes } = node;
   const [first, second] = inputs;
   const { shape } = traitsOf(node);
   if (shape === 'first') return first;
-  if (shape === 'broadcast') return broadcast(node, inputs);
+  if (shape === 'broadcast') return broadcast(node, inputs, constants);
   switch (node.opType) {
     case 'Conv': {
-      const weight = constantShape(node, 1);
+      const weight = constants.shape(node, 1);
       return weight && [first?.[0], weight[0], ...windowed(node, first, weight.slice(2))];
     }
     case 'ConvTranspose': {
-      const weight = constantShape(node, 1);
+      const weight = constants.shape(node, 1);
       const channels = weight?.[1] && weight[1] * attributes.int('group', 1);
       return weight && [first?.[0], channels, ...grown(node, first, weight.slice(2))];
     }
     case 'Pad':
-      return padded(node, first);
+      return padded(node, first, constants);
     case 'Concat':
-      return concatenated(node, inputs);
+      return concatenated(node, inputs, constants);
     case 'MaxPool':
     case 'AveragePool':
     case 'LpPool': {
@@ -108,21 +109,21 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
     case 'ReduceMean':
     case 'ReduceMax':
     case 'ReduceSum': {
-      const axes = attributes.ints('axes') ?? integerOperand(node, 1);
+      const axes = attributes.ints('axes') ?? constants.integers(node, 1);
       if (first === undefined || axes === undefined) return undefined;
       const reduced = new Set(axes.map((axis) => at(axis, first.length)));
       if (attributes.int('keepdims', 1) === 0) return first.filter((_, axis) => !reduced.has(axis));
       return first.map((dim, axis) => (reduced.has(axis) ? 1 : dim));
     }
     case 'Gemm': {
-      const weight = constantShape(node, 1);
+      const weight = constants.shape(node, 1);
       return [
         first?.[attributes.int('transA', 0) === 1 ? 1 : 0],
         weight?.[attributes.int('transB', 0) === 1 ? 0 : 1],
       ];
     }
     case 'MatMul': {
-      const [left, right] = [constantShape(node, 0), constantShape(node, 1)];
+      const [left, right] = [constants.shape(node, 0), constants.shape(node, 1)];
       if (right?.length === 2 && first && first.length >= 2) return [...first.slice(0, -1), right[1]];
       if (left?.length === 2 && second && second.length >= 2)
         return [...second.slice(0, -2), left[0], second.at(-1)];
@@ -132,19 +133,19 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
       return [...batch, a.at(-2), b.at(-1)];
     }
     case 'ConstantOfShape':
-      return integerOperand(node, 0) ?? ranked(first);
+      return constants.integers(node, 0) ?? ranked(first);
     case 'Expand':
-      return expanded(first ?? constantShape(node, 0), second ?? constantShape(node, 1));
+      return expanded(first ?? constants.shape(node, 0), second ?? constants.shape(node, 1));
     case 'Shape':
       return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
     case 'Gather': {
-      const [data, indices] = [first ?? constantShape(node, 0), second ?? constantShape(node, 1)];
+      const [data, indices] = [first ?? constants.shape(node, 0), second ?? constants.shape(node, 1)];
       if (data === undefined || indices === undefined) return undefined;
       const axis = at(attributes.int('axis', 0), data.length);
       return [...data.slice(0, axis), ...indices, ...data.slice(axis + 1)];
     }
     case 'Slice':
-      return sliced(node, first);
+      return sliced(node, first, constants);
     case 'Split':
       return without(first, [attributes.int('axis', 0)]);
     case 'Resize':
@@ -155,7 +156,7 @@ function shapeMade(node: Node, inputs: readonly (Shape | undefined)[]): Shape | 
     case 'RNN':
       return new Array<undefined>(4).fill(undefined);
     default:
-      return relabelledShape(node, first) ?? (node.is('Reshape') ? ranked(second) : undefined);
+      return relabelledShape(node, first, constants) ?? (node.is('Reshape') ? ranked(second) : undefined);
   }
 }
 
@@ -183,8 +184,9 @@ function grown(node: Node, input: Shape | undefined, extents: readonly number[])
   });
 }
 
-function padded(node: Node, input: Shape | undefined): Shape | undefined {
-  const pads = node.attributes.ints('pads') ?? node.attributes.ints('paddings') ?? integerOperand(node, 1);
+function padded(node: Node, input: Shape | undefined, constants: KnownConstants): Shape | undefined {
+  const pads =
+    node.attributes.ints('pads') ?? node.attributes.ints('paddings') ?? constants.integers(node, 1);
   if (input === undefined || pads?.length !== 2 * input.length || node.inputs[3])
     return input?.map(() => undefined);
   return input.map((dim, axis) => {
@@ -193,8 +195,12 @@ function padded(node: Node, input: Shape | undefined): Shape | undefined {
   });
 }
 
-function concatenated(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
-  const shapes = node.inputs.map((_, index) => inputs[index] ?? constantShape(node, index));
+function concatenated(
+  node: Node,
+  inputs: readonly (Shape | undefined)[],
+  constants: KnownConstants,
+): Shape | undefined {
+  const shapes = node.inputs.map((_, index) => inputs[index] ?? constants.shape(node, index));
   const [first] = shapes;
   if (first === undefined || shapes.some((shape) => shape?.length !== first.length)) return undefined;
   const joint = at(node.attributes.int('axis', 1), first.length);
@@ -208,8 +214,12 @@ function concatenated(node: Node, inputs: readonly (Shape | undefined)[]): Shape
   });
 }
 
-function broadcast(node: Node, inputs: readonly (Shape | undefined)[]): Shape | undefined {
-  const shapes = node.inputs.map((_, index) => constantShape(node, index) ?? inputs[index]);
+function broadcast(
+  node: Node,
+  inputs: readonly (Shape | undefined)[],
+  constants: KnownConstants,
+): Shape | undefined {
+  const shapes = node.inputs.map((_, index) => constants.shape(node, index) ?? inputs[index]);
   if (node.attributes.has('axis') || shapes.some((shape) => shape === undefined)) return undefined;
   const known = shapes.filter((shape) => shape !== undefined);
   const rank = Math.max(...known.map((shape) => shape.length));
@@ -235,12 +245,12 @@ function expanded(shape: Shape | undefined, sizes: Shape | undefined): Shape | u
   return [...all.slice(0, Math.max(0, all.length - own.length)), ...own];
 }
 
-function sliced(node: Node, shape: Shape | undefined): Shape | undefined {
+function sliced(node: Node, shape: Shape | undefined, constants: KnownConstants): Shape | undefined {
   if (shape === undefined) return undefined;
   const listed = (name: string, index: number): readonly number[] | undefined =>
-    node.attributes.ints(name) ?? (node.inputs[index] ? integerOperand(node, index) : undefined);
+    node.attributes.ints(name) ?? (node.inputs[index] ? constants.integers(node, index) : undefined);
   const [starts, ends, steps] = [listed('starts', 1), listed('ends', 2), listed('steps', 4)];
-  const isOpen = node.inputs[3] && integerOperand(node, 3) === undefined;
+  const isOpen = node.inputs[3] && constants.integers(node, 3) === undefined;
   const axes = listed('axes', 3) ?? (isOpen ? undefined : starts?.map((_, axis) => axis));
   const rest = [...(without(shape, axes) ?? [])];
   const isKnown = starts?.length === axes?.length && ends?.length === axes?.length;
@@ -262,8 +272,8 @@ function without(shape: Shape | undefined, axes: readonly number[] | undefined):
   return shape?.map((dim, axis) => (axes === undefined || changed.has(axis) ? undefined : dim));
 }
 
-function relabelledShape(node: Node, input: Shape | undefined): Shape | undefined {
-  const how = relabellingOf(node);
+function relabelledShape(node: Node, input: Shape | undefined, constants: KnownConstants): Shape | undefined {
+  const how = relabellingOf(node, constants);
   if (how === undefined) return undefined;
   const product = (dims: Shape): Dimension =>
     dims.reduce<Dimension>(

@@ -37,6 +37,7 @@ export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
 export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
+export { type ComputedConstant, KnownConstants } from './known-constants.js';
 export { createModel, isModel, tensorProtos } from './model.js';
 export { createNode, makeNode, specOf } from './node.js';
 export {

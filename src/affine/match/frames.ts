@@ -1,4 +1,4 @@
-import type { Dimension, FloatType, Graph, Node } from '../../graph/index.js';
+import { type Dimension, type FloatType, type Graph, KnownConstants, type Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
 import { Facts } from '../facts.js';
 import { inverseLayout } from '../map/broadcast.js';
@@ -28,8 +28,8 @@ export class Sources {
   readonly #facts: Facts;
   readonly #shapes: Shapes;
 
-  constructor(graph: Graph) {
-    this.#shapes = new Shapes(graph);
+  constructor(graph: Graph, constants: KnownConstants = KnownConstants.stored) {
+    this.#shapes = new Shapes(graph, constants);
     this.#facts = new Facts(graph, this.#shapes);
   }
 
@@ -62,7 +62,7 @@ export class Frames {
 
   constructor(affine: AffineGraph) {
     this.#affine = affine;
-    this.sources = new Sources(affine.graph);
+    this.sources = new Sources(affine.graph, affine.constants);
   }
 
   /** The ways to look at the source of some nodes, the best first. */

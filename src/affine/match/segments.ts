@@ -1,4 +1,4 @@
-import type { Graph, Node } from '../../graph/index.js';
+import { type Graph, KnownConstants, type Node } from '../../graph/index.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { Segment } from '../map/expression.js';
 import { type AffineOperator, affineOperator, constantsOf } from '../operators.js';
@@ -9,6 +9,7 @@ import type { RefusedRegion } from './region.js';
 /** The affine nodes of a graph, and for each the nearest value of which it alone depends. */
 export interface AffineGraph {
   readonly graph: Graph;
+  readonly constants: KnownConstants;
   /** In topological order. */
   readonly operators: ReadonlyMap<Node, AffineOperator>;
   /** Nodes that would be affine but for an operand or attribute. */
@@ -25,6 +26,8 @@ export interface AffineGraph {
 export type InexactRegions = Map<Node, Map<string, RefusedRegion>>;
 
 export interface AffineOptions {
+  /** What is known of the model's constants; default what it stores. */
+  readonly constants?: KnownConstants | undefined;
   /** Nodes to leave alone. */
   readonly exclude?: ReadonlySet<Node> | undefined;
   /** Take nodes with weights alone: chains of convolutions and of matrix products. */
@@ -49,10 +52,11 @@ export function affineGraph(graph: Graph, options: AffineOptions = {}): AffineGr
     }
     return left === right ? left : undefined;
   };
+  const { constants = KnownConstants.stored } = options;
   const trained = trainedNames(graph.model);
   for (const node of graph.nodes) {
     if (options.exclude?.has(node)) continue;
-    const operator = affineOperator(node);
+    const operator = affineOperator(node, constants);
     if (operator === undefined) continue;
     if (options.linearOnly && operator.kind !== 'conv' && operator.kind !== 'matrix') continue;
     if (trained.size > 0 && !isRefusal(operator)) {
@@ -82,7 +86,7 @@ export function affineGraph(graph: Graph, options: AffineOptions = {}): AffineGr
     sources.set(value, source);
     depths.set(value, (depths.get(source) ?? 0) + 1);
   }
-  return { graph, operators, refused, sources, inexact: options.inexact };
+  return { graph, constants, operators, refused, sources, inexact: options.inexact };
 }
 
 /** The nodes between a value and the source that it depends on; undefined where one of them is read elsewhere. */

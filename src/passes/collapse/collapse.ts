@@ -1,13 +1,13 @@
-import { withComputedConstants } from '../../affine/computed.js';
 import { declaredRegions, describeBroken } from '../../affine/match/declared.js';
 import type { FoundRegions, RefusedRegion, Region } from '../../affine/match/region.js';
 import { findRegions } from '../../affine/match/regions.js';
 import type { InexactRegions } from '../../affine/match/segments.js';
 import { isDeclared } from '../../affine/note.js';
-import type { Model, Node, Pass } from '../../graph/index.js';
+import type { KnownConstants, Model, Node, Pass } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { withProducts } from '../../linalg/matrix.js';
+import { computedConstants } from '../../runtime/session/computed-constants.js';
 import {
   type CollapseAccount,
   type CollapsedChain,
@@ -95,12 +95,13 @@ class Folding {
   async #foldRegions(present: readonly Node[]): Promise<readonly RefusedRegion[]> {
     const { dryRun, force } = this.#settings;
     const inexact = this.#inexact;
-    const gone = await withComputedConstants(this.#model, async () => this.#removeNodes());
+    const gone = this.#removeNodes(await computedConstants(this.#model));
     for (;;) {
       // A declared chain that could not be folded stays whole.
       const exclude = new Set([...this.#declared(), ...(dryRun ? [...present, ...gone] : [])]);
-      const { nodes, refused } = await withComputedConstants(this.#model, () =>
-        this.#foldFound(() => findRegions(this.#model, { exclude, force, inexact })),
+      const constants = await computedConstants(this.#model);
+      const { nodes, refused } = await this.#foldFound(() =>
+        findRegions(this.#model, { exclude, force, inexact, constants }),
       );
       if (dryRun || nodes.length === 0) return refused;
     }
@@ -212,7 +213,7 @@ class Folding {
    *
    * @returns the nodes
    */
-  #removeNodes(): Node[] {
+  #removeNodes(constants: KnownConstants): Node[] {
     const { dryRun } = this.#settings;
     const gone: Node[] = [];
     const remove = (node: Node, take: () => void): void => {
@@ -222,7 +223,7 @@ class Folding {
       if (!dryRun) take();
     };
     for (const node of findIdentities(this.#model)) remove(node, () => removeIdentity(node));
-    for (const padding of findPaddings(this.#model, new Set(this.#declared())))
+    for (const padding of findPaddings(this.#model, new Set(this.#declared()), constants))
       remove(padding.pad, () => removePadding(padding));
     return gone;
   }

@@ -1,7 +1,6 @@
 import { padsOfAxes } from '../../affine/map/step-geometry.js';
-import { operandOf } from '../../affine/operand.js';
 import { affineOperator, type PadOperator, type Window, windowOf } from '../../affine/operators.js';
-import type { Model, Node } from '../../graph/index.js';
+import type { KnownConstants, Model, Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
 import { removeIdentity } from './identities.js';
 import { removeUnreadValue } from './remove-unread.js';
@@ -18,15 +17,15 @@ export interface Padding {
  *
  * @param exclude nodes to leave alone
  */
-export function findPaddings(model: Model, exclude: ReadonlySet<Node>): Padding[] {
+export function findPaddings(model: Model, exclude: ReadonlySet<Node>, constants: KnownConstants): Padding[] {
   return [model.graph, ...model.functions]
     .flatMap((root) => [...root.walk()])
     .flatMap((graph) => graph.nodes)
-    .flatMap((pad) => paddingOf(pad, exclude) ?? []);
+    .flatMap((pad) => paddingOf(pad, exclude, constants) ?? []);
 }
 
-function paddingOf(pad: Node, exclude: ReadonlySet<Node>): Padding | undefined {
-  const operator = pad.is('Pad') && !exclude.has(pad) ? affineOperator(pad) : undefined;
+function paddingOf(pad: Node, exclude: ReadonlySet<Node>, constants: KnownConstants): Padding | undefined {
+  const operator = pad.is('Pad') && !exclude.has(pad) ? affineOperator(pad, constants) : undefined;
   if (operator === undefined || 'reason' in operator || operator.kind !== 'pad') return undefined;
   const { graph } = pad;
   const [output = ''] = pad.outputs;
@@ -35,7 +34,9 @@ function paddingOf(pad: Node, exclude: ReadonlySet<Node>): Padding | undefined {
   const readers = new Map<Node, readonly number[]>();
   for (const { node, index } of uses) {
     const pads =
-      node.graph === graph && index === 0 && !exclude.has(node) ? padsOf(node, operator) : undefined;
+      node.graph === graph && index === 0 && !exclude.has(node)
+        ? padsOf(node, operator, constants)
+        : undefined;
     if (pads === undefined) return undefined;
     readers.set(node, pads);
   }
@@ -44,9 +45,9 @@ function paddingOf(pad: Node, exclude: ReadonlySet<Node>): Padding | undefined {
 }
 
 /** The pads of a reader with those in front of it added; undefined where it can not have them. */
-function padsOf(reader: Node, operator: PadOperator): number[] | undefined {
+function padsOf(reader: Node, operator: PadOperator, constants: KnownConstants): number[] | undefined {
   const { attributes } = reader;
-  const window = windowOfReader(reader);
+  const window = windowOfReader(reader, constants);
   if (window === undefined || attributes.isReference('pads')) return undefined;
   const all = padsOfAxes(operator, window.extents.length + 2);
   if (all === undefined || all.some((sides) => sides.some((pad) => pad < 0))) return undefined;
@@ -64,7 +65,7 @@ function padsOf(reader: Node, operator: PadOperator): number[] | undefined {
   return isWithin && countsOwn && attributes.int('ceil_mode', 0) === 0 ? pads : undefined;
 }
 
-function windowOfReader(reader: Node): Window | undefined {
+function windowOfReader(reader: Node, constants: KnownConstants): Window | undefined {
   if (reader.domain !== '' || !reader.is('Conv', 'AveragePool')) return undefined;
   const mode = reader.attributes.string('auto_pad', 'NOTSET');
   if (mode !== 'NOTSET' && mode !== 'VALID') return undefined;
@@ -72,7 +73,7 @@ function windowOfReader(reader: Node): Window | undefined {
     const extents = reader.attributes.ints('kernel_shape');
     return extents && windowOf(reader, extents);
   }
-  const weight = operandOf(reader.graph, reader.inputs[1] ?? '');
+  const weight = constants.operand(reader, 1);
   return 'reason' in weight ? undefined : windowOf(reader, weight.shape.slice(2));
 }
 

@@ -1,23 +1,16 @@
 import {
+  type ComputedConstant,
   type ConstantValue,
   type Graph,
+  isConstant,
   isFloatType,
+  KnownConstants,
   type Model,
   ModelError,
   type Node,
   type Tensor,
-} from '../graph/index.js';
-import { evaluateConstant } from '../runtime/session/constant.js';
-import { knowOperand, operandOf } from './operand.js';
-
-/** Lists of integers that nodes make of constants, while work goes on that asks for them. */
-const computed = new WeakMap<Node, readonly number[]>();
-
-/** What a node was found to compute by `withComputedConstants`, around the call. */
-export function computedIntegers(graph: Graph, value: string): readonly number[] | undefined {
-  const origin = value === '' ? undefined : graph.resolve(value);
-  return origin?.kind === 'node' && origin.node.outputs[0] === value ? computed.get(origin.node) : undefined;
-}
+} from '../../graph/index.js';
+import { evaluateConstant } from './constant.js';
 
 /** Operators that read shapes, axes or pads, and those that read weights, factors and summands. */
 const INTEGER_READERS = ['Reshape', 'Squeeze', 'Unsqueeze', 'Pad'];
@@ -27,38 +20,36 @@ const FLOAT_READERS = [
 ];
 
 /**
- * Does work for which what nodes compute of constants alone is known as if it were constants: shapes, axes and pads
- * (Concat and Unsqueeze of Constants, as exporters write a view), factors (a power of the width of a head), weights
- * (those of weight normalization). Looking for regions is synchronous, computing is not.
+ * The constants of a model with what its nodes compute of constants alone: shapes, axes and pads (Concat and Unsqueeze of
+ * Constants, as exporters write a view), factors (a power of the width of a head), weights (those of weight normalization).
+ * Looking for regions is synchronous, computing is not. It holds for the model as it is now: ask again after edits.
+ *
+ * @example
+ * const { regions } = findRegions(model, { constants: await computedConstants(model) });
  */
-export async function withComputedConstants<T>(model: Model, work: () => Promise<T>): Promise<T> {
-  const forget: (() => void)[] = [];
-  try {
-    const isConstant = constantNodes(model);
-    for (const node of model.nodes()) {
-      const indices = node.is(...INTEGER_READERS) ? [1] : node.is(...FLOAT_READERS) ? node.inputs.keys() : [];
-      for (const index of indices) {
-        const value = node.inputs[index] ?? '';
-        const origin = value === '' ? undefined : node.graph.resolve(value);
-        if (origin?.kind !== 'node' || !isConstant.has(origin.node)) continue;
-        const { node: maker, graph } = origin;
-        const found = operandOf(node.graph, value);
-        const isKnown = !('reason' in found) && (found.root !== undefined || isFloatType(found.dataType));
-        if (isKnown || computed.has(maker) || maker.outputs[0] !== value) continue;
-        const tensor = await evaluatedOrNot(graph, value);
-        if (tensor === undefined) continue;
-        if (tensor.dataType === 'int64' || tensor.dataType === 'int32') {
-          computed.set(maker, tensor.integers());
-          forget.push(() => computed.delete(maker));
-        } else if (isFloatType(tensor.dataType)) {
-          forget.push(knowOperand(maker, { ...madeOf(maker), value, graph, ...shapeOf(tensor) }));
-        }
-      }
+export async function computedConstants(model: Model): Promise<KnownConstants> {
+  const computed = new Map<Node, ComputedConstant>();
+  const stored = KnownConstants.stored;
+  const isComputable = constantNodes(model);
+  for (const node of model.nodes()) {
+    const indices = node.is(...INTEGER_READERS) ? [1] : node.is(...FLOAT_READERS) ? node.inputs.keys() : [];
+    for (const index of indices) {
+      const value = node.inputs[index] ?? '';
+      const origin = value === '' ? undefined : node.graph.resolve(value);
+      if (origin?.kind !== 'node' || !isComputable.has(origin.node)) continue;
+      const { node: maker, graph } = origin;
+      const found = stored.operand(node, index);
+      const isKnown = isConstant(found) && (found.root !== undefined || isFloatType(found.dataType));
+      if (isKnown || computed.has(maker) || maker.outputs[0] !== value) continue;
+      const tensor = await evaluatedOrNot(graph, value);
+      if (tensor === undefined) continue;
+      if (tensor.dataType === 'int64' || tensor.dataType === 'int32')
+        computed.set(maker, { integers: tensor.integers() });
+      else if (isFloatType(tensor.dataType))
+        computed.set(maker, { constant: { ...madeOf(maker), value, graph, ...shapeOf(tensor) } });
     }
-    return await work();
-  } finally {
-    for (const undo of forget) undo();
   }
+  return new KnownConstants(computed);
 }
 
 function shapeOf({ dataType, shape }: Tensor): Pick<ConstantValue, 'dataType' | 'shape' | 'root'> {
