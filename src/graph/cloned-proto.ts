@@ -1,3 +1,4 @@
+import { copyFileForm } from './io/file-form.js';
 import { copyUnknownFields, createMessage } from './proto/codec.js';
 import { type Message, type MessageName, type ModelProto, SCHEMA } from './proto/schema.js';
 
@@ -21,5 +22,6 @@ function cloned<M extends MessageName>(name: M, message: Message<M>): Message<M>
   });
   const made = createMessage(name, Object.fromEntries(copy) as Message<M>);
   copyUnknownFields(message, made);
+  copyFileForm(message, made);
   return made;
 }

@@ -455,9 +455,9 @@ describe('errors', () => {
     [
       'a domain imported twice',
       ({ model }) => {
-        model.proto.opset_import!.push({ domain: 'ai.onnx', version: 17 });
+        model.proto.opset_import!.push({ domain: 'ai.onnx', version: 16 });
       },
-      /imports the domain 'ai.onnx' twice/,
+      /imports the domain 'ai.onnx' twice, of versions 17 and 16/,
       {},
     ],
     [
@@ -559,6 +559,28 @@ describe('warnings', () => {
         model.proto.functions = [];
       },
       /not listed among the inputs/,
+    ],
+    [
+      'a domain imported twice with one version',
+      ({ model }) => {
+        model.proto.opset_import!.push({ domain: 'ai.onnx', version: 17 });
+      },
+      /imports the domain 'ai.onnx' twice/,
+    ],
+    [
+      "a domain of onnxruntime's own operators that is not imported, however often it is used",
+      ({ nodes }) => {
+        for (const node of nodes.slice(0, 2)) node.domain = 'com.microsoft';
+      },
+      /its domain 'com.microsoft' is not imported/,
+    ],
+    [
+      'a graph of an operator of another domain that makes an outer name',
+      ({ nodes }) => {
+        nodes[2]!.domain = 'com.example';
+        branchOf(nodes).input = [{ name: 'w' }];
+      },
+      /the subgraph makes 'w'/,
     ],
   ])('%s', (_, change, message) => {
     const found = problemsAfter(change);

@@ -1,4 +1,5 @@
 import { ModelError, type Where } from '../errors.js';
+import { fileOrderOf, isRuntimeDomain } from '../io/file-form.js';
 import { toBigInt } from '../proto/codec.js';
 import type {
   AttributeProto,
@@ -58,13 +59,20 @@ interface Surroundings {
   /** Of a function body: the attributes that its nodes may refer to. */
   readonly attributes: ReadonlySet<string> | undefined;
   /** The graphs around, innermost last, with the position of the node that holds the next one. */
-  readonly outer: readonly { readonly positions: Positions; readonly owner: number }[];
+  readonly outer: readonly {
+    readonly positions: Positions;
+    readonly owner: number;
+    /** Is the node of the standard domain? */
+    readonly isStandard: boolean;
+  }[];
 }
 
 class Checker {
   readonly #model: Model;
   readonly #problems: Problem[] = [];
   readonly #functions = new Map<string, FunctionProto>();
+  /** Domains reported as not imported, each once. */
+  readonly #unimported = new Set<string>();
 
   constructor(model: Model) {
     this.#model = model;
@@ -136,11 +144,18 @@ class Checker {
   }
 
   #imports(list: readonly OperatorSetIdProto[] | undefined, where: Where): Set<string> {
-    const imported = new Set<string>();
+    const imported = new Map<string, bigint>();
     for (const { domain, version } of list ?? []) {
       const name = normalDomain(domain);
-      if (imported.has(name)) {
-        this.#error(where, `it imports the domain '${domain ?? ''}' twice`, 'keep one entry of opset_import');
+      const before = imported.get(name);
+      if (before === toBigInt(version)) {
+        this.#warn(where, `it imports the domain '${domain ?? ''}' twice`, 'keep one entry of opset_import');
+      } else if (before !== undefined) {
+        this.#error(
+          where,
+          `it imports the domain '${domain ?? ''}' twice, of versions ${before} and ${toBigInt(version)}`,
+          'keep one entry of opset_import',
+        );
       }
       if (toBigInt(version) < 1n) {
         this.#error(
@@ -149,9 +164,9 @@ class Checker {
           'versions start at 1',
         );
       }
-      imported.add(name);
+      imported.set(name, toBigInt(version));
     }
-    return imported;
+    return new Set(imported.keys());
   }
 
   #checkFunction(body: FunctionProto): void {
@@ -172,7 +187,17 @@ class Checker {
       input: (body.input ?? []).map((name) => ({ name })),
       output: (body.output ?? []).map((name) => ({ name })),
     };
+    this.#checkFileOrder(body, where);
     this.#reportUnresolved(this.#checkGraph(graph, { where, imported, attributes, outer: [] }));
+  }
+
+  #checkFileOrder(body: GraphProto | FunctionProto, where: Where): void {
+    if (fileOrderOf(body) === undefined) return;
+    this.#warn(
+      where,
+      'in the file its nodes are in no topological order; they were sorted',
+      'a changed model is written in that order',
+    );
   }
 
   /** Checks a graph and those below it; returns what it reads from outside, each with its first reader. */
@@ -218,13 +243,17 @@ class Checker {
           const captured = this.#checkGraph(inner, {
             ...around,
             where: { graph: inner.name || `${attribute.name} of ${labelOf(node)}` },
-            outer: [...around.outer, { positions, owner: position }],
+            outer: [
+              ...around.outer,
+              { positions, owner: position, isStandard: normalDomain(node.domain) === '' },
+            ],
           });
           for (const [value, by] of captured) read(value, position, by);
         }
       }
     }
     if (late.length > 0) this.#reportOrder(nodes, late, where);
+    this.#checkFileOrder(graph, where);
     this.#checkOutputs(graph, around, positions, free);
     return free;
   }
@@ -270,11 +299,12 @@ class Checker {
       return;
     }
     positions.set(value, position);
-    for (const { positions: outer, owner } of around.outer) {
+    for (const { positions: outer, owner, isStandard } of around.outer) {
       const at = outer.get(value);
       if (at === undefined) continue;
       const what = `the subgraph makes '${value}', a name of the graph around it`;
-      if (at < owner) this.#error(where, what, 'rename the inner value');
+      // Operators of other domains take their graphs for functions of their own, which see no name around.
+      if (at < owner && isStandard) this.#error(where, what, 'rename the inner value');
       else this.#warn(where, what, 'rename the inner value');
       return;
     }
@@ -324,11 +354,18 @@ class Checker {
         'add that function, or remove the overload',
       );
     } else if (!around.imported.has(domain) && !isFunction && toBigInt(this.#model.proto.ir_version) >= 3n) {
-      this.#error(
-        where,
-        `its domain '${domain || 'ai.onnx'}' is not imported`,
-        `add an opset_import of '${domain}', or a function ${node.op_type} of that domain`,
-      );
+      const isKnown = isRuntimeDomain(domain) && around.attributes === undefined;
+      const message = `its domain '${domain || 'ai.onnx'}' is not imported`;
+      if (!isKnown) {
+        this.#error(
+          where,
+          message,
+          `add an opset_import of '${domain}', or a function ${node.op_type} of that domain`,
+        );
+      } else if (!this.#unimported.has(domain)) {
+        this.#warn(where, message, `a changed model is written with an opset_import of '${domain}'`);
+        this.#unimported.add(domain);
+      }
     }
   }
 

@@ -5,6 +5,7 @@ import type { ModelProto } from '../proto/schema.js';
 import { bindExternal } from '../tensor.js';
 import type { Model } from '../types.js';
 import { ExternalFiles, externalDirectory } from './external.js';
+import { takeFileForm } from './file-form.js';
 import { bindPayloads } from './payload.js';
 import { scanMessage } from './scan.js';
 import { type ByteSource, FileSource, MemorySource } from './source.js';
@@ -45,6 +46,7 @@ function decodeModel(source: ByteSource, directory: string | undefined): ModelPr
     bindPayloads(tensor, payloads);
     if (tensor.data_location === 1 && files !== undefined) bindExternal(tensor, () => files.source(tensor));
   }
+  takeFileForm(proto);
   const irVersion = toNumber(proto.ir_version);
   if (irVersion <= 0 || proto.graph === undefined) {
     throw new ModelError(

@@ -5,7 +5,7 @@ import { dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
 import { tensorProtos } from '../model.js';
 import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
-import type { ModelProto, TensorProto } from '../proto/schema.js';
+import type { TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor.js';
 import type { Model } from '../types.js';
 import {
@@ -17,6 +17,7 @@ import {
   type WriteOptions,
 } from './atomic.js';
 import { dataFilesOf, externalLocation, isSameFile } from './external.js';
+import { putFileForm } from './file-form.js';
 import { inflate } from './inflate.js';
 import { type Payload, payloadsOf } from './payload.js';
 import { readModel } from './read.js';
@@ -71,7 +72,7 @@ export async function saveModel(model: Model, target: string, options: SaveOptio
   }
   if (existing !== undefined && !existing.isFile()) {
     // Beside a device or a pipe no file can lie.
-    await atomicWrite(target, withinLimit(serialize(model.proto, new Map()), target), options);
+    await atomicWrite(target, withinLimit(serialize(model, new Map()), target), options);
     return { data: undefined, kept: [] };
   }
   // Through a link the file it leads to is replaced, and external data goes beside that one.
@@ -80,7 +81,7 @@ export async function saveModel(model: Model, target: string, options: SaveOptio
   // Another process may take the name of the data file while it is being written.
   for (let attempts = 5; ; attempts -= 1) {
     const plan = planExternal(model, path, options.external ?? 'auto');
-    const content = withinLimit(serialize(model.proto, plan.placed), path);
+    const content = withinLimit(serialize(model, plan.placed), path);
     const data = plan.file && { ...plan.file, path: join(dirname(path), plan.file.location) };
     let written: FileIdentity | undefined;
     try {
@@ -113,7 +114,7 @@ function withinLimit(content: ByteSource, file: string): ByteSource {
  * @throws ModelError past 2 GiB
  */
 export function modelToBytes(model: Model): Uint8Array {
-  const content = serialize(model.proto, new Map());
+  const content = serialize(model, new Map());
   if (content.length > MESSAGE_LIMIT) {
     throw new ModelError(`has ${content.length} bytes, past the 2 GiB of one message; save it to a path`);
   }
@@ -127,9 +128,9 @@ interface Placement {
 }
 
 /** A source of the serialized model in which some tensors are references to external files. */
-function serialize(proto: ModelProto, placed: ReadonlyMap<TensorProto, Placement>): ByteSource {
+function serialize({ proto, changed }: Model, placed: ReadonlyMap<TensorProto, Placement>): ByteSource {
   const payloads = new Map<number, Payload>();
-  const restore: (() => void)[] = [];
+  const restore = [putFileForm(proto, changed)];
   try {
     for (const tensor of tensorProtos(proto)) {
       const place = placed.get(tensor);
