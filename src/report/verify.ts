@@ -43,6 +43,8 @@ const COLUMNS: readonly Column<OutputComparison>[] = [
     only: 'data',
     value: (row) => row.nonFiniteDifferences,
   },
+  { key: 'compared', header: 'compared', only: 'data', value: (row) => row.compared },
+  { key: 'isConstant', header: 'constant', only: 'data', value: (row) => row.isConstant },
   { key: 'differingFraction', header: 'differing', only: 'data', value: (row) => row.differingFraction },
   {
     key: 'tolerance',
@@ -57,7 +59,7 @@ const COLUMNS: readonly Column<OutputComparison>[] = [
     key: 'passed',
     header: 'verdict',
     value: (row) => row.passed,
-    text: (row) => (row.passed ? 'same' : 'DIFFERS'),
+    text: (row) => (!row.passed ? 'DIFFERS' : row.compared === 0 ? 'nothing compared' : 'same'),
   },
 ];
 
@@ -68,9 +70,9 @@ function figure(value: number): string {
 /** A verification of two models in all forms. */
 export function verifyDocument(
   verification: Verification,
-  names: { readonly a: string; readonly b: string },
+  names: { readonly a: string; readonly b: string; readonly given?: boolean },
 ): Document {
-  const { passed, samples, outputs, problems } = verification;
+  const { passed, verdict, samples, outputs, problems } = verification;
   const bad = outputs.filter((output) => !output.passed);
   const notes: Note[] = problems.map((text) => ({ text, tone: 'bad' }));
   for (const { name, nonFiniteDifferences } of bad) {
@@ -82,8 +84,14 @@ export function verifyDocument(
   notes.push(...outputs.flatMap((output) => roundingNote(output, names.a)));
   notes.push(...decisionNote(verification, names));
   notes.push(...whoRan(verification, names));
-  const inputs = counted(samples, 'random input');
-  if (passed)
+  const inputs = counted(samples, names.given ? 'given input' : 'random input');
+  notes.push(...emptyNotes(outputs));
+  if (verdict === 'nothing compared') {
+    notes.push({
+      text: `Nothing was compared on ${inputs}: no output has ${outputs.some(({ elements }) => elements > 0) ? 'a finite element' : 'an element'}.`,
+      tone: 'bad',
+    });
+  } else if (passed)
     notes.push({ text: `Same function on ${inputs}: ${names.b} agrees with ${names.a}.`, tone: 'good' });
   else if (bad.length > 0) {
     notes.push({
@@ -93,17 +101,37 @@ export function verifyDocument(
   } else notes.push({ text: `Not the same function: ${names.a} and ${names.b} do not match.`, tone: 'bad' });
   return {
     kind: 'verify',
-    title: `${names.a} and ${names.b}: ${passed ? 'the same function' : 'not the same function'}`,
+    title: `${names.a} and ${names.b}: ${TITLES[verdict]}`,
     data: { a: names.a, b: names.b, ...verification },
     grids: [grid(COLUMNS, outputs)],
     notes,
   };
 }
 
+const TITLES = {
+  same: 'the same function',
+  different: 'not the same function',
+  'nothing compared': 'nothing was compared',
+} as const satisfies Record<Verification['verdict'], string>;
+
+/** Outputs that say less than they seem to. */
+function emptyNotes(outputs: readonly OutputComparison[]): Note[] {
+  return outputs.flatMap(({ name, passed, compared, elements, isConstant }): Note[] => {
+    if (!passed) return [];
+    const what =
+      compared === 0
+        ? `has ${elements > 0 ? 'no finite element' : 'no element'}, so it was not compared`
+        : isConstant
+          ? 'is the same for every input'
+          : undefined;
+    return what === undefined ? [] : [{ text: `output '${name}' ${what}`, tone: 'aside' }];
+  });
+}
+
 /** What rounding alone does to an output that is past the tolerance. */
 function roundingNote({ name, rounding, passed }: OutputComparison, model: string): Note[] {
   if (rounding === undefined) return [];
-  const moves = `output '${name}': ${model} itself moves it by ${figure(rounding)} when its inputs change in their last bits`;
+  const moves = `output '${name}': ${model} itself moves it by ${figure(rounding)} when its inputs, weights and inner values change in their last bits`;
   return [
     passed
       ? { text: `${moves}, so this difference is rounding`, tone: 'aside' }

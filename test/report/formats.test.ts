@@ -259,16 +259,19 @@ test('verify', () => {
     nonFiniteDifferences: 1,
     differingFraction: 0.5,
     elements: 30,
+    compared: 29,
+    isConstant: false,
     tolerance: 1e-4,
     rounding: undefined,
     passed: false,
   } as const;
   const verification = {
     passed: false,
+    verdict: 'different',
     samples: 3,
     outputs: [output],
     problems: ["the second model has no output 'aux'"],
-  };
+  } as const;
   expect(render(verifyDocument(verification, { a: 'a.onnx', b: 'b.onnx' }))).toMatchInlineSnapshot(`
     "output  type     elements  max |Δ|  max |Δ| / max |a|  RMS Δ / RMS a  tolerance  verdict
     ──────  ───────  ────────  ───────  ─────────────────  ─────────────  ─────────  ───────

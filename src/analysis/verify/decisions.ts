@@ -1,20 +1,9 @@
-import { compareData } from '../../graph/diff/diff-data.js';
-import {
-  ancestors,
-  type Model,
-  type Node,
-  printModel,
-  type Tensor,
-  traitsOf,
-  ValueInfo,
-  valuesRead,
-} from '../../graph/index.js';
+import { ancestors, isFloatType, type Model, type Node, ValueInfo, valuesRead } from '../../graph/index.js';
 import { partOf } from '../../runtime/session/part.js';
-import { fedInputs } from '../../runtime/session/random-inputs.js';
-import { buildModel } from '../../runtime/session/small-model.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
+import { isSameNode, isSameTensor } from './carriers.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
-import { addRounding } from './rounding.js';
+import { addRounding, isDeciding, movingNodes, stepOf } from './rounding.js';
 
 /** What rounding decides otherwise in the second of two models. */
 export interface Decisions {
@@ -57,7 +46,7 @@ export async function compareDecided(
   names: readonly string[],
   { tolerance, seeds, feedsOf, openA, openB }: DecisionOptions,
 ): Promise<{ decisions: Decisions; outputs: OutputComparison[] } | undefined> {
-  const deciding = decidingNodes(ancestors(a.graph.nodes, names), a);
+  const deciding = movingNodes(ancestors(a.graph.nodes, names), a).filter(isDeciding);
   const made = new Set(deciding.flatMap(madeBy));
   const all = deciding.flatMap((node) => [...valuesRead(node.proto)]);
   const read = new Set(all.filter((name) => a.graph.producer(name) !== undefined));
@@ -71,38 +60,48 @@ export async function compareDecided(
   const asked = compared.filter((name) => !made.has(name));
   const comparisons = new Map<string, Comparison>();
   const otherwise = new Set<string>();
-  await using first = await openA(partOf(a, [...new Set([...compared, ...made])]));
-  await using alone = await openB(partOf(b, [...made]));
-  const example = await runOn(first, feedsOf(seeds[0] ?? 0));
-  const given = Object.entries(example)
-    .filter(([name]) => made.has(name))
-    .map(([name, { type, shape }]) => ValueInfo.tensor(name, type, Array(shape.length).fill(undefined)));
-  await using second = await openB(partOf(b, asked, { given }));
-  const decisionsIn = (outputs: Tensors): Tensors =>
-    Object.fromEntries(Object.entries(outputs).filter(([name]) => made.has(name)));
-  for (const seed of seeds) {
-    const feeds = feedsOf(seed);
-    const fromA = await runOn(first, feeds);
-    const own = await runOn(alone, feeds);
-    for (const name of made) if (!isSame(fromA[name], own[name])) otherwise.add(name);
-    const decided = decisionsIn(fromA);
-    const fromB = { ...decided, ...(await runOn(second, { ...feeds, ...decided })) };
-    for (const name of compared) {
-      const [left, right] = [fromA[name], fromB[name]];
-      if (left === undefined || right?.shape.join() !== left.shape.join()) return undefined;
-      const comparison = comparisons.get(name) ?? new Comparison(name, left.type, tolerance);
-      comparison.add(left, right);
-      comparisons.set(name, comparison);
+  /** What the first decided in each sample, and what it computes. */
+  const fromA: Tensors[] = [];
+  {
+    await using first = await openA(partOf(a, [...new Set([...compared, ...made])]));
+    for (const seed of seeds) fromA.push(await runOn(first, feedsOf(seed)));
+  }
+  {
+    await using alone = await openB(partOf(b, [...made]));
+    for (const [sample, seed] of seeds.entries()) {
+      const own = await runOn(alone, feedsOf(seed));
+      for (const name of made) if (!isSame(fromA[sample]?.[name], own[name])) otherwise.add(name);
     }
   }
   if (otherwise.size === 0) return undefined;
+  const given = Object.entries(fromA[0] ?? {})
+    .filter(([name]) => made.has(name))
+    .map(([name, { type, shape }]) => ValueInfo.tensor(name, type, Array(shape.length).fill(undefined)));
+  const decisionsIn = (outputs: Tensors = {}): Tensors =>
+    Object.fromEntries(Object.entries(outputs).filter(([name]) => made.has(name)));
+  {
+    await using second = await openB(partOf(b, asked, { given }));
+    for (const [sample, seed] of seeds.entries()) {
+      const decided = decisionsIn(fromA[sample]);
+      const fromB = { ...decided, ...(await runOn(second, { ...feedsOf(seed), ...decided })) };
+      for (const name of compared) {
+        const [left, right] = [fromA[sample]?.[name], fromB[name]];
+        if (left === undefined || right?.shape.join() !== left.shape.join()) return undefined;
+        const step = isFloatType(left.type) ? stepOf(a, name, left.type) : 0;
+        const comparison = comparisons.get(name) ?? new Comparison(name, left.type, tolerance, step);
+        comparison.add(left, right);
+        comparisons.set(name, comparison);
+      }
+    }
+  }
   const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
   if (tolerance === undefined && past.size > 0) {
-    await using same = await openA(partOf(a, [...past.keys()], { given }));
-    for (const seed of seeds) {
-      const feeds = feedsOf(seed);
-      await addRounding(same, feeds, past, seed, decisionsIn(await runOn(first, feeds)));
-    }
+    const decided = seeds.map((seed, sample) => ({
+      seed,
+      feeds: feedsOf(seed),
+      fixed: decisionsIn(fromA[sample]),
+    }));
+    await addRounding(partOf(a, [...past.keys()], { given }), openA, decided, past);
   }
   const results = new Map([...comparisons].map(([name, comparison]) => [name, comparison.result()]));
   const agrees = [...results.values()].every(({ passed }) => passed);
@@ -130,34 +129,6 @@ async function runOn(session: Session, feeds: Tensors): Promise<Tensors> {
     return tensor === undefined ? [] : [[name, tensor] as const];
   });
   return await session.run(Object.fromEntries(taken));
-}
-
-/** Those that decide on what the inputs hold. What depends on their shapes alone is the same in both models. */
-function decidingNodes(nodes: readonly Node[], model: Model): Node[] {
-  const moving = new Set(fedInputs(model.graph).map(({ name }) => name));
-  return nodes.filter((node) => {
-    if (node.is('Shape', 'Size')) return false;
-    if (![...valuesRead(node.proto)].some((name) => moving.has(name))) return false;
-    for (const name of madeBy(node)) moving.add(name);
-    return isDeciding(node);
-  });
-}
-
-/** Itself, or what stands in a branch or a body of it. */
-function isDeciding(node: Node): boolean {
-  return traitsOf(node).decides === true || node.subgraphs.some((graph) => graph.nodes.some(isDeciding));
-}
-
-/** Whether two nodes do the same with the same values. */
-function isSameNode(a: Node, b: Node | undefined): boolean {
-  const text = ({ proto: { doc_string, metadata_props, ...proto } }: Node): string =>
-    printModel(buildModel({ nodes: [proto], outputs: [], opset: [] }), { weights: true });
-  return b !== undefined && text(a) === text(b);
-}
-
-function isSameTensor(a: Tensor | undefined, b: Tensor | undefined): boolean {
-  if (a === undefined || b?.dataType !== a.dataType || b.shape.join() !== a.shape.join()) return false;
-  return a.proto === b.proto || compareData(a.proto, b.proto) === undefined;
 }
 
 function madeBy(node: Node): string[] {

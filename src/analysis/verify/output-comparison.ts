@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type DataType, EPSILON, isFloatType, type NativeArrays, widen } from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/types.js';
 
@@ -17,13 +18,17 @@ export interface OutputComparison {
   readonly nonFiniteDifferences: number;
   /** Fraction of elements that are not equal, NaN being equal to NaN: what decides for integers, bool and strings. */
   readonly differingFraction: number;
-  /** Elements compared. */
+  /** Of all samples. */
   readonly elements: number;
+  /** Elements that a verdict rests on: those that are finite in both or, of types that have only such, all. */
+  readonly compared: number;
+  /** Whether the first model puts out the same in every sample; false where there is only one. */
+  readonly isConstant: boolean;
   /** What relativeDifference was held against; 0 for types that are compared exactly. */
   readonly tolerance: number;
   /**
-   * How far rounding alone moves the output of the first model, relative to its largest value: when its floating-point
-   * inputs change by 16 units in the last place. Measured only where the difference is past a tolerance that was not given.
+   * How far rounding alone moves the output of the first model, relative to its largest value: when its floating-point inputs,
+   * weights and inner values change in their last bits. Measured only where the difference is past a tolerance that was not given.
    */
   readonly rounding: number | undefined;
   readonly passed: boolean;
@@ -41,6 +46,12 @@ function ratio(part: number, whole: number): number {
   return part === 0 ? 0 : part / whole;
 }
 
+/** Tells the outputs of one sample from those of another. */
+function digest({ data, shape }: RuntimeTensor): string {
+  const hash = createHash('sha256').update(shape.join());
+  return (ArrayBuffer.isView(data) ? hash.update(data) : hash.update(JSON.stringify(data))).digest('base64');
+}
+
 /** The figures of one output, gathered sample by sample. */
 export class Comparison {
   readonly #name: string;
@@ -53,11 +64,20 @@ export class Comparison {
   #nonFinite = 0;
   #differing = 0;
   #elements = 0;
+  #compared = 0;
   #rounding: number | undefined;
+  #digests: string[] = [];
+  /** A difference that passes whatever its relative size. */
+  readonly #step: number;
 
-  constructor(name: string, type: DataType, tolerance: number | undefined) {
+  /**
+   * @param tolerance undefined for the default, and for what rounding explains
+   * @param step what the kernel that makes the output may be off by, as stepOf tells
+   */
+  constructor(name: string, type: DataType, tolerance: number | undefined, step = 0) {
     this.#name = name;
     this.#type = type;
+    this.#step = tolerance === undefined ? step : 0;
     this.#tolerance = isFloatType(type)
       ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * EPSILON[type]))
       : 0;
@@ -66,17 +86,19 @@ export class Comparison {
   /** Takes up two outputs of the same shape. */
   add(a: RuntimeTensor, b: RuntimeTensor): void {
     this.#elements += a.data.length;
+    this.#digests.push(digest(a));
     if (isFloatType(this.#type)) {
       this.#addFloats(this.#floats(a), this.#floats(b));
       return;
     }
+    this.#compared += a.data.length;
     for (let i = 0; i < a.data.length; i += 1) if (a.data[i] !== b.data[i]) this.#differing += 1;
   }
 
   /** Takes up two outputs of the first model that should be the same but for rounding. */
   addRounding(a: RuntimeTensor, b: RuntimeTensor): void {
     const moved = new Comparison(this.#name, this.#type, undefined);
-    moved.add(a, b);
+    moved.#addFloats(moved.#floats(a), moved.#floats(b));
     this.#rounding = Math.max(this.#rounding ?? 0, ratio(moved.#maxDifference, this.#maxValue));
   }
 
@@ -93,7 +115,7 @@ export class Comparison {
         ? this.#tolerance
         : Math.max(this.#tolerance, ROUNDINGS * rounding);
     const differs = isFloatType(this.#type)
-      ? relativeDifference > allowed || this.#nonFinite > 0
+      ? (relativeDifference > allowed && this.#maxDifference > this.#step) || this.#nonFinite > 0
       : this.#differing > 0;
     return {
       name: this.#name,
@@ -105,6 +127,8 @@ export class Comparison {
       nonFiniteDifferences: this.#nonFinite,
       differingFraction: ratio(this.#differing, this.#elements),
       elements: this.#elements,
+      compared: this.#compared,
+      isConstant: this.#digests.length > 1 && new Set(this.#digests).size === 1,
       tolerance: this.#tolerance,
       rounding,
       passed: !differs,
@@ -125,6 +149,7 @@ export class Comparison {
       const isDifferent = left !== right && !(Number.isNaN(left) && Number.isNaN(right));
       if (isDifferent) this.#differing += 1;
       if (Number.isFinite(left) && Number.isFinite(right)) {
+        this.#compared += 1;
         const difference = Math.abs(left - right);
         this.#maxDifference = Math.max(this.#maxDifference, difference);
         this.#maxValue = Math.max(this.#maxValue, Math.abs(left));

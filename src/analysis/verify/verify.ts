@@ -1,19 +1,23 @@
-import { type DataType, type Model, ModelError } from '../../graph/index.js';
+import { type DataType, isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import { ProviderError, type ProviderFailure } from '../../runtime/providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../../runtime/providers/providers.js';
 import { type OpenDims, onOpenDims } from '../../runtime/session/open-dims.js';
+import { partOf } from '../../runtime/session/part.js';
 import type { PlacedNode, ProviderUse } from '../../runtime/session/placement.js';
 import { fedInputs, randomInputs } from '../../runtime/session/random-inputs.js';
 import { fallenError, fallenOf } from '../../runtime/session/run-model.js';
 import { openSession } from '../../runtime/session/session.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
+import { carriersOf, type Pair } from './carriers.js';
 import { compareDecided, type Decisions } from './decisions.js';
 import { VERIFY_OPTIONS } from './options.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
-import { addRounding } from './rounding.js';
+import { addRounding, stepOf } from './rounding.js';
 
 export interface VerifyOptions {
+  /** A tensor for each input of `a`, to compare on once, instead of on random ones. */
+  readonly inputs?: Readonly<Record<string, RuntimeTensor>> | undefined;
   /** How many random inputs to compare on, at least 1; default 3. */
   readonly samples?: number | undefined;
   /** Seed of the first sample; default 0. */
@@ -23,7 +27,8 @@ export interface VerifyOptions {
   /**
    * Largest |Δ| relative to the largest |a| that passes; default 1e-4, or 8 units in the last place where an
    * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625). An output past the default passes all the
-   * same where rounding alone moves it as far (OutputComparison.rounding); a tolerance that is given is final.
+   * same where rounding alone moves it as far (OutputComparison.rounding), or where the operator that makes it computes no more
+   * exactly (a Sigmoid to a step of 1); a tolerance that is given is final.
    */
   readonly tolerance?: number | undefined;
   /** What to run on, as for openSession; default the CPU. */
@@ -46,8 +51,10 @@ export interface VerifyPlacement {
 }
 
 export interface Verification {
-  /** True when every output agrees and there are no problems. */
+  /** True when every output agrees, there are no problems, and something was compared. */
   readonly passed: boolean;
+  /** 'nothing compared' where nothing differs, but no output has an element, or a finite one. */
+  readonly verdict: 'same' | 'different' | 'nothing compared';
   readonly samples: number;
   readonly outputs: readonly OutputComparison[];
   /** What can not be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
@@ -61,13 +68,16 @@ export interface Verification {
   readonly placements?: { readonly a: VerifyPlacement; readonly b: VerifyPlacement };
 }
 
+/** Outputs of the first model that are held until the second has run; further samples then load both again. */
+const HELD_BYTES = 512 * 2 ** 20;
+
 /**
  * Tells whether two models compute the same function, as far as random inputs can: runs both on the same ones, made
- * for `a`, and compares output by output. Only one sample's outputs are held at a time.
+ * for `a`, and compares output by output. The models are loaded one after the other, never side by side.
  *
  * Floating-point outputs are compared relative to the largest absolute value of that output of `a` over all samples;
  * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
- * is a difference, whatever the tolerance.
+ * is a difference, whatever the tolerance. A sequence or a map is compared by the tensors that the same nodes make it of.
  *
  * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError when a model can not be loaded or fails to
  *   run, and for a name in dims that `a` does not have
@@ -75,13 +85,20 @@ export interface Verification {
  * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });
  */
 export async function verifyModels(a: Model, b: Model, options: VerifyOptions = {}): Promise<Verification> {
-  const { seed = 0, dims, tolerance } = options;
-  const { samples } = { ...defaultsOf(VERIFY_OPTIONS), ...checkOptions(VERIFY_OPTIONS, options) };
+  const { inputs, seed = 0, dims, tolerance } = options;
+  const checked = { ...defaultsOf(VERIFY_OPTIONS), ...checkOptions(VERIFY_OPTIONS, options) };
+  const samples = inputs === undefined ? checked.samples : 1;
   const problems = new Set(inputProblems(a, b));
-  const lacking = fedInputs(b.graph).filter(
-    (input) => !fedInputs(a.graph).some(({ name }) => name === input.name),
-  );
-  if (lacking.length > 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
+  const failed = (done: number): Verification => ({
+    passed: false,
+    verdict: 'different',
+    samples: done,
+    outputs: [],
+    problems: [...problems],
+  });
+  const fed = new Set(fedInputs(a.graph).map(({ name }) => name));
+  if (fedInputs(b.graph).some(({ name }) => !fed.has(name))) return failed(0);
+  const pairs = comparedOutputs(a, b, problems);
   const { providers, referenceProviders = providers, device, strict } = options;
   const profile = providers !== undefined || referenceProviders !== undefined;
   const open = async (model: Model, choice: ProviderChoice | undefined): Promise<Session> => {
@@ -93,51 +110,86 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     await session[Symbol.asyncDispose]();
     throw new ProviderError(failure);
   };
-  await using sessionA = await open(a, referenceProviders);
-  await using sessionB = await open(b, providers);
-  const common = commonOutputs(sessionA, sessionB, problems);
-  const comparisons = new Map(common.map(({ name, type }) => [name, new Comparison(name, type, tolerance)]));
-  if (comparisons.size === 0) return { passed: false, samples: 0, outputs: [], problems: [...problems] };
-  const misshapen = new Set<string>();
+  const openA = (part: Model): Promise<Session> => open(part, referenceProviders);
+  const openB = (part: Model): Promise<Session> => open(part, providers);
+  const [wholeA, wholeB] = [withOutputs(a, pairs, 'a'), withOutputs(b, pairs, 'b')];
   const seeds = Array.from({ length: samples }, (_, sample) => seed + sample);
-  const feedsOf = (own: number): Record<string, RuntimeTensor> => randomInputs(a, { seed: own, dims });
-  for (const [sample, own] of seeds.entries()) {
-    const feeds = feedsOf(own);
-    const feedsB = Object.fromEntries(
-      sessionB.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
-    );
-    const misfit = misfitOf(sessionB, feedsB);
-    if (misfit !== undefined) {
-      // Of another type was said already.
-      if (problems.size === 0) problems.add(misfit);
-      return { passed: false, samples: sample, outputs: [], problems: [...problems] };
+  const feedsOf = (own: number): Record<string, RuntimeTensor> =>
+    inputs === undefined ? randomInputs(a, { seed: own, dims }) : { ...inputs };
+  const hinted = <T>(work: () => Promise<T>): Promise<T> =>
+    inputs === undefined ? onOpenDims(fedInputs(a.graph), { dims }, work) : work();
+  const comparisons = new Map<string, Comparison>();
+  const misshapen = new Set<string>();
+  const placed: { a?: VerifyPlacement; b?: VerifyPlacement } = {};
+  for (let done = 0; done < seeds.length; ) {
+    const held: Record<string, RuntimeTensor>[] = [];
+    let tensors: Pair[] = [];
+    const types = new Map<string, DataType>();
+    {
+      await using session = await openA(wholeA);
+      for (const { name, type } of session.outputs) if (type !== undefined) types.set(name, type);
+      tensors = pairs.filter((pair) => types.has(pair.a));
+      const wanted = { outputs: [...new Set(tensors.map((pair) => pair.a))] };
+      for (let bytes = 0; bytes < HELD_BYTES && done + held.length < seeds.length; ) {
+        const feeds = feedsOf(seeds[done + held.length] ?? 0);
+        const outputs = await hinted(() => session.run(feeds, wanted));
+        held.push(outputs);
+        bytes += Object.values(outputs).reduce((sum, { data }) => sum + byteSize(data), 0);
+      }
+      if (profile) placed.a ??= await placementOf(session);
     }
-    const wanted = { outputs: [...comparisons.keys()] };
-    const [fromA, fromB] = await onOpenDims(fedInputs(a.graph), { dims }, async () => [
-      await sessionA.run(feeds, wanted),
-      await sessionB.run(feedsB, wanted),
-    ]);
-    for (const [name, comparison] of comparisons) {
-      const [left, right] = [fromA[name], fromB[name]];
-      if (left === undefined || right === undefined)
-        throw new ModelError(`output '${name}' did not come back`);
-      if (left.shape.join() === right.shape.join()) comparison.add(left, right);
-      else
-        misshapen.add(
-          `output '${name}' has the shape [${left.shape.join(', ')}] in the first model, [${right.shape.join(', ')}] in the second`,
-        );
+    await using session = await openB(wholeB);
+    tensors = tensors.filter((pair) => isComparable(pair, types.get(pair.a), session, problems));
+    for (const { name } of pairs.filter((pair) => !types.has(pair.a))) {
+      problems.add(`output '${name}' is no tensor, and was not compared`);
     }
+    if (tensors.length === 0) return failed(0);
+    const wanted = { outputs: [...new Set(tensors.map((pair) => pair.b))] };
+    for (const fromA of held) {
+      const feeds = feedsOf(seeds[done] ?? 0);
+      const feedsB = Object.fromEntries(
+        session.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
+      );
+      const misfit = misfitOf(session, feedsB);
+      if (misfit !== undefined) {
+        // Of another type was said already.
+        if (problems.size === 0) problems.add(misfit);
+        return failed(done);
+      }
+      const fromB = await hinted(() => session.run(feedsB, wanted));
+      for (const pair of tensors) {
+        const [left, right] = [fromA[pair.a], fromB[pair.b]];
+        if (left === undefined || right === undefined) {
+          throw new ModelError(`output '${pair.name}' did not come back`);
+        }
+        const step = isFloatType(left.type) ? stepOf(a, pair.a, left.type) : 0;
+        const comparison = comparisons.get(pair.a) ?? new Comparison(pair.name, left.type, tolerance, step);
+        comparisons.set(pair.a, comparison);
+        if (left.shape.join() === right.shape.join()) comparison.add(left, right);
+        else
+          misshapen.add(
+            `output '${pair.name}' has the shape [${left.shape.join(', ')}] in the first model, [${right.shape.join(', ')}] in the second`,
+          );
+      }
+      done += 1;
+    }
+    if (profile) placed.b ??= await placementOf(session);
   }
   const results = (): OutputComparison[] => [...comparisons.values()].map((one) => one.result());
   let outputs = results();
   let decisions: Decisions | undefined;
-  if (problems.size === 0 && (misshapen.size > 0 || outputs.some((output) => !output.passed))) {
+  const areSameNames = pairs.every((pair) => pair.a === pair.b && comparisons.has(pair.a));
+  if (
+    problems.size === 0 &&
+    areSameNames &&
+    (misshapen.size > 0 || outputs.some((output) => !output.passed))
+  ) {
     const decided = await compareDecided(a, b, [...comparisons.keys()], {
       tolerance,
       seeds,
       feedsOf,
-      openA: (part) => open(part, referenceProviders),
-      openB: (part) => open(part, providers),
+      openA,
+      openB,
     }).catch((error: unknown) => {
       // A part of a model may be what the runtime refuses; then the outputs are what there is to compare.
       if (error instanceof ModelError) return undefined;
@@ -147,14 +199,24 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   }
   const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
   if (decisions === undefined && tolerance === undefined && past.size > 0) {
-    for (const own of seeds) await addRounding(sessionA, feedsOf(own), past, own);
+    const given = seeds.map((own) => ({ seed: own, feeds: feedsOf(own) }));
+    await addRounding(partOf(a, [...past.keys()]), openA, given, past);
     outputs = results();
   }
   if (decisions === undefined) for (const problem of misshapen) problems.add(problem);
-  const passed = problems.size === 0 && outputs.every((output) => output.passed);
-  const result = { passed, samples, outputs, problems: [...problems], ...(decisions && { decisions }) };
-  if (!profile) return result;
-  const placements = { a: await placementOf(sessionA), b: await placementOf(sessionB) };
+  const isSame = problems.size === 0 && outputs.every((output) => output.passed);
+  const isCompared = outputs.some(({ compared }) => compared > 0);
+  const verdict = !isSame ? 'different' : isCompared ? 'same' : 'nothing compared';
+  const result = {
+    passed: verdict === 'same',
+    verdict,
+    samples,
+    outputs,
+    problems: [...problems],
+    ...(decisions && { decisions }),
+  } as const;
+  if (placed.a === undefined || placed.b === undefined) return result;
+  const placements = { a: placed.a, b: placed.b };
   for (const [model, placement] of strict
     ? ([
         [a, placements.a],
@@ -165,6 +227,52 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     if (fallen.length > 0) throw fallenError(fallen, placement, asked, model);
   }
   return { ...result, placements };
+}
+
+function byteSize(data: RuntimeTensor['data']): number {
+  return ArrayBuffer.isView(data) ? data.byteLength : data.length * 64;
+}
+
+/** The model with what is compared as its outputs: itself, unless a sequence or a map is among its own. */
+function withOutputs(model: Model, pairs: readonly Pair[], side: 'a' | 'b'): Model {
+  const own = new Set(model.graph.outputs.map(({ name }) => name));
+  const names = [...new Set(pairs.map((pair) => pair[side]))];
+  return names.every((name) => own.has(name)) ? model : partOf(model, names);
+}
+
+const KINDS: ReadonlySet<string> = new Set(['sequence', 'map', 'optional']);
+
+/** What tells of the outputs that both have, and in `problems` what does not compare. */
+function comparedOutputs(a: Model, b: Model, problems: Set<string>): Pair[] {
+  const [outputsA, outputsB] = [a.graph.outputs, b.graph.outputs];
+  const pairs = outputsA.flatMap((output): Pair[] => {
+    const { name, kind } = output;
+    const other = outputsB.find((one) => one.name === name);
+    if (other === undefined) problems.add(`the second model has no output '${name}'`);
+    else if (!KINDS.has(kind) && !KINDS.has(other.kind)) return [{ name, a: name, b: name }];
+    else {
+      const carriers = carriersOf(a, b, name);
+      if (carriers !== undefined) return carriers;
+      problems.add(`output '${name}' is ${output.toString()}, and not the same nodes make it in both models`);
+    }
+    return [];
+  });
+  for (const { name } of outputsB) {
+    if (!outputsA.some((output) => output.name === name)) {
+      problems.add(`the first model has no output '${name}'`);
+    }
+  }
+  return pairs;
+}
+
+/** Whether a tensor of the first model is one of the same type in the second. */
+function isComparable(pair: Pair, type: DataType | undefined, b: Session, problems: Set<string>): boolean {
+  const other = b.outputs.find(({ name }) => name === pair.b)?.type;
+  if (other === undefined) problems.add(`output '${pair.name}' is no tensor, and was not compared`);
+  else if (other !== type) {
+    problems.add(`output '${pair.name}' is ${type} in the first model, ${other} in the second`);
+  }
+  return other === type;
 }
 
 async function placementOf(session: Session): Promise<VerifyPlacement> {
@@ -205,22 +313,4 @@ function misfitOf(session: Session, feeds: Readonly<Record<string, RuntimeTensor
     return `input '${name}' is ${feed?.type}[${feed?.shape.join(', ')}] in the first model, ${wanted} in the second`;
   }
   return undefined;
-}
-
-function commonOutputs(a: Session, b: Session, problems: Set<string>): { name: string; type: DataType }[] {
-  const common: { name: string; type: DataType }[] = [];
-  for (const { name, type } of a.outputs) {
-    const other = b.outputs.find((output) => output.name === name);
-    if (other === undefined) problems.add(`the second model has no output '${name}'`);
-    else if (type === undefined || other.type === undefined) {
-      problems.add(`output '${name}' is no tensor, and was not compared`);
-    } else if (type !== other.type) {
-      problems.add(`output '${name}' is ${type} in the first model, ${other.type} in the second`);
-    } else common.push({ name, type });
-  }
-  for (const { name } of b.outputs) {
-    if (!a.outputs.some((output) => output.name === name))
-      problems.add(`the first model has no output '${name}'`);
-  }
-  return common;
 }

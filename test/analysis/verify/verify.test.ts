@@ -1,7 +1,14 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { verifyModels } from '../../../src/analysis/verify/verify.js';
-import { type DataType, type Model, type NodeSpec, readModel, Tensor } from '../../../src/graph/index.js';
+import {
+  createModel,
+  type DataType,
+  type Model,
+  type NodeSpec,
+  readModel,
+  Tensor,
+} from '../../../src/graph/index.js';
 import { Random } from '../../../src/runtime/index.js';
 import { modelOf } from '../../runtime/helpers.js';
 
@@ -133,7 +140,6 @@ describe('verifyModels', () => {
   });
 
   it('takes NaN and infinities as equal where both have them, and counts them where not', async () => {
-    const zero = Tensor.of('zero', 'float32', [], Float32Array.of(0));
     // log of a negative number is NaN; x / 0 is infinite.
     const log = () => unary([op('Log', ['x'], 'y')]);
     const same = await verifyModels(log(), log(), { dims: { n: 100 } });
@@ -142,7 +148,8 @@ describe('verifyModels', () => {
       outputs: [{ differingFraction: 0, nonFiniteDifferences: 0 }],
     });
     expect(Number.isNaN(same.outputs[0]!.maxValue)).toBe(false);
-    const divided = () => unary([op('Div', ['x', 'zero'], 'y')], 'float32', [zero]);
+    // x / relu(x) is infinite where x is negative, 1 elsewhere.
+    const divided = () => unary([op('Relu', ['x'], 'r'), op('Div', ['x', 'r'], 'y')]);
     expect((await verifyModels(divided(), divided(), { dims: { n: 100 } })).passed).toBe(true);
     const guarded = unary([op('Abs', ['x'], 'a'), op('Log', ['a'], 'y')]);
     const { passed, outputs } = await verifyModels(log(), guarded, { dims: { n: 100 }, samples: 1 });
@@ -163,6 +170,110 @@ describe('verifyModels', () => {
     expect((await verifyModels(zeros(), values)).outputs[0]).toMatchObject({
       relativeDifference: Number.POSITIVE_INFINITY,
       passed: false,
+    });
+  });
+
+  it('does not call the same what has nothing to compare', async () => {
+    const notFinite = () => unary([op('Sub', ['x', 'x'], 'zero'), op('Div', ['zero', 'zero'], 'y')]);
+    const result = await verifyModels(notFinite(), notFinite(), { dims: { n: 7 } });
+    expect(result).toMatchObject({
+      passed: false,
+      verdict: 'nothing compared',
+      problems: [],
+      outputs: [{ name: 'y', elements: 21, compared: 0, passed: true }],
+    });
+    const empty = await verifyModels(classifier(), classifier(), { dims: { batch: 0 } });
+    expect(empty).toMatchObject({ passed: false, verdict: 'nothing compared' });
+    expect(empty.outputs.map(({ elements }) => elements)).toEqual([0, 0]);
+  });
+
+  it('says which outputs are the same for every input', async () => {
+    const zeros = () => unary([op('Sub', ['x', 'x'], 'y')]);
+    const { passed, outputs } = await verifyModels(zeros(), zeros());
+    expect({ passed, isConstant: outputs[0]!.isConstant }).toEqual({ passed: true, isConstant: true });
+    expect((await verifyModels(zeros(), zeros(), { samples: 1 })).outputs[0]!.isConstant).toBe(false);
+    expect((await verifyModels(classifier(), classifier())).outputs[0]!.isConstant).toBe(false);
+  });
+
+  it('compares on inputs that are given', async () => {
+    const x = { type: 'float32', shape: [2, 64], data: new Float32Array(128) } as const;
+    const other = classifier((w) => w.fill(0));
+    const { samples, outputs, passed } = await verifyModels(classifier(), other, { inputs: { x } });
+    expect({ samples, passed }).toEqual({ samples: 1, passed: true });
+    expect(outputs[0]).toMatchObject({ elements: 32, maxValue: 0 });
+  });
+
+  describe('of sequences and maps', () => {
+    const zipMap = (weights: Float32Array, labels: readonly number[]): Model => {
+      const model = modelOf(
+        [
+          op('MatMul', ['x', 'w'], 's'),
+          { ...op('Softmax', ['s'], 'p'), attributes: { axis: { int: 1 } } },
+          {
+            ...op('ZipMap', ['p'], 'map'),
+            domain: 'ai.onnx.ml',
+            attributes: { classlabels_int64s: { ints: labels } },
+          },
+          { ...op('ArgMax', ['p'], 'label'), attributes: { axis: { int: 1 } } },
+        ],
+        [['x', 'float32', ['n', 5]]],
+        [['label', 'int64']],
+        [Tensor.of('w', 'float32', [5, 3], weights)],
+      );
+      const { graph, opset_import = [] } = model.proto;
+      graph!.output!.push({
+        name: 'map',
+        type: {
+          sequence_type: {
+            elem_type: { map_type: { key_type: 7, value_type: { tensor_type: { elem_type: 1 } } } },
+          },
+        },
+      } as never);
+      opset_import.push({ domain: 'ai.onnx.ml', version: opset_import[0]!.version } as never);
+      opset_import.at(-1)!.version = 2 as never;
+      return readAgain(model);
+    };
+    const readAgain = (model: Model): Model => createModel(model.proto);
+    const w = weight.slice(0, 15);
+
+    it('are compared by the tensors that make them', async () => {
+      const { passed, problems, outputs } = await verifyModels(zipMap(w, [0, 1, 2]), zipMap(w, [0, 1, 2]), {
+        dims: { n: 4 },
+      });
+      expect({ passed, problems }).toEqual({ passed: true, problems: [] });
+      expect(outputs).toMatchObject([{ name: 'label' }, { name: 'map', compared: 36 }]);
+    });
+
+    it('differ where those do, or what makes them', async () => {
+      const scaled = w.map((value) => value * 1.01);
+      const { outputs, passed } = await verifyModels(zipMap(w, [0, 1, 2]), zipMap(scaled, [0, 1, 2]));
+      expect({ passed, map: outputs.find(({ name }) => name === 'map')?.passed }).toEqual({
+        passed: false,
+        map: false,
+      });
+      const { problems } = await verifyModels(zipMap(w, [0, 1, 2]), zipMap(w, [0, 1, 3]));
+      expect(problems).toEqual([
+        "output 'map' is sequence(map(int64, float32)), and not the same nodes make it in both models",
+      ]);
+    });
+
+    it('of other kinds too', async () => {
+      const sequence = (order: readonly string[]): Model => {
+        const model = modelOf(
+          [op('Neg', ['x'], 'm'), op('Abs', ['x'], 'p'), op('SequenceConstruct', [...order], 'y')],
+          [['x', 'float32', ['n']]],
+          [],
+        );
+        model.proto.graph!.output!.push({
+          name: 'y',
+          type: { sequence_type: { elem_type: { tensor_type: { elem_type: 1 } } } },
+        } as never);
+        return readAgain(model);
+      };
+      const same = await verifyModels(sequence(['m', 'p']), sequence(['m', 'p']), { dims: { n: 4 } });
+      expect(same).toMatchObject({ passed: true, outputs: [{ name: 'y (m)' }, { name: 'y (p)' }] });
+      const swapped = await verifyModels(sequence(['m', 'p']), sequence(['p', 'm']), { dims: { n: 4 } });
+      expect(swapped.passed).toBe(false);
     });
   });
 
