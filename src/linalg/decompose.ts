@@ -4,7 +4,7 @@ import type { Floats } from './floats.js';
 import { gramEigen, type MatrixSource } from './gram-eigen.js';
 import { type SmallSvd, smallSvd } from './kernels/index.js';
 import { gram, type Matrix, matmul } from './matmul.js';
-import { PART_SLACK, PartRank, rankByParts } from './part-rank.js';
+import { PartRank, partNoise, rankByParts } from './part-rank.js';
 import { productTolerance } from './product-tolerance.js';
 
 /**
@@ -82,7 +82,7 @@ export async function decompose(
   let isResolved =
     firstUnsure < 0 || (await resolveTail(basis, squares, firstUnsure, source.load(), { noise, unsure }));
   let rank = rankOf(squares, noise);
-  const part = new PartRank(basis, squares, diagonal, noiseOf(source, epsilon));
+  const part = new PartRank(basis, squares, diagonal, partNoise(noiseOf(source, epsilon), epsilon));
   if (rank < n && !(await part.suffices(rank, source.load()))) {
     // What is small in the whole is all that some rows or columns have: it has to be told apart after all.
     isResolved =
@@ -233,7 +233,12 @@ function decomposeSmall(a: Matrix, epsilon: number): Decomposition {
   const squares = values.map((value) => value * value);
   const sum = squares.reduce((total, value) => total + value, 0);
   const noise = noiseOf(a, epsilon);
-  const rank = rankByParts(a, { values, left: p, right: q }, rankOf(squares, noise ** 2 * sum), noise);
+  const rank = rankByParts(
+    a,
+    { values, left: p, right: q },
+    rankOf(squares, noise ** 2 * sum),
+    partNoise(noise, epsilon),
+  );
   // basis: row i is singular vector i.
   const side = (basis: Float64Array, length: number): Matrix => ({
     rows: rank,
@@ -288,7 +293,7 @@ function rankAtMostOne({ rows, columns, data }: Matrix, epsilon: number): Decomp
     multiples[i] = multiple;
   }
   const isExact = columnRests.every(
-    (rest, j) => rest <= (PART_SLACK * epsilon) ** 2 * (columnSquares[j] as number),
+    (rest, j) => rest <= partNoise(epsilon, epsilon) ** 2 * (columnSquares[j] as number),
   );
   if (!isExact) return undefined;
   const [p, q] = [norm2(multiples), norm2(row)];

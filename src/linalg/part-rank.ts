@@ -2,12 +2,20 @@ import { Random } from '../runtime/random.js';
 import { squaredSizes } from './even-scales.js';
 import type { SmallSvd } from './kernels/index.js';
 import { type Matrix, matmul } from './matmul.js';
+import { productTolerance } from './product-tolerance.js';
+
+/** Noise is never spread quite evenly: rows of exact low rank, rounded, have up to some 4 times that of the whole. */
+const SLACK = 8;
 
 /**
- * What a cut may leave out of a row or column, in units of the noise that it may leave out of the whole: noise is never
- * spread quite evenly. Rows of exact low rank, rounded, have up to some 4.
+ * What a cut may leave out of a row or column, relative to its norm.
+ *
+ * @param noise what it may leave out of the whole
+ * @param epsilon machine epsilon of the weight's type
  */
-export const PART_SLACK = 8;
+export function partNoise(noise: number, epsilon: number): number {
+  return Math.min(SLACK * noise, productTolerance(epsilon) / 2);
+}
 
 /** Random vectors that stand for the norms of rows; the square of an estimate is 20 times too small once in some 1e6. */
 const PROBES = 8;
@@ -26,13 +34,13 @@ export class PartRank {
   /**
    * @param basis singular vectors along the shorter side, as rows; with squares it may change in between
    * @param short squared norms along the shorter side
-   * @param noise what counts as rounding, relative to a norm
+   * @param allowed what may be left out of a row or column, as partNoise
    */
-  constructor(basis: Matrix, squares: Float64Array, short: Float64Array, noise: number) {
+  constructor(basis: Matrix, squares: Float64Array, short: Float64Array, allowed: number) {
     this.#basis = basis;
     this.#squares = squares;
     this.#short = short;
-    this.#allowed = (PART_SLACK * noise) ** 2;
+    this.#allowed = allowed ** 2;
   }
 
   /** Whether so many values are enough. */
@@ -92,10 +100,10 @@ export function rankByParts(
   matrix: Matrix,
   { values, left, right }: SmallSvd,
   from: number,
-  noise: number,
+  part: number,
 ): number {
   const { rows, columns } = matrix;
-  const allowed = (PART_SLACK * noise) ** 2;
+  const allowed = part ** 2;
   const sizes = squaredSizes(matrix);
   const isLeft = (rest: Float64Array, whole: Float64Array): boolean =>
     rest.some((square, i) => (whole[i] as number) > 0 && square > allowed * (whole[i] as number));

@@ -134,6 +134,40 @@ export interface KernelExports {
     parts: Address,
     ...team: TeamArguments
   ): void;
+  probeRows(
+    a: Address,
+    element: 4 | 8,
+    from: number,
+    count: number,
+    rows: number,
+    columns: number,
+    x: Address,
+    strideX: number,
+    y: Address,
+    strideY: number,
+  ): void;
+  probeColumns(
+    a: Address,
+    element: 4 | 8,
+    from: number,
+    count: number,
+    rows: number,
+    columns: number,
+    y: Address,
+    strideY: number,
+    x: Address,
+    strideX: number,
+  ): void;
+  squareSums(
+    a: Address,
+    element: 4 | 8,
+    from: number,
+    count: number,
+    rows: number,
+    columns: number,
+    ofRows: Address,
+    ofColumns: Address,
+  ): number;
   chaseBand(
     band: Address,
     ldb: number,

@@ -6,6 +6,7 @@ export { type SymmetricEigen, type SymmetricEigenOptions, SymmetricMatrix, symme
 export type { Gemm, Product } from './external.js';
 export { type ColumnRange, GramAccumulator } from './gram.js';
 export { type SmallSvd, smallSingularValues, smallSvd } from './jacobi.js';
-export type { MatrixFile } from './matrix-source.js';
+export { fileSource, type MatrixFile } from './matrix-source.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from './pool.js';
+export { type Blocks, PROBES, probe } from './probes.js';
 export { singularValues, symmetricEigenvalues } from './singular.js';

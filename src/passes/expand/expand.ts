@@ -2,21 +2,12 @@ import { availableParallelism } from 'node:os';
 import { findExpandableSites } from '../../affine/expandable-sites.js';
 import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import {
-  EPSILON,
-  type FloatType,
-  type Graph,
-  type Model,
-  narrow,
-  type Pass,
-  Tensor,
-} from '../../graph/index.js';
+import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../../graph/index.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import { ValueKeys } from '../../graph/value-keys.js';
 import { isPooled, withEigenThreads } from '../../linalg/gram-eigen.js';
-import { productTolerance } from '../../linalg/product-tolerance.js';
 import { release } from '../../runtime/garbage.js';
 import { asConstants, laterTensor, scratchTensor } from '../rewrite/placement.js';
 import { behindIdentity, removeUnread } from '../rewrite/weight-source.js';
@@ -28,6 +19,7 @@ import { ALONE, LookAhead } from './look-ahead.js';
 import { type FreshName, imaginedNames } from './naming.js';
 import { type NormStatistics, shiftOf } from './norm-statistics.js';
 import { type ChainSettings, type ExpandInit, isPreserving } from './options.js';
+import { checkProduct } from './product-check.js';
 import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
 import { NOT_SELECTED, Selection } from './selection.js';
 import { factorizeSite, findingOf } from './site-factors.js';
@@ -309,11 +301,10 @@ class Expansion {
       const name = this.#fresh(`${base}/overparam/project`);
       projections.push(await scratchTensor(this.#model, name, type, shape, data));
     }
-    const { rank, error, norms, without, probe } = result;
+    const { rank, error, norms, without } = result;
     await this.#written;
-    const largestError = isPreserving(settings) ? await probe?.errorOf(tensors, norms) : undefined;
-    const refusal = whyNotKept(largestError, error, type, settings);
-    if (refusal !== undefined) return { chain: refusal, tensors: [] };
+    const checked = await checkProduct(result, tensors, type, settings);
+    if ('reason' in checked) return { chain: checked, tensors: [] };
     const namesOf = (list: readonly Tensor[]): string[] => list.map((tensor) => tensor.name);
     return {
       chain: {
@@ -323,7 +314,7 @@ class Expansion {
         without,
         rank,
         error,
-        largestError,
+        ...checked,
       },
       tensors: [...tensors, ...projections],
     };
@@ -400,35 +391,6 @@ function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<s
   const attributes = plan.isSplit ? splitAttributes(site, plan) : undefined;
   if (attributes !== undefined && 'reason' in attributes) return attributes;
   return { site, plan, settings };
-}
-
-/** Turned hidden units mix what is large with what is small: so many times the rounding shows in small rows and columns. */
-const TURNED = 16;
-
-/** Why factors are not to stand in for a weight that they were to keep. */
-function whyNotKept(
-  largestError: number | undefined,
-  dropped: number | undefined,
-  type: FloatType,
-  { init, residual }: ChainSettings,
-): Refusal | undefined {
-  if (largestError === undefined) return undefined;
-  // What drops singular values is off, and says so.
-  const allowed =
-    dropped === undefined
-      ? (init === 'orthogonal' ? TURNED : 1) * productTolerance(EPSILON[type])
-      : Number.MAX_VALUE;
-  if (largestError <= allowed) return undefined;
-  const ways = [
-    ...(init === 'orthogonal' ? ['--init balanced'] : []),
-    ...(init === 'identity' ? [] : ['--init identity']),
-    ...(residual ? ['no --residual'] : []),
-  ];
-  const use = ways.length > 0 ? `; use ${ways.join(' or ')}` : '';
-  const what = Number.isFinite(largestError)
-    ? `rounded to ${type}, its factors would be off by ${(100 * largestError).toPrecision(2)}% of a row or column of its weight, whose elements differ too much in size`
-    : `its factors would be out of the range of ${type}`;
-  return { reason: `${what}${use}` };
 }
 
 /** What a site holds that is factorized ahead of its turn: its eigenvectors, where they are made on one thread. */

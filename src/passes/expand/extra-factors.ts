@@ -7,6 +7,7 @@ import { norm2 } from '../../linalg/decompose.js';
 import { squaredSizes } from '../../linalg/even-scales.js';
 import { type Floats, joined, transposed } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
+import { productTolerance } from '../../linalg/product-tolerance.js';
 import { Random } from '../../runtime/random.js';
 import { type ChainPlan, factorSizes, projectionSize } from './chain-plan.js';
 import type { Dropped } from './factorize.js';
@@ -27,7 +28,9 @@ export function hasIdentities({ skips }: ChainPlan): boolean {
 const MOST_IDENTITY = 6;
 
 /** The same of each output and input channel: those that are off by more are not the same function, however small they are. */
-const MOST_BESIDE = 64;
+function mostBeside(epsilon: number, identities: number): number {
+  return Math.min(64, productTolerance(epsilon) / (2 * epsilon * identities));
+}
 
 /** The plan without the identities around its first layers that a small weight would drown in. */
 export async function fittingPlan(
@@ -38,14 +41,14 @@ export async function fittingPlan(
   const isEarly = (skip: ChainPlan['skips'][number]): boolean => skip.from === 0 && !skip.isLearned;
   const early = plan.skips.filter(isEarly);
   if (early.length === 0 || isFresh(settings.init)) return plan;
-  const { matrices } = await matricesOf(site);
+  const { type, matrices } = await matricesOf(site);
   const squares = matrices.map((matrix) => channelSquares(site, squaredSizes(matrix.load())));
   const norm = Math.sqrt(squares.reduce((sum, { rows }) => rows.reduce((all, one) => all + one, sum), 0));
   const identity = Math.sqrt(site.groups * inputsPerGroup(site));
   const each = squares.flatMap(({ rows, columns }) => [...rows, ...columns]).filter((square) => square > 0);
   const least = Math.sqrt(each.reduce((most, square) => Math.min(most, square), Number.POSITIVE_INFINITY));
   const isLarge = norm * MOST_IDENTITY >= identity;
-  if (isLarge && least * MOST_BESIDE >= 1) return plan;
+  if (isLarge && least * mostBeside(EPSILON[type], early.length) >= 1) return plan;
   const last = Math.max(...early.map(({ to }) => to));
   const [what, own, other] = isLarge
     ? ['a row or column of its weight is', least, 1]

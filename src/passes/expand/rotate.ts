@@ -13,10 +13,11 @@ type Factor = () => Matrix | Promise<Matrix>;
  * units outside.
  *
  * @param factors in the order of multiplication; each is called once and in this order
+ * @param parts hidden units that are turned among themselves, one behind the other
  */
 export function rotateHidden(
   factors: readonly Factor[],
-  hidden: number,
+  parts: readonly number[],
   isDouble: boolean,
   random: Random,
 ): Factor[] {
@@ -27,9 +28,24 @@ export function rotateHidden(
     if (before !== undefined) turned = await matmul(before, turned, { transposeA: true, out });
     before = undefined;
     if (i === factors.length - 1) return turned;
-    before = await semiOrthogonal(hidden, hidden, true, random);
+    before = await blockRotation(parts, random);
     return turnColumns(turned, before, out);
   });
+}
+
+async function blockRotation(parts: readonly number[], random: Random): Promise<Matrix> {
+  const [first = 0, ...others] = parts;
+  if (others.length === 0) return semiOrthogonal(first, first, true, random);
+  const size = parts.reduce((sum, part) => sum + part, 0);
+  const data = new Float64Array(size * size);
+  let start = 0;
+  for (const part of parts) {
+    const block = await semiOrthogonal(part, part, true, random);
+    for (let i = 0; i < part; i += 1)
+      data.set(block.data.subarray(i * part, (i + 1) * part), (start + i) * size + start);
+    start += part;
+  }
+  return { rows: size, columns: size, data };
 }
 
 async function turnColumns(matrix: Matrix, rotation: Matrix, out: 'float32' | 'float64'): Promise<Matrix> {

@@ -1,12 +1,13 @@
 import { outInFactor, type SiteFactor } from '../../affine/chains/site-layout.js';
 import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import { EPSILON } from '../../graph/index.js';
+import { EPSILON, type FloatType, narrow, Tensor } from '../../graph/index.js';
 import { decompose, type Scaling } from '../../linalg/decompose.js';
 import type { MatrixSource } from '../../linalg/gram-eigen.js';
+import { mostMixed, mostTurned } from '../../linalg/product-tolerance.js';
 import { Random } from '../../runtime/random.js';
 import { type ChainPlan, factorSizes } from './chain-plan.js';
-import { compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
+import { alphaBeside, compensatedFactors, hasIdentities, withExtras } from './extra-factors.js';
 import {
   balancedFactors,
   droppedPart,
@@ -16,11 +17,11 @@ import {
 } from './factorize.js';
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
-import { type ChainSettings, type FreshInit, isFresh } from './options.js';
-import { weightProbe } from './product-check.js';
+import { type ChainSettings, type FreshInit, isFresh, isPreserving } from './options.js';
+import { checkProduct, type MeasuredWeight, measureWeight } from './product-check.js';
 import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
-import type { Finding, SiteFactors } from './types.js';
+import type { Finding, SiteFactors, WeightProbe } from './types.js';
 
 /** Factorizes the weight of a site, group by group. */
 export async function factorizeSite(
@@ -42,21 +43,33 @@ async function keptFactors(
   settings: ChainSettings,
 ): Promise<SiteFactors | { readonly reason: string }> {
   const { type, matrices } = await matricesOf(site);
-  const problem = whyNotDecomposable(matrices);
-  if (problem !== undefined) return { reason: problem };
-  const probe = await weightProbe(site, plan, matrices);
+  const isCompared = isPreserving(settings) && !isCopied(plan, settings, type);
+  const measured = await measureWeight(site, plan, matrices, isCompared);
+  if (measured.problem !== undefined) return { reason: measured.problem };
   const factors = hasIdentities(plan)
     ? await residualSiteFactors(site, plan, settings)
     : await plainFactors(site, plan, settings, {
         matrices,
         epsilon: EPSILON[type],
-        scaling: settings.init === 'orthogonal' && probe.spread > MOST_TURNED ? 'always' : 'auto',
+        isApart: measured.spread > mostMixed(EPSILON[type]),
+        scaling: settings.init === 'orthogonal' && !isEven(measured, type, plan) ? 'always' : 'auto',
       });
-  return 'reason' in factors ? factors : { ...factors, probe };
+  if ('reason' in factors || !isPreserving(settings)) return factors;
+  return { ...factors, probe: isCompared ? measured : COPIED };
 }
 
-/** Rows or columns that differ by more lose too much of the small ones when hidden units of all sizes are turned together. */
-const MOST_TURNED = 1e4;
+/** Whether the factors are the weight itself and identities. Hidden units beyond the rank may go out of float16's range. */
+function isCopied(plan: ChainPlan, { init }: ChainSettings, type: FloatType): boolean {
+  const isPlain = !plan.isSplit && plan.skips.length === 0 && plan.norms.length === 0;
+  return init === 'identity' && isPlain && type !== 'float16';
+}
+
+const COPIED: WeightProbe = { errorOf: async () => 0 };
+
+/** Whether rows and columns are so alike that hidden units can be turned together. */
+function isEven({ spread }: MeasuredWeight, type: FloatType, { depth }: ChainPlan): boolean {
+  return spread <= mostTurned(EPSILON[type], depth);
+}
 
 /** Factors that make up for the connections around them. */
 async function residualSiteFactors(
@@ -96,6 +109,8 @@ interface Weight {
   /** Machine epsilon of its type. */
   readonly epsilon: number;
   readonly scaling: Scaling;
+  /** Hidden units beyond the rank are not turned together with those within. */
+  readonly isApart: boolean;
 }
 
 async function plainFactors(
@@ -151,7 +166,7 @@ async function groupFactors(
   { depth, perGroup, kernels, isSplit }: ChainPlan,
   matrix: MatrixSource,
   { init, allowLossy }: ChainSettings,
-  { epsilon, scaling }: Weight,
+  { epsilon, scaling, isApart }: Weight,
   random: Random,
 ): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
   const { orientation } = site;
@@ -182,7 +197,11 @@ async function groupFactors(
     );
   }
   if (init !== 'orthogonal' || result.factors === undefined) return result;
-  return { ...result, factors: rotateHidden(result.factors, perGroup, epsilon < 1e-10, random) };
+  // The random incoming weights of units beyond the rank are of one size: rows or columns that are small beside it keep clear of them.
+  const within = Math.min(result.rank, perGroup);
+  const parts = isApart && !isSplit ? [within, perGroup - within] : [perGroup];
+  const own = parts.filter((part) => part > 0);
+  return { ...result, factors: rotateHidden(result.factors, own, epsilon < 1e-10, random) };
 }
 
 /** Random factors that keep nothing of the weight but its shape and type. */
@@ -221,8 +240,12 @@ export async function findingOf(
   if (isFresh(init)) return nothing;
   const { perGroup, kernels, isSplit } = plan;
   const { type, matrices } = await matricesOf(site);
-  const problem = whyNotDecomposable(matrices);
-  if (problem !== undefined) return { reason: problem };
+  const measured = await measureWeight(site, plan, matrices, false);
+  if (measured.problem !== undefined) return { reason: measured.problem };
+  const isSure =
+    isEven(measured, type, plan) && measured.largest < SAFE[type] && alphaBeside(site, plan) === 1;
+  if (isPreserving(settings) && !isCopied(plan, settings, type) && !isSure)
+    return checkedFinding(site, plan, settings, type);
   if (hasIdentities(plan) && !isSplit) {
     if (perGroup >= outputsPerGroup(site)) return nothing;
     const result = await factorizeSite(site, plan, settings);
@@ -247,6 +270,30 @@ export async function findingOf(
   return { rank: undefined, error: relativeError(spectra.map((values) => droppedPart(values, perGroup))) };
 }
 
+/** Elements from which on factors may go out of a type's range. */
+const SAFE = { float16: 2 ** 10, bfloat16: 1e30, float32: 1e30, float64: 1e140 } as const satisfies Record<
+  FloatType,
+  number
+>;
+
+/** What becomes of a weight whose factors may be too far off: they are made, and compared with it. */
+async function checkedFinding(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+  type: FloatType,
+): Promise<Finding | { readonly reason: string }> {
+  const result = await factorizeSite(site, plan, settings);
+  if ('reason' in result) return result;
+  const factors: Tensor[] = [];
+  for (const { index, make } of result.factors) {
+    const { shape, data } = await make();
+    factors[index] = Tensor.of(site.weight.value, type, shape, narrow(type, data));
+  }
+  const checked = await checkProduct(result, factors, type, settings);
+  return 'reason' in checked ? checked : { rank: undefined, error: result.error };
+}
+
 /** The root of the share of the squares that is dropped (Eckart & Young 1936). */
 function relativeError(
   parts: readonly { readonly dropped: number; readonly all: number }[],
@@ -261,25 +308,6 @@ function noisy({ shape, data }: SiteFactor, noise: number, random: Random): Site
   const copy = data.slice();
   addNoise(copy, noise, random);
   return { shape, data: copy };
-}
-
-/** A tenth of the time of every(Number.isFinite): nothing is called for each element. */
-function whyNotDecomposable(matrices: readonly MatrixSource[]): string | undefined {
-  let zero = 0;
-  let largest = 0;
-  for (const matrix of matrices) {
-    const { data } = matrix.load();
-    for (let i = 0; i < data.length; i += 1) {
-      const size = Math.abs(data[i] as number);
-      zero += 0 * size;
-      if (size > largest) largest = size;
-    }
-  }
-  if (zero !== 0) return 'its weight has NaN or infinite values';
-  const isInRange = largest === 0 || (largest > 1e-140 && largest < 1e140);
-  return isInRange
-    ? undefined
-    : `its weight has values of the order of ${largest.toExponential(0)}, whose squares are out of range`;
 }
 
 function tooNarrow(

@@ -23,7 +23,7 @@ export interface SiteFactors extends Finding {
   readonly norms: readonly NormStatistics[];
   /** What the factors are without, and why. */
   readonly without: readonly string[];
-  /** What the product is to be compared with; undefined of fresh weights. */
+  /** What the product is to be compared with; undefined of fresh weights and with noise. */
   readonly probe: WeightProbe | undefined;
 }
 
@@ -37,8 +37,6 @@ export interface FactorMaker {
 
 /** The largest ‖w - p‖ / ‖w‖ of a row or column w of a weight and p of the product of its factors. */
 export interface WeightProbe {
-  /** How many times the smallest row goes into the largest, or column where that is more; zeros aside. */
-  readonly spread: number;
   /**
    * @param factors in the order of application, as they are stored
    * @returns NaN where something is out of range
