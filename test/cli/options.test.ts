@@ -224,3 +224,24 @@ test('messages of the library in the words of the command line', () => {
     'use a --depth 2 or more, --allow-lossy, or --residual-mode learn; not `name`',
   );
 });
+
+describe('--quiet: data that --format asks for stays on standard output, talk goes', () => {
+  const model = 'fixtures/shapes.onnx';
+  test.each([
+    ['expand', model, '--dry-run'],
+    ['collapse', model, '--dry-run'],
+    ['gradient', model, '--loss', 'sum', '--batch', '2', '--dry-run'],
+    ['rank-report', model],
+    ['verify', model, model],
+    ['run', model, '--random'],
+    ['doctor', '--ep', 'cpu'],
+  ])('%s', async (name, ...args) => {
+    const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
+    const printed = { stdout: '', stderr: '' };
+    for (const key of ['stdout', 'stderr'] as const)
+      streams[key].on('data', (chunk: Buffer) => (printed[key] += chunk.toString()));
+    const code = await run([name, ...args, '-q', '--format', 'json'], { ...streams, env: {} });
+    expect([code, printed.stderr]).toEqual([0, '']);
+    expect(JSON.parse(printed.stdout)).toBeTypeOf('object');
+  });
+});

@@ -74,7 +74,7 @@ describe('run', () => {
       const written = await readTensorFile(path(output));
       expect('single' in written ? written.single : written.named.y).toEqual(expected);
     }
-    const again = await cli(['run', 'pick.onnx', '-i', 'y3.json', '-o', 'y3.json']);
+    const again = await cli(['run', 'pick.onnx', '-i', 'x.json', '-o', 'y3.json']);
     expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('exists already')]);
   });
 

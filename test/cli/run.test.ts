@@ -142,7 +142,9 @@ describe('bad input: exit 1, one line, no file', () => {
     expect(readFileSync(path('same.onnx')).equals(readFileSync(SHAPES))).toBe(true);
     expect((await cli(['expand', 'same.onnx', '-o', 'same.onnx', '--overwrite'])).code).toBe(0);
     expect(readFileSync(path('same.onnx')).equals(readFileSync(SHAPES))).toBe(false);
-    expect((await cli(['rank-report', SHAPES, '-o', 'kept.onnx'])).code).toBe(1);
+    writeFileSync(path('kept.json'), 'old');
+    expect((await cli(['rank-report', SHAPES, '-o', 'kept.json'])).code).toBe(1);
+    expect(readFileSync(path('kept.json'), 'utf8')).toBe('old');
   });
 });
 
