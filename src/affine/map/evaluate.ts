@@ -7,7 +7,7 @@ import { countGarbage } from '../../runtime/garbage.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';
 import type { AffineOperator, MatrixOperator, NormOperator } from '../operators.js';
 import { placesInSpread } from './broadcast.js';
-import type { Plan } from './expression.js';
+import { type Plan, partsOf } from './expression.js';
 import { composeGeometry, type Geometry } from './geometry.js';
 import type { Layout } from './layout.js';
 import { alignedShape, normShape } from './step-geometry.js';
@@ -55,7 +55,7 @@ class Evaluation {
 
   async whole(plan: Plan): Promise<LazyValues> {
     const parts =
-      plan.kind === 'chain' ? await this.#multiplied(flatten(plan), 2) : [await this.values(plan)];
+      plan.kind === 'chain' ? await this.#multiplied(partsOf(plan), 2) : [await this.values(plan)];
     const [first, second] = parts;
     if (first === undefined) throw new Error('a plan without parts');
     const { layout } = this.#options;
@@ -118,7 +118,7 @@ class Evaluation {
       case 'step':
         return stepValues(plan.operator, plan.geometry, plan.parts, this.#options.unscaled);
       case 'chain': {
-        const [made] = await this.#multiplied(flatten(plan), 1);
+        const [made] = await this.#multiplied(partsOf(plan), 1);
         if (made === undefined) throw new Error('a plan without parts');
         return made;
       }
@@ -163,15 +163,8 @@ function sharedParts(plan: Plan): Set<Plan> {
       continue;
     }
     seen.add(part);
-    if (part.kind === 'chain') queue.push(...part.parts);
+    queue.push(...(part.kind === 'chain' ? part.parts : []));
     if (part.kind === 'sum') queue.push(...part.terms);
-  }
-  // A shared chain is taken apart where another follows it: then its parts are what is shared.
-  const parts = [...shared];
-  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
-    if (part.kind !== 'chain') continue;
-    for (const inner of part.parts) if (!shared.has(inner)) parts.push(inner);
-    for (const inner of part.parts) shared.add(inner);
   }
   return shared;
 }
@@ -181,11 +174,6 @@ function storedMatrix({ geometry, kernel, layout }: AffineValues): Matrix {
   return layout === 'out-in'
     ? { rows: outputs, columns: inputs, data: kernel }
     : { rows: inputs, columns: outputs, data: kernel };
-}
-
-/** The parts of nested chains in one row. Parts that other plans share stay whole only if they are no chains. */
-export function flatten(plan: Plan): Plan[] {
-  return plan.kind === 'chain' ? plan.parts.flatMap(flatten) : [plan];
 }
 
 function costOf(first: Geometry, second: Geometry): number {
@@ -220,14 +208,14 @@ async function constantsSum(
   let sum: Float64Array | undefined;
   if (operator.kind !== 'sum') return sum;
   for (const { sign, value } of operator.constants) {
-    const part = await vector(value, length, partsOf(value, operator.node, layout));
+    const part = await vector(value, length, besideParts(value, operator.node, layout));
     sum = added(sum, sign === 1 ? part : part.map((element) => -element));
   }
   return sum;
 }
 
 /** Where a constant stands beside a value whose axes are parts of the channels. */
-function partsOf(constant: ConstantValue, node: Node, layout: Layout | undefined) {
+function besideParts(constant: ConstantValue, node: Node, layout: Layout | undefined) {
   return layout && { layout, shape: alignedShape(constant, node, layout.axes.length) };
 }
 
@@ -257,7 +245,7 @@ async function stepValues(
       return normValues(operator, geometry, parts);
     case 'scale': {
       const { factor, node } = operator;
-      const factors = await vector(factor, outputs, partsOf(factor, node, parts));
+      const factors = await vector(factor, outputs, besideParts(factor, node, parts));
       return diagonal(geometry, operator.isDivision ? factors.map((value) => 1 / value) : factors);
     }
     case 'sum': {

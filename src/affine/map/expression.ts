@@ -36,7 +36,7 @@ export type Plan = { readonly geometry: Geometry /** For messages. */; readonly 
     }
   /** Which channel each becomes. */
   | { readonly kind: 'permute'; readonly order: readonly number[] }
-  /** In the order of application. */
+  /** In the order of application; none is a chain itself. */
   | { readonly kind: 'chain'; readonly parts: readonly Plan[] }
   | {
       readonly kind: 'sum';
@@ -270,7 +270,12 @@ function planSum(
   };
 }
 
-/** One plan after another, as one list of parts where that shares nothing. */
+/** The parts of a plan, in the order of application. */
+export function partsOf(plan: Plan): readonly Plan[] {
+  return plan.kind === 'chain' ? plan.parts : [plan];
+}
+
+/** One plan after another, as one list of parts. */
 export function chain(first: Plan, second: Plan): Plan | Refusal {
   if (first.kind === 'identity') return second;
   if (second.kind === 'identity') return first;
@@ -279,7 +284,7 @@ export function chain(first: Plan, second: Plan): Plan | Refusal {
   return {
     kind: 'chain',
     label: second.label,
-    parts: [first, second],
+    parts: [...partsOf(first), ...partsOf(second)],
     geometry: composeGeometry(first.geometry, second.geometry),
   };
 }

@@ -174,7 +174,7 @@ export class Candidates {
       kept,
       before,
       usesRunningStatistics,
-      ...keysOf(plan, pointwise ? frame : undefined, target, this.#keys),
+      keys: keysOf(plan, pointwise ? frame : undefined, target, this.#keys),
     };
   }
 

@@ -45,7 +45,7 @@ export function withoutCopies({ regions, refused }: FoundRegions): FoundRegions 
   const copies: RefusedRegion[] = [];
   for (const group of connected(regions)) {
     // Where regions grow together, those may be right that share all that they are made of.
-    const parts = growthOf(group) <= 0 ? [group] : grouped(group, ({ key }) => key);
+    const parts = growthOf(group) <= 0 ? [group] : grouped(group, ({ keys }) => keys.all());
     for (const part of parts) {
       const growth = parts.length === 1 && part === group ? 0 : growthOf(part);
       for (const region of part) {
@@ -81,8 +81,8 @@ function growthOf(regions: readonly Region[]): number {
   const made = new Map<string, number>();
   for (const region of regions) {
     const { weight, bias } = sizesAfter(region);
-    made.set(`weight ${region.weightKey}`, weight);
-    if (region.kept.bias === undefined) made.set(`bias ${region.key}`, bias);
+    made.set(`weight ${region.keys.weight()}`, weight);
+    if (region.kept.bias === undefined) made.set(`bias ${region.keys.all()}`, bias);
     for (const { constant } of constantsOfPlan(region.plan)) {
       if (staying.has(constant.value) || !isReadOnlyByNodes(constant, nodes)) continue;
       for (const [part, size] of storedParts(constant)) gone.set(part, size);

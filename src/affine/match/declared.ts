@@ -239,7 +239,7 @@ function regionOf(
     kept,
     before: costBefore(planned, operators),
     usesRunningStatistics: isTraining(operators),
-    ...keysOf(plan, undefined, target, keys),
+    keys: keysOf(plan, undefined, target, keys),
     chain: {
       note,
       factors,

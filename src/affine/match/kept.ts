@@ -1,6 +1,5 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
-import { flatten } from '../map/evaluate.js';
-import type { Plan } from '../map/expression.js';
+import { type Plan, partsOf } from '../map/expression.js';
 import { type AffineOperator, isWeighted } from '../operators.js';
 
 /** What the node in the place of a region takes over as it is. */
@@ -26,7 +25,7 @@ export interface KeptBias {
  * @param shape of the bias that the target has
  */
 export function keptOf(plan: Plan, main: string | undefined, shape: readonly number[]): Kept {
-  const parts = flatten(plan).filter((part) => part.kind !== 'step' || !isNothing(part.operator));
+  const parts = partsOf(plan).filter((part) => part.kind !== 'step' || !isNothing(part.operator));
   const last = parts.at(-1);
   if (last?.kind === 'sum' && last.geometry.isOpen) {
     const open = last.terms.find(({ geometry }) => geometry.isOpen);

@@ -1,8 +1,7 @@
 import type { Node } from '../../graph/index.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import { stemOf } from '../factor-names.js';
-import { flatten } from '../map/evaluate.js';
-import type { Segment } from '../map/expression.js';
+import { partsOf, type Segment } from '../map/expression.js';
 import { isWeighted } from '../operators.js';
 import { isRefusal, type Refusal } from '../refusal.js';
 import { RELABELLING } from '../relabel.js';
@@ -239,7 +238,7 @@ function scoreOf(region: Region): Score {
  * of what was expanded.
  */
 function odditiesOf({ plan }: Region): number {
-  const steps = flatten(plan).flatMap((part) =>
+  const steps = partsOf(plan).flatMap((part) =>
     part.kind === 'step' && isWeighted(part.operator) ? [part.operator] : [],
   );
   const biases = steps.slice(0, -1).filter(({ bias }) => bias !== undefined).length;

@@ -49,10 +49,15 @@ export interface Region {
   readonly before: Cost;
   /** True where a BatchNormalization in training mode is folded, with its running statistics. */
   readonly usesRunningStatistics: boolean;
-  /** Regions of one key multiply by the same numbers, and may share their weight. */
-  readonly weightKey: string;
-  /** Regions of one key add the same numbers, too, and may share their bias. */
-  readonly key: string;
+  readonly keys: RegionKeys;
+}
+
+/** Texts that regions have in common which compute the same. */
+export interface RegionKeys {
+  /** Of those that multiply by the same numbers, and may share their weight. */
+  readonly weight: () => string;
+  /** Of those that add the same numbers, too, and may share their bias. */
+  readonly all: () => string;
 }
 
 /** Affine nodes next to each other that were not made one. */
@@ -69,7 +74,7 @@ export interface FoundRegions {
 }
 
 /**
- * The keys of a region.
+ * The keys of a region, which are made when they are asked for: of most that are looked at they are not.
  *
  * @param pointwise the frame of a region without a weight: vectors stand differently in values of different rank
  */
@@ -78,12 +83,16 @@ export function keysOf(
   pointwise: Frame | undefined,
   { main }: Pick<Target, 'main'>,
   keys: ValueKeys,
-): Pick<Region, 'weightKey' | 'key'> {
+): RegionKeys {
   const place = pointwise ? `${pointwise.axis} ${pointwise.rank} ` : '';
-  const key = `${place}${keyOf(plan, keys, true)}`;
+  const known = new Map<boolean, string>();
+  const of = (withBias: boolean): string => {
+    const key = known.get(withBias) ?? `${main} ${place}${keyOf(plan, keys, withBias)}`;
+    known.set(withBias, key);
+    return key;
+  };
   // The factors of a normalization are for the statistics of its carrier.
-  const weightKey = main === 'BatchNormalization' ? key : `${main} ${place}${keyOf(plan, keys, false)}`;
-  return { key, weightKey };
+  return { all: () => of(true), weight: () => of(main === 'BatchNormalization') };
 }
 
 /** The shape of one number a channel beside a region's source; of a bias too. */

@@ -103,7 +103,7 @@ export class Ledger {
     going: ReadonlySet<Node>,
   ): { readonly weight: number; readonly bias: number } {
     const { weight, bias } = sizesAfter(region);
-    const { kept, chain, graph, weightKey, key, target } = region;
+    const { kept, chain, graph, keys, target } = region;
     const once = (name: string, size: number): number => {
       const isNew = !this.#told.has(name);
       this.#told.add(name);
@@ -116,11 +116,11 @@ export class Ledger {
     const biasSize = ((): number => {
       if (made === undefined) return 0;
       if (made.kind === 'kept') return keptSize(made.value, kept.bias?.constant ?? chain?.last.bias);
-      return once(`bias ${key}`, bias);
+      return once(`bias ${keys.all()}`, bias);
     })();
     // Of a normalization that keeps its statistics they are told, too.
     const statistics = target.main === 'BatchNormalization' ? 2 * weight : 0;
-    return { weight: once(weightKey, weight + statistics), bias: biasSize };
+    return { weight: once(keys.weight(), weight + statistics), bias: biasSize };
   }
 }
 

@@ -67,7 +67,7 @@ export async function foldRegion(
   const { bias } = composition;
   let biasName = bias?.kind === 'kept' ? bias.value : undefined;
   if (bias?.kind === 'new') {
-    const key = `${composition.target.main} ${region.key}`;
+    const key = `${composition.target.main} ${region.keys.all()}`;
     biasName = made.biases.get(key);
     if (biasName === undefined || home.resolve(biasName) === undefined) {
       biasName = model.freshName(biasNameOf(weight.name || weightNameOf(region, home, made)));
@@ -96,7 +96,7 @@ export async function foldRegion(
     insertNodes: specs,
   });
   for (const { constant, isWeight } of constants) {
-    if (isWeight) made.read.set(constant.value, region.weightKey);
+    if (isWeight) made.read.set(constant.value, region.keys.weight());
     removeUnread(constant);
   }
   for (const value of shapes) removeUnreadValue(graph, value);
@@ -125,7 +125,8 @@ async function placeWeight(
   home: Graph,
   made: FoldedConstants,
 ): Promise<PlacedWeight> {
-  const { graph, chain, weightKey } = region;
+  const { graph, chain } = region;
+  const weightKey = region.keys.weight();
   const { model } = graph;
   const known = made.weights.get(weightKey);
   const same = known !== undefined && home.resolve(known) !== undefined ? known : undefined;
@@ -199,7 +200,7 @@ export function labelOf({ carrier, chain, plan, graph, nodes }: Region): string 
 
 /** The name of the factors' weight, or the carrier's weight's where nothing else reads that, or a new one. */
 function weightNameOf(
-  { carrier, nodes, plan, graph, weightKey }: Region,
+  { carrier, nodes, plan, graph, keys }: Region,
   home: Graph,
   { read: others }: FoldedConstants,
 ): string {
@@ -218,7 +219,7 @@ function weightNameOf(
     home.kind === 'graph' &&
     !home.isOutput(name) &&
     !trainedNames(model).has(name) &&
-    (others.get(name) ?? weightKey) === weightKey &&
+    (others.get(name) ?? keys.weight()) === keys.weight() &&
     home.uses(name).every(({ node }) => nodes.includes(node));
   return isReplaced ? name : model.freshName(collapsedName(name));
 }

@@ -18,7 +18,8 @@ export class Products {
   readonly #weights = new Map<string, { readonly tensor: Tensor; readonly rounding: Rounding }>();
 
   async of(region: Region): Promise<Product> {
-    const { graph, frame, plan, weightKey } = region;
+    const { graph, frame, plan } = region;
+    const weightKey = region.keys.weight();
     const composition = await composeRegion(region);
     const { shape, layout, added, alpha } = composition;
     let known = this.#weights.get(weightKey);
