@@ -310,3 +310,21 @@ function broadcast(a: TypeAndShape, b: TypeAndShape): TypeAndShape {
 function product(dims: readonly number[]): number {
   return dims.reduce((total, dim) => total * dim, 1);
 }
+
+/**
+ * The tensor that stands behind a value, where nothing needs to be computed for it: an initializer, the tensor or
+ * numbers of a Constant node, either also by way of Identity. Undefined for everything else.
+ *
+ * @param value a name in `graph`; values of the graphs around it are found too
+ * @example
+ * constantTensor(model.graph, 'fc.weight')?.shape; // [10, 512]
+ */
+export function constantTensor(graph: Graph, value: string): Tensor | undefined {
+  const origin = value === '' ? undefined : graph.resolve(value);
+  if (origin?.kind === 'initializer') return origin.tensor;
+  if (origin?.kind !== 'node') return undefined;
+  const { node } = origin;
+  if (node.is('Identity')) return constantTensor(origin.graph, node.inputs[0] ?? '');
+  if (node.is('Constant')) return constantNodeTensor(node);
+  return undefined;
+}

@@ -14,6 +14,7 @@ export {
   type ConstantResult,
   type ConstantValue,
   constantNodeTensor,
+  constantTensor,
   findConstant,
   isConstant,
   quantizedStorage,

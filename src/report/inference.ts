@@ -1,7 +1,7 @@
 import { isFloatType } from '../graph/index.js';
 import type { ProviderFailure } from '../runtime/providers/provider-failure.js';
 import type { BenchReport, BenchRow } from '../runtime/session/bench.js';
-import { countOperators, type PlacedNode, type ProviderUse } from '../runtime/session/placement.js';
+import { countOperators, type PlacedNode, type Placement } from '../runtime/session/placement.js';
 import type { ModelRun } from '../runtime/session/run-model.js';
 import { summarize, type TensorSummary, type TopEntry, topK } from '../runtime/session/summary.js';
 import type { RuntimeTensor } from '../runtime/types.js';
@@ -62,14 +62,15 @@ function figureColumn(key: 'min' | 'max' | 'mean', priority: number, definition:
     align: 'right',
     priority,
     definition,
-    value: (row) => row[key],
+    value: (row) => (typeof row[key] === 'bigint' ? String(row[key]) : row[key]),
     text: (row) => figure(row[key], key !== 'mean' && !isFloatType(row.tensor.type)),
   };
 }
 
 /** Three digits of a float; all of an integer. */
-function figure(value: number | undefined, isWhole = false): string {
+function figure(value: number | bigint | undefined, isWhole = false): string {
   if (value === undefined) return '–';
+  if (typeof value === 'bigint') return value.toLocaleString('en-US');
   return isWhole ? formatCount(value) : formatSignificant(value);
 }
 
@@ -90,6 +91,12 @@ function firstElements(tensor: RuntimeTensor): string {
       Array.from((data as string[]).slice(0, SHOWN), (text) => `'${text}'`),
       data.length,
     );
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
+    return more(
+      Array.from(data.slice(0, SHOWN), (value) => figure(value)),
+      data.length,
+    );
+  }
   const part = { type, shape: [Math.min(SHOWN, data.length)], data: data.slice(0, SHOWN) } as RuntimeTensor;
   const entries = part.data.length === 0 ? [] : topK(part, SHOWN).sort((a, b) => a.index - b.index);
   const texts = entries.map(({ value }) => {
@@ -157,14 +164,18 @@ export function runDocument(run: ModelRun, options: RunDocumentOptions): Documen
       nodes: placement.nodes.length,
       uses: placement.uses,
       copies: placement.copies,
+      ...(placement.problem !== undefined && { placementProblem: placement.problem }),
       fallen: fallen.map(({ name, op }) => ({ name, op })),
       loadTime,
       runTime,
-      outputs: rows.map(({ name, tensor, ...summary }) => ({
+      outputs: rows.map(({ name, tensor, min, max, ...summary }) => ({
         name,
         type: tensor.type,
         shape: tensor.shape,
         ...summary,
+        // JSON has no integers of 64 bits.
+        min: typeof min === 'bigint' ? String(min) : min,
+        max: typeof max === 'bigint' ? String(max) : max,
       })),
       ...(best.length > 0 && { top: best }),
       output: options.output ?? null,
@@ -176,7 +187,7 @@ export function runDocument(run: ModelRun, options: RunDocumentOptions): Documen
     notes: [
       ...(left > 0 ? [aside(`${counted(left, 'more row')} with --format json.`)] : []),
       ...passedOverNotes(passedOver),
-      ...placementNotes(placement.uses, fallen, providers, options.verbose === true),
+      ...placementNotes(placement, fallen, providers, options.verbose === true),
       ...(placement.copies > 0
         ? [aside(`${counted(placement.copies, 'copy', 'copies')} between the memories of the providers.`)]
         : []),
@@ -227,11 +238,15 @@ function passedOverNotes(passedOver: readonly ProviderFailure[]): Note[] {
 
 /** Who ran how many nodes, and what fell to the CPU. */
 export function placementNotes(
-  uses: readonly ProviderUse[],
+  { uses, problem }: Pick<Placement, 'uses' | 'problem'>,
   fallen: readonly PlacedNode[],
   providers: readonly string[],
   verbose = false,
 ): Note[] {
+  if (problem !== undefined) {
+    const where = providers.join() === 'cpu' ? 'Ran on the CPU' : `Ran on ${providers.join(', ')}`;
+    return [{ text: `${where}; which nodes ran is not listed: ${problem}.`, tone: 'aside' }];
+  }
   const total = uses.reduce((sum, { nodes }) => sum + nodes, 0);
   const who = uses.map(({ provider, nodes }) => `${provider} ${formatCount(nodes)}`);
   const text =

@@ -168,8 +168,8 @@ function whoRan({ placements }: Verification, names: { readonly a: string; reado
   for (const { provider, reason } of [...a.passedOver, ...b.passedOver]) {
     notes.set(provider, { text: `${provider} was passed over: ${reason}`, tone: 'aside' });
   }
-  const place = ({ uses, fallen, providers }: VerifyPlacement, who: string): Note[] =>
-    placementNotes(uses, fallen, providers).map(({ text, tone }) => ({
+  const place = ({ fallen, providers, ...placement }: VerifyPlacement, who: string): Note[] =>
+    placementNotes(placement, fallen, providers).map(({ text, tone }) => ({
       text: `${who}: ${text}`,
       tone: tone === 'warning' ? tone : 'aside',
     }));

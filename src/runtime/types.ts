@@ -51,7 +51,10 @@ export interface SessionOptions {
   readonly device?: number | undefined;
   /** Refuse a model of which some node would fall to the CPU; default false. */
   readonly strict?: boolean | undefined;
-  /** Note which provider runs which node, for Session.placement; costs a few µs a node. Default false. */
+  /**
+   * Note which provider runs which node, for Session.placement; costs a few µs a node. Where that cannot be had (no room for temporary
+   * files, loops of unknown length), the session runs all the same, and the placement says why it knows nothing. Default false.
+   */
   readonly profile?: boolean | undefined;
   /**
    * Leave the outputs in the memory of the device, for Session.bind; default false. onnxruntime-node does this with WebGPU

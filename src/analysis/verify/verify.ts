@@ -48,6 +48,8 @@ export interface VerifyPlacement {
   readonly uses: readonly ProviderUse[];
   /** Nodes that the CPU ran although it was not asked for. */
   readonly fallen: readonly PlacedNode[];
+  /** Why it is not known who ran the nodes. */
+  readonly problem?: string | undefined;
 }
 
 export interface Verification {
@@ -224,6 +226,9 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
       ] as const)
     : []) {
     const { fallen, providers: asked } = placement;
+    if (placement.problem !== undefined) {
+      throw new ModelError(`it is not known who ran the nodes: ${placement.problem}`, { file: model.path });
+    }
     if (fallen.length > 0) throw fallenError(fallen, placement, asked, model);
   }
   return { ...result, placements };
@@ -278,7 +283,9 @@ function isComparable(pair: Pair, type: DataType | undefined, b: Session, proble
 async function placementOf(session: Session): Promise<VerifyPlacement> {
   const { providers, passedOver } = session;
   const placement = await session.placement();
-  return { providers, passedOver, uses: placement.uses, fallen: fallenOf(placement, providers) };
+  const { uses, problem } = placement;
+  const fallen = fallenOf(placement, providers);
+  return { providers, passedOver, uses, fallen, ...(problem !== undefined && { problem }) };
 }
 
 function inputProblems(a: Model, b: Model): string[] {

@@ -16,13 +16,13 @@ export function temporaryName(target: string, id: number = process.pid): string 
   return join(dirname(target), `.${basename(target).slice(0, LONGEST)}.${own}.tmp`);
 }
 
-/** Removes the temporary files that processes of this machine left in a directory when they were killed. */
+/** Removes the temporary files and directories that processes of this machine left in a directory when they were killed. */
 export async function clearTemporaries(directory: string): Promise<void> {
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {
     const [, host, process] = NAME.exec(name) ?? [];
     if (host !== HOST || process === undefined || isRunning(Number.parseInt(process, 16))) continue;
-    await rm(join(directory, name), { force: true }).catch(() => undefined);
+    await rm(join(directory, name), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

@@ -1,5 +1,5 @@
 import {
-  constantNodeTensor,
+  constantTensor,
   type DataType,
   type Graph,
   ModelError,
@@ -14,26 +14,10 @@ import { RUNTIME_TYPES, type RuntimeTensor } from '../types.js';
 import { openSession } from './session.js';
 import { buildModel } from './small-model.js';
 
+export { constantTensor };
+
 /** Smaller constants are written into the model that computes; larger ones are fed, which copies nothing. */
 const INLINE_BYTES = 4096;
-
-/**
- * The tensor that stands behind a value, where nothing needs to be computed for it: an initializer, the tensor or
- * numbers of a Constant node, either also by way of Identity. Undefined for everything else.
- *
- * @param value a name in `graph`; values of the graphs around it are found too
- * @example
- * constantTensor(model.graph, 'fc.weight')?.shape; // [10, 512]
- */
-export function constantTensor(graph: Graph, value: string): Tensor | undefined {
-  const origin = value === '' ? undefined : graph.resolve(value);
-  if (origin?.kind === 'initializer') return origin.tensor;
-  if (origin?.kind !== 'node') return undefined;
-  const { node } = origin;
-  if (node.is('Identity')) return constantTensor(origin.graph, node.inputs[0] ?? '');
-  if (node.is('Constant')) return constantNodeTensor(node);
-  return undefined;
-}
 
 /**
  * The value of a constant expression: of an initializer, a Constant node, or of any nodes that read nothing else.

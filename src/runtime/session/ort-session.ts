@@ -17,7 +17,8 @@ import type { BoundRun, RunOptions, RuntimeTensor, Session, SessionValue } from 
 import { type CreateSession, DeviceMemory } from './binding.js';
 import { type Bridge, fromBridge, toBridge } from './bridge.js';
 import { readable } from './onnxruntime.js';
-import { type Placement, readProfile } from './placement.js';
+import { type Placement, unknownPlacement } from './placement.js';
+import { type ProfilePlace, readProfile } from './profile.js';
 
 /** What onnxruntime holds of tensors that stayed on the device. */
 const resident = new WeakMap<RuntimeTensor, Ort.Tensor>();
@@ -46,8 +47,8 @@ interface Origin {
   readonly providers: readonly ExecutionProvider[];
   readonly passedOver: readonly ProviderFailure[];
   readonly device?: number | undefined;
-  /** Where the profile goes. */
-  readonly directory: string | undefined;
+  /** Where the profile goes; undefined where none was asked for. */
+  readonly profile: ProfilePlace | undefined;
   /** Makes sessions beside it, where its outputs stay on the device. */
   readonly binding: CreateSession | undefined;
   dispose(): Promise<void>;
@@ -82,14 +83,20 @@ export class OrtSession implements Session {
   }
 
   async placement(): Promise<Placement> {
-    const { directory } = this.#origin;
-    if (directory === undefined) {
+    const { profile } = this.#origin;
+    if (profile === undefined) {
       throw this.#error('the session was opened without a profile, so it knows no placement');
     }
     if (!this.#hasRun) throw this.#error('the session did not run yet, so no node has a place');
+    const { directory, problem } = profile;
+    if (directory === undefined) return unknownPlacement(problem);
     this.#placement ??= (async () => {
       await Promise.allSettled(this.#running);
-      this.#native.endProfiling();
+      try {
+        this.#native.endProfiling();
+      } catch (error) {
+        return unknownPlacement(`onnxruntime wrote no profile: ${readable(messageOf(error))}`);
+      }
       return await readProfile(directory);
     })();
     return await this.#placement;

@@ -1,6 +1,3 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { ModelError } from '../../graph/index.js';
 import { type ExecutionProvider, providerOf } from '../providers/providers.js';
 
 /** One node of the graph that onnxruntime ran: of the optimized graph, in which nodes may be fused or added. */
@@ -24,8 +21,10 @@ export interface ProviderUse {
   readonly operators: Readonly<Record<string, number>>;
 }
 
-/** Which provider ran which node, as onnxruntime's own profile tells it. */
+/** Which provider ran which node, as onnxruntime's own profile tells it: as far as that could be had. */
 export interface Placement {
+  /** Why it is not known who ran the nodes; they are then missing. */
+  readonly problem?: string | undefined;
   readonly nodes: readonly PlacedNode[];
   /** The provider of the most nodes first. */
   readonly uses: readonly ProviderUse[];
@@ -33,26 +32,23 @@ export interface Placement {
   readonly copies: number;
 }
 
-interface ProfileEvent {
+export interface ProfileEvent {
   readonly cat?: string;
   readonly name?: string;
   /** Microseconds. */
   readonly dur?: number;
-  readonly args?: { readonly provider?: string; readonly op_name?: string; readonly node_index?: string };
+  readonly args?: {
+    readonly provider?: string | undefined;
+    readonly op_name?: string | undefined;
+    readonly node_index?: string | undefined;
+  };
 }
 
 const SUFFIX = '_kernel_time';
 const COPIES = ['MemcpyFromHost', 'MemcpyToHost'];
 
-/** Reads the profile that onnxruntime left in a directory. */
-export async function readProfile(directory: string): Promise<Placement> {
-  const [name] = (await readdir(directory)).filter((entry) => entry.endsWith('.json'));
-  if (name === undefined) throw new ModelError('onnxruntime wrote no profile');
-  try {
-    return placementOf(JSON.parse(await readFile(join(directory, name), 'utf8')) as ProfileEvent[]);
-  } catch (error) {
-    throw new ModelError("onnxruntime's profile can not be read", {}, { cause: error });
-  }
+export function unknownPlacement(problem: string): Placement {
+  return { problem, nodes: [], uses: [], copies: 0 };
 }
 
 /** The nodes in a profile, each once. */

@@ -1,13 +1,16 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import {
+  DATA_TYPES,
+  type Graph,
   isModel,
   type Model,
   ModelError,
   messageOf,
   modelToBytes,
+  type Node,
   readModel,
   saveModel,
   Tensor,
@@ -26,6 +29,7 @@ import type { CreateSession } from './binding.js';
 import { type Bridge, bridge } from './bridge.js';
 import { onnxruntime } from './onnxruntime.js';
 import { OrtSession, wrap } from './ort-session.js';
+import { placeProfile, temporaryDirectory } from './profile.js';
 
 /**
  * Loads a model into onnxruntime. One that was not changed since it was read is loaded from its file; a changed one
@@ -78,10 +82,13 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     );
   }
   const ort = await onnxruntime();
-  const directory = options.profile ? await mkdtemp(join(tmpdir(), 'onnx-overparam-profile-')) : undefined;
+  const known = await modelOf(model);
+  const profile = options.profile ? await placeProfile(known) : undefined;
+  const directory = profile?.directory;
+  const { optimization = known !== undefined && holdsFloat16(known) ? 'extended' : 'all' } = options;
   const settings: Ort.InferenceSession.SessionOptions = {
     executionProviders: nativeProviders(providers, device),
-    graphOptimizationLevel: options.optimization ?? 'all',
+    graphOptimizationLevel: optimization,
     enableCpuMemArena: options.arena ?? true,
     enableMemPattern: options.arena ?? true,
     // Fatal only: errors are thrown, and warnings are not for the user of a model.
@@ -109,7 +116,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     });
   const binding = options.bound ? create : undefined;
   const open = async (source: Model | string | Uint8Array, bridged: Bridge): Promise<Session> => {
-    const placed = await place(providers.includes('webgpu') ? await mended(source) : source);
+    const placed = await place(providers.includes('webgpu') ? mended(source, known) : source);
     const dispose = async (): Promise<void> => {
       await placed.dispose();
       if (directory !== undefined) await rm(directory, { recursive: true, force: true });
@@ -122,7 +129,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
         file,
         model,
         bridge: bridged,
-        directory,
+        profile,
         dispose,
         binding,
       });
@@ -151,17 +158,43 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
   }
 }
 
+/** The model, where it can be read; what is none is for onnxruntime to say. */
+async function modelOf(source: Model | string | Uint8Array): Promise<Model | undefined> {
+  if (isModel(source)) return source;
+  return await readModel(source).catch(() => undefined);
+}
+
 /** The model without the convolutions that WebGPU computes wrong. */
-async function mended(source: Model | string | Uint8Array): Promise<Model | string | Uint8Array> {
-  let model: Model;
-  try {
-    model = isModel(source) ? source : await readModel(source);
-  } catch {
-    // What is no model is for onnxruntime to say.
-    return source;
-  }
+function mended(source: Model | string | Uint8Array, known: Model | undefined): Model | string | Uint8Array {
+  const model = isModel(source) ? source : known;
+  if (model === undefined) return source;
   const right = mendedForWebGpu(model);
   return right === model ? source : right;
+}
+
+/**
+ * Whether float16 is computed with. onnxruntime 1.30 ends the process while it rewrites some such graphs (a Transpose before two MatMul
+ * in a row) at its last levels, which are of little use for float16 anyway.
+ */
+function holdsFloat16(model: Model): boolean {
+  const { code } = DATA_TYPES.float16;
+  const graphs = (graph: Graph): Graph[] => [
+    graph,
+    ...graph.nodes.flatMap((node) => node.subgraphs.flatMap(graphs)),
+  ];
+  const isCast = (node: Node): boolean =>
+    node.proto.attribute?.some(
+      ({ name, i }) => ['to', 'dtype'].includes(name ?? '') && Number(i) === code,
+    ) === true;
+  if ([...tensorProtos(model.proto)].some(({ data_type }) => data_type === code)) return true;
+  return [model.graph, ...model.functions]
+    .flatMap(graphs)
+    .some(
+      (graph) =>
+        [...graph.inputs, ...graph.outputs, ...graph.valueInfo].some(
+          ({ dataType }) => dataType === 'float16',
+        ) || graph.nodes.some(isCast),
+    );
 }
 
 /**
@@ -197,7 +230,7 @@ async function place(model: Model | string | Uint8Array): Promise<Placed> {
     return { source: modelToBytes(model), dispose: nothing };
   }
   // Bytes would let onnxruntime look for external data in the current directory.
-  const directory = await mkdtemp(join(tmpdir(), 'onnx-overparam-'));
+  const directory = await temporaryDirectory('model');
   const dispose = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const path = join(directory, 'model.onnx');

@@ -4,9 +4,9 @@ import type { RuntimeTensor } from '../types.js';
 /** What is in a tensor, in a few figures. */
 export interface TensorSummary {
   readonly elements: number;
-  /** Over the finite elements; undefined where there is none, and of strings. Of bool, false is 0 and true 1. */
-  readonly min: number | undefined;
-  readonly max: number | undefined;
+  /** Over the finite elements; undefined where there is none, and of strings. Of bool, false is 0 and true 1; integers that a number cannot hold are bigints. */
+  readonly min: number | bigint | undefined;
+  readonly max: number | bigint | undefined;
   readonly mean: number | undefined;
   /** Elements that are NaN or infinite. */
   readonly nonFinite: number;
@@ -23,6 +23,9 @@ export function summarize(tensor: RuntimeTensor): TensorSummary {
   if (tensor.type === 'string') {
     return { elements, min: undefined, max: undefined, mean: undefined, nonFinite: 0 };
   }
+  if (tensor.data instanceof BigInt64Array || tensor.data instanceof BigUint64Array) {
+    return summarizeIntegers(tensor.data);
+  }
   let [min, max, sum, count] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0];
   for (const element of valuesOf(tensor)) {
     const value = Number(element);
@@ -34,6 +37,25 @@ export function summarize(tensor: RuntimeTensor): TensorSummary {
   }
   if (count === 0) return { elements, min: undefined, max: undefined, mean: undefined, nonFinite: elements };
   return { elements, min, max, mean: sum / count, nonFinite: elements - count };
+}
+
+function summarizeIntegers(data: BigInt64Array | BigUint64Array): TensorSummary {
+  const elements = data.length;
+  const [first] = data;
+  if (first === undefined) {
+    return { elements, min: undefined, max: undefined, mean: undefined, nonFinite: 0 };
+  }
+  let [min, max, sum] = [first, first, 0];
+  for (const value of data) {
+    sum += Number(value);
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  return { elements, min: exact(min), max: exact(max), mean: sum / elements, nonFinite: 0 };
+}
+
+function exact(value: bigint): number | bigint {
+  return Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
 function valuesOf({ type, data }: RuntimeTensor): Iterable<number | bigint> {

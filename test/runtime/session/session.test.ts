@@ -68,7 +68,7 @@ describe('openSession', () => {
     const model = await readModel(path);
     model.graph.setInitializer(Tensor.of('b', 'float32', [3], Float32Array.of(7, 8, 9)));
     const temporary = (): string[] =>
-      readdirSync(tmpdir()).filter((name) => name.startsWith('onnx-overparam-'));
+      readdirSync(tmpdir()).filter((name) => name.startsWith('.onnx-overparam-'));
     const before = temporary();
     const session = await openSession(model);
     const [made] = temporary().filter((name) => !before.includes(name));

@@ -10,7 +10,10 @@ test('min <= mean <= max, and every element is counted', () => {
     fc.property(
       tensors().filter(({ type }) => type !== 'string'),
       (tensor) => {
-        const { elements, min, max, mean, nonFinite } = summarize(tensor);
+        const { elements, mean, nonFinite, ...range } = summarize(tensor);
+        const [min, max] = [range.min, range.max].map((value) =>
+          value === undefined ? undefined : Number(value),
+        );
         const values = Array.from(
           isFloatType(tensor.type)
             ? widen(tensor.type, tensor.data as never)
@@ -78,4 +81,14 @@ test('quantile: the ends are the extremes, the middle is the median, and it grow
     }),
     { seed: 3 },
   );
+});
+
+test('integers of 64 bits are not rounded', () => {
+  const data = BigInt64Array.of(2n ** 63n - 1n, -(2n ** 63n), 5n);
+  const { min, max, elements } = summarize({ type: 'int64', shape: [3], data });
+  expect({ min, max, elements }).toEqual({ min: -(2n ** 63n), max: 2n ** 63n - 1n, elements: 3 });
+  expect(summarize({ type: 'int64', shape: [1], data: BigInt64Array.of(5n) })).toMatchObject({
+    min: 5,
+    max: 5,
+  });
 });
