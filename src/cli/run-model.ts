@@ -96,7 +96,8 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   const top = args.top ?? (labelFile === undefined ? undefined : 5);
   const { assertWritable, ModelError } = await import('../graph/index.js');
   const files = await import('../runtime/io/files.js');
-  const outputs = outputsOf({ '--output': output });
+  // Without --overwrite no file that exists is written.
+  const outputs = args.overwrite ? outputsOf({ '--output': output }) : [];
   keepApart(
     outputs,
     [path, labelFile, ...(await Promise.all(inputs.map(namedFile))).map(({ file }) => file)],
@@ -200,7 +201,8 @@ async function bench(args: Arguments, io: Io): Promise<number> {
     throw new UsageError('--bind goes with --ep webgpu, the memory of which onnxruntime-node can bind alone');
   }
   const path = output === '-' ? undefined : output;
-  const outputs = outputsOf({ '--output': output });
+  // Without --overwrite no file that exists is written.
+  const outputs = args.overwrite ? outputsOf({ '--output': output }) : [];
   keepApart(outputs, args.model, io);
   if (path !== undefined) {
     const { assertWritable } = await import('../graph/index.js');

@@ -68,21 +68,24 @@ export const trainCommand: Command<Arguments> = {
       '--log': args.log,
       '--html': args.html,
     });
-    keepApart(outputs, [args.teacher].flat(), io);
+    keepApart(outputs, [], io);
+    // Without --overwrite no file that exists is written.
+    const replaced = args.overwrite || args.resume ? outputs : [];
+    keepApart(replaced, [args.teacher].flat(), io);
     if (args.model === '-' && args.resume)
       throw new UsageError('--resume needs the file of the model, not standard input');
-    const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
+    const model = await loadModel(args.model, io, { ...args, outputs: replaced, inPlace: output });
     const { fedInputs } = await import('../runtime/session/random-inputs.js');
     if (fedInputs(model.graph).length === 0)
       throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
     await using data = await openData(model, args, {
       seed: settings.seed ?? 0,
       unlabeled: args.teacher !== undefined,
-      onFiles: (files) => keepApart(outputs, files, io),
+      onFiles: (files) => keepApart(replaced, files, io),
     });
     if (!args.quiet) for (const note of data.train.notes ?? []) await tell(io, note);
     const { taught } = await import('./train-teacher.js');
-    await using lesson = await taught(data, settings, { ...args, outputs }, io);
+    await using lesson = await taught(data, settings, { ...args, outputs: replaced }, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {
       await onTraining(args, () => dryRun(model, lesson.data, options, args, io));

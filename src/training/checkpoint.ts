@@ -1,13 +1,22 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { atomicWrite, FileSource, MemorySource, ModelError, messageOf } from '../graph/index.js';
+import {
+  atomicWrite,
+  type ByteSource,
+  FileSource,
+  MemorySource,
+  ModelError,
+  messageOf,
+} from '../graph/index.js';
 import { type RuntimeTensor, readSafetensors, safetensors } from '../runtime/index.js';
 import type { EpochRecord } from './events.js';
 import type { TrainingState } from './types.js';
 
 const KIND = 'onnx-overparam checkpoint';
-const VERSION = 1;
+const VERSION = 2;
 const INDEX = 'checkpoint.json';
+const PIECE = 8 << 20;
 const STATE = /^state-\d+\.safetensors$/;
 const BEST = /^best-\d+\.safetensors$/;
 
@@ -48,6 +57,8 @@ interface Index {
   readonly tally: Tally;
   readonly best: { readonly epoch: number; readonly value: number; readonly file: string } | undefined;
   readonly state: string;
+  /** SHA-256 of each file with tensors. */
+  readonly digests: { readonly state: string; readonly best: string | undefined };
   readonly history: readonly EpochRecord[];
 }
 
@@ -69,11 +80,11 @@ export async function writeCheckpoint(directory: string, checkpoint: Checkpoint)
   const stateFile = `state-${state.step}.safetensors`;
   const bestFile = best && `best-${best.epoch}.safetensors`;
   const metadata = { kind: KIND, step: String(state.step) };
-  await atomicWrite(join(directory, stateFile), safetensors(tensors, metadata), { overwrite: true });
-  if (best !== undefined && bestFile !== undefined) {
-    await atomicWrite(join(directory, bestFile), safetensors(best.weights, { kind: KIND }), {
-      overwrite: true,
-    });
+  const stateBytes = safetensors(tensors, metadata);
+  const bestBytes = best && safetensors(best.weights, { kind: KIND });
+  await atomicWrite(join(directory, stateFile), stateBytes, { overwrite: true });
+  if (bestBytes !== undefined && bestFile !== undefined) {
+    await atomicWrite(join(directory, bestFile), bestBytes, { overwrite: true });
   }
   const index: Index = {
     kind: KIND,
@@ -84,6 +95,7 @@ export async function writeCheckpoint(directory: string, checkpoint: Checkpoint)
     best:
       best && bestFile !== undefined ? { epoch: best.epoch, value: best.value, file: bestFile } : undefined,
     state: stateFile,
+    digests: { state: digestOf(stateBytes), best: bestBytes && digestOf(bestBytes) },
     history,
   };
   const text = `${JSON.stringify(index, undefined, 1)}\n`;
@@ -126,14 +138,17 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
       file,
     });
   }
-  const { settings, tally, best, history, state, step } = index;
+  const { settings, tally, best, history, state, step, digests } = index;
   if (typeof state !== 'string' || !STATE.test(state)) throw damaged('it names no state');
-  if (!Number.isSafeInteger(tally?.epoch) || !Number.isSafeInteger(tally.step) || !Array.isArray(history)) {
+  const isCount = (value: unknown, least: number): boolean =>
+    Number.isSafeInteger(value) && (value as number) >= least;
+  if (!isCount(tally?.epoch, 1) || !isCount(tally.step, 0) || !isCount(step, 0) || !Array.isArray(history)) {
     throw damaged('it has no position');
   }
+  if (best !== undefined && !isCount(best.epoch, 0)) throw damaged('its best epoch is none');
   const weights = new Map<string, RuntimeTensor>();
   const slots = new Map<string, RuntimeTensor>();
-  for (const [name, tensor] of tensorsOf(directory, state)) {
+  for (const [name, tensor] of tensorsOf(directory, state, digests?.state)) {
     if (name.startsWith('weights/')) weights.set(name.slice('weights/'.length), tensor);
     else if (name.startsWith('slots/')) slots.set(name.slice('slots/'.length), tensor);
   }
@@ -142,15 +157,37 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
     settings: settings ?? {},
     tally,
     history,
-    best: best && { epoch: best.epoch, value: best.value, weights: tensorsOf(directory, best.file) },
+    best: best && {
+      epoch: best.epoch,
+      value: best.value,
+      weights: tensorsOf(directory, best.file, digests?.best),
+    },
     state: { step, weights, slots },
   };
 }
 
-function tensorsOf(directory: string, name: string): ReadonlyMap<string, RuntimeTensor> {
+/** One piece at a time, so that a large state needs no second copy in memory. */
+function digestOf(source: ByteSource): string {
+  const hash = createHash('sha256');
+  for (let at = 0; at < source.length; at += PIECE) {
+    hash.update(source.read(at, Math.min(PIECE, source.length - at)));
+  }
+  return hash.digest('hex');
+}
+
+function tensorsOf(
+  directory: string,
+  name: string,
+  digest: string | undefined,
+): ReadonlyMap<string, RuntimeTensor> {
   const file = join(directory, name);
   try {
-    return readSafetensors(new FileSource(file)).tensors;
+    const source = new FileSource(file);
+    const { tensors } = readSafetensors(source);
+    if (digestOf(source) !== digest) {
+      throw new ModelError('is damaged or of another checkpoint: its digest is not the one that was saved');
+    }
+    return tensors;
   } catch (error) {
     if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;
     throw new ModelError(error.message, { file }, { cause: error });

@@ -1,6 +1,7 @@
 import { createModel, type Model, ModelError } from '../graph/index.js';
 import { createMessage } from '../graph/proto/codec.js';
 import type { GraphProto } from '../graph/proto/schema.js';
+import { emptyRecord } from '../graph/record.js';
 import type { LossKind } from '../passes/gradient/index.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import {
@@ -95,7 +96,7 @@ function feedsFrom(
   { inputs }: Batch,
   feeds: ReadonlyMap<string, string>,
 ): Readonly<Record<string, RuntimeTensor>> {
-  const found: Record<string, RuntimeTensor> = {};
+  const found = emptyRecord<RuntimeTensor>();
   for (const [input, field] of feeds) {
     const tensor = inputs[field];
     if (tensor !== undefined) found[input] = tensor;

@@ -1,4 +1,5 @@
 import { isFloatType, widen } from '../graph/index.js';
+import { emptyRecord } from '../graph/record.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { Settled } from './plan.js';
@@ -20,7 +21,7 @@ export class Feed {
 
   async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {
     const batch = await this.#dataset.batch(indices, options);
-    const inputs: Record<string, RuntimeTensor> = {};
+    const inputs = emptyRecord<RuntimeTensor>();
     for (const [name, from] of this.#feeds) {
       const tensor = batch.inputs[from];
       if (tensor !== undefined) inputs[name] = tensor;

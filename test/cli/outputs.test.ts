@@ -19,6 +19,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { run } from '../../src/cli/run.js';
 import type { Io } from '../../src/cli/shell/io.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
+import { buildModel, floats } from '../support/build.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const MAIN = resolve('dist/bin/onnx-overparam.js');
@@ -240,4 +241,23 @@ describe('what would change nothing is not written', () => {
     expect(told.stderr).toContain(message);
     expect([told.code, readdirSync(directory)]).toEqual([code, []]);
   });
+});
+
+test.each([
+  '__proto__',
+  'constructor',
+  'toString',
+])('a model whose values are named %s runs', async (name) => {
+  const model = buildModel({
+    inputs: [[name, 'float32', [2, 2]]],
+    outputs: [['y', 'float32', [2, 2]]],
+    nodes: [{ opType: 'MatMul', inputs: [name, 'w'], outputs: ['y'] }],
+    initializers: [floats('w', [2, 2])],
+  });
+  await saveModel(model, path('n.onnx'));
+  for (const args of [
+    ['run', '@n.onnx', '--random'],
+    ['verify', '@n.onnx', '@n.onnx'],
+  ])
+    expect(await cli(args)).toMatchObject({ code: 0, stderr: '' });
 });

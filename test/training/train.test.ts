@@ -354,7 +354,27 @@ describe('is refused', () => {
     expect(await said(other)).toMatch("the weight 'b1' was float32[16] and is float32[1, 16]");
     const [state] = readdirSync(checkpoint.directory).filter((name) => name.startsWith('state-'));
     const file = join(checkpoint.directory, state!);
-    writeFileSync(file, readFileSync(file).subarray(0, -1));
+    const [bytes, index] = [readFileSync(file), join(checkpoint.directory, 'checkpoint.json')];
+    writeFileSync(file, bytes.subarray(0, -1));
     await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged: it is cut short');
+    const flipped = Buffer.from(bytes);
+    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1;
+    writeFileSync(file, flipped);
+    await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged or of another checkpoint');
+    writeFileSync(file, bytes);
+    const text = readFileSync(index, 'utf8');
+    const saved = JSON.parse(text) as { readonly tally: object; readonly settings: object };
+    for (const tally of [{ epoch: -1 }, { epoch: 0 }, { step: -1 }, { step: 1.5 }, { epoch: 1e300 }]) {
+      writeFileSync(index, JSON.stringify({ ...saved, tally: { ...saved.tally, ...tally } }));
+      await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged: it has no position');
+    }
+    for (const name of ['constructor', '__proto__', 'toString']) {
+      const settings = JSON.stringify(saved.settings).replace('{', `{"${name}": 1,`);
+      writeFileSync(
+        index,
+        JSON.stringify({ ...saved, settings: 0 }).replace('"settings":0', `"settings":${settings}`),
+      );
+      await refused({ resume: true, checkpoint, epochs: 2 }, `${name} was 1 and is none`);
+    }
   });
 });

@@ -1,4 +1,5 @@
 import { type DataType, type Model, ModelError, type ValueInfo } from '../../graph/index.js';
+import { emptyRecord } from '../../graph/record.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 
 /** Samples by index, as `Dataset` of the training has them. */
@@ -92,7 +93,7 @@ export async function sampleFeeder(model: Model, source: SampleSource): Promise<
     classes: source.classes,
     feeds: async (indices) => {
       const { inputs: tensors, target } = await source.batch(indices);
-      const feeds: Record<string, RuntimeTensor> = {};
+      const feeds = emptyRecord<RuntimeTensor>();
       for (const { input, field } of pairs) {
         const tensor = tensors[field];
         if (tensor === undefined) throw new ModelError(`the data has no '${field}'`, { file: model.path });

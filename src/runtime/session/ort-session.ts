@@ -10,6 +10,7 @@ import {
   type NativeArray,
   readModel,
 } from '../../graph/index.js';
+import { emptyRecord } from '../../graph/record.js';
 import { release } from '../garbage.js';
 import { explainFailure, ProviderError, type ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider } from '../providers/providers.js';
@@ -126,7 +127,7 @@ export class OrtSession implements Session {
     const outputs = await this.#wantedOutputs(undefined);
     const memory = new DeviceMemory(binding);
     try {
-      const inputs: Record<string, Ort.Tensor> = {};
+      const inputs = emptyRecord<Ort.Tensor>();
       for (const { name } of this.inputs) {
         inputs[name] = await memory.upload(this.#tensor(feeds[name] as RuntimeTensor));
       }
@@ -160,14 +161,14 @@ export class OrtSession implements Session {
     const wanted = await this.#wantedOutputs(options.outputs);
     const { into = {} } = options;
     try {
-      const ortFeeds: Record<string, Ort.Tensor> = {};
+      const ortFeeds = emptyRecord<Ort.Tensor>();
       for (const { name } of this.inputs) {
         const feed = feeds[name] as RuntimeTensor;
         const alias = [...bridged.inputs].find(([, original]) => original === name)?.[0];
         ortFeeds[alias ?? name] = this.#tensor(alias === undefined ? feed : toBridge(feed));
       }
-      const fetches: Record<string, Ort.Tensor | null> = {};
-      const given: Record<string, RuntimeTensor> = {};
+      const fetches = emptyRecord<Ort.Tensor | null>();
+      const given = emptyRecord<RuntimeTensor>();
       for (const name of wanted) {
         const alias = [...bridged.outputs].find(([, original]) => original === name)?.[0];
         const target = Object.hasOwn(into, name) ? into[name] : undefined;
@@ -180,7 +181,7 @@ export class OrtSession implements Session {
       // Its log is silent here as well: a node that fails would print what is thrown.
       const results = await this.#native.run(ortFeeds, fetches, { logSeverityLevel: 4 });
       this.#hasRun = true;
-      const outputs: Record<string, RuntimeTensor> = {};
+      const outputs = emptyRecord<RuntimeTensor>();
       for (const [key, value] of Object.entries(results)) {
         const original = bridged.outputs.get(key);
         const tensor = fromOrt(value as Ort.Tensor);

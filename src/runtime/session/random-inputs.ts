@@ -10,6 +10,7 @@ import {
   narrow,
   type ValueInfo,
 } from '../../graph/index.js';
+import { emptyRecord } from '../../graph/record.js';
 import { Random } from '../random.js';
 import type { RuntimeTensor } from '../types.js';
 import { constantTensor } from './constant.js';
@@ -56,7 +57,7 @@ export function randomInputs(model: Model, options: RandomInputOptions = {}): Re
   const inputs = fedInputs(model.graph);
   checkDims(model, inputs, options.dims ?? {});
   const dims = { ...batchDims(inputs, batch), ...options.dims };
-  const feeds: Record<string, RuntimeTensor> = {};
+  const feeds = emptyRecord<RuntimeTensor>();
   for (const input of inputs) {
     const { type, shape } = tensorOf(input, { dims, batch }, model.path);
     const bound = isInteger(type) ? indexBound(model.graph, input.name, shape) : undefined;

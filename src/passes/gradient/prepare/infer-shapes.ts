@@ -9,6 +9,7 @@ import {
 } from '../../../graph/index.js';
 import { toNumbers } from '../../../graph/proto/codec.js';
 import type { GraphProto } from '../../../graph/proto/schema.js';
+import { emptyRecord } from '../../../graph/record.js';
 import {
   checkDims,
   dimKey,
@@ -113,7 +114,7 @@ export async function probe(
   if (wantedShapes.length + wantedNumbers.length === 0) return { shapes, numbers: found };
 
   const shapeName = new Map(wantedShapes.map((name) => [name, model.freshName(`${name}/shape`)]));
-  const fed: Record<string, RuntimeTensor> = {};
+  const fed = emptyRecord<RuntimeTensor>();
   const inline: Tensor[] = [];
   const nodes = ancestors(graph.nodes, [...wantedShapes, ...wantedNumbers]);
   const read = new Set(nodes.flatMap((node) => [...valuesRead(node.proto)]));
