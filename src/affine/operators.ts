@@ -217,7 +217,7 @@ function isRowVector(shape: readonly number[], length: number): boolean {
   return shape.slice(0, -1).every((dim) => dim === 1) && (last === 1 || last === length);
 }
 
-/** Strides, dilations and pads; a refusal where the pads can not be told or come out as 'ceil_mode'. */
+/** Strides, dilations and pads; a refusal where the pads cannot be told or come out as 'ceil_mode'. */
 export function windowOf(node: Node, extents: readonly number[]): Window {
   const { attributes } = node;
   const ones = extents.map(() => 1);

@@ -179,7 +179,7 @@ async function readLabels(file: string): Promise<string[]> {
     text = await readFile(file, 'utf8');
   } catch (error) {
     const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new ModelError(isMissing ? 'no such file' : 'can not be read', { file }, { cause: error });
+    throw new ModelError(isMissing ? 'no such file' : 'cannot be read', { file }, { cause: error });
   }
   if (!text.trimStart().startsWith('[')) return text.replace(/\r?\n$/, '').split(/\r?\n/);
   try {

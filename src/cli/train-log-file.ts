@@ -60,7 +60,7 @@ export class TrainLogFiles {
     try {
       await write();
     } catch (error) {
-      throw new ModelError(`can not be written: ${messageOf(error)}`, { file: this.#log }, { cause: error });
+      throw new ModelError(`cannot be written: ${messageOf(error)}`, { file: this.#log }, { cause: error });
     }
   }
 

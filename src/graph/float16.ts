@@ -84,7 +84,7 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
 
 /**
  * float64 values as float32, rounded so that rounding once more, to a 16-bit type, gives what rounding the float64
- * directly would: what float32 can not hold goes to the neighbour with an odd last bit (Boldo and Melquiond 2008).
+ * directly would: what float32 cannot hold goes to the neighbour with an odd last bit (Boldo and Melquiond 2008).
  */
 export function roundToOdd(values: Float32Array | Float64Array): Float32Array {
   if (values instanceof Float32Array) return values;

@@ -47,7 +47,7 @@ export class ValueIndex implements GraphIndex {
    * Follows an edit instead of being made anew: a pass over n sites makes n edits, and anew each time they took 30 s
    * on 20,000 nodes.
    *
-   * @returns false where it can not, so that it must be made anew
+   * @returns false where it cannot, so that it must be made anew
    */
   follow(
     { removeNodes = [], removeInitializers = [], setInitializers = [] }: GraphEdit,

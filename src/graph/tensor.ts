@@ -221,7 +221,7 @@ export class Tensor {
   #bytesOf(start: number, count: number): [from: number, length: number] {
     const type = this.dataType;
     const bits = DATA_TYPES[type].bits;
-    if (bits < 8) throw new ModelError(`elements of ${type} can not be read by range`, { tensor: this.name });
+    if (bits < 8) throw new ModelError(`elements of ${type} cannot be read by range`, { tensor: this.name });
     if (start < 0 || count < 0 || start + count > this.size) {
       throw new ModelError(`elements ${start} to ${start + count} were asked for, but it has ${this.size}`, {
         tensor: this.name,

@@ -1,6 +1,6 @@
 import type { Model } from './types.js';
 
-/** Names that training_info reads or updates; a weight of such a name can not be taken away. */
+/** Names that training_info reads or updates; a weight of such a name cannot be taken away. */
 export function trainedNames(model: Model): ReadonlySet<string> {
   const names = new Set<string>();
   for (const info of model.proto.training_info ?? []) {

@@ -97,7 +97,7 @@ export async function batchedMatmul(
   checkFilled('a', a, a.batch);
   checkFilled('b', b, b.batch);
   if (a.batch !== b.batch && a.batch !== 1 && b.batch !== 1) {
-    throw new ModelError(`batches of ${a.batch} and ${b.batch} matrices can not be multiplied pair by pair`);
+    throw new ModelError(`batches of ${a.batch} and ${b.batch} matrices cannot be multiplied pair by pair`);
   }
   const batch = a.batch === 0 || b.batch === 0 ? 0 : Math.max(a.batch, b.batch);
   const data = newArray(options.out, batch * m * n);
@@ -163,7 +163,7 @@ function dimensions(a: Matrix, b: Matrix, options: MatmulOptions): Dimensions {
   const [m, k] = options.transposeA ? [a.columns, a.rows] : [a.rows, a.columns];
   const [inner, n] = options.transposeB ? [b.columns, b.rows] : [b.rows, b.columns];
   if (k !== inner)
-    throw new ModelError(`a matrix of ${m}x${k} can not be multiplied with one of ${inner}x${n}`);
+    throw new ModelError(`a matrix of ${m}x${k} cannot be multiplied with one of ${inner}x${n}`);
   return { m, k, n };
 }
 

@@ -66,12 +66,12 @@ interface Index {
  * Writes a checkpoint into a directory: weights and the optimizer's state as safetensors, the rest as checkpoint.json,
  * which is written last and names the files that belong to it. An interrupted write leaves the checkpoint before.
  *
- * @throws ModelError where it can not be written
+ * @throws ModelError where it cannot be written
  */
 export async function writeCheckpoint(directory: string, checkpoint: Checkpoint): Promise<void> {
   const { settings, tally, history, best, state } = checkpoint;
   await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    throw new ModelError(`can not be made: ${messageOf(error)}`, { file: directory }, { cause: error });
+    throw new ModelError(`cannot be made: ${messageOf(error)}`, { file: directory }, { cause: error });
   });
   const tensors = new Map([
     ...[...state.weights].map(([name, tensor]) => [`weights/${name}`, tensor] as const),
@@ -124,7 +124,7 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
     const missing = ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
     if (missing)
       throw new ModelError('has no checkpoint to go on from', { file: directory }, { cause: error });
-    throw new ModelError(`can not be read: ${messageOf(error)}`, { file }, { cause: error });
+    throw new ModelError(`cannot be read: ${messageOf(error)}`, { file }, { cause: error });
   }
   let index: Index;
   try {

@@ -124,7 +124,7 @@ export function settle(
   const decaying = decayedWeights(inlined(model).graph, weights);
   const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
   if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
-    throw new ModelError(`weights can not begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
+    throw new ModelError(`weights cannot begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
   }
   if (options.rankPruning !== undefined && options.emaDecay !== undefined) {
     throw new ModelError(
@@ -261,7 +261,7 @@ function batchOf(model: Model, dataset: Dataset, wanted: number | undefined): nu
   const sizes = fedInputs(model.graph).map(({ shape }) => shape?.[0]);
   const fixed = sizes.find((size): size is number => typeof size === 'number' && size > 1);
   if (fixed !== undefined && wanted !== undefined && wanted !== fixed) {
-    throw new ModelError(`takes ${fixed} samples at a time, so the batch can not be ${wanted}`, {
+    throw new ModelError(`takes ${fixed} samples at a time, so the batch cannot be ${wanted}`, {
       file: model.path,
     });
   }

@@ -111,7 +111,7 @@ async function checkpointOf(
   const saved = await readCheckpoint(directory);
   const difference = differenceFrom(saved, settled, model);
   if (difference !== undefined) {
-    throw new ModelError(`was made otherwise, so the training can not go on: ${difference}`, {
+    throw new ModelError(`was made otherwise, so the training cannot go on: ${difference}`, {
       file: directory,
     });
   }

@@ -73,7 +73,7 @@ test('flags of a command differ, and help is a phrase', () => {
     expect(new Set(flags).size, name).toBe(flags.length);
     for (const option of Object.values(options)) {
       expect(option.help).not.toBe('');
-      expect(option.help).not.toMatch(/[.;,:]$|\(default|can not/);
+      expect(option.help).not.toMatch(/[.;,:]$|\(default|cannot/);
     }
   }
 });

@@ -83,7 +83,7 @@ describe('matmul', () => {
 
   it('refuses shapes that do not fit', async () => {
     const a = randomMatrix(2, 3, false, 0);
-    await expect(matmul(a, a)).rejects.toThrow('a matrix of 2x3 can not be multiplied with one of 2x3');
+    await expect(matmul(a, a)).rejects.toThrow('a matrix of 2x3 cannot be multiplied with one of 2x3');
     await expect(matmul({ ...a, rows: 3 }, a, { transposeA: true })).rejects.toThrow();
     await expect(matmul({ ...a, rows: 4 }, { ...a, rows: 3, columns: 2 })).rejects.toThrow(
       'a has 6 elements, but its shape 4x3 needs 12',

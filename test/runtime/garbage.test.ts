@@ -8,7 +8,7 @@ describe('release', () => {
     release(given, undefined, new Uint8Array(0));
     expect([given.length, view.length, given.buffer.byteLength]).toEqual([0, 0, 0]);
     expect([...kept]).toEqual([2, 2, 2, 2]);
-    // Again, and of memory that can not be taken.
+    // Again, and of memory that cannot be taken.
     release(given, new Uint8Array(new SharedArrayBuffer(8)));
   });
 });

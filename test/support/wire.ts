@@ -183,7 +183,7 @@ export function scalarValues(type: string, content: Uint8Array): Value[] {
   return out;
 }
 
-/** The trees without empty lists, which protobuf can not tell from absent ones; bytes as plain arrays. */
+/** The trees without empty lists, which protobuf cannot tell from absent ones; bytes as plain arrays. */
 export function normal(tree: Tree): Tree {
   const out: Record<string, unknown> = {};
   for (const [field, value] of Object.entries(tree)) {

@@ -47,7 +47,7 @@ export function explicitPads(
     const size = stride === 1 ? 1 : shape?.[axis];
     if (typeof size !== 'number') {
       return {
-        reason: `its padding is ${automatic} with a stride and the size of its input is not known, so that a chain of kernels can not pad as it does`,
+        reason: `its padding is ${automatic} with a stride and the size of its input is not known, so that a chain of kernels cannot pad as it does`,
       };
     }
     const window = (extent - 1) * (attributes.ints('dilations')?.[axis] ?? 1) + 1;

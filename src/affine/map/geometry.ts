@@ -165,7 +165,7 @@ export function composeGeometry(first: Geometry, second: Geometry): Geometry {
 }
 
 /**
- * Why `second` after `first` is not the map that composeGeometry tells, or can not be; undefined where it is.
+ * Why `second` after `first` is not the map that composeGeometry tells, or cannot be; undefined where it is.
  *
  * Where the second map reads outside of what the first one made it reads zeros. The composed map computes there what
  * the first would make of zeros and of the border of its input. Those are the same where the first has no bias

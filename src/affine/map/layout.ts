@@ -70,7 +70,7 @@ export function tiled(digits: readonly Digit[]): Digit[] | undefined {
   return order;
 }
 
-/** The layout behind a node that relabels, or why that can not be told. */
+/** The layout behind a node that relabels, or why that cannot be told. */
 export function relabelled(layout: Layout, how: Relabelling, name: string): Layout | Refusal {
   const { axes } = layout;
   const rank = axes.length;

@@ -298,7 +298,7 @@ export function normShape(channels: number, { axes }: Layout): number[] {
   return [channels, ...axes.slice(2).map(() => 1)];
 }
 
-/** A constant's shape counted from the last axis of a value; undefined where that can not be told. */
+/** A constant's shape counted from the last axis of a value; undefined where that cannot be told. */
 export function alignedShape(
   { shape }: ConstantValue,
   { attributes }: Node,

@@ -14,7 +14,7 @@ import type { AffineGraph } from './segments.js';
 /** Longer groups are not tried: their number is quadratic. */
 const GROUP_LIMIT = 64;
 
-/** Windows that a group reaches beyond what can not be composed from the front, in case it can from behind. */
+/** Windows that a group reaches beyond what cannot be composed from the front, in case it can from behind. */
 const LOOKAHEAD = 3;
 
 /** Makes regions of consecutive segments. */

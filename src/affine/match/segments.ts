@@ -20,7 +20,7 @@ export interface AffineGraph {
 }
 
 /**
- * Regions that can not be folded for what their numbers are, which is known once they are computed: by the node that makes
+ * Regions that cannot be folded for what their numbers are, which is known once they are computed: by the node that makes
  * the output, and by the source.
  */
 export type InexactRegions = Map<Node, Map<string, RefusedRegion>>;

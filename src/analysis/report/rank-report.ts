@@ -135,7 +135,7 @@ export interface RankReportOptions extends SpectrumOptions {
  * Weights are read, a few at a time, the largest first; memory grows with the largest of them and not with the
  * model.
  *
- * @throws ModelError where a weight can not be read; OptionError for options out of range
+ * @throws ModelError where a weight cannot be read; OptionError for options out of range
  * @example
  * const report = await rankReport(await readModel('model.onnx'));
  * for (const row of report.rows) console.log(row.weight, row.metrics?.effectiveRank);

@@ -100,7 +100,7 @@ export interface ConvOperatorSpectrum {
  * out/g x in/g, is the transform of the kernel over its spatial axes, sum_t W[:, :, t] exp(2πi f·t / n). A real kernel
  * has conjugate blocks at f and -f, so half of them are computed, each complex block A + iB as the real matrix
  * [[A, -B], [B, A]], which has every singular value of both. With strides, the blocks of the frequencies that
- * the coarser grid can not tell apart stand side by side, divided by √(product of strides).
+ * the coarser grid cannot tell apart stand side by side, divided by √(product of strides).
  *
  * Inputs are periodic, not padded with zeros: an approximation for the usual layer, the better the larger the input,
  * and with the same largest value in the limit. Position and direction of the kernel (padding, auto_pad, correlation or

@@ -11,7 +11,7 @@
  */
 export function jensenShannonDistance(p: ArrayLike<number>, q: ArrayLike<number>): number {
   if (p.length !== q.length) {
-    throw new RangeError(`distributions over ${p.length} and ${q.length} events can not be compared`);
+    throw new RangeError(`distributions over ${p.length} and ${q.length} events cannot be compared`);
   }
   const [sumP, sumQ] = [sumOf(p), sumOf(q)];
   let divergence = 0;
@@ -32,7 +32,7 @@ function sumOf(values: ArrayLike<number>): number {
       throw new RangeError(`${value} is not a frequency`);
     sum += value;
   }
-  if (!(sum > 0)) throw new RangeError('a distribution of zeros can not be compared');
+  if (!(sum > 0)) throw new RangeError('a distribution of zeros cannot be compared');
   return sum;
 }
 

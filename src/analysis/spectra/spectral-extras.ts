@@ -164,7 +164,7 @@ export function compareWithRandomized(
   options: { readonly resolution?: number | undefined } = {},
 ): RandomizedComparison | Undefined {
   if (values.length !== randomized.length) {
-    throw new RangeError(`${values.length} singular values can not be compared with ${randomized.length}`);
+    throw new RangeError(`${values.length} singular values cannot be compared with ${randomized.length}`);
   }
   const resolution = resolutionOf(options);
   const [a, b] = [sortedSpectrum(values, resolution), sortedSpectrum(randomized, resolution)];

@@ -59,7 +59,7 @@ export interface Verification {
   readonly verdict: 'same' | 'different' | 'nothing compared';
   readonly samples: number;
   readonly outputs: readonly OutputComparison[];
-  /** What can not be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
+  /** What cannot be put in numbers, in words: inputs or outputs that one model lacks, types or shapes that differ. */
   readonly problems: readonly string[];
   /**
    * Where the models differ while each decides for itself, and agree with the same decisions in both: what rounding
@@ -81,7 +81,7 @@ const HELD_BYTES = 512 * 2 ** 20;
  * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
  * is a difference, whatever the tolerance. A sequence or a map is compared by the tensors that the same nodes make it of.
  *
- * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError when a model can not be loaded or fails to
+ * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError when a model cannot be loaded or fails to
  *   run, and for a name in dims that `a` does not have
  * @example
  * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });

@@ -29,7 +29,7 @@ export function nameOf(path: string): string {
  *
  * @param options fixInputs makes constants of initializers that are inputs too
  *
- * @throws ModelError when it can not be read or is not valid
+ * @throws ModelError when it cannot be read or is not valid
  */
 export async function loadModel(
   path: string,

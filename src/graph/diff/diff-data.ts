@@ -39,7 +39,7 @@ export function compareData(a: TensorProto, b: TensorProto): { before: string; a
   return { before: `[${found.index}] = ${found.before}`, after: `${found.after} (${total})` };
 }
 
-/** The elements in raw_data form or, where they can not be had, what stands in the tensor's fields. */
+/** The elements in raw_data form or, where they cannot be had, what stands in the tensor's fields. */
 function dataOf(proto: TensorProto): { source: ByteSource; note: string } {
   try {
     const type = dataTypeOf(proto.data_type ?? 0);

@@ -16,7 +16,7 @@ export interface WriteOptions {
 }
 
 /**
- * Throws when `path` can not be written: it exists (without `overwrite`), or its directory does not exist or is
+ * Throws when `path` cannot be written: it exists (without `overwrite`), or its directory does not exist or is
  * read-only. Call it before long work, so that the work is not lost.
  */
 export async function assertWritable(path: string, options: WriteOptions = {}): Promise<void> {
@@ -188,6 +188,6 @@ function writeError(error: unknown, path: string, length: number): unknown {
     default:
       return error instanceof ModelError || (error as Error).name === 'AbortError'
         ? error
-        : new ModelError(`can not be written: ${messageOf(error)}`, { file: path }, { cause: error });
+        : new ModelError(`cannot be written: ${messageOf(error)}`, { file: path }, { cause: error });
   }
 }

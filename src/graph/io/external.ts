@@ -120,7 +120,7 @@ export function dataFilesOf(model: Model): readonly string[] {
     try {
       paths.add(files.path(externalLocation(tensor).location));
     } catch {
-      // What can not be read is no file of the model; reading it says why.
+      // What cannot be read is no file of the model; reading it says why.
     }
   }
   return [...paths];

@@ -16,7 +16,7 @@ const writeLater = promisify(write);
 /**
  * A temporary file for large new weights, so that a pass over a model of many gigabytes needs the memory of
  * one weight. The file has no name in the file system while it is open, so it vanishes with the process
- * (on Windows, where an open file can not be unlinked, on dispose).
+ * (on Windows, where an open file cannot be unlinked, on dispose).
  */
 export class Scratch implements Disposable {
   readonly directory: string;

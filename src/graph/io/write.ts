@@ -60,7 +60,7 @@ export interface Saved {
  * ones on 4 KiB boundaries: no name in the model decides what is written. Only a model that replaces its own file goes
  * on reading the files that it read, and what of `<target>.data` it reads no more is removed.
  *
- * @throws ModelError when the target exists (without `overwrite`), is a data file of the model, or can not be written
+ * @throws ModelError when the target exists (without `overwrite`), is a data file of the model, or cannot be written
  * @example
  * await saveModel(model, 'out.onnx', { overwrite: true });
  */
@@ -369,7 +369,7 @@ async function filesOfOthers(path: string): Promise<readonly string[] | undefine
   if (names.length > MOST_MODELS) return undefined;
   const found: string[] = [];
   for (const name of names) {
-    // What can not be read as a model reads no data either.
+    // What cannot be read as a model reads no data either.
     const model = await readModel(join(directory, name)).catch(() => undefined);
     if (model !== undefined) found.push(...dataFilesOf(model));
   }

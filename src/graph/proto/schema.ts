@@ -2,7 +2,7 @@
  * The ONNX protobuf schema, as data: message -> field -> [number, type, label].
  *
  * Written from the field numbers of the ONNX specification (onnx/onnx, file onnx/onnx.proto, release 1.23,
- * IR version 13). The npm package onnx-proto is frozen at the ONNX of 2021, so it can not serve here; the
+ * IR version 13). The npm package onnx-proto is frozen at the ONNX of 2021, so it cannot serve here; the
  * tests use it as a second decoder that has to agree on everything it knows.
  *
  * Two deliberate deviations, both invisible on the wire:

@@ -19,7 +19,7 @@ const MAX_SWEEPS = 60;
 /**
  * Singular value decomposition of a small matrix by one-sided Jacobi rotations of the triangular factor.
  *
- * Resolves singular values far below 1e-8 of the largest, which a Gram matrix can not, and always ends: ml-matrix's
+ * Resolves singular values far below 1e-8 of the largest, which a Gram matrix cannot, and always ends: ml-matrix's
  * own SVD iterates forever on some matrices of rank one (64 x 147 of equal elements). Meant for min(m, n) up to some
  * 128; time grows with min(m, n)^3 and max(m, n) min(m, n)^2.
  *

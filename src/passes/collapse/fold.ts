@@ -173,7 +173,7 @@ function isNamed(graph: Graph, name: string): boolean {
   );
 }
 
-/** What a product is called that can not have the name of what it was. */
+/** What a product is called that cannot have the name of what it was. */
 function collapsedName(weight: string): string {
   return weight.endsWith('/collapsed') ? weight : `${weight}/collapsed`;
 }

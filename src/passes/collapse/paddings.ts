@@ -44,7 +44,7 @@ function paddingOf(pad: Node, exclude: ReadonlySet<Node>, constants: KnownConsta
   return readers.size === 1 && first?.is('Conv') ? undefined : { pad, readers };
 }
 
-/** The pads of a reader with those in front of it added; undefined where it can not have them. */
+/** The pads of a reader with those in front of it added; undefined where it cannot have them. */
 function padsOf(reader: Node, operator: PadOperator, constants: KnownConstants): number[] | undefined {
   const { attributes } = reader;
   const window = windowOfReader(reader, constants);

@@ -34,7 +34,7 @@ export class GradientError extends ModelError {
     const shown = list.slice(0, 8).join('; ');
     const more = list.length > 8 ? `; and ${list.length - 8} more` : '';
     super(
-      what ?? `the gradient can not pass through ${list.length === 1 ? 'node' : 'nodes'} ${shown}${more}`,
+      what ?? `the gradient cannot pass through ${list.length === 1 ? 'node' : 'nodes'} ${shown}${more}`,
       { file },
     );
     this.unsupported = unsupported;

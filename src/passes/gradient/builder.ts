@@ -272,7 +272,7 @@ export class Builder {
   reshape(x: Value, shape: readonly number[]): Value {
     if (sameShape(x.shape, shape)) return x;
     if (product(x.shape) !== product(shape)) {
-      throw new Error(`[${x.shape.join()}] of ${x.name} can not be reshaped to [${shape.join()}]`);
+      throw new Error(`[${x.shape.join()}] of ${x.name} cannot be reshaped to [${shape.join()}]`);
     }
     return this.op('Reshape', [x, this.ints(shape)], shape, { allowzero: { int: 1 } });
   }

@@ -53,7 +53,7 @@ export async function gradient(model: Model, options: GradientOptions): Promise<
   settleNorms(graph);
   fuse(graph, new Set([...wrt, prediction]));
   const types = checkWrt(graph, wrt);
-  // Before the model is run for its shapes: what can not be done is said at once.
+  // Before the model is run for its shapes: what cannot be done is said at once.
   const rough = findActivity(graph.nodes, wrt, prediction, model.path);
   const numbersOf = rough.nodes.flatMap(({ node, rule }) => structuralInputs(node, rule));
   const touched = rough.nodes

@@ -77,7 +77,7 @@ export interface Rule {
   readonly inBlocks?: boolean;
   /** True for a node of this operator whose derivative is zero almost everywhere. */
   stops?(node: Node): boolean;
-  /** Why a node of this operator can not be differentiated, from its attributes alone. */
+  /** Why a node of this operator cannot be differentiated, from its attributes alone. */
   refuses?(node: Node): string | undefined;
   /** Makes the node anew, with what `backward` needs. Undefined leaves it as it is. */
   forward?(context: ForwardContext): Rewritten | undefined;

@@ -23,7 +23,7 @@ export function fixInputs(): Pass<FixInputsAccount> {
       const isFixed = ({ name = '' }): boolean =>
         graph.initializers.has(name) || graph.sparseInitializers.has(name);
       const fixed = (proto.input ?? []).filter(isFixed).map(({ name = '' }) => name);
-      // Older models have to list them, and can not mean anything by it.
+      // Older models have to list them, and cannot mean anything by it.
       if (model.irVersion < 4 || fixed.length === 0) return { fixed: [] };
       proto.input = (proto.input ?? []).filter((input) => !isFixed(input));
       graph.touch();

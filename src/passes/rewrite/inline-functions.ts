@@ -139,7 +139,7 @@ class Inliner {
       if (changed !== undefined) {
         const name = domain === '' ? 'ai.onnx' : domain;
         throw new ModelError(
-          `its function ${body.name ?? ''} is written in version ${its} of ${name}, the model in ${own}, and ${changed} may not mean the same in both, so it can not be put in place; convert the model to one version`,
+          `its function ${body.name ?? ''} is written in version ${its} of ${name}, the model in ${own}, and ${changed} may not mean the same in both, so it cannot be put in place; convert the model to one version`,
           { file: this.#model.path },
         );
       }

@@ -118,7 +118,7 @@ export function removeUnread(weight: ConstantValue): void {
  * rounding.
  *
  * @param home the graph that the weight is to stand in
- * @returns undefined where that can not be done; then the weight becomes an initializer under its name
+ * @returns undefined where that cannot be done; then the weight becomes an initializer under its name
  */
 export async function placeAsSource(
   home: Graph,

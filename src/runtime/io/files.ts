@@ -71,7 +71,7 @@ export function tensorBytes(
 /**
  * Writes tensors to .npz, .npy (a single one) or .json, in one step.
  *
- * @throws ModelError for another ending, and where the file exists (without overwrite) or can not be written
+ * @throws ModelError for another ending, and where the file exists (without overwrite) or cannot be written
  */
 export async function writeTensorFile(
   path: string,
@@ -95,7 +95,7 @@ export interface FittedFeeds {
  * Makes tensors from files the feeds of a model: gives the one without a name its input, and converts element types
  * where nothing is lost but the rounding of a float.
  *
- * @throws ModelError for names that are no inputs, inputs without a tensor, and types that can not be converted
+ * @throws ModelError for names that are no inputs, inputs without a tensor, and types that cannot be converted
  */
 export function fitFeeds(
   given: readonly {

@@ -158,7 +158,7 @@ async function library() {
     return (await import('sharp')).default;
   } catch (error) {
     throw new ModelError(
-      `images can not be read here, for the package sharp does not load: ${messageOf(error).split('\n')[0]}; npm install --include=optional sharp brings it`,
+      `images cannot be read here, for the package sharp does not load: ${messageOf(error).split('\n')[0]}; npm install --include=optional sharp brings it`,
       {},
       { cause: error },
     );

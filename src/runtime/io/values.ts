@@ -50,7 +50,7 @@ export function fromValues(
     return { type, shape, data: narrow(type, numbers) };
   }
   if (type === 'bool') return { type, shape, data: Uint8Array.from(values, truth) };
-  if (!isIntegerType(type)) throw new ModelError(`tensors of type ${type} can not be made from values`);
+  if (!isIntegerType(type)) throw new ModelError(`tensors of type ${type} cannot be made from values`);
   const array = asArray(type, new Uint8Array(byteLengthOf(type, size)));
   const isWide = array instanceof BigInt64Array || array instanceof BigUint64Array;
   for (const [index, value] of values.entries()) {
@@ -105,6 +105,6 @@ export function convert(tensor: RuntimeTensor, type: DataType): RuntimeTensor {
   }
   const isWhole = isIntegerType(tensor.type) || tensor.type === 'bool';
   const canHold = isFloatType(type) || isIntegerType(type) || type === 'bool';
-  if (!isWhole || !canHold) throw new ModelError(`${tensor.type} can not become ${type}`);
+  if (!isWhole || !canHold) throw new ModelError(`${tensor.type} cannot become ${type}`);
   return fromValues(type, shape, Array.from(data as Iterable<number | bigint>));
 }

@@ -200,7 +200,7 @@ export function writeZip(
     central.push(words([CENTRAL]), Uint8Array.of(20, 0), fields, new Uint8Array(10), words([offset]), label);
     offset += 30 + label.length + packed.length;
     if (offset >= LARGE || entries.length >= 0xffff) {
-      throw new ModelError('an archive of 4 GiB and more can not be written; name fewer outputs');
+      throw new ModelError('an archive of 4 GiB and more cannot be written; name fewer outputs');
     }
   }
   const size = central.reduce((sum, { length }) => sum + length, 0);

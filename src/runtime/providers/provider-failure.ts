@@ -100,7 +100,7 @@ async function explainLibrary(provider: 'cuda' | 'tensorrt', directory: string):
     try {
       needed = await neededLibraries(join(directory, name));
     } catch (error) {
-      return { provider, reason: `${name} can not be read: ${messageOf(error)}`, fix: undefined };
+      return { provider, reason: `${name} cannot be read: ${messageOf(error)}`, fix: undefined };
     }
     if (needed === undefined) {
       return {

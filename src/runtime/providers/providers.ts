@@ -55,7 +55,7 @@ export function candidates(
     const hint = named.includes('webgpu')
       ? '; on Linux VK_ICD_FILENAMES tells WebGPU which Vulkan driver to take'
       : '';
-    throw new ModelError(`${named.join(', ')} can not be told a device${hint}`);
+    throw new ModelError(`${named.join(', ')} cannot be told a device${hint}`);
   }
   return [named];
 }

@@ -12,7 +12,7 @@ import {
 import { createMessage } from '../../graph/proto/codec.js';
 import type { RuntimeTensor } from '../types.js';
 
-/** Names of the float32 stand-ins for inputs and outputs that the Node binding can not pass, to the model's own. */
+/** Names of the float32 stand-ins for inputs and outputs that the Node binding cannot pass, to the model's own. */
 export interface Bridge {
   readonly inputs: ReadonlyMap<string, string>;
   readonly outputs: ReadonlyMap<string, string>;
@@ -24,7 +24,7 @@ const PREFIX = 'onnx-overparam:float32:';
  * The model with a Cast behind each bfloat16 input and output, so that float32 goes in and comes out. Both ways
  * are exact. The given model stays as it is; the new one shares its parts.
  *
- * @throws ModelError naming an input or output of a type that can not be bridged
+ * @throws ModelError naming an input or output of a type that cannot be bridged
  */
 export function bridge(model: Model, file?: string): Bridge & { readonly model: Model } {
   const { graph } = model;

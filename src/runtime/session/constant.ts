@@ -147,7 +147,7 @@ class Parts {
     try {
       result = await this.#run(graph, () => run(output));
     } catch (error) {
-      // The type of the value is known only to onnxruntime, which gives its code where it can not pass it.
+      // The type of the value is known only to onnxruntime, which gives its code where it cannot pass it.
       if (!(error instanceof ModelError) || !/Unsupported data type: 16$/.test(error.message)) throw error;
       result = await this.#run(graph, () => run(ValueInfo.tensor(output, 'bfloat16')));
     }

@@ -54,7 +54,7 @@ export function checkDims(model: Model, inputs: readonly ValueInfo[], dims: Open
       throw new ModelError(`no input has an open dimension '${name}'; ${those}`, { file: model.path });
     }
     if (!Number.isInteger(size) || size < 0) {
-      throw new ModelError(`the dimension '${name}' can not be ${size}; it takes a whole number`, {
+      throw new ModelError(`the dimension '${name}' cannot be ${size}; it takes a whole number`, {
         file: model.path,
       });
     }

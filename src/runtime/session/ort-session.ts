@@ -121,7 +121,7 @@ export class OrtSession implements Session {
     const { binding, bridge: bridged, file } = this.#origin;
     if (binding === undefined) throw this.#error('the session was not opened to be bound');
     if (bridged.inputs.size + bridged.outputs.size > 0) {
-      throw this.#error('bfloat16 can not be bound: onnxruntime-node takes it as float32');
+      throw this.#error('bfloat16 cannot be bound: onnxruntime-node takes it as float32');
     }
     await this.#checkFeeds(feeds);
     const outputs = await this.#wantedOutputs(undefined);
@@ -173,7 +173,7 @@ export class OrtSession implements Session {
         const alias = [...bridged.outputs].find(([, original]) => original === name)?.[0];
         const target = Object.hasOwn(into, name) ? into[name] : undefined;
         if (target !== undefined && alias !== undefined) {
-          throw this.#error(`output '${name}' is bfloat16, which can not be written into a given array`);
+          throw this.#error(`output '${name}' is bfloat16, which cannot be written into a given array`);
         }
         fetches[alias ?? name] = target === undefined ? null : this.#tensor(target);
         if (target !== undefined) given[name] = target;

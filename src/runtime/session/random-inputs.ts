@@ -46,7 +46,7 @@ export interface RandomInputOptions {
  *
  * Each tensor has a random stream of its own, so that one input more changes none of the others.
  *
- * @throws ModelError for a name or place in dims that no open dimension has, an input that is no tensor or of a type that can not be
+ * @throws ModelError for a name or place in dims that no open dimension has, an input that is no tensor or of a type that cannot be
  *   fed, and one of which not even the rank is known
  * @example
  * const inputs = randomInputs(model, { seed: 1, dims: { batch: 4 } });
@@ -92,7 +92,7 @@ function tensorOf(
 ): { type: FedType; shape: number[] } {
   const type = input.dataType;
   if (input.kind !== 'tensor' || type === undefined || !isFed(type)) {
-    throw new ModelError(`input '${input.name}' is ${input.toString()}, which can not be fed`, { file });
+    throw new ModelError(`input '${input.name}' is ${input.toString()}, which cannot be fed`, { file });
   }
   if (input.shape === undefined) {
     throw new ModelError(

@@ -77,7 +77,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
   }
   if (options.bound && providers[0] !== 'webgpu') {
     throw new ModelError(
-      `memory of ${providers[0]} can not be bound: onnxruntime-node binds that of webgpu alone`,
+      `memory of ${providers[0]} cannot be bound: onnxruntime-node binds that of webgpu alone`,
       { file },
     );
   }

@@ -86,7 +86,7 @@ export function splitDataset(dataset: Dataset, fraction: number, seed = 0): read
   if (!(fraction > 0 && fraction < 1)) {
     throw new ModelError(`the part to split off must be between 0 and 1, not ${fraction}`);
   }
-  if (dataset.size < 2) throw new ModelError('one sample can not be split');
+  if (dataset.size < 2) throw new ModelError('one sample cannot be split');
   const order = shuffledOrder(dataset.size, seed, -1);
   const second = Math.min(dataset.size - 1, Math.max(1, Math.round(dataset.size * fraction)));
   // In the order of the files, which reads them from front to back.

@@ -63,7 +63,7 @@ export async function openCsv(path: string, options: CsvOptions): Promise<Source
   } catch (error) {
     if (error instanceof ModelError) throw error;
     const what =
-      error instanceof CsvError ? `is no CSV: ${error.message}` : `can not be read: ${messageOf(error)}`;
+      error instanceof CsvError ? `is no CSV: ${error.message}` : `cannot be read: ${messageOf(error)}`;
     throw new ModelError(what, { file: path }, { cause: error });
   } finally {
     file.destroy();

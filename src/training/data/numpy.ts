@@ -67,7 +67,7 @@ function arrayOf(source: ByteSource, name: string, options: NumpyOptions): Sampl
   if (head.isFortran && shape.length > 0) {
     if (length > memory) {
       throw new ModelError(
-        `is in Fortran order and larger than ${memory} bytes, so samples can not be read one by one; save numpy.ascontiguousarray of it`,
+        `is in Fortran order and larger than ${memory} bytes, so samples cannot be read one by one; save numpy.ascontiguousarray of it`,
       );
     }
     const whole = readNpy(source.read(0, source.length)).data as NativeArray;
@@ -168,7 +168,7 @@ function contentOf(source: ByteSource, member: ZipMember, memory: number): ByteS
   if (member.size <= memory) return new MemorySource(readZipMember(source, member));
   if (member.method === 0) return new RangeSource(source, member.start, member.size);
   throw new ModelError(
-    `is compressed and larger than ${memory} bytes, so samples can not be read one by one; save it with numpy.savez or as .npy`,
+    `is compressed and larger than ${memory} bytes, so samples cannot be read one by one; save it with numpy.savez or as .npy`,
   );
 }
 
@@ -199,7 +199,7 @@ export interface ArraysOptions {
 /**
  * Which of the arrays by name are what a model is fed, and which is the target.
  *
- * @throws ModelError where that can not be told, and where they have different numbers of samples
+ * @throws ModelError where that cannot be told, and where they have different numbers of samples
  */
 export function sourceOfArrays(
   arrays: ReadonlyMap<string, () => SampleArray>,

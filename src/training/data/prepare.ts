@@ -41,7 +41,7 @@ export interface Prepared {
 /**
  * Brings a column to what a model takes.
  *
- * @throws ModelError where it can not be brought to it
+ * @throws ModelError where it cannot be brought to it
  */
 export function prepareInput(column: Column, spec: InputSpec | undefined, options: DatasetOptions): Prepared {
   const natural = column.pixels;

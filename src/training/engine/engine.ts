@@ -202,7 +202,7 @@ class StepEngine implements Engine {
       next.set(key, copyOf(tensor));
     }
     if (!Number.isInteger(state.step) || state.step < 0)
-      throw new ModelError(`a state can not be of step ${state.step}`);
+      throw new ModelError(`a state cannot be of step ${state.step}`);
     this.#replace(next);
     this.#done = state.step;
   }

@@ -129,7 +129,7 @@ export class Evaluator implements AsyncDisposable {
 
 function sizeOf({ inputs, target }: Batch): number {
   const size = (Object.values(inputs)[0] ?? target)?.shape[0];
-  if (size === undefined) throw new ModelError('a batch without tensors can not be evaluated');
+  if (size === undefined) throw new ModelError('a batch without tensors cannot be evaluated');
   return size;
 }
 

@@ -117,7 +117,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   const known = (name: string, output = name): Value => {
     const tensor = initial(name);
     if (tensor === undefined)
-      throw new ModelError(`'${name}' is no initializer, so it can not be trained`, { file: model.path });
+      throw new ModelError(`'${name}' is no initializer, so it cannot be trained`, { file: model.path });
     return { name: output, type: tensor.dataType, shape: tensor.shape };
   };
   const learningRate: Value = { name: base.freshName('learning_rate'), type: 'float32', shape: [] };
@@ -215,12 +215,12 @@ export function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: S
   if (!Number.isInteger(batch) || batch < 1)
     throw new ModelError(`the batch must be a whole number above 0, not ${batch}`);
   if (clipNorm !== undefined && !(clipNorm > 0))
-    throw new ModelError(`gradients can not be clipped to the norm ${clipNorm}; it must be above 0`);
+    throw new ModelError(`gradients cannot be clipped to the norm ${clipNorm}; it must be above 0`);
   if (emaDecay !== undefined && !(emaDecay >= 0 && emaDecay < 1))
     throw new ModelError(`the decay of the moving average must be from 0 to below 1, not ${emaDecay}`);
   const fed = wrt?.find((name) => !model.graph.initializers.has(name));
   if (fed !== undefined)
-    throw new ModelError(`'${fed}' is no initializer, so it can not be trained`, { file: model.path });
+    throw new ModelError(`'${fed}' is no initializer, so it cannot be trained`, { file: model.path });
 }
 
 /** The samples whose largest logit is the target's; of several positions a sample (segmentation), the share of them. */

@@ -29,7 +29,7 @@ export function rmsprop(options: RmspropOptions = {}): OptimizerRule {
       const squared = build.square(slope);
       const square = accumulate(build, alpha, slots.square ?? squared, squared);
       const average = centered ? accumulate(build, alpha, slots.average ?? slope, slope) : undefined;
-      // The variance can not be below zero, but its rounding can.
+      // The variance cannot be below zero, but its rounding can.
       const spread =
         average === undefined
           ? square

@@ -64,7 +64,7 @@ test.each([
   expect(values[1]!).toBeLessThan(1e-15 * m);
 });
 
-test('resolves what a Gram matrix can not: the condition number of the 8 x 8 Hilbert matrix, 1.5257575538060e10', () => {
+test('resolves what a Gram matrix cannot: the condition number of the 8 x 8 Hilbert matrix, 1.5257575538060e10', () => {
   const hilbert = Float64Array.from({ length: 64 }, (_, i) => 1 / (1 + Math.floor(i / 8) + (i % 8)));
   const { values } = smallSvd(hilbert, 8, 8);
   // NumPy 1.24: numpy.linalg.cond(scipy.linalg.hilbert(8)) = 15257575538.06004

@@ -295,7 +295,7 @@ describe('models', () => {
     });
   }
 
-  test('what can not be differentiated is named, all of it, before any work', async () => {
+  test('what cannot be differentiated is named, all of it, before any work', async () => {
     const model = buildModel({
       nodes: [
         { opType: 'Mul', inputs: ['x', 'w'], outputs: ['a'], name: 'scale' },

@@ -40,7 +40,7 @@ describe('escaping', () => {
     expect(escapeHtml('a\u0000b\u202ec')).toBe('a\ufffdb\ufffdc');
   });
 
-  it('writes JSON that can not end its element, and that reads back', () => {
+  it('writes JSON that cannot end its element, and that reads back', () => {
     const value = { text: '</script><!--\u2028' };
     expect(scriptJson(value)).not.toMatch(/[<>\u2028]/);
     expect(JSON.parse(scriptJson(value))).toEqual(value);
@@ -243,7 +243,7 @@ describe('embeddings of several models', () => {
     ]);
   });
 
-  it('can not become markup', () => {
+  it('cannot become markup', () => {
     const page = renderHtmlReport([
       { name: NASTY[1]!, report: rowsOf([NASTY[0]!, NASTY[1]!], [NASTY[2]!, NASTY[3]!]) },
     ]);

@@ -85,10 +85,10 @@ describe('conversion', () => {
   test('a float is rounded once, and never becomes an integer; nothing wraps around', () => {
     const double = { type: 'float64', shape: [1], data: Float64Array.of(0.1) } as const;
     expect(convert(double, 'float32').data).toEqual(Float32Array.of(0.1));
-    expect(() => convert(double, 'int32')).toThrow('float64 can not become int32');
+    expect(() => convert(double, 'int32')).toThrow('float64 cannot become int32');
     expect(() => convert(fromValues('int64', [1], [300]), 'uint8')).toThrow('300 is no uint8');
     expect(() => convert(fromValues('string', [1], ['1']), 'float32')).toThrow(
-      'string can not become float32',
+      'string cannot become float32',
     );
   });
 });
@@ -112,7 +112,7 @@ describe('files', () => {
     await writeTensorFile(path, { x: floats(4) }, { overwrite: true });
   });
 
-  test('what can not be read or written is said with the name of the file', async () => {
+  test('what cannot be read or written is said with the name of the file', async () => {
     await expect(readTensorFile(join(directory, 'none.npy'))).rejects.toThrow(/none\.npy: no such file/);
     await expect(readTensorFile(directory)).rejects.toThrow('is a directory');
     const image = join(directory, 'cat.jpg');
@@ -148,7 +148,7 @@ describe('fitFeeds', () => {
     [[single(floats(1))], [x, ids], 'a.npy: which input is it for? Pass --input <name>=a.npy'],
     [[named({ z: floats(1) })], [x], "a.npz: the model has no input 'z'; it has 'x'"],
     [[single(floats(1)), single(floats(1))], [x], "input 'x' is given more than once"],
-    [[single(floats(1))], [ids], "a.npy: input 'ids' is int64: float32 can not become int64"],
+    [[single(floats(1))], [ids], "a.npy: input 'ids' is int64: float32 cannot become int64"],
     [[named({ x: floats(1) })], [x, ids], "input 'ids' is not given: it is int64[2]"],
   ] as const)('refuses %#', (given, inputs, message) => {
     expect(() => fitFeeds(given, inputs)).toThrow(message);

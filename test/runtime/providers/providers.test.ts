@@ -45,7 +45,7 @@ describe('what is asked for', () => {
     [['cpu', 'webgpu'], {}, "'cpu' comes last"],
     [['cuda', 'cpu'], { strict: true }, 'the CPU is among the providers'],
     ['cpu', { strict: true }, 'the CPU is among the providers'],
-    ['cpu', { device: 1 }, 'cpu can not be told a device'],
+    ['cpu', { device: 1 }, 'cpu cannot be told a device'],
     ['webgpu', { device: 1 }, 'VK_ICD_FILENAMES'],
     ['auto', { device: 1 }, "'auto' takes no device"],
     ['cuda', { device: -1 }, 'the device must be a whole number'],
@@ -63,7 +63,7 @@ describe('what is asked for', () => {
     for (const name of EXECUTION_PROVIDERS) {
       const asked = expect(() => candidates(name, { device: 0 }));
       if (PROVIDERS[name].takesDevice) asked.not.toThrow();
-      else asked.toThrow('can not be told a device');
+      else asked.toThrow('cannot be told a device');
     }
   });
 });

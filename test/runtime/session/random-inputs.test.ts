@@ -67,7 +67,7 @@ describe('randomInputs', () => {
     expect(() => randomInputs(model, { dims: { bacth: 4 } })).toThrow(
       "no input has an open dimension 'bacth'; those are 'batch', 'a[1]', 'length'",
     );
-    expect(() => randomInputs(model, { dims: { batch: 1.5 } })).toThrow("'batch' can not be 1.5");
+    expect(() => randomInputs(model, { dims: { batch: 1.5 } })).toThrow("'batch' cannot be 1.5");
     expect(() => randomInputs(identities(['bool'], [1]), { dims: { n: 1 } })).toThrow('there are none');
   });
 
@@ -127,7 +127,7 @@ describe('randomInputs', () => {
     expect(Math.max(...values(model, 'other'))).toBe(9);
   });
 
-  it('refuses what can not be made', () => {
+  it('refuses what cannot be made', () => {
     expect(() => randomInputs(identities(['complex64'], [1]))).toThrow("input 'x_complex64' is complex64[1]");
     const rankless = modelOf([], [['x', 'float32']], []);
     expect(() => randomInputs(rankless)).toThrow("input 'x' has no shape");

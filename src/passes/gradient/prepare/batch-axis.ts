@@ -26,7 +26,7 @@ export interface BatchPlan {
 
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
-/** A value that can not carry a batch along. */
+/** A value that cannot carry a batch along. */
 class Blocked extends Error {}
 
 /** More tries than this mean that no choice is right. */

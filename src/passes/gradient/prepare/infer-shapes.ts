@@ -46,7 +46,7 @@ export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueI
     ...(batch === undefined ? [] : [['batch', batch] as const]),
   ]) {
     if (!Number.isInteger(size) || size < 1) {
-      throw new ModelError(`the dimension '${name}' can not be ${size}; it takes a whole number above 0`, {
+      throw new ModelError(`the dimension '${name}' cannot be ${size}; it takes a whole number above 0`, {
         file: model.path,
       });
     }

@@ -31,7 +31,7 @@ export type DifferentiableOp = keyof typeof RULES;
 /** The standard operators that a gradient passes through. */
 export const DIFFERENTIABLE_OPS = (Object.keys(RULES) as DifferentiableOp[]).sort();
 
-/** How a gradient meets a node: by a rule, not at all, or a reason why it can not pass. */
+/** How a gradient meets a node: by a rule, not at all, or a reason why it cannot pass. */
 export function ruleOf(node: Node): Rule | 'stops' | { readonly reason: string } {
   if (traitsOf(node).flat) return 'stops';
   const rule: Rule | undefined =
