@@ -82,21 +82,27 @@ class Evaluation {
   /** The product of two matrices, in blocks of rows where the first stands as the product does. */
   async *#product(left: AffineValues, right: AffineValues): AsyncGenerator<Floats> {
     const { layout } = this.#options;
-    const [a, b] = [storedMatrix(left), storedMatrix(right)];
+    const { geometry } = left;
+    const isOutIn = left.layout === 'out-in';
+    const [count, columns] = isOutIn
+      ? [geometry.outputs, geometry.inputs]
+      : [geometry.inputs, geometry.outputs];
+    const b = storedMatrix(right);
     const options = { transposeA: left.layout !== layout, transposeB: right.layout !== layout };
     if (options.transposeA) {
-      yield (await matmul(a, b, options)).data;
+      yield (await matmul(storedMatrix(left), b, options)).data;
       return;
     }
-    const step = Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(a.columns, b.rows, b.columns))));
-    for (let start = 0; start < a.rows; start += step) {
-      const rows = Math.min(step, a.rows - start);
-      const data = a.data.subarray(start * a.columns, (start + rows) * a.columns);
-      const part = await matmul({ rows, columns: a.columns, data }, b, options);
-      countGarbage(part.data.byteLength);
+    const step = Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(columns, b.rows, b.columns))));
+    for (let start = 0; start < count; start += step) {
+      const rows = Math.min(step, count - start);
+      const data =
+        left.rows?.(start, rows) ?? left.kernel.subarray(start * columns, (start + rows) * columns);
+      const part = await matmul({ rows, columns, data }, b, options);
+      countGarbage(data.byteLength + part.data.byteLength);
       yield part.data;
     }
-    countGarbage(a.data.byteLength + b.data.byteLength);
+    countGarbage(b.data.byteLength);
   }
 
   values(plan: Plan): Promise<AffineValues> {
@@ -278,20 +284,42 @@ async function matrixValues(
   geometry: Geometry,
   isUnscaled: boolean,
 ): Promise<AffineValues> {
-  const { beta, layout } = operator;
+  const { layout } = operator;
   const alpha = isUnscaled ? 1 : operator.alpha;
-  const weight = await read(operator.weight);
   const { groups, inputs, outputs } = geometry;
+  const tensor = await evaluateConstant(operator.weight.graph, operator.weight.value);
+  if (alpha === 1 && operator.batch === undefined) {
+    const columns = layout === 'out-in' ? inputs : outputs;
+    let kernel: Floats | undefined;
+    return {
+      geometry,
+      layout,
+      bias: await matrixBias(operator, geometry),
+      // A large one that is multiplied row by row is never read as a whole.
+      get kernel() {
+        kernel ??= tensor.floats();
+        return kernel;
+      },
+      rows: (start, count) =>
+        kernel?.subarray(start * columns, (start + count) * columns) ??
+        tensor.floats(start * columns, count * columns),
+    };
+  }
+  const weight = tensor.floats();
   if (operator.batch !== undefined) {
     const kernel = layout === 'out-in' ? weight : swapped(weight, groups, inputs / groups, outputs / groups);
     return { geometry, kernel, layout: 'out-in', bias: undefined };
   }
   const kernel = alpha === 1 ? weight : Float64Array.from(weight, (value) => alpha * value);
-  const bias =
-    operator.bias && geometry.hasBias
-      ? (await vector(operator.bias, geometry.outputs)).map((value) => beta * value)
-      : undefined;
-  return { geometry, kernel, layout, bias };
+  return { geometry, kernel, layout, bias: await matrixBias(operator, geometry) };
+}
+
+async function matrixBias(
+  { bias, beta }: MatrixOperator,
+  { hasBias, outputs }: Geometry,
+): Promise<Float64Array | undefined> {
+  if (bias === undefined || !hasBias) return undefined;
+  return (await vector(bias, outputs)).map((value) => beta * value);
 }
 
 /** gamma (x - mean) / sqrt(variance + epsilon) + beta (Ioffe & Szegedy 2015, algorithm 2). */

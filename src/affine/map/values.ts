@@ -11,6 +11,8 @@ export interface AffineValues {
   readonly kernel: Floats;
   readonly layout: MatrixLayout;
   readonly bias: Float64Array | undefined;
+  /** Some rows of a matrix as it stands, where these can be had without all others. */
+  readonly rows?: ((start: number, count: number) => Floats) | undefined;
 }
 
 /** The map that multiplies each channel by a number. */
@@ -213,7 +215,7 @@ export function scaled(map: AffineValues, factors: Floats, side: 'outputs' | 'in
       const [c, m] = [Math.floor(i / outputs), i % outputs];
       result[i] = (kernel[i] as number) * (factors[side === 'outputs' ? m : c] as number);
     }
-    return { ...map, kernel: result };
+    return { ...map, rows: undefined, kernel: result };
   }
   for (let m = 0, i = 0; m < outputs; m += 1) {
     const base = Math.floor(m / perOutput) * perInput;
@@ -222,7 +224,7 @@ export function scaled(map: AffineValues, factors: Floats, side: 'outputs' | 'in
       for (let t = 0; t < taps.length; t += 1, i += 1) result[i] = (kernel[i] as number) * factor;
     }
   }
-  return { ...map, kernel: result };
+  return { ...map, rows: undefined, kernel: result };
 }
 
 /** The sum of maps of the same input. */
@@ -276,11 +278,22 @@ export function coarsened(map: AffineValues, groups: number): Floats {
 
 /** The same map as one group, with zeros. */
 export function inOneGroup(map: AffineValues): AffineValues {
-  return { ...map, layout: 'out-in', kernel: coarsened(map, 1), geometry: { ...map.geometry, groups: 1 } };
+  return {
+    ...map,
+    rows: undefined,
+    layout: 'out-in',
+    kernel: coarsened(map, 1),
+    geometry: { ...map.geometry, groups: 1 },
+  };
 }
 
 /** The map with its kernel as [outputs][inputs / groups][taps]. */
 export function outIn(values: AffineValues): AffineValues {
   if (values.layout === 'out-in') return values;
-  return { ...values, layout: 'out-in', kernel: transposed(values.kernel, values.geometry.inputs) };
+  return {
+    ...values,
+    rows: undefined,
+    layout: 'out-in',
+    kernel: transposed(values.kernel, values.geometry.inputs),
+  };
 }
