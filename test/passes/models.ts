@@ -57,7 +57,7 @@ export function lowRank(
 }
 
 export interface Layer {
-  readonly opType: 'Gemm' | 'MatMul' | 'Conv';
+  readonly opType: 'Gemm' | 'MatMul' | 'Conv' | 'ConvTranspose';
   readonly x: readonly number[];
   readonly y: readonly number[];
   readonly weight: Tensor;

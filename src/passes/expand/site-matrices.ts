@@ -103,6 +103,7 @@ export function channelSquares(site: LinearSite, { rows, columns }: Sizes): Size
   const [outputs, each] = site.orientation === 'out-in' ? [rows, columns] : [columns, rows];
   const width = taps(site.kernel);
   const inputs = new Float64Array(each.length / width);
-  for (const [at, square] of each.entries()) (inputs[Math.floor(at / width)] as number) += square;
+  for (let channel = 0, at = 0; channel < inputs.length; channel += 1)
+    for (const end = at + width; at < end; at += 1) (inputs[channel] as number) += each[at] as number;
   return { rows: outputs, columns: inputs };
 }
