@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type DataType, Tensor } from '../../../src/graph/index.js';
-import { openSession, RUNTIME_TYPES, randomInputs } from '../../../src/runtime/index.js';
-import { modelOf, numbers } from '../helpers.js';
+import { type DataType, type Model, type NodeSpec, Tensor } from '../../../src/graph/index.js';
+import { evaluate, openSession, RUNTIME_TYPES, randomInputs } from '../../../src/runtime/index.js';
+import { modelOf, numbers, type Typed } from '../helpers.js';
 
 const identities = (types: readonly DataType[], shape: readonly (number | string)[]) =>
   modelOf(
@@ -106,6 +106,137 @@ describe('randomInputs', () => {
       ],
     );
     expect(new Set(values(oneHot, 'ids'))).toEqual(new Set([0, 1, 2, 3]));
+  });
+
+  const constant = (name: string, values: readonly number[]): Tensor =>
+    Tensor.of(name, 'int64', [values.length], BigInt64Array.from(values, BigInt));
+  const whole = (name: string, shape: readonly number[]): Typed => [name, 'int64', shape];
+  const rows = ['x', 'float32', ['batch', 'seq', 5]] as const;
+  const op = (opType: string, inputs: string[], attributes = {}): NodeSpec => ({
+    opType,
+    inputs,
+    outputs: ['y'],
+    attributes,
+  });
+  const runs: Record<string, Model> = {
+    'indices within an open axis': modelOf(
+      [op('Gather', ['x', 'i'], { axis: { int: 1 } })],
+      [rows, whole('i', [30])],
+      [['y', 'float32']],
+    ),
+    'indices of a value of unknown shape': modelOf(
+      [
+        { opType: 'Compress', inputs: ['x', 'c'], outputs: ['t'], attributes: { axis: { int: 0 } } },
+        op('Gather', ['t', 'i'], { axis: { int: 2 } }),
+      ],
+      [rows, whole('i', [30])],
+      [['y', 'float32']],
+      [Tensor.of('c', 'bool', [1], Uint8Array.of(1))],
+    ),
+    'indices that come as floats': modelOf(
+      [
+        { opType: 'Cast', inputs: ['f'], outputs: ['i'], attributes: { to: { int: 7 } } },
+        op('Gather', ['x', 'i'], { axis: { int: 2 } }),
+      ],
+      [rows, ['f', 'float32', [30]]],
+      [['y', 'float32']],
+    ),
+    'indices of several axes': modelOf(
+      [op('GatherND', ['x', 'i'])],
+      [rows, whole('i', [20, 3])],
+      [['y', 'float32']],
+    ),
+    k: modelOf(
+      [{ opType: 'TopK', inputs: ['x', 'k'], outputs: ['y', 'at'] }],
+      [rows, whole('k', [1])],
+      [
+        ['y', 'float32'],
+        ['at', 'int64'],
+      ],
+    ),
+    'lengths of sequences': modelOf(
+      [op('ReverseSequence', ['x', 'l'], { time_axis: { int: 1 }, batch_axis: { int: 0 } })],
+      [rows, whole('l', [1])],
+      [['y', 'float32']],
+    ),
+    'lengths of sequences of an LSTM': modelOf(
+      [
+        {
+          opType: 'LSTM',
+          inputs: ['x', 'w', 'r', '', 'l'],
+          outputs: ['y'],
+          attributes: { hidden_size: { int: 2 } },
+        },
+      ],
+      [
+        ['x', 'float32', ['seq', 3, 5]],
+        ['l', 'int32', [3]],
+      ],
+      [['y', 'float32']],
+      [Tensor.of('w', 'float32', [1, 8, 5], numbers(40)), Tensor.of('r', 'float32', [1, 8, 2], numbers(16))],
+    ),
+    axes: modelOf([op('ReduceSum', ['x', 'a'])], [rows, whole('a', [2])], [['y', 'float32']]),
+    'axes of size 1': modelOf([op('Squeeze', ['x', 'a'])], [rows, whole('a', [2])], [['y', 'float32']]),
+    'an axis': modelOf([op('CumSum', ['x', 'a'])], [rows, whole('a', [1])], [['y', 'float32']]),
+    'a slice': modelOf(
+      [op('Slice', ['x', 'from', 'to', 'axes', 'step'])],
+      [rows, ...['from', 'to', 'axes', 'step'].map((name) => whole(name, [2]))],
+      [['y', 'float32']],
+    ),
+    'a shape': modelOf([op('Reshape', ['x', 's'])], [rows, whole('s', [4])], [['y', 'float32']]),
+    'a part of a shape': modelOf(
+      [
+        { opType: 'Concat', inputs: ['n', 'five'], outputs: ['s'], attributes: { axis: { int: 0 } } },
+        op('Expand', ['x', 's']),
+      ],
+      [rows, whole('n', [1])],
+      [['y', 'float32']],
+      [constant('five', [5])],
+    ),
+    sizes: modelOf(
+      [{ ...op('Resize', ['x', '', '', 's']), attributes: { mode: { string: 'nearest' } } }],
+      [['x', 'float32', ['n', 3, 4, 4]], whole('s', [4])],
+      [['y', 'float32']],
+    ),
+    scales: modelOf(
+      [{ ...op('Resize', ['x', '', 's']), attributes: { mode: { string: 'nearest' } } }],
+      [
+        ['x', 'float32', ['n', 3, 4, 4]],
+        ['s', 'float32', [4]],
+      ],
+      [['y', 'float32']],
+    ),
+    'a divisor': modelOf([op('Div', ['n', 'd'])], [whole('n', [200]), whole('d', [200])], [['y', 'int64']]),
+    'repeats and pads': modelOf(
+      [{ opType: 'Tile', inputs: ['x', 'r'], outputs: ['t'] }, op('Pad', ['t', 'p'])],
+      [rows, whole('r', [3]), whole('p', [6])],
+      [['y', 'float32']],
+    ),
+    parts: modelOf(
+      [{ opType: 'Split', inputs: ['x', 's'], outputs: ['y', 'z'], attributes: { axis: { int: 2 } } }],
+      [rows, whole('s', [2])],
+      [
+        ['y', 'float32'],
+        ['z', 'float32'],
+      ],
+    ),
+  };
+  it.each(Object.entries(runs))('makes %s that onnxruntime takes', async (_, model) => {
+    for (const seed of [0, 1, 2]) {
+      for (const seq of [1, 4]) {
+        const isOpen = model.graph.inputs.some(({ shape }) => shape?.includes('seq'));
+        if (seq > 1 && (!isOpen || model.graph.nodes.some((node) => node.is('Squeeze')))) continue;
+        const dims = isOpen ? { seq } : {};
+        await evaluate(model, randomInputs(model, { seed, dims }));
+      }
+    }
+  });
+
+  it('uses all of an open axis', () => {
+    const model = runs['indices within an open axis']!;
+    expect(new Set(values(model, 'i'))).toEqual(new Set([0]));
+    const ids = Array.from(randomInputs(model, { dims: { seq: 7 } }).i!.data as BigInt64Array, Number);
+    expect(Math.max(...ids)).toBe(6);
   });
 
   it('makes masks of 0 and 1, images of bytes, and other integers small', () => {
