@@ -1,10 +1,14 @@
 import { open, stat } from 'node:fs/promises';
-import { described } from '../graph/option-descriptors.js';
+import { described, type OptionDescriptors } from '../graph/option-descriptors.js';
 import type { TensorFile } from '../runtime/io/files.js';
 import type { ImageInput, ImageInputOptions } from '../runtime/io/image-input.js';
 import { IMAGE_OPTIONS, NORMALIZE_OPTION, type NormalizationName } from '../runtime/io/image-options.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
+
+export const INPUT_OPTION = {
+  input: { kind: 'texts', alias: 'i', help: 'inputs: file.npz, file.json, name=file.npy, name=image.jpg' },
+} as const satisfies OptionDescriptors;
 
 /** How images become tensors. */
 export const IMAGE_ARGUMENTS = { normalize: NORMALIZE_OPTION, ...IMAGE_OPTIONS };

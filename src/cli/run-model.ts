@@ -3,7 +3,14 @@ import { basename } from 'node:path';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
-import { IMAGE_ARGUMENTS, IMAGE_KEYS, imageOptionsOf, namedFile, readInputs } from './run-inputs.js';
+import {
+  IMAGE_ARGUMENTS,
+  IMAGE_KEYS,
+  INPUT_OPTION,
+  imageOptionsOf,
+  namedFile,
+  readInputs,
+} from './run-inputs.js';
 import type { Command } from './shell/command.js';
 import { type Given, refuse } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
@@ -21,7 +28,7 @@ import {
 } from './shell/provider-options.js';
 
 const OPTIONS = {
-  input: { kind: 'texts', alias: 'i', help: 'inputs: file.npz, file.json, name=file.npy, name=image.jpg' },
+  ...INPUT_OPTION,
   random: { kind: 'flag', default: false, help: 'random inputs instead' },
   ...RANDOM_INPUT_OPTIONS,
   batches: BENCH_OPTIONS.batches,

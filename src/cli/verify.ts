@@ -1,7 +1,8 @@
 import { VERIFY_OPTIONS } from '../analysis/verify/options.js';
 import { RANDOM_INPUT_OPTIONS } from '../runtime/session/options.js';
+import { IMAGE_ARGUMENTS, IMAGE_KEYS, INPUT_OPTION, imageOptionsOf, readInputs } from './run-inputs.js';
 import type { Command } from './shell/command.js';
-import type { Given } from './shell/described.js';
+import { type Given, refuse } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
 import { loadModel, MODEL, nameOf, summarize } from './shell/files.js';
 import { COMMON_OPTIONS } from './shell/options.js';
@@ -17,6 +18,8 @@ import {
 const OPTIONS = {
   ...VERIFY_OPTIONS,
   ...RANDOM_INPUT_OPTIONS,
+  ...INPUT_OPTION,
+  ...IMAGE_ARGUMENTS,
   ...PROVIDER_OPTIONS,
   referenceEp: {
     kind: 'choice',
@@ -38,6 +41,7 @@ export const verifyCommand: Command<Arguments> = {
       .positional('b', { type: 'string', demandOption: true, describe: 'model to compare with it' })
       .example('$0 verify model.onnx expanded.onnx', 'exit 0 where they agree, 1 where not')
       .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times')
+      .example('$0 verify a.onnx b.onnx -i x.npz', 'on inputs of your own')
       .example(
         '$0 verify m.onnx m.onnx --ep cuda --reference-ep cpu',
         'does the GPU compute what the CPU does',
@@ -49,14 +53,25 @@ export const verifyCommand: Command<Arguments> = {
     if (strict && (list === undefined || list.includes('cpu'))) {
       throw new UsageError('--strict-ep goes with a provider other than the CPU: --ep cuda, say');
     }
+    const { input: texts = [] } = args;
+    const images = imageOptionsOf(args);
+    if (texts.length > 0)
+      refuse(OPTIONS, args, ['samples', 'seed', 'dims'], 'goes with random inputs, not --input');
+    else refuse(OPTIONS, args, IMAGE_KEYS, 'goes with --input <image>');
     if (args.a === '-' && args.b === '-')
       throw new UsageError('only one of the models can come from standard input');
     const { verifyModels } = await import('../analysis/verify/verify.js');
     const { verifyDocument } = await import('../report/verify.js');
     const a = await loadModel(args.a, io, args);
     const b = await loadModel(args.b, io, args);
+    const { fedInputs } = await import('../runtime/session/random-inputs.js');
+    const { fitFeeds } = await import('../runtime/io/files.js');
+    const taken = fedInputs(a.graph).map(({ name, dataType: type, shape = [] }) => ({ name, type, shape }));
+    const { given, notes } = await readInputs(texts, taken, images);
+    const fitted = texts.length === 0 ? undefined : fitFeeds(given, taken);
     const verification = await onModel(`${nameOf(args.a)}, ${nameOf(args.b)}`, () =>
       verifyModels(a, b, {
+        inputs: fitted?.feeds,
         samples,
         tolerance,
         seed,
@@ -67,7 +82,11 @@ export const verifyCommand: Command<Arguments> = {
         strict,
       }),
     );
-    const names = { a: nameOf(args.a), b: nameOf(args.b) };
+    const names = {
+      a: nameOf(args.a),
+      b: nameOf(args.b),
+      ...(fitted && { given: [...notes, ...fitted.notes] }),
+    };
     await summarize(verifyDocument(verification, names), args, io);
     return verification.passed ? 0 : 1;
   },

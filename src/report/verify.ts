@@ -70,11 +70,14 @@ function figure(value: number): string {
 /** A verification of two models in all forms. */
 export function verifyDocument(
   verification: Verification,
-  names: { readonly a: string; readonly b: string; readonly given?: boolean },
+  names: { readonly a: string; readonly b: string; readonly given?: readonly string[] },
 ): Document {
   const { passed, verdict, samples, outputs, problems } = verification;
   const bad = outputs.filter((output) => !output.passed);
-  const notes: Note[] = problems.map((text) => ({ text, tone: 'bad' }));
+  const notes: Note[] = [
+    ...(names.given ?? []).map((text): Note => ({ text, tone: 'aside' })),
+    ...problems.map((text): Note => ({ text, tone: 'bad' })),
+  ];
   for (const { name, nonFiniteDifferences } of bad) {
     if (nonFiniteDifferences > 0) {
       const count = counted(nonFiniteDifferences, 'element');
@@ -84,7 +87,7 @@ export function verifyDocument(
   notes.push(...outputs.flatMap((output) => roundingNote(output, names.a)));
   notes.push(...decisionNote(verification, names));
   notes.push(...whoRan(verification, names));
-  const inputs = counted(samples, names.given ? 'given input' : 'random input');
+  const inputs = names.given ? 'the given inputs' : counted(samples, 'random input');
   notes.push(...emptyNotes(outputs));
   if (verdict === 'nothing compared') {
     notes.push({

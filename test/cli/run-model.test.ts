@@ -205,7 +205,10 @@ describe('run', () => {
       ['run', SHAPES, '-i', 'image=x.npy'],
       "input 'image' is float32[batch, 1, 28, 28], but float32[1, 3] was fed",
     ],
-    [['run', 'pick.onnx', '-i', 'names.txt'], 'names.txt: this is no JSON'],
+    [
+      ['run', 'pick.onnx', '-i', 'names.txt'],
+      'names.txt: is no file of tensors; inputs are .npy, .npz or .json',
+    ],
     [['run', SHAPES, '--random', '--labels', 'none.txt'], 'none.txt: no such file'],
     [
       ['run', 'open.onnx', '--random'],
@@ -233,6 +236,25 @@ describe('run --bench', () => {
     const report = JSON.parse(readFileSync(path('bench.json'), 'utf8')) as { rows: object[] };
     expect(report).toMatchObject({ kind: 'bench', runs: 2, warmup: 0 });
     expect(report.rows).toHaveLength(4);
+  });
+});
+
+describe('verify --input', () => {
+  test('compares on the given tensors, once', async () => {
+    const { code, stdout, stderr } = await cli(['verify', 'pick.onnx', 'pick.onnx', '-i', 'x.npz']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('Same function on the given inputs: pick.onnx agrees with pick.onnx.');
+    const both = await cli(['verify', 'pick.onnx', 'pick.onnx', '-i', 'x.npz', '--samples', '2']);
+    expect([both.code, both.stderr]).toEqual([
+      2,
+      expect.stringContaining('--samples goes with random inputs'),
+    ]);
+    writeFileSync(path('x.bmp'), 'BM\0\0\0\0');
+    const bitmap = await cli(['verify', 'pick.onnx', 'pick.onnx', '-i', 'x.bmp']);
+    expect([bitmap.code, bitmap.stderr]).toEqual([
+      1,
+      expect.stringContaining('x.bmp: is a BMP image, which is not read'),
+    ]);
   });
 });
 

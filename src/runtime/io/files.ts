@@ -30,12 +30,29 @@ export async function readTensorFile(path: string): Promise<TensorFile> {
     if (isNpy(bytes)) return { single: readNpy(bytes) };
     if (bytes[0] === 0x50 && bytes[1] === 0x4b) return { named: readNpz(bytes) };
     if (isImage(bytes)) throw new ModelError('is an image; imageTensor makes a tensor of it');
-    return { named: readJsonTensors(new TextDecoder().decode(bytes)) };
+    const text = new TextDecoder().decode(bytes);
+    if (!path.toLowerCase().endsWith('.json') && !/^\uFEFF?\s*[[{]/.test(text))
+      throw new ModelError(`is ${unread(bytes)}; inputs are .npy, .npz or .json`);
+    return { named: readJsonTensors(text) };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(error.message, { file: path }, { cause: error });
   }
 }
+
+/** What a file is that is none of those read. */
+function unread(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'empty';
+  const begins = (text: string): boolean =>
+    Buffer.from(bytes.subarray(0, text.length)).toString('latin1') === text;
+  const [, name] = OTHERS.find(([start]) => begins(start)) ?? [];
+  return name === undefined ? 'no file of tensors' : `${name}, which is not read: convert it to PNG or JPEG`;
+}
+
+const OTHERS = [
+  ['BM', 'a BMP image'],
+  ['%PDF', 'a PDF'],
+] as const;
 
 /** The formats that writeTensorFile knows by the ending of the name. */
 export const TENSOR_FORMATS = ['npz', 'npy', 'json'] as const;

@@ -126,6 +126,9 @@ function valuesAt(node: Node, index: number, sizes: Sizes): InputValues | undefi
       const indexed = sizes.of(node, 0)?.slice(batch, batch + depth) ?? [];
       return below(indexed.length === 0 ? 1 : Math.min(...indexed.map((size) => size ?? 1)));
     }
+    case 'SoftmaxCrossEntropyLoss 1':
+    case 'NegativeLogLikelihoodLoss 1':
+      return below(sizes.at(node, 0, 1));
     case 'com.microsoft.EmbedLayerNormalization 0':
       return below(sizes.at(node, 2, 0));
     case 'com.microsoft.EmbedLayerNormalization 1':

@@ -206,6 +206,14 @@ describe('randomInputs', () => {
       ],
       [['y', 'float32']],
     ),
+    'labels of classes': modelOf(
+      [op('SoftmaxCrossEntropyLoss', ['p', 'labels'])],
+      [
+        ['p', 'float32', [50, 3]],
+        ['labels', 'int64', [50]],
+      ],
+      [['y', 'float32']],
+    ),
     'a divisor': modelOf([op('Div', ['n', 'd'])], [whole('n', [200]), whole('d', [200])], [['y', 'int64']]),
     'repeats and pads': modelOf(
       [{ opType: 'Tile', inputs: ['x', 'r'], outputs: ['t'] }, op('Pad', ['t', 'p'])],
