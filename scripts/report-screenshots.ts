@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permuteElements } from '../src/analysis/spectra/spectral-extras.js';
-import { dataInputs } from '../src/cli/shell/data-inputs.js';
 import { findLinearSites } from '../src/entries/analysis.js';
 import { Tensor } from '../src/entries/graph.js';
+import { inputSpecs } from '../src/entries/training.js';
 import { embeddingReport, type Model, openDataset, rankReport, readModel } from '../src/index.js';
 import { type HtmlReportModel, renderHtmlReport } from '../src/report/html/index.js';
 import { type BrowserPage, Chromium, findChromium, type PageOptions } from '../test/report/html/chromium.js';
@@ -39,7 +39,7 @@ async function entry(name: string, model: Model): Promise<HtmlReportModel> {
 
 /** With what the model makes of the data, and how far its weights are from the rank of the classes. */
 async function embedded(entry: HtmlReportModel, model: Model, path: string): Promise<HtmlReportModel> {
-  await using data = await openDataset(path, { split: 'train', inputs: await dataInputs(model) });
+  await using data = await openDataset(path, { split: 'train', inputs: inputSpecs(model) });
   const embeddings = await embeddingReport(model, data);
   const report = await rankReport(model, { spectra: true, rank: embeddings.classes });
   return { ...entry, report: { ...report, embeddings } };

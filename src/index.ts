@@ -30,9 +30,11 @@ export { type Verification, type VerifyOptions, verifyModels } from './analysis/
 export { check, type Problem } from './graph/check/check.js';
 export { type Difference, type DiffOptions, diffModels } from './graph/diff/diff.js';
 export {
+  buildModel,
   type Graph,
   type Model,
   ModelError,
+  type ModelSpec,
   modelToBytes,
   type Node,
   OptionError,
@@ -47,7 +49,8 @@ export { type PrintOptions, printModel } from './graph/print.js';
 export type { Skipped } from './graph/skipped.js';
 export { type CollapseAccount, type CollapseOptions, collapse } from './passes/collapse/collapse.js';
 export { type ExpandAccount, type ExpandOptions, expand } from './passes/expand/expand.js';
-export { type Gradient, type GradientOptions, gradient } from './passes/gradient/index.js';
+export { gradient } from './passes/gradient/gradient.js';
+export type { Gradient, GradientOptions } from './passes/gradient/request.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
 export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
 export {
@@ -66,6 +69,5 @@ export {
 export { type DatasetOptions, openDataset, splitDataset, tensorDataset } from './training/data/index.js';
 export type { TrainEvent, TrainPlan } from './training/events.js';
 export type { TrainOptions } from './training/options.js';
-export { planTraining } from './training/plan.js';
 export { type Training, type TrainResult, train } from './training/train.js';
 export type { Dataset } from './training/types.js';

@@ -63,12 +63,11 @@ export function embeddingRequest(args: EmbeddingArguments): EmbeddingRequest | u
 }
 
 async function openSamples(path: string, model: Model, args: EmbeddingArguments): Promise<Dataset> {
-  const { datasetSplits, openDataset } = await import('../training/data/index.js');
+  const { datasetSplits, inputSpecs, openDataset } = await import('../training/data/index.js');
   const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
-  const { dataInputs } = await import('./shell/data-inputs.js');
   const { normalize, split, target } = args;
   return openDataset(path, {
-    inputs: await dataInputs(model),
+    inputs: inputSpecs(model),
     target,
     ...((split !== undefined || datasetSplits(path).length > 0) && { split: split ?? 'train' }),
     ...(normalize !== undefined && NORMALIZATIONS[normalize]),

@@ -1,5 +1,5 @@
 import { type ChainView, checkRankOptions, RANK_OPTIONS } from '../analysis/report/options.js';
-import type { RankReport, RankReportOptions } from '../analysis/report/rank-report.js';
+import type { RankReport } from '../analysis/report/rank-report.js';
 import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
@@ -163,11 +163,11 @@ export const rankReportCommand: Command<Arguments> = {
         products,
         pool,
       };
-      const looking = work((onProgress) =>
+      const look =
         args.regions === true
-          ? reportWithRegions(loaded, { ...options, onProgress })
-          : rankReport(loaded, { ...options, onProgress }),
-      );
+          ? (await import('../passes/collapse/region-rows.js')).rankReportWithRegions
+          : rankReport;
+      const looking = work((onProgress) => look(loaded, { ...options, onProgress }));
       // What is needed next is loaded while the threads work.
       const [weights] = await Promise.all([looking, import('../report/rank.js')]);
       const found = embeddings === undefined ? weights : { ...weights, embeddings };
@@ -208,14 +208,6 @@ async function documentOf(
   const { compareRankReports } = await import('../analysis/report/compare-reports.js');
   const { comparisonDocument } = await import('../report/rank-comparison.js');
   return comparisonDocument(compareRankReports(first, second), view);
-}
-
-/** The model is read once more, to be folded. */
-async function reportWithRegions(model: Model, options: RankReportOptions): Promise<RankReport> {
-  const { modelToBytes, readModel } = await import('../graph/index.js');
-  const { rankReportWithRegions } = await import('../passes/collapse/region-rows.js');
-  const copy = await readModel(model.path ?? modelToBytes(model), { directory: process.cwd() });
-  return rankReportWithRegions(model, copy, options);
 }
 
 /** With the HTML of all models. SOURCE_DATE_EPOCH sets its date, for bytes that can be made again. */

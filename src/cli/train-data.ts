@@ -29,14 +29,11 @@ export async function openData(
   const { data: path, normalize } = args;
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
   const wanted = validationOf(args.val);
-  const { dataSources, datasetSplits, openDataset, splitDataset } = await import('../training/data/index.js');
-  const { fedInputs } = await import('../runtime/session/random-inputs.js');
+  const { dataSources, datasetSplits, inputSpecs, openDataset, splitDataset } = await import(
+    '../training/data/index.js'
+  );
   const { NORMALIZATIONS } = await import('../runtime/io/pixels.js');
-  const inputs = fedInputs(model.graph).map(({ name, dataType, shape }) => ({
-    name,
-    type: dataType,
-    shape: shape?.slice(1).map((dim) => (typeof dim === 'number' ? dim : undefined)),
-  }));
+  const inputs = inputSpecs(model);
   const common = {
     ...dataOptionsOf(args),
     ...(normalize !== undefined && normalize !== 'none' && NORMALIZATIONS[normalize]),

@@ -26,7 +26,9 @@ export {
   type EmbeddingMetrics,
 } from '../analysis/embeddings/embedding-metrics.js';
 export type { RandomSource, SampleSource } from '../analysis/embeddings/embedding-source.js';
+export type { TapOptions } from '../analysis/embeddings/embedding-taps.js';
 export type { EmbeddingOptions, EmbeddingReport, EmbeddingRow } from '../analysis/embeddings/embeddings.js';
+export type { Comparison, SizeName } from '../analysis/report/assertion.js';
 export {
   type Arithmetic,
   type Assertion,
@@ -42,7 +44,15 @@ export {
   type FailedComparison,
 } from '../analysis/report/assertion-check.js';
 export type { RankChange, RankComparison } from '../analysis/report/compare-reports.js';
-export type { RankReport, RankReportOptions, RankRow, RankTotal } from '../analysis/report/rank-report.js';
+export type {
+  RankProgress,
+  RankReport,
+  RankReportOptions,
+  RankRow,
+  RankTotal,
+} from '../analysis/report/rank-report.js';
+export type { ConvSlice } from '../analysis/spectra/conv-spectrum.js';
+export type { Figured } from '../analysis/spectra/descriptors.js';
 export {
   ALL_METRICS,
   type FurtherKey,
@@ -52,7 +62,7 @@ export {
   type RowExtras,
   reasonOf,
 } from '../analysis/spectra/descriptors.js';
-export type { NumberFormat } from '../analysis/spectra/metric-text.js';
+export type { MetricText, NumberFormat } from '../analysis/spectra/metric-text.js';
 export {
   type BasicMetricKey,
   METRICS,
@@ -63,15 +73,19 @@ export {
   type SpectrumMetrics,
   spectrumMetrics,
 } from '../analysis/spectra/metrics.js';
+export type { ExtraText } from '../analysis/spectra/spectral-descriptors.js';
 export {
   EXTRA_METRICS,
   type ExtraDescriptor,
   type ExtraKey,
 } from '../analysis/spectra/spectral-descriptors.js';
+export type { SpectrumOptions } from '../analysis/spectra/weight-spectrum.js';
 export { CONV_VIEWS, type ConvView } from '../analysis/spectra/weight-spectrum.js';
+export type { Decisions } from '../analysis/verify/decisions.js';
 export type { OutputComparison } from '../analysis/verify/output-comparison.js';
-export type { Verification, VerifyOptions } from '../analysis/verify/verify.js';
-export type { WeightUse } from '../analysis/weights/types.js';
+export type { Verification, VerifyOptions, VerifyPlacement } from '../analysis/verify/verify.js';
+export type { ConvGeometry, Part, WeightUse } from '../analysis/weights/types.js';
+export type { ReadElements, StoredElements, WeightData } from '../analysis/weights/weight-data.js';
 export {
   CHAIN_VIEWS,
   type ChainRole,
@@ -81,5 +95,9 @@ export {
   type WeightMatrix,
   type WeightOptions,
 } from '../analysis/weights/weights.js';
+export type { SymmetricEigen, SymmetricEigenOptions, SymmetricMatrix } from '../linalg/kernels/eigen.js';
+export type { SharedMemory } from '../linalg/kernels/exports.js';
+export type { Gemm, Product } from '../linalg/kernels/external.js';
 export type { MatrixFile } from '../linalg/kernels/matrix-source.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from '../linalg/kernels/pool.js';
+export type { ProductPlace } from '../linalg/matrix.js';

@@ -10,6 +10,9 @@
  *
  * @module
  */
+
+export type { Unsupported } from '../passes/gradient/activity.js';
+export type { Attributes, Builder, BuilderOptions } from '../passes/gradient/builder.js';
 export {
   DIFFERENTIABLE_OPS,
   type Gradient,
@@ -20,5 +23,9 @@ export {
   lossModel,
   trainableWeights,
 } from '../passes/gradient/index.js';
+export type { Loss, LossKind } from '../passes/gradient/losses.js';
+export type { Sizes } from '../passes/gradient/prepare/infer-shapes.js';
 export { ownWeights } from '../passes/gradient/prepare/own-weights.js';
 export { selectWrt, type WrtPatterns } from '../passes/gradient/select.js';
+export type { MatrixProduct, Mode } from '../passes/gradient/types.js';
+export type { Mask, Value } from '../passes/gradient/value.js';

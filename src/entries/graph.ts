@@ -17,6 +17,8 @@
  *
  * @module
  */
+
+export type { FunctionSpec, GraphSpec, ValueSpec } from '../graph/build.js';
 export { assertValid, type Problem } from '../graph/check/check.js';
 export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
 export { glob } from '../graph/glob.js';
@@ -57,5 +59,25 @@ export {
   type WriteOptions,
   widen,
 } from '../graph/index.js';
+export type { FileIdentity } from '../graph/io/atomic.js';
+export type { FileRange } from '../graph/io/source.js';
+export type { Saved } from '../graph/io/write.js';
 export type { PrintOptions } from '../graph/print.js';
+export type {
+  AttributeProto,
+  FieldSpec,
+  FieldType,
+  FunctionProto,
+  GraphProto,
+  Int64,
+  Long,
+  Message,
+  MessageName,
+  ModelProto,
+  NodeProto,
+  Scalars,
+  TensorProto,
+  ValueInfoProto,
+} from '../graph/proto/schema.js';
 export type { Skipped } from '../graph/skipped.js';
+export type { GraphIndex } from '../graph/types.js';

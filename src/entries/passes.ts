@@ -32,6 +32,7 @@ export {
   type Recipe,
   type RecipeRule,
 } from '../passes/expand/expand.js';
+export type { ResidualMode } from '../passes/expand/options.js';
 export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe-text.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';

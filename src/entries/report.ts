@@ -10,6 +10,8 @@
  *
  * @module
  */
+
+export type { GradientDocumentOptions } from '../report/gradient.js';
 export {
   benchDocument,
   type CheckedAssertion,
@@ -43,3 +45,9 @@ export {
   trainingInfoDocument,
   verifyDocument,
 } from '../report/index.js';
+export type { RunDocumentOptions } from '../report/inference.js';
+export type { PassDocumentOptions } from '../report/passes.js';
+export type { SortKey } from '../report/rank-order.js';
+export type { Cell, CellValue, Grid, Heading, Note } from '../report/text/document.js';
+export type { LogContext, LogEnd } from '../report/training/log.js';
+export type { TrainDocumentOptions } from '../report/training/summary.js';

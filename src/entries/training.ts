@@ -11,6 +11,8 @@
  *
  * @module
  */
+
+export type { Tally } from '../training/checkpoint.js';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from '../training/checkpoint.js';
 export {
   type Augmentation,
@@ -23,15 +25,18 @@ export {
   type Split,
   shuffledBatches,
 } from '../training/data/index.js';
+export { inputSpecs } from '../training/data/input-specs.js';
 export { describeTraining, type StepFigures } from '../training/describe.js';
 export { type DistillOptions, distilled } from '../training/distill.js';
 export { DivergenceError } from '../training/divergence.js';
 export { type EngineOptions, openEngine } from '../training/engine/engine.js';
-export type { PenaltyContext } from '../training/engine/step.js';
+export type { EngineSpec } from '../training/engine/engine-spec.js';
+export type { PenaltyContext, StepOptions } from '../training/engine/step.js';
 export type {
   EpochRecord,
   Monitor,
   RankFigures,
+  Resumed,
   StopReason,
   TiedWeight,
   TrainEvent,
@@ -48,6 +53,9 @@ export {
   type RankPruningOptions,
   trainedRankPruning,
 } from '../training/low-rank/low-rank.js';
+export type { AdagradOptions } from '../training/optimizers/adagrad.js';
+export type { AdamOptions } from '../training/optimizers/adam.js';
+export type { Optimizer } from '../training/optimizers/index.js';
 export {
   OPTIMIZER_NAMES,
   OPTIMIZERS,
@@ -55,7 +63,14 @@ export {
   type OptimizerOptions,
   optimizer,
 } from '../training/optimizers/index.js';
-export type { OptimizerRule, UpdateContext } from '../training/optimizers/optimizer-rule.js';
+export type {
+  OptimizerRule,
+  ProductContext,
+  Update,
+  UpdateContext,
+} from '../training/optimizers/optimizer-rule.js';
+export type { RmspropOptions } from '../training/optimizers/rmsprop.js';
+export type { OneCycle } from '../training/optimizers/schedule.js';
 export {
   learningRates,
   SCHEDULE_KINDS,
@@ -64,9 +79,11 @@ export {
   type ScheduleShape,
   schedule,
 } from '../training/optimizers/schedule.js';
+export type { SgdOptions } from '../training/optimizers/sgd.js';
 export { decayedWeights } from '../training/optimizers/weight-decay.js';
 export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from '../training/options.js';
 export { shuffledOrder } from '../training/order.js';
+export { planTraining } from '../training/plan.js';
 export type { Training, TrainResult } from '../training/train.js';
 export {
   type TrainingInfo,

@@ -1,11 +1,13 @@
 import { type AttributeValue, makeAttribute } from './attribute.js';
 import {
   checkEdit,
+  checkFree,
   checkOrder,
   checkSubgraphs,
   checkTraining,
+  checkUnread,
   editError,
-  isNamedBelow,
+  mainProto,
   positionOf,
 } from './edit/edit-check.js';
 import {
@@ -239,18 +241,89 @@ export class ProtoGraph implements Graph {
     if (from === to) return;
     const origin = this.resolve(from);
     if (origin === undefined || origin.graph !== this) throw editError(this, `no value is named '${from}'`);
-    if (to === '' || this.resolve(to) !== undefined || isNamedBelow(this, to)) {
-      throw editError(this, `a value is already named '${to}'; take one from model.freshName('${to}')`);
+    checkFree(this, to);
+    if ((this.isInput(from) || this.isOutput(from)) && this === this.model.graph) {
+      const method = this.isInput(from) ? 'renameInput' : 'renameOutput';
+      throw editError(
+        this,
+        `'${from}' is an input or output of the model, a name that its callers use; to change it, call ${method}`,
+      );
     }
-    if (this.isInput(from) || this.isOutput(from)) {
-      if (this === this.model.graph) {
-        throw editError(this, `'${from}' is an input or output of the model, a name that its callers use`);
-      }
-    }
+    this.#rename(origin, from, to);
+  }
+
+  #rename(origin: Origin, from: string, to: string): void {
     checkTraining(this, from);
     renameInProtos(this, origin, from, to);
     this.model.claim(to);
     this.touch();
+  }
+
+  addInput(value: ValueInfo): void {
+    const proto = mainProto(this, 'addInput');
+    const { name } = value;
+    if (this.isInput(name)) throw editError(this, `'${name}' is an input already`);
+    if (!this.initializers.has(name) && !this.sparseInitializers.has(name)) checkFree(this, name);
+    proto.input = [...(proto.input ?? []), createMessage('ValueInfoProto', { ...value.proto })];
+    this.model.claim(name);
+    this.touch();
+  }
+
+  removeInput(name: string): void {
+    const proto = mainProto(this, 'removeInput');
+    if (!this.isInput(name)) throw editError(this, `no input is named '${name}'`);
+    if (this.initializers.has(name) || this.sparseInitializers.has(name)) {
+      if (this.model.irVersion < 4)
+        throw editError(this, `before IR version 4 the initializer '${name}' must be listed as an input`);
+    } else {
+      checkUnread(this, name);
+      if (this.isOutput(name)) throw editError(this, `'${name}' is an output, too; call removeOutput first`);
+      forgetTypes(this, new Set([name]));
+    }
+    proto.input = (proto.input ?? []).filter((input) => input.name !== name);
+    this.touch();
+  }
+
+  renameInput(from: string, to: string): void {
+    mainProto(this, 'renameInput');
+    const origin = this.isInput(from) ? this.resolve(from) : undefined;
+    if (origin === undefined) throw editError(this, `no input is named '${from}'`);
+    if (from === to) return;
+    checkFree(this, to);
+    this.#rename(origin, from, to);
+  }
+
+  addOutput(value: ValueInfo): void {
+    const proto = mainProto(this, 'addOutput');
+    const { name } = value;
+    if (this.isOutput(name)) throw editError(this, `'${name}' is an output already`);
+    if (this.resolve(name) === undefined) throw editError(this, `no value is named '${name}'`);
+    proto.output = [...(proto.output ?? []), createMessage('ValueInfoProto', { ...value.proto })];
+    if (proto.value_info) proto.value_info = proto.value_info.filter((entry) => entry.name !== name);
+    this.touch();
+  }
+
+  removeOutput(name: string): void {
+    const proto = mainProto(this, 'removeOutput');
+    const entry = (proto.output ?? []).find((output) => output.name === name);
+    if (entry === undefined) throw editError(this, `no output is named '${name}'`);
+    checkTraining(this, name);
+    proto.output = (proto.output ?? []).filter((output) => output.name !== name);
+    // What is known of its type stays known.
+    if (entry.type && this.producer(name) !== undefined)
+      proto.value_info = [...(proto.value_info ?? []), entry];
+    this.touch();
+  }
+
+  renameOutput(from: string, to: string): void {
+    mainProto(this, 'renameOutput');
+    const origin = this.isOutput(from) ? this.resolve(from) : undefined;
+    if (origin === undefined) throw editError(this, `no output is named '${from}'`);
+    if (from === to) return;
+    if (this.isInput(from))
+      throw editError(this, `'${from}' is an input, too; call renameInput, which renames both`);
+    checkFree(this, to);
+    this.#rename(origin, from, to);
   }
 
   renameNode(node: Node, name: string): void {

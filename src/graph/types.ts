@@ -7,6 +7,8 @@ import type { ValueInfo } from './value-info.js';
 /** A rewrite of a model: validated options on one side, an account of what was done on the other. */
 export interface Pass<Account> {
   readonly name: string;
+  /** True where it edits the model that it is given; false where it only gives an account, as in a dry run. Clone a model to keep it. */
+  readonly inPlace: boolean;
   run(model: Model): Promise<Account>;
 }
 
@@ -116,9 +118,46 @@ export interface Graph {
   replaceUses(from: string, to: string): void;
   /** Lets one input of a node read another value. */
   setInput(node: Node, index: number, value: string): void;
-  /** Gives a value of this graph another name, at its producer and at every reader. */
+  /** Gives a value of this graph another name, at its producer and at every reader. Inputs and outputs of the model: see renameInput, renameOutput. */
   rename(from: string, to: string): void;
   renameNode(node: Node, name: string): void;
+  /**
+   * Adds an input to the main graph, behind those that it has. One with the name of an initializer lets callers feed another
+   * tensor for it.
+   *
+   * @throws ModelError where a value has the name already
+   * @example
+   * model.graph.addInput(ValueInfo.tensor('mask', 'float32', ['batch', 10]));
+   */
+  addInput(value: ValueInfo): void;
+  /**
+   * Takes an input from the main graph. An initializer of its name stays, and is a constant then.
+   *
+   * @throws ModelError where something reads the value and no initializer has its name
+   */
+  removeInput(name: string): void;
+  /**
+   * Gives an input of the main graph another name, there and at every reader.
+   *
+   * @throws ModelError where a value has the name already
+   */
+  renameInput(from: string, to: string): void;
+  /**
+   * Makes a value of the main graph an output, behind those that it has.
+   *
+   * @throws ModelError where there is no such value or it is an output already
+   * @example
+   * model.graph.addOutput(ValueInfo.tensor('features', 'float32', ['batch', 512]));
+   */
+  addOutput(value: ValueInfo): void;
+  /** Takes an output from the main graph. The node that makes the value stays. */
+  removeOutput(name: string): void;
+  /**
+   * Gives an output of the main graph another name, there, at its producer and at every reader.
+   *
+   * @throws ModelError where a value has the name already, or the output is an input too
+   */
+  renameOutput(from: string, to: string): void;
   setAttribute(node: Node, name: string, value: AttributeValue | undefined): void;
   setMetadata(node: Node, key: string, value: string | undefined): void;
   /** Forgets what is derived from the protos, here and in the graphs around, and counts a revision. */

@@ -2,7 +2,7 @@ import { countGarbage, release } from '../runtime/garbage.js';
 import { evenScales, rescaled, squaredSizes } from './even-scales.js';
 import type { Floats } from './floats.js';
 import { gramEigen, type MatrixSource } from './gram-eigen.js';
-import { type SmallSvd, smallSvd } from './kernels/index.js';
+import type { SmallSvd } from './kernels/index.js';
 import { gram, type Matrix, matmul } from './matmul.js';
 import { PartRank, partNoise, rankByParts } from './part-rank.js';
 import { productTolerance } from './product-tolerance.js';
@@ -222,9 +222,10 @@ function rankOf(squares: Float64Array, allowed: number): number {
   return rank;
 }
 
-function decomposeSmall(a: Matrix, epsilon: number): Decomposition {
+async function decomposeSmall(a: Matrix, epsilon: number): Promise<Decomposition> {
   const { rows, columns } = a;
   if (!a.data.every(Number.isFinite)) throw new RangeError('has NaN or infinite values');
+  const { smallSvd } = await import('./kernels/jacobi.js');
   const {
     values,
     left: p,

@@ -1,3 +1,4 @@
+import type { Model } from '../graph/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import type { PrunedWeight } from './low-rank/low-rank.js';
 import type { Evaluation } from './types.js';
@@ -166,3 +167,11 @@ export type TrainEvent =
 
 /** What of the validation samples tells the best epoch. */
 export type Monitor = 'accuracy' | 'loss';
+
+/** What a training made. */
+export interface TrainResult extends TrainSummary {
+  /** The model that was given, with new weights and otherwise as it was. */
+  readonly model: Model;
+  /** The record of each epoch; the first is that of the model before training. */
+  readonly history: readonly EpochRecord[];
+}

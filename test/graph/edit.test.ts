@@ -11,6 +11,7 @@ import {
   type Node,
   readModel,
   Tensor,
+  ValueInfo,
 } from '../../src/graph/index.js';
 import { createMessage } from '../../src/graph/proto/codec.js';
 import { type Draw, drawFrom, wildModels } from '../support/arbitraries.js';
@@ -237,6 +238,37 @@ describe('refused edits leave the model as it was', () => {
       'renaming an output of the model',
       (m) => m.graph.rename('y', 'n'),
       /'y' is an input or output of the model/,
+    ],
+    [
+      'adding an input twice',
+      (m) => m.graph.addInput(ValueInfo.tensor('x', 'float32')),
+      /'x' is an input already/,
+    ],
+    [
+      'adding an input that a node makes',
+      (m) => m.graph.addInput(ValueInfo.tensor('a', 'float32')),
+      /already named 'a'/,
+    ],
+    ['removing an input that is read', (m) => m.graph.removeInput('x'), /node 'first' still reads 'x'/],
+    ['removing what is no input', (m) => m.graph.removeInput('a'), /no input is named 'a'/],
+    ['renaming an input to a name that exists', (m) => m.graph.renameInput('x', 'w'), /already named 'w'/],
+    ['renaming no input', (m) => m.graph.renameInput('y', 'n'), /no input is named 'y'/],
+    [
+      'adding an output twice',
+      (m) => m.graph.addOutput(ValueInfo.tensor('y', 'float32')),
+      /'y' is an output already/,
+    ],
+    [
+      'adding an output that nothing makes',
+      (m) => m.graph.addOutput(ValueInfo.tensor('n', 'float32')),
+      /no value is named 'n'/,
+    ],
+    ['removing what is no output', (m) => m.graph.removeOutput('a'), /no output is named 'a'/],
+    ['renaming no output', (m) => m.graph.renameOutput('x', 'n'), /no output is named 'x'/],
+    [
+      'inputs of a subgraph',
+      (m) => m.graph.nodes[3]?.subgraphs[0]?.addInput(ValueInfo.tensor('n', 'float32')),
+      /addInput is of the main graph/,
     ],
     [
       'renaming a node to a name that exists',
@@ -576,6 +608,39 @@ describe('edits', () => {
   });
 });
 
+describe('inputs and outputs of the model', () => {
+  test('are added, renamed and removed, at every reader', () => {
+    const model = sample();
+    const { graph } = model;
+    graph.addInput(ValueInfo.tensor('mask', 'float32', ['batch']));
+    graph.renameInput('x', 'features');
+    graph.renameOutput('y', 'scores');
+    graph.addOutput(ValueInfo.tensor('a', 'float32', [4]));
+    graph.removeOutput('z');
+    expect(graph.inputs.map(({ name }) => name)).toEqual(['features', 'flag', 'mask']);
+    expect(graph.outputs.map(({ name }) => name)).toEqual(['scores', 'a']);
+    expect(nodeOf(graph, 'first').inputs).toEqual(['features']);
+    expect(nodeOf(graph, 'third').outputs).toEqual(['scores']);
+    graph.removeInput('mask');
+    expect(graph.inputs.map(({ name }) => name)).toEqual(['features', 'flag']);
+    // What the output said of its type is kept.
+    expect(graph.valueInfo.map(({ name }) => name).sort()).toEqual(['b', 'z']);
+    expect(check(model)).toEqual([]);
+  });
+
+  test('an initializer that is an input becomes a constant, unless the IR version is below 4', () => {
+    const { graph } = sample();
+    graph.addInput(ValueInfo.tensor('w', 'float32', [4]));
+    expect(graph.isInput('w')).toBe(true);
+    graph.removeInput('w');
+    expect([graph.isInput('w'), graph.initializers.has('w')]).toEqual([false, true]);
+    const old = sample({ ir: 3 });
+    expect(() => old.graph.removeInput('w')).toThrow(
+      /before IR version 4 the initializer 'w' must be listed/,
+    );
+  });
+});
+
 /** One random edit, sensible or not. */
 function randomEdit(draw: Draw, graph: Graph): void {
   const values = [
@@ -588,7 +653,27 @@ function randomEdit(draw: Draw, graph: Graph): void {
   const value = (): string => values[draw(values.length)] as string;
   const node = (): Node => graph.nodes[draw(graph.nodes.length)] as Node;
   const some = <T>(make: () => T): T[] => Array.from({ length: draw(3) }, make);
-  switch (draw(8)) {
+  const main = graph.model.graph;
+  const outer = (): Graph => (draw(4) ? main : graph);
+  switch (draw(14)) {
+    case 8:
+      outer().addInput(ValueInfo.tensor(value(), 'float32', [1]));
+      return;
+    case 9:
+      outer().removeInput(value());
+      return;
+    case 10:
+      outer().renameInput(draw(2) ? (main.inputs[0]?.name ?? '') : value(), value());
+      return;
+    case 11:
+      outer().addOutput(ValueInfo.tensor(value(), 'float32'));
+      return;
+    case 12:
+      outer().removeOutput(draw(2) ? (main.outputs[0]?.name ?? '') : value());
+      return;
+    case 13:
+      outer().renameOutput(draw(2) ? (main.outputs[0]?.name ?? '') : value(), value());
+      return;
     case 0:
       graph.replaceUses(value(), value());
       return;

@@ -8,7 +8,7 @@ export interface ExtraDescriptor extends ExtraText {
   readonly key: ExtraKey;
 }
 
-interface ExtraText extends MetricText {
+export interface ExtraText extends MetricText {
   /** Column of WeightWatcher's `details` that holds the same quantity, as far as one does. */
   readonly weightWatcher: string | undefined;
 }

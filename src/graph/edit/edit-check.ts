@@ -1,6 +1,6 @@
 import { ModelError } from '../errors.js';
 import { makeNode } from '../node.js';
-import type { NodeProto } from '../proto/schema.js';
+import type { GraphProto, NodeProto } from '../proto/schema.js';
 import { subgraphsOf, valuesMadeBelow, valuesRead } from '../subgraphs.js';
 import type { Graph, GraphEdit, Node, Origin, Use } from '../types.js';
 
@@ -197,6 +197,34 @@ export function checkOrder(graph: Graph, value: string, uses: readonly Use[]): v
       throw editError(graph, `'${value}' is made behind node '${use.node.label}', which would read it`);
     }
   }
+}
+
+/** Throws where a value here, around or below has a name. */
+export function checkFree(graph: Graph, name: string): void {
+  if (name === '') throw editError(graph, 'a value needs a name');
+  if (graph.resolve(name) !== undefined || isNamedBelow(graph, name))
+    throw editError(graph, `a value is already named '${name}'; take one from model.freshName('${name}')`);
+}
+
+/** Throws where a node, or training_info, reads a value. */
+export function checkUnread(graph: Graph, value: string): void {
+  const [use] = graph.uses(value);
+  if (use !== undefined)
+    throw editError(
+      graph,
+      `node '${use.node.label}' still reads '${value}'; call replaceUses('${value}', …) first`,
+    );
+  checkTraining(graph, value);
+}
+
+/** The message of the main graph; throws for another, whose inputs and outputs a node or its callers bind by their order. */
+export function mainProto(graph: Graph, method: string): GraphProto {
+  if (graph !== graph.model.graph)
+    throw editError(
+      graph,
+      `${method} is of the main graph; a node or callers bind the inputs and outputs of this one`,
+    );
+  return graph.proto as GraphProto;
 }
 
 /** The node of the graph that is `node`, or holds it in a subgraph. */

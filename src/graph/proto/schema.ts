@@ -9,7 +9,7 @@
  * - enums are int32, so that a value from a newer ONNX is kept and not dropped;
  * - `oneof`s are plain optional fields, so that what a file holds is what is written back.
  */
-type FieldSpec = readonly [number: number, type: string, label?: 'repeated' | 'packed'];
+export type FieldSpec = readonly [number: number, type: string, label?: 'repeated' | 'packed'];
 
 export const SCHEMA = {
   ModelProto: {
@@ -171,7 +171,7 @@ export interface Long {
 }
 export type Int64 = number | Long;
 
-interface Scalars {
+export interface Scalars {
   int64: Int64;
   int32: number;
   uint32: number;
@@ -180,7 +180,7 @@ interface Scalars {
   bytes: Uint8Array;
 }
 
-type FieldType<S extends FieldSpec> = S[1] extends MessageName
+export type FieldType<S extends FieldSpec> = S[1] extends MessageName
   ? Message<S[1]>
   : S[1] extends keyof Scalars
     ? Scalars[S[1]]

@@ -47,6 +47,7 @@ export function collapse(options: CollapseOptions = {}): Pass<CollapseAccount> {
   const settings = { ...COLLAPSE_DEFAULTS, ...options };
   return {
     name: NAME,
+    inPlace: !settings.dryRun,
     run: (model) => withProducts(settings.products, () => new Folding(model, settings).run()),
   };
 }

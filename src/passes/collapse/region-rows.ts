@@ -14,19 +14,20 @@ import { type CollapsedChain, collapse } from './collapse.js';
  * that they are one, weights and the BatchNormalization behind them, parallel and residual linear branches. Products of chains
  * that do say so are in every report.
  *
- * @param copy the same model read once more; it is collapsed
+ * The model stays as it is: a clone of it is collapsed.
+ *
  * @throws as rankReport and collapse do
  * @example
- * const report = await rankReportWithRegions(await readModel(path), await readModel(path));
+ * const report = await rankReportWithRegions(await readModel('model.onnx'));
  */
 export async function rankReportWithRegions(
   model: Model,
-  copy: Model,
   options: RankReportOptions = {},
 ): Promise<RankReport> {
   const { chains = 'both', only } = options;
   const report = await rankReport(model, options);
   if (chains === 'factors') return report;
+  const copy = model.clone();
   const [account] = await copy.apply(collapse());
   const folded = originals(account.rewritten);
   // A region is chosen where one of its weights is.

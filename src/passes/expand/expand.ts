@@ -94,7 +94,7 @@ export interface ExpandAccount {
  */
 export function expand(options: ExpandOptions = {}): Pass<ExpandAccount> {
   const settings = settingsOf(options);
-  return { name: NAME, run: (model) => new Expansion(model, settings).run() };
+  return { name: NAME, inPlace: !settings.dryRun, run: (model) => new Expansion(model, settings).run() };
 }
 
 /** A site that is to become a chain. */

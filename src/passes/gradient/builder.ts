@@ -12,7 +12,7 @@ import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
 import type { Mask, Value } from './value.js';
 
-type Attributes = Readonly<Record<string, AttributeValue>>;
+export type Attributes = Readonly<Record<string, AttributeValue>>;
 
 /** Above 1 / (smallest normal number): what HardSigmoid's slope must be to be a step. */
 const STEP_SLOPE = 3e38;

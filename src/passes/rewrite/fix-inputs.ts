@@ -1,5 +1,4 @@
 import type { Model, Pass } from '../../graph/index.js';
-import type { GraphProto } from '../../graph/proto/schema.js';
 
 export interface FixInputsAccount {
   /** Names of what are inputs no more. */
@@ -17,16 +16,15 @@ export interface FixInputsAccount {
 export function fixInputs(): Pass<FixInputsAccount> {
   return {
     name: 'fix-inputs',
+    inPlace: true,
     run: async (model: Model) => {
       const { graph } = model;
-      const proto = graph.proto as GraphProto;
-      const isFixed = ({ name = '' }): boolean =>
-        graph.initializers.has(name) || graph.sparseInitializers.has(name);
-      const fixed = (proto.input ?? []).filter(isFixed).map(({ name = '' }) => name);
       // Older models have to list them, and cannot mean anything by it.
-      if (model.irVersion < 4 || fixed.length === 0) return { fixed: [] };
-      proto.input = (proto.input ?? []).filter((input) => !isFixed(input));
-      graph.touch();
+      if (model.irVersion < 4) return { fixed: [] };
+      const fixed = graph.inputs
+        .map(({ name }) => name)
+        .filter((name) => graph.initializers.has(name) || graph.sparseInitializers.has(name));
+      for (const name of fixed) graph.removeInput(name);
       return { fixed };
     },
   };

@@ -20,7 +20,7 @@ export interface OptimizerOptions {
 
 export type OptimizerName = keyof OptimizerOptions;
 
-interface Optimizer<Options> {
+export interface Optimizer<Options> {
   make(options?: Options): OptimizerRule;
   /** As PyTorch has it. */
   readonly learningRate: number;
