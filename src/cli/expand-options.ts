@@ -4,7 +4,7 @@ import { described, type OptionDescriptors } from '../graph/option-descriptors.j
 import type { ExpandOptions } from '../passes/expand/expand-settings.js';
 import { EXPAND_OPTIONS } from '../passes/expand/options.js';
 import type { Recipe } from '../passes/expand/recipe.js';
-import { parseRecipeText, recipeFormat } from '../passes/expand/recipe-text.js';
+import { parseRecipeText, recipeFormat } from '../passes/expand/recipe.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
 

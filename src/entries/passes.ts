@@ -34,7 +34,7 @@ export {
 } from '../passes/expand/expand.js';
 export type { ResidualMode } from '../passes/expand/options.js';
 export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
-export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe-text.js';
+export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
 export { inlinedFunctions } from '../passes/rewrite/inline-functions.js';
 export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

@@ -14,12 +14,12 @@ import {
   type FactorMatrix,
   type Factors,
   identityFactors,
+  rotateHidden,
 } from './factorize.js';
 import { activationGain, addNoise, freshMatrices, freshScales } from './initialize.js';
 import { splitKernel, sufficientHidden } from './kernel-split.js';
 import { type ChainSettings, type FreshInit, isFresh, isPreserving } from './options.js';
 import { checkProduct, type MeasuredWeight, measureWeight } from './product-check.js';
-import { rotateHidden } from './rotate.js';
 import { matricesOf, matrixShape, siteFactor } from './site-matrices.js';
 import type { Finding, SiteFactors, WeightProbe } from './types.js';
 
