@@ -43,6 +43,7 @@ export {
   readModel,
   type SaveOptions,
   saveModel,
+  setMemoryLimit,
   type Where,
 } from './graph/index.js';
 export { type PrintOptions, printModel } from './graph/print.js';

@@ -6,6 +6,7 @@ import type { Command } from './shell/command.js';
 import { declare, givenOptions, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write, writeTalk } from './shell/io.js';
+import { limitMemory } from './shell/options.js';
 import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
 
@@ -104,7 +105,9 @@ async function runCommand(
 ): Promise<number> {
   const positionals = [...usage.matchAll(/[<[](\w+)/g)].map(([, name = '']) => [name, args[name]]);
   try {
-    return await handler({ ...Object.fromEntries(positionals), ...givenOptions(options, args) }, io);
+    const given = givenOptions(options, args);
+    limitMemory(given);
+    return await handler({ ...Object.fromEntries(positionals), ...given }, io);
   } catch (error) {
     throw error instanceof OptionError ? usageErrorOf(error, options) : error;
   }

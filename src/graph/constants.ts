@@ -1,7 +1,10 @@
-import { type DataType, dataTypeOf } from './data-type.js';
-import { isView, permutationOf, traitsOf } from './operators/index.js';
+import { type ConstantInput, hasKnownType, type TypeAndShape, typeOf } from './constant-shapes.js';
+import type { DataType } from './data-type.js';
+import { isView, traitsOf } from './operators/index.js';
+import { toNumber } from './proto/codec.js';
+import type { GraphProto } from './proto/schema.js';
 import { Tensor } from './tensor.js';
-import type { Graph, Node } from './types.js';
+import type { Graph, Node, Origin } from './types.js';
 
 /** A value that does not depend on the model's inputs. */
 export interface ConstantValue {
@@ -62,64 +65,206 @@ export function quantizedStorage({
  * @returns the constant, or the reason why the value is not one that can be relied on
  */
 export function findConstant(graph: Graph, value: string): ConstantResult {
-  return new Search().find(graph, value);
+  return new ConstantSearch().find(graph, value);
 }
 
-class Search {
-  readonly #known = new Map<string, ConstantResult>();
+/** findConstant for many values of one model, which looks at each node once. It holds for the model as it is. */
+export class ConstantSearch {
+  readonly #known = new Map<Graph, Map<string, ConstantResult>>();
+  /** What makes a value computed at run time, at the end of the way. */
+  readonly #causes = new WeakMap<ConstantResult, string>();
 
+  /** Not recursive: chains of constants may be deeper than the stack. */
   find(graph: Graph, value: string): ConstantResult {
+    const stack = [{ graph, value, isOpen: false }];
+    for (let item = stack.at(-1); item !== undefined; item = stack.at(-1)) {
+      const origin = item.graph.resolve(item.value);
+      if (origin === undefined) return { reason: `'${item.value}' is made by nothing` };
+      const known = this.#of(origin.graph);
+      if (!item.isOpen && known.has(item.value)) {
+        stack.pop();
+        continue;
+      }
+      if (!item.isOpen) known.set(item.value, { reason: `'${item.value}' depends on itself` });
+      item.isOpen = true;
+      const next = this.#next(origin);
+      if (next !== undefined) stack.push({ graph: origin.graph, value: next, isOpen: false });
+      else {
+        known.set(item.value, this.#result(origin, item.value));
+        stack.pop();
+      }
+    }
+    return this.#lookUp(graph, value) ?? { reason: `'${value}' is made by nothing` };
+  }
+
+  #of(graph: Graph): Map<string, ConstantResult> {
+    let known = this.#known.get(graph);
+    if (known === undefined) {
+      known = new Map();
+      this.#known.set(graph, known);
+    }
+    return known;
+  }
+
+  #lookUp(graph: Graph, value: string): ConstantResult | undefined {
     const origin = graph.resolve(value);
     if (origin === undefined) return { reason: `'${value}' is made by nothing` };
-    const home = origin.graph;
-    const known = this.#known.get(value);
-    if (known !== undefined) return known;
-    this.#known.set(value, { reason: `'${value}' depends on itself` });
-    const result = ((): ConstantResult => {
-      switch (origin.kind) {
-        case 'initializer':
-          return initializerConstant(home, origin.tensor);
-        case 'sparse':
-          return { reason: `'${value}' is a sparse initializer` };
-        case 'input':
-          return { reason: `'${value}' is an input` };
-        case 'node':
-          return this.#ofNode(home, origin.node, value);
-      }
-    })();
-    this.#known.set(value, result);
-    return result;
+    return this.#known.get(origin.graph)?.get(value);
+  }
+
+  /** The input of a node that is to be looked at first; undefined where the node's own result follows. */
+  #next(origin: Origin): string | undefined {
+    if (origin.kind !== 'node' || reasonOf(origin.node) !== undefined || origin.node.is('Constant'))
+      return undefined;
+    const { node, graph } = origin;
+    let next: string | undefined;
+    for (const input of node.inputs) {
+      if (input === '') continue;
+      const found = this.#lookUp(graph, input);
+      if (found !== undefined && !isConstant(found)) return undefined;
+      if (found !== undefined) continue;
+      // Behind an input may stand a whole network: what is no constant at a glance ends the search.
+      const from = graph.resolve(input);
+      if (from?.kind === 'input' || (from?.kind === 'node' && reasonOf(from.node) !== undefined))
+        return input;
+      next ??= input;
+    }
+    return next;
+  }
+
+  #result(origin: Origin, value: string): ConstantResult {
+    switch (origin.kind) {
+      case 'initializer':
+        return initializerConstant(origin.graph, origin.tensor);
+      case 'sparse':
+        return sparseConstant(origin.graph, value);
+      case 'input':
+        return { reason: `'${value}' is an input` };
+      case 'node':
+        return this.#ofNode(origin.graph, origin.node, value);
+    }
   }
 
   #ofNode(graph: Graph, node: Node, value: string): ConstantResult {
-    if (node.domain !== '' && node.domain !== 'com.microsoft') {
-      return { reason: `'${value}' is computed by ${node.domain}.${node.opType}` };
-    }
+    const reason = reasonOf(node);
+    if (reason !== undefined) return { reason: `'${value}' ${reason}` };
     if (node.is('Constant')) return constantNode(graph, node, value);
-    // Dropout may be: its mode is not looked at here.
-    if (traitsOf(node).random || node.is('Dropout'))
-      return { reason: `'${value}' is random (${node.opType})` };
-    // Before its inputs are looked at: behind them may stand a whole network.
-    if (!isView(node) && !KNOWN.has(node.opType))
-      return { reason: `'${value}' is computed by ${node.opType}` };
-    const inputs: ConstantValue[] = [];
-    for (const input of node.inputs) {
-      if (input === '') continue;
-      const result = this.find(graph, input);
-      if (!isConstant(result)) return { reason: `'${value}' is computed at run time (${result.reason})` };
-      inputs.push(result);
+    const results = node.inputs.map((input) =>
+      input === '' ? undefined : (this.#lookUp(graph, input) ?? { reason: `'${input}' depends on itself` }),
+    );
+    const variable = results.find(
+      (result): result is { readonly reason: string } => result !== undefined && !isConstant(result),
+    );
+    if (variable !== undefined) {
+      // Nobody asks where the input of an activation comes from.
+      if (traitsOf(node).gain !== undefined) return { reason: `'${value}' is computed by ${node.opType}` };
+      const cause = this.#causes.get(variable) ?? variable.reason;
+      const result = { reason: `'${value}' is computed at run time (${cause})` };
+      this.#causes.set(result, cause);
+      return result;
     }
-    const type = shapeOf(node, inputs);
+    const inputs = results.map((result) => (result !== undefined && isConstant(result) ? result : undefined));
+    const asked = inputs.map(
+      (input): ConstantInput | undefined => input && { ...typed(input), integers: () => integersOf(input) },
+    );
+    const type = typeOf(node, asked, node.outputs.indexOf(value));
     if (type === undefined)
       return { reason: `'${value}' is computed by ${node.opType}, to a shape that is not known here` };
-    const path = [...new Set([...inputs.flatMap((input) => input.path), node])];
-    const leaves = [
-      ...new Map(inputs.flatMap((input) => input.leaves).map((leaf) => [leaf.proto, leaf])).values(),
-    ];
-    const root = isView(node) ? inputs[0]?.root : undefined;
-    const { dataType, shape } = type;
-    return { value, graph, dataType, shape, path, leaves, root };
+    const constants = inputs.filter((input) => input !== undefined);
+    return computed(
+      { value, graph, ...type, root: isView(node) ? inputs[0]?.root : undefined },
+      node,
+      constants,
+    );
   }
+}
+
+/** Why what a node makes is no constant, whatever it reads. */
+function reasonOf(node: Node): string | undefined {
+  if (node.domain !== '' && node.domain !== 'com.microsoft')
+    return `is computed by ${node.domain}.${node.opType}`;
+  if (node.is('Constant')) return undefined;
+  // Dropout may be: its mode is not looked at here.
+  if (traitsOf(node).random || node.is('Dropout')) return `is random (${node.opType})`;
+  return hasKnownType(node) ? undefined : `is computed by ${node.opType}`;
+}
+
+function typed({ dataType, shape }: ConstantValue): TypeAndShape {
+  return { dataType, shape };
+}
+
+/** The node that makes a constant, and what it reads. */
+const makers = new WeakMap<
+  ConstantValue,
+  { readonly node: Node; readonly inputs: readonly ConstantValue[] }
+>();
+
+/** A constant that a node computes; what it is made of is gathered when it is asked for. */
+function computed(
+  constant: Omit<ConstantValue, 'path' | 'leaves'>,
+  node: Node,
+  inputs: readonly ConstantValue[],
+): ConstantValue {
+  let made: Pick<ConstantValue, 'path' | 'leaves'> | undefined;
+  const result: ConstantValue = {
+    ...constant,
+    get path() {
+      made ??= gathered(result);
+      return made.path;
+    },
+    get leaves() {
+      made ??= gathered(result);
+      return made.leaves;
+    },
+  };
+  makers.set(result, { node, inputs });
+  return result;
+}
+
+function gathered(constant: ConstantValue): Pick<ConstantValue, 'path' | 'leaves'> {
+  const path = new Set<Node>();
+  const leaves = new Map<unknown, Tensor>();
+  const seen = new Set<ConstantValue>();
+  const stack: (ConstantValue | Node)[] = [constant];
+  for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
+    if ('opType' in item) {
+      path.add(item);
+      continue;
+    }
+    if (seen.has(item)) continue;
+    seen.add(item);
+    const maker = makers.get(item);
+    if (maker === undefined) {
+      for (const node of item.path) path.add(node);
+      for (const leaf of item.leaves) leaves.set(leaf.proto, leaf);
+      continue;
+    }
+    stack.push(maker.node, ...maker.inputs.toReversed());
+  }
+  return { path: [...path], leaves: [...leaves.values()] };
+}
+
+/** The values of a small integer constant that no arithmetic stands before, or that puts such together. */
+function integersOf(constant: ConstantValue): readonly number[] | undefined {
+  const { root, shape } = constant;
+  if (root !== undefined) {
+    const isList = root.dataType === 'int64' || root.dataType === 'int32';
+    return isList && root.size <= 64 ? root.integers() : undefined;
+  }
+  const maker = makers.get(constant);
+  if (!maker?.node.is('Concat') || shape.length !== 1 || (shape[0] ?? 0) > 64) return undefined;
+  const parts = maker.inputs.map(integersOf);
+  return parts.every((part) => part !== undefined) ? parts.flat() : undefined;
+}
+
+/** A sparse initializer as the dense tensor that its readers see. */
+function sparseConstant(graph: Graph, value: string): ConstantResult {
+  const list = (graph.proto as GraphProto).sparse_initializer ?? [];
+  const sparse = list.find(({ values }) => values?.name === value);
+  if (sparse?.values === undefined) return { reason: `'${value}' is a sparse initializer` };
+  const { dataType } = new Tensor(sparse.values);
+  const shape = (sparse.dims ?? []).map(toNumber);
+  return { value, graph, dataType, shape, path: [], leaves: [], root: undefined };
 }
 
 function initializerConstant(graph: Graph, tensor: Tensor): ConstantResult {
@@ -188,129 +333,6 @@ export function constantNodeTensor(node: Node): Tensor | undefined {
   return undefined;
 }
 
-/** Operators whose result shapeOf tells, besides views. */
-const KNOWN = new Set<string>([
-  ...['ConstantOfShape', 'Neg', 'Abs', 'Sqrt', 'Exp', 'Reciprocal'],
-  ...['Add', 'Sub', 'Mul', 'Div', 'DequantizeLinear', 'Concat'],
-]);
-
-interface TypeAndShape {
-  readonly dataType: DataType;
-  readonly shape: readonly number[];
-}
-
-/** Type and shape of a node's first output from constant inputs; undefined for operators not known here. */
-function shapeOf(node: Node, inputs: readonly ConstantValue[]): TypeAndShape | undefined {
-  const [first, second] = inputs;
-  const { attributes } = node;
-  switch (node.opType) {
-    case 'ConstantOfShape': {
-      const shape = first && integers(first);
-      const fill = attributes.tensor('value');
-      return shape && { dataType: fill?.dataType ?? 'float32', shape };
-    }
-    case 'Identity':
-      return first;
-    case 'Neg':
-    case 'Abs':
-    case 'Sqrt':
-    case 'Exp':
-    case 'Reciprocal':
-      return first;
-    case 'Add':
-    case 'Sub':
-    case 'Mul':
-    case 'Div':
-      return first && second && broadcast(first, second);
-    case 'Cast': {
-      const dataType = dataTypeOf(attributes.int('to', 0));
-      return first && dataType && { dataType, shape: first.shape };
-    }
-    case 'DequantizeLinear':
-      return first && second && { dataType: second.dataType, shape: first.shape };
-    case 'Transpose': {
-      if (!first) return undefined;
-      const permutation = permutationOf(node, first.shape.length);
-      return { dataType: first.dataType, shape: permutation.map((axis) => first.shape[axis] ?? 0) };
-    }
-    case 'Reshape': {
-      const target = attributes.ints('shape') ?? (second && integers(second));
-      return (
-        first &&
-        target && {
-          dataType: first.dataType,
-          shape: reshaped(first.shape, target, attributes.int('allowzero', 0) === 1),
-        }
-      );
-    }
-    case 'Flatten': {
-      if (!first) return undefined;
-      const axis = attributes.int('axis', 1);
-      const at = axis < 0 ? axis + first.shape.length : axis;
-      return {
-        dataType: first.dataType,
-        shape: [product(first.shape.slice(0, at)), product(first.shape.slice(at))],
-      };
-    }
-    case 'Squeeze': {
-      if (!first) return undefined;
-      const axes = attributes.ints('axes') ?? (second && integers(second));
-      const drop = new Set(axes?.map((axis) => (axis < 0 ? axis + first.shape.length : axis)));
-      const keep = (dim: number, axis: number): boolean => (axes === undefined ? dim !== 1 : !drop.has(axis));
-      return { dataType: first.dataType, shape: first.shape.filter(keep) };
-    }
-    case 'Unsqueeze': {
-      const axes = attributes.ints('axes') ?? (second && integers(second));
-      if (!first || !axes) return undefined;
-      const rank = first.shape.length + axes.length;
-      const added = new Set(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
-      const rest = [...first.shape];
-      return {
-        dataType: first.dataType,
-        shape: Array.from({ length: rank }, (_, axis) => (added.has(axis) ? 1 : (rest.shift() ?? 1))),
-      };
-    }
-    case 'Concat': {
-      if (!first) return undefined;
-      const axis = attributes.int('axis', 0);
-      const at = axis < 0 ? axis + first.shape.length : axis;
-      const shape = [...first.shape];
-      shape[at] = inputs.reduce((sum, input) => sum + (input.shape[at] ?? 0), 0);
-      return { dataType: first.dataType, shape };
-    }
-    default:
-      return undefined;
-  }
-}
-
-/** The values of a small integer constant that no arithmetic stands before. */
-function integers(constant: ConstantValue): number[] | undefined {
-  const { root } = constant;
-  if (root === undefined || (root.dataType !== 'int64' && root.dataType !== 'int32') || root.size > 64)
-    return undefined;
-  return root.integers();
-}
-
-function reshaped(from: readonly number[], target: readonly number[], allowZero: boolean): number[] {
-  const shape = target.map((dim, axis) => (dim === 0 && !allowZero ? (from[axis] ?? 0) : dim));
-  const known = product(shape.filter((dim) => dim !== -1));
-  return shape.map((dim) => (dim === -1 ? (known === 0 ? 0 : product(from) / known) : dim));
-}
-
-function broadcast(a: TypeAndShape, b: TypeAndShape): TypeAndShape {
-  const rank = Math.max(a.shape.length, b.shape.length);
-  const at = (shape: readonly number[], axis: number): number => shape[axis - rank + shape.length] ?? 1;
-  const shape = Array.from({ length: rank }, (_, axis) => {
-    const [left, right] = [at(a.shape, axis), at(b.shape, axis)];
-    return left === 1 ? right : left;
-  });
-  return { dataType: a.dataType, shape };
-}
-
-function product(dims: readonly number[]): number {
-  return dims.reduce((total, dim) => total * dim, 1);
-}
-
 /**
  * The tensor that stands behind a value, where nothing needs to be computed for it: an initializer, the tensor or
  * numbers of a Constant node, either also by way of Identity. Undefined for everything else.
@@ -320,11 +342,12 @@ function product(dims: readonly number[]): number {
  * constantTensor(model.graph, 'fc.weight')?.shape; // [10, 512]
  */
 export function constantTensor(graph: Graph, value: string): Tensor | undefined {
-  const origin = value === '' ? undefined : graph.resolve(value);
+  const passed = new Set<Node>();
+  let origin = value === '' ? undefined : graph.resolve(value);
+  while (origin?.kind === 'node' && origin.node.is('Identity') && !passed.has(origin.node)) {
+    passed.add(origin.node);
+    origin = origin.graph.resolve(origin.node.inputs[0] ?? '');
+  }
   if (origin?.kind === 'initializer') return origin.tensor;
-  if (origin?.kind !== 'node') return undefined;
-  const { node } = origin;
-  if (node.is('Identity')) return constantTensor(origin.graph, node.inputs[0] ?? '');
-  if (node.is('Constant')) return constantNodeTensor(node);
-  return undefined;
+  return origin?.kind === 'node' && origin.node.is('Constant') ? constantNodeTensor(origin.node) : undefined;
 }

@@ -10,6 +10,7 @@ export {
   withNodes,
 } from './build.js';
 export { assertValid, check, type Problem } from './check/check.js';
+export { assertConstantsFit } from './constant-budget.js';
 export {
   type ConstantResult,
   type ConstantValue,
@@ -31,14 +32,17 @@ export {
 } from './data-type.js';
 export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff/diff.js';
 export { isOutOfMemory, ModelError, messageOf, type Where } from './errors.js';
+export { assertFunctionsFit } from './function-size.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { dataFilesOf } from './io/external.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
+export { readWhole } from './io/pipe.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
 export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
 export { type ComputedConstant, KnownConstants } from './known-constants.js';
+export { assertFits, DEFAULT_MEMORY_LIMIT, setMemoryLimit } from './memory-limit.js';
 export { createModel, isModel, tensorProtos } from './model.js';
 export { createNode, makeNode, specOf } from './node.js';
 export {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   constantNodeTensor,
   findConstant,
+  type GraphProto,
   isConstant,
   type Model,
   type NodeSpec,
@@ -222,4 +223,87 @@ test('an attribute of a function is no constant', () => {
   const body = model.functions[0]!;
   body.nodes[0]!.proto.attribute![0]!.ref_attr_name = 'a';
   expect(findConstant(body, 'y')).toEqual({ reason: "'y' is an attribute of the function" });
+});
+
+/** What onnxruntime makes of constants alone. */
+async function evaluatedShapes(nodes: readonly NodeSpec[], initializers: readonly Tensor[]) {
+  const model = modelOf(nodes, initializers);
+  const values = nodes.flatMap(({ outputs }) => outputs);
+  const computed: Record<string, unknown> = {};
+  const told: Record<string, unknown> = {};
+  for (const value of values) {
+    const { dataType, shape } = await evaluateConstant(model.graph, value);
+    computed[value] = { dataType, shape };
+    const found = findConstant(model.graph, value);
+    told[value] = isConstant(found) ? { dataType: found.dataType, shape: found.shape } : found;
+  }
+  return { computed, told };
+}
+
+test('type and shape of what nodes compute of constants are those that onnxruntime gives', async () => {
+  const axes = (...values: number[]) => ({ ints: values });
+  const { computed, told } = await evaluatedShapes(
+    [
+      node('Slice', ['w', 'from', 'to'], 'slice'),
+      node('Slice', ['w', 'last', 'first', 'one', 'back'], 'reversed'),
+      { opType: 'Split', inputs: ['w'], outputs: ['left', 'right'], attributes: { axis: { int: 1 } } },
+      {
+        opType: 'Split',
+        inputs: ['w', 'parts'],
+        outputs: ['few', 'many'],
+        attributes: { axis: { int: -2 } },
+      },
+      node('ReduceL2', ['w'], 'norm', { axes: axes(1) }),
+      node('ReduceMean', ['w'], 'mean', { axes: axes(-1), keepdims: { int: 0 } }),
+      node('ReduceSum', ['w', 'one'], 'sum'),
+      node('ReduceMax', ['w'], 'max'),
+      node('Div', ['w', 'norm'], 'direction'),
+      node('Greater', ['w', 'max'], 'larger'),
+      node('Where', ['larger', 'w', 'norm'], 'where'),
+      node('Expand', ['norm', 'wide'], 'expanded'),
+      node('Tile', ['w', 'parts'], 'tiled'),
+      node('Gather', ['w', 'parts'], 'gathered', { axis: { int: 1 } }),
+      node('Concat', ['from', 'one'], 'put', { axis: { int: 0 } }),
+      node('ConstantOfShape', ['put'], 'zeros'),
+      node('Tanh', ['w'], 'tanh'),
+      node('Pow', ['w', 'norm'], 'pow'),
+    ],
+    [
+      floats('w', [5, 4], (i) => i + 1),
+      ints('from', [1]),
+      ints('to', [2n ** 63n - 1n]),
+      ints('last', [-1]),
+      ints('first', [-(2n ** 63n)]),
+      ints('one', [1]),
+      ints('back', [-2]),
+      ints('parts', [2, 3]),
+      ints('wide', [5, 3]),
+    ],
+  );
+  expect(told).toEqual(computed);
+});
+
+test('chains of many thousand nodes are followed, of constants or not', () => {
+  const count = 20_000;
+  const chain = (start: string, name: string) =>
+    Array.from({ length: count }, (_, i) =>
+      node('Neg', [i === 0 ? start : `${name}${i - 1}`], `${name}${i}`),
+    );
+  const model = modelOf([...chain('w', 'c'), ...chain('x', 'v')], [floats('w', [2, 2])]);
+  expect(findConstant(model.graph, `c${count - 1}`)).toMatchObject({ shape: [2, 2], root: undefined });
+  const found = findConstant(model.graph, `c${count - 1}`);
+  expect(isConstant(found) && found.path.length).toBe(count);
+  expect(findConstant(model.graph, `v${count - 1}`)).toEqual({
+    reason: `'v${count - 1}' is computed at run time ('x' is an input)`,
+  });
+});
+
+test('a sparse initializer is a constant of its dense shape', async () => {
+  const model = modelOf([node('Identity', ['s'], 'y')]);
+  (model.graph.proto as GraphProto).sparse_initializer = [
+    { values: floats('s', [2]).proto, indices: ints('at', [1, 5]).proto, dims: [2, 3] },
+  ];
+  model.graph.touch();
+  expect(findConstant(model.graph, 'y')).toMatchObject({ dataType: 'float32', shape: [2, 3] });
+  expect([...(await evaluateConstant(model.graph, 'y')).floats()]).toEqual([0, 0, 0, 0, 0, 1]);
 });

@@ -112,7 +112,8 @@ export async function evaluated(graph: Graph, value: string, node: Node, name: s
     return await evaluateConstant(graph, value);
   } catch (error) {
     const where = { node: node.label, tensor: name };
-    throw new ModelError(`its weight could not be computed: ${messageOf(error)}`, where, { cause: error });
+    const what = error instanceof ModelError ? error.what : messageOf(error);
+    throw new ModelError(`its weight could not be computed: ${what}`, where, { cause: error });
   }
 }
 

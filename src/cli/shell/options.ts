@@ -1,5 +1,13 @@
+import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../graph/memory-limit.js';
 import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 import { FORMATS } from '../../report/text/render.js';
+
+const GIB = 2 ** 30;
+
+/** Sets what `--memory-limit` says. */
+export function limitMemory({ memoryLimit }: { readonly memoryLimit?: number | undefined }): void {
+  setMemoryLimit((memoryLimit ?? DEFAULT_MEMORY_LIMIT / GIB) * GIB);
+}
 
 /** What every command takes. */
 export const COMMON_OPTIONS = {
@@ -9,6 +17,12 @@ export const COMMON_OPTIONS = {
     default: false,
     alias: 'q',
     help: 'no notes, no progress, and no summary unless --format asks for it',
+  },
+  memoryLimit: {
+    kind: 'number',
+    above: 0,
+    default: DEFAULT_MEMORY_LIMIT / GIB,
+    help: 'GiB that a computed constant, an unpacked file, an image or a random input may take',
   },
   verbose: { kind: 'flag', default: false, help: 'list everything; stack traces of errors' },
 } as const satisfies OptionDescriptors;

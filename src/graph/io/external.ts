@@ -36,9 +36,13 @@ export function externalLocation(tensor: TensorProto): ExternalLocation {
 export class ExternalFiles {
   readonly directory: string;
   readonly #open = new Map<string, FileSource>();
+  /** Other folders in which links to data may end. */
+  readonly #homes: readonly string[];
 
-  constructor(directory: string) {
+  /** @param modelPath the model's file: where that is a link, its data may lie beside the file that it leads to */
+  constructor(directory: string, modelPath?: string) {
     this.directory = directory;
+    this.#homes = modelPath === undefined ? [] : homesOf(modelPath);
   }
 
   /**
@@ -75,8 +79,7 @@ export class ExternalFiles {
         { cause: error },
       );
     }
-    const home = realpathSync(this.directory);
-    if (!path.startsWith(home.endsWith(sep) ? home : home + sep)) {
+    if (![this.directory, ...this.#homes].some((home) => isWithin(path, realpathSync(home)))) {
       throw new ModelError(
         `its external file '${location}' is a link that leads out of the model's directory, and is not followed`,
         where,
@@ -98,10 +101,7 @@ export class ExternalFiles {
 /** Throws ModelError for a location that is absolute or climbs out of the model's directory. */
 export function checkLocation(location: string, where: { tensor?: string | undefined } = {}): void {
   const isOutside =
-    isAbsolute(location) ||
-    /^[a-zA-Z]:/.test(location) ||
-    location.split(/[\\/]/).includes('..') ||
-    location.includes('\0');
+    isAbsolute(location) || /^[a-zA-Z]:/.test(location) || climbsOut(location) || location.includes('\0');
   if (isOutside) {
     throw new ModelError(
       `its external file '${location}' is outside of the model's directory, and is not read`,
@@ -110,10 +110,38 @@ export function checkLocation(location: string, where: { tensor?: string | undef
   }
 }
 
+/** Does a relative path leave, on its way or at its end, the folder that it starts in? */
+function climbsOut(location: string): boolean {
+  let depth = 0;
+  for (const part of location.split(/[\\/]/)) {
+    if (part === '..') depth -= 1;
+    else if (part !== '' && part !== '.') depth += 1;
+    if (depth < 0) return true;
+  }
+  return false;
+}
+
+function isWithin(path: string, home: string): boolean {
+  return path.startsWith(home.endsWith(sep) ? home : home + sep);
+}
+
+/**
+ * Folders in which the data of a model may lie that is reached by a link, as in the cache of Hugging Face: `snapshots/<commit>/m.onnx`
+ * leads to `blobs/<digest>`, and so do the links of its data beside it.
+ */
+function homesOf(modelPath: string): string[] {
+  try {
+    return [dirname(realpathSync(modelPath))];
+  } catch {
+    // Reading it says why.
+    return [];
+  }
+}
+
 /** The real paths of the files that hold external weights of a model which was read from a file. */
 export function dataFilesOf(model: Model): readonly string[] {
   if (model.path === undefined) return [];
-  const files = new ExternalFiles(externalDirectory(model.path));
+  const files = new ExternalFiles(externalDirectory(model.path), model.path);
   const paths = new Set<string>();
   for (const tensor of tensorProtos(model.proto)) {
     if (tensor.data_location !== 1) continue;

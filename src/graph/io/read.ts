@@ -7,6 +7,7 @@ import type { Model } from '../types.js';
 import { ExternalFiles, externalDirectory } from './external.js';
 import { takeFileForm } from './file-form.js';
 import { bindPayloads } from './payload.js';
+import { isPipe, readWhole } from './pipe.js';
 import { scanMessage } from './scan.js';
 import { type ByteSource, FileSource, MemorySource } from './source.js';
 
@@ -26,9 +27,17 @@ export interface ReadOptions {
 export async function readModel(input: string | Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const path = typeof input === 'string' ? input : undefined;
   try {
-    const source = typeof input === 'string' ? new FileSource(input) : new MemorySource(input);
+    const source =
+      typeof input !== 'string'
+        ? new MemorySource(input)
+        : isPipe(input)
+          ? new MemorySource(await readWhole(input))
+          : new FileSource(input);
     const directory = options.directory ?? (path === undefined ? undefined : externalDirectory(path));
-    return createModel(decodeModel(source, directory), source instanceof FileSource ? source : undefined);
+    return createModel(
+      decodeModel(source, directory, path),
+      source instanceof FileSource ? source : undefined,
+    );
   } catch (error) {
     if (error instanceof ModelError && error.where.file !== undefined) throw error;
     const what = error instanceof ModelError ? messageOf(error) : `not an ONNX model (${messageOf(error)})`;
@@ -36,12 +45,16 @@ export async function readModel(input: string | Uint8Array, options: ReadOptions
   }
 }
 
-function decodeModel(source: ByteSource, directory: string | undefined): ModelProto {
+function decodeModel(
+  source: ByteSource,
+  directory: string | undefined,
+  path: string | undefined,
+): ModelProto {
   if (source.length === 0) throw new ModelError('is empty, not an ONNX model');
   refuseOtherFormat(source);
   const { bytes, payloads } = scanMessage(source);
   const proto = decodeMessage('ModelProto', bytes);
-  const files = directory === undefined ? undefined : new ExternalFiles(directory);
+  const files = directory === undefined ? undefined : new ExternalFiles(directory, path);
   for (const tensor of tensorProtos(proto)) {
     bindPayloads(tensor, payloads);
     if (tensor.data_location === 1 && files !== undefined) bindExternal(tensor, () => files.source(tensor));

@@ -57,8 +57,13 @@ export class FileSource implements ByteSource {
   constructor(path: string) {
     this.path = path;
     try {
+      const status = statSync(path);
+      if (!status.isFile() && !status.isDirectory()) {
+        throw new ModelError(`is a ${status.isFIFO() ? 'pipe' : 'device'}, not a file`, { file: path });
+      }
       this.#descriptor = openSync(path, 'r');
     } catch (error) {
+      if (error instanceof ModelError) throw error;
       throw new ModelError(openErrorText(error), { file: path }, { cause: error });
     }
     openDescriptors.register(this, this.#descriptor);
@@ -176,7 +181,8 @@ function checkRange(source: ByteSource, offset: number, length: number, what: st
   }
 }
 
-function openErrorText(error: unknown): string {
+/** Why a file cannot be opened, in words. */
+export function openErrorText(error: unknown): string {
   switch ((error as NodeJS.ErrnoException).code) {
     case 'ENOENT':
       return 'no such file';

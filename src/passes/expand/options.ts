@@ -76,6 +76,7 @@ export const CHAIN_OPTIONS = {
   depth: {
     kind: 'integer',
     min: 1,
+    max: 1000,
     default: 2,
     help: 'linear layers per chain; 1 changes nothing',
     recipe: 'always',

@@ -1,4 +1,5 @@
 import {
+  assertFunctionsFit,
   createModel,
   keepsMeaning,
   type Model,
@@ -27,6 +28,7 @@ const DEEPEST = 64;
 export function inlinedFunctions(model: Model): Model {
   const functions = new Map((model.proto.functions ?? []).map((body) => [keyOf(body), body]));
   if (functions.size === 0) return model;
+  assertFunctionsFit(model);
   const inliner = new Inliner(model, functions);
   const graph = model.graph.proto as GraphProto;
   const nodes = inliner.expand(graph.node ?? [], 0);

@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { atomicWrite, MemorySource, ModelError, messageOf } from '../../graph/index.js';
+import { atomicWrite, MemorySource, ModelError, readWhole } from '../../graph/index.js';
 import type { RuntimeTensor, SessionValue } from '../types.js';
 import { isImage } from './image.js';
 import { readJsonTensors, writeJsonTensors } from './json.js';
@@ -18,14 +17,7 @@ export type TensorFile =
  * @throws ModelError naming the file
  */
 export async function readTensorFile(path: string): Promise<TensorFile> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const what = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a directory' : messageOf(error);
-    throw new ModelError(what, { file: path }, { cause: error });
-  }
+  const bytes = await readWhole(path);
   try {
     if (isNpy(bytes)) return { single: readNpy(bytes) };
     if (bytes[0] === 0x50 && bytes[1] === 0x4b) return { named: readNpz(bytes) };

@@ -1,5 +1,5 @@
 import type { Sharp } from 'sharp';
-import { ModelError, messageOf } from '../../graph/index.js';
+import { assertFits, FileSource, ModelError, messageOf } from '../../graph/index.js';
 import { type Bytes, enlarge } from './enlarge.js';
 import type { ImageFit } from './image-options.js';
 
@@ -49,10 +49,14 @@ export interface ReadImageOptions {
  */
 export async function readImage(source: string | Uint8Array, options: ReadImageOptions = {}): Promise<Image> {
   try {
+    // The library reads more formats, among them some that a few bytes make large.
+    if (!isImage(headOf(source))) throw new ModelError(NO_IMAGE, { file: fileOf(source) });
     const sharp = await library();
     // Damaged data would otherwise become grey areas.
     const open = (): Sharp => sharp(source, { failOn: 'error' });
     const { autoOrient: natural, space } = await open().metadata();
+    const what = `an image of ${natural.width} x ${natural.height} pixels`;
+    assertFits(4 * natural.width * natural.height, what, { file: fileOf(source) });
     const image = open().autoOrient().removeAlpha().toColourspace('srgb');
     const channels = options.channels ?? (space === 'b-w' || space === 'grey16' ? 1 : 3);
     return withChannels(await decoded(image, natural, options), channels);
@@ -165,11 +169,22 @@ async function library() {
   }
 }
 
+const NO_IMAGE = 'is no image that can be read (PNG, JPEG, WebP, GIF, TIFF, AVIF)';
+
+function fileOf(source: string | Uint8Array): string | undefined {
+  return typeof source === 'string' ? source : undefined;
+}
+
+function headOf(source: string | Uint8Array): Uint8Array {
+  if (typeof source !== 'string') return source;
+  const file = new FileSource(source);
+  return file.read(0, Math.min(12, file.length));
+}
+
 function whatIsWrong(error: unknown): string {
   const message = messageOf(error);
   if (/missing/i.test(message) && /file/i.test(message)) return 'no such file';
-  if (/unsupported image format/i.test(message))
-    return 'is no image that can be read (PNG, JPEG, WebP, GIF, TIFF)';
+  if (/unsupported image format/i.test(message)) return NO_IMAGE;
   if (/pixel limit/i.test(message)) return 'has more pixels than are read (268 million)';
   return `the image is damaged: ${message.split('\n')[0]}`;
 }

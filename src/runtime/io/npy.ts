@@ -1,5 +1,6 @@
 import {
   asArray,
+  assertFits,
   byteLengthOf,
   DATA_TYPES,
   type DataType,
@@ -43,6 +44,7 @@ export function readNpy(bytes: Uint8Array): RuntimeTensor {
   const size = shape.reduce((product, dim) => product * dim, 1);
   const body = plain(bytes).subarray(start);
   if (text !== undefined) {
+    assertFits(8 * size, `its ${size} texts`);
     const units = text.width * (text.code === 'U' ? 4 : 1);
     const data = texts(need(body, units * size), size, text.code, text.width, isBigEndian);
     return { type, shape, data: isFortran ? reordered(data, shape) : data };

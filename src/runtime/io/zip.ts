@@ -1,5 +1,5 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import { type ByteSource, MemorySource, ModelError, messageOf } from '../../graph/index.js';
+import { assertFits, type ByteSource, MemorySource, ModelError, messageOf } from '../../graph/index.js';
 
 /** A file in a ZIP archive. */
 export interface ZipEntry {
@@ -62,6 +62,7 @@ export function listZip(source: ByteSource): ZipMember[] {
  */
 export function readZipMember(source: ByteSource, member: ZipMember): Uint8Array {
   const { name, packed, start, size, method, checksum } = member;
+  if (method !== STORED) assertFits(size, `'${name}', unpacked from the ZIP archive,`);
   const data = unpack(source.read(start, packed), method, size, name);
   if (data.length !== size || crc32(data) !== checksum) {
     throw new ModelError(`'${name}' in the ZIP archive is damaged`);

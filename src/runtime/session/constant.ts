@@ -1,7 +1,9 @@
 import {
+  assertConstantsFit,
   constantTensor,
   type DataType,
   type Graph,
+  type Model,
   ModelError,
   type Node,
   type NodeSpec,
@@ -35,6 +37,7 @@ export async function evaluateConstant(graph: Graph, value: string): Promise<Ten
   if (known !== undefined) return known.name === value ? known : known.renamed(value);
   const parts = new Parts(value);
   parts.addValue(graph, value);
+  parts.assertFits(graph.model);
   return parts.evaluate(graph);
 }
 
@@ -67,6 +70,10 @@ class Parts {
       stack.push({ made: node });
       for (const input of readValues(node)) stack.push({ graph: node.graph, value: input });
     }
+  }
+
+  assertFits(model: Model): void {
+    assertConstantsFit(this.#nodes, model);
   }
 
   /** Keeps a constant; returns the node that makes any other value. */

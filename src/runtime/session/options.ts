@@ -16,6 +16,7 @@ export const SESSION_OPTIONS = {
   threads: {
     kind: 'integer',
     min: 1,
+    max: 1024,
     defaultHelp: 'one per core',
     help: 'threads of one operator on the CPU',
   },

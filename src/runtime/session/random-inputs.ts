@@ -1,6 +1,8 @@
 import {
   asArray,
+  assertFits,
   byteLengthOf,
+  DATA_TYPES,
   type DataType,
   type Dimension,
   type Graph,
@@ -112,7 +114,14 @@ function tensorOf(
     if (typeof dim === 'number' && !isOpen(dim)) return dim;
     return sizeIn(dims, input, axis) ?? (axis === 0 && typeof dim !== 'string' ? (batch ?? 1) : 1);
   };
-  return { type, shape: input.shape.map(size) };
+  const shape = input.shape.map(size);
+  // Texts take more than a number.
+  const bytes = shape.reduce(
+    (product, dim) => product * dim,
+    type === 'string' ? 8 : DATA_TYPES[type].bits / 8,
+  );
+  assertFits(bytes, `input '${input.name}' of ${type}[${shape.join(', ')}]`, { file });
+  return { type, shape };
 }
 
 type Filler = (

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import {
+  assertConstantsFit,
+  assertFunctionsFit,
   DATA_TYPES,
   type Graph,
   isModel,
@@ -223,6 +225,8 @@ interface Placed {
 async function place(model: Model | string | Uint8Array): Promise<Placed> {
   const nothing = async (): Promise<void> => {};
   if (!isModel(model)) return { source: model, dispose: nothing };
+  assertFunctionsFit(model);
+  assertConstantsFit(model.nodes(), model);
   if (model.isOnDisk && model.path !== undefined) return { source: model.path, dispose: nothing };
   const tensors = [...tensorProtos(model.proto)].map((proto) => new Tensor(proto));
   const inline = tensors.reduce((sum, tensor) => sum + (tensor.isExternal ? 0 : tensor.byteLength), 0);

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
+import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../../src/graph/memory-limit.js';
 import { readImage, resizePixels } from '../../../src/runtime/io/image.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 
@@ -205,4 +206,23 @@ test('says what is wrong, and where', async () => {
     .toBuffer();
   writeFileSync(path, whole.subarray(0, whole.length / 2));
   await expect(readImage(path)).rejects.toThrow(/x.jpg: the image is damaged/);
+});
+
+test('a vector image called .png is no image: a few bytes of it would fill the memory', async () => {
+  const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="16000" height="16000"/>';
+  await expect(readImage(new TextEncoder().encode(svg))).rejects.toThrow(/is no image that can be read/);
+});
+
+test('an image of more pixels than the memory limit has room for is refused by its head', async () => {
+  const png = await sharp({ create: { width: 600, height: 500, channels: 3, background: '#000' } })
+    .png()
+    .toBuffer();
+  setMemoryLimit(1_000_000);
+  try {
+    await expect(readImage(png)).rejects.toThrow(
+      /^an image of 600 x 500 pixels would take 2 MiB of memory, more than the limit of 1 MiB/,
+    );
+  } finally {
+    setMemoryLimit(DEFAULT_MEMORY_LIMIT);
+  }
 });

@@ -1,0 +1,42 @@
+import { ModelError, type Where } from './errors.js';
+
+const GIB = 2 ** 30;
+
+/** Bytes that one thing may take in memory, unless setMemoryLimit says otherwise. */
+export const DEFAULT_MEMORY_LIMIT = GIB;
+
+let limit = DEFAULT_MEMORY_LIMIT;
+
+/**
+ * Sets how much memory one thing may take that a small file can make large: a tensor that nodes compute of constants, an
+ * unpacked file, an image, the random input of a declared size, the nodes of functions. It holds for the process. What a file stores
+ * as it is, weights say, is not held against it.
+ *
+ * @param bytes default 1 GiB
+ * @example
+ * setMemoryLimit(8 * 2 ** 30);
+ */
+export function setMemoryLimit(bytes: number): void {
+  if (!(bytes > 0)) throw new RangeError(`a memory limit must be above 0, not ${bytes}`);
+  limit = bytes;
+}
+
+/**
+ * Throws, before anything is allocated, where that would take more than the limit.
+ *
+ * @param what a phrase that goes before "would take"
+ * @throws ModelError naming the option that raises the limit
+ */
+export function assertFits(bytes: number, what: string, where: Where = {}): void {
+  if (bytes <= limit) return;
+  throw new ModelError(
+    `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; --memory-limit (setMemoryLimit) raises it`,
+    where,
+  );
+}
+
+function gib(bytes: number): string {
+  if (!(bytes < 2 ** 70)) return 'more than 2^40 GiB';
+  const value = bytes / GIB;
+  return value < 0.01 ? `${Math.ceil(bytes / 2 ** 20)} MiB` : `${Number(value.toPrecision(3))} GiB`;
+}
