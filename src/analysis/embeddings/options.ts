@@ -5,7 +5,13 @@ export const EMBEDDINGS = ['outputs', 'inputs'] as const;
 
 /** The options of `embeddingReport` that one value describes. */
 export const EMBEDDING_OPTIONS = {
-  samples: { kind: 'integer', min: 2, max: 1_000_000, default: 512, help: 'number of samples, drawn at random' },
+  samples: {
+    kind: 'integer',
+    min: 2,
+    max: 1_000_000,
+    default: 512,
+    help: 'number of samples, drawn at random',
+  },
   of: {
     kind: 'choice',
     choices: EMBEDDINGS,

@@ -2,7 +2,13 @@ import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 
 /** The options of `verifyModels` that one value describes. */
 export const VERIFY_OPTIONS = {
-  samples: { kind: 'integer', min: 1, max: 1_000_000, default: 3, help: 'number of random inputs to compare on' },
+  samples: {
+    kind: 'integer',
+    min: 1,
+    max: 1_000_000,
+    default: 3,
+    help: 'number of random inputs to compare on',
+  },
   tolerance: {
     kind: 'number',
     min: 0,
