@@ -1,13 +1,12 @@
 import {
-  type Dimension,
   findConstant,
-  type Graph,
   isConstant,
   isFloatType,
   type Model,
   type Node,
   quantizedStorage,
 } from '../graph/index.js';
+import { shapesOf } from '../graph/shapes.js';
 import { findLinearSites, type LinearSite, type NotASite } from './linear-sites.js';
 import { readChainNote, readPartNote } from './note.js';
 
@@ -49,9 +48,10 @@ export function batchedSite(node: Node): LinearSite | { readonly reason: string 
   const { shape } = weight;
   const rank = shape.length;
   const data = node.inputs[1 - weightInput] ?? '';
-  const dataRank = shapeOf(node.graph, data)?.length;
+  const shapes = shapesOf(node.graph);
+  const dataRank = shapes.rank(data);
   // A vector times a batch of matrices is a matrix, which the next batch would take for one. In a chain it was seen to.
-  const outputRank = shapeOf(node.graph, node.outputs[0] ?? '')?.length ?? 0;
+  const outputRank = shapes.rank(node.outputs[0] ?? '') ?? 0;
   const isOfChain = readChainNote(node) !== undefined || readPartNote(node) !== undefined;
   const isMatrix = isOfChain || (dataRank === undefined ? outputRank >= rank : dataRank > 1);
   if (!isMatrix) {
@@ -73,13 +73,4 @@ export function batchedSite(node: Node): LinearSite | { readonly reason: string 
     groups: Math.max(1, batch),
     kernel: [],
   };
-}
-
-/** The shape that a graph notes of a value; undefined where not even the rank is known. */
-export function shapeOf(graph: Graph, value: string): readonly Dimension[] | undefined {
-  for (const infos of [graph.inputs, graph.valueInfo, graph.outputs]) {
-    const info = infos.find(({ name }) => name === value);
-    if (info?.shape !== undefined) return info.shape;
-  }
-  return graph.parent && graph.resolve(value)?.graph !== graph ? shapeOf(graph.parent, value) : undefined;
 }

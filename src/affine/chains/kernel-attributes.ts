@@ -7,7 +7,7 @@ import {
   type Node,
   type NodeProto,
 } from '../../graph/index.js';
-import { shapeOf } from '../expandable-sites.js';
+import { shapesOf } from '../../graph/shapes.js';
 import { taps } from './site-size.js';
 
 type AttributeProto = NonNullable<NodeProto['attribute']>[number];
@@ -33,7 +33,9 @@ export function explicitPads(
   if (!automatic.startsWith('SAME')) {
     return (automatic === 'NOTSET' ? attributes.ints('pads') : undefined) ?? Array(2 * rank).fill(0);
   }
-  const shape = shapeOf(graph, inputs[0] ?? '')?.slice(2);
+  const shape = shapesOf(graph)
+    .of(inputs[0] ?? '')
+    ?.slice(2);
   const begins: number[] = [];
   const ends: number[] = [];
   for (const [axis, extent] of kernel.entries()) {

@@ -1,6 +1,6 @@
 import type { Dimension } from '../../graph/index.js';
+import type { Relabelling } from '../../graph/relabelling.js';
 import { type Refusal, refuse } from '../refusal.js';
-import type { Relabelling } from '../relabel.js';
 import type { Axis } from './geometry.js';
 import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, textOf, times } from './size.js';
 
@@ -78,7 +78,7 @@ export function relabelled(layout: Layout, how: Relabelling, name: string): Layo
   const unknown = (why: string): Refusal => refuse('unsupported', `'${name}' ${why}`);
   switch (how.kind) {
     case 'transpose': {
-      const order = how.permutation ?? axes.map((_, axis) => rank - 1 - axis);
+      const order = how.permutation(rank);
       if (order.length !== rank) return unknown(`permutes ${order.length} axes of ${rank}`);
       return { ...layout, axes: order.map((axis) => axes[axis] ?? []) };
     }

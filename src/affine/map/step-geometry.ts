@@ -1,12 +1,6 @@
 import type { ConstantValue, FloatType, Node } from '../../graph/index.js';
-import {
-  type AffineOperator,
-  constantsOf,
-  type NormOperator,
-  type PadOperator,
-  transposedExtra,
-  type Window,
-} from '../operators.js';
+import { transposedExtra, type Window } from '../../graph/operators/window.js';
+import { type AffineOperator, constantsOf, type NormOperator, type PadOperator } from '../operators.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
 import { placesInSpread } from './broadcast.js';
 import { type Axis, type Geometry, identityGeometry, tapsOfWindow } from './geometry.js';

@@ -1,6 +1,6 @@
 import { type Dimension, type FloatType, type Graph, KnownConstants, type Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
-import { Facts } from '../facts.js';
+import { type Shapes, shapesOf } from '../../graph/shapes.js';
 import { inverseLayout } from '../map/broadcast.js';
 import { sizeRead } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
@@ -9,7 +9,6 @@ import { type Rearrangement, rearrangements } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
 import { constantsOf, isWeighted } from '../operators.js';
 import { isRefusal } from '../refusal.js';
-import { Shapes } from '../shapes.js';
 import type { AffineGraph } from './segments.js';
 
 /** A way to look at the source of a region. */
@@ -25,12 +24,10 @@ export interface SourceFrame {
 
 /** What a graph tells of the values that are sources of regions. */
 export class Sources {
-  readonly #facts: Facts;
   readonly #shapes: Shapes;
 
   constructor(graph: Graph, constants: KnownConstants = KnownConstants.stored) {
-    this.#shapes = new Shapes(graph, constants);
-    this.#facts = new Facts(graph, this.#shapes);
+    this.#shapes = shapesOf(graph, constants);
   }
 
   /** The shape of a value, as far as the graph tells. */
@@ -39,12 +36,12 @@ export class Sources {
   }
 
   rankOf(value: string): number | undefined {
-    return this.#facts.rank(value) ?? this.#shapes.of(value)?.length;
+    return this.#shapes.rank(value);
   }
 
   /** The size of the axis that maps of a kind mix. */
   sizeOf(value: string, axis: Axis): number | undefined {
-    return this.#facts.size(value, axis);
+    return this.#shapes.size(value, axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
   }
 
   layoutOf(value: string, { axis, rank, batch }: Frame): Layout | undefined {

@@ -1,10 +1,10 @@
 import type { Node } from '../../graph/index.js';
+import { RELABELLING } from '../../graph/relabelling.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import { stemOf } from '../factor-names.js';
 import { partsOf, type Segment } from '../map/expression.js';
 import { isWeighted } from '../operators.js';
 import { isRefusal, type Refusal } from '../refusal.js';
-import { RELABELLING } from '../relabel.js';
 import { Candidates } from './candidates.js';
 import type { RefusedRegion, Region } from './region.js';
 import { type AffineGraph, isReadOnlyBy, segmentOf } from './segments.js';

@@ -1,7 +1,6 @@
 import { stemOf } from '../../affine/factor-names.js';
 import { constantsOfPlan, type PlanConstant } from '../../affine/map/expression.js';
 import type { Region } from '../../affine/match/region.js';
-import { RELABELLING } from '../../affine/relabel.js';
 import {
   type ConstantValue,
   findConstant,
@@ -10,6 +9,7 @@ import {
   type Node,
   type Tensor,
 } from '../../graph/index.js';
+import { RELABELLING } from '../../graph/relabelling.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
 import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';

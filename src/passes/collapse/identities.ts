@@ -1,5 +1,5 @@
-import { windowOf } from '../../affine/operators.js';
 import type { Model, Node } from '../../graph/index.js';
+import { windowOf } from '../../graph/operators/window.js';
 
 /**
  * Poolings over windows of one element: exporters write an adaptive pooling so whose input has the size that it asks

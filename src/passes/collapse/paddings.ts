@@ -1,6 +1,7 @@
 import { padsOfAxes } from '../../affine/map/step-geometry.js';
-import { affineOperator, type PadOperator, type Window, windowOf } from '../../affine/operators.js';
+import { affineOperator, type PadOperator } from '../../affine/operators.js';
 import type { KnownConstants, Model, Node } from '../../graph/index.js';
+import { type Window, windowOf } from '../../graph/operators/window.js';
 import { opsetOf } from '../../graph/opsets.js';
 import { removeIdentity } from './identities.js';
 import { removeUnreadValue } from './remove-unread.js';

@@ -1,6 +1,5 @@
 import { gridOf } from '../../affine/map/geometry.js';
 import type { Region } from '../../affine/match/region.js';
-import { RELABELLING } from '../../affine/relabel.js';
 import {
   type FloatType,
   type Graph,
@@ -14,6 +13,7 @@ import {
   widen,
 } from '../../graph/index.js';
 import { opsetsOf } from '../../graph/opsets.js';
+import { RELABELLING } from '../../graph/relabelling.js';
 import type { Floats } from '../../linalg/floats.js';
 import { Random } from '../../runtime/random.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';

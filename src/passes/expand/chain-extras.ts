@@ -1,8 +1,7 @@
 import { skipPlace } from '../../affine/chains/skip-place.js';
-import { Facts } from '../../affine/facts.js';
 import { linearBias } from '../../affine/linear-bias.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import { shapesOf } from '../../affine/shapes.js';
+import { shapesOf } from '../../graph/shapes.js';
 import type { ChainSettings } from './options.js';
 
 /** A connection around some layers of a chain. */
@@ -112,9 +111,8 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
   if (site.op === 'MatMul') {
     if (site.groups > 1 || site.weight.shape.length > 2) return no('its weight is batched');
     const shapes = shapesOf(site.node.graph);
-    const facts = new Facts(site.node.graph, shapes);
     const data = site.node.inputs[1 - site.weightInput] ?? '';
-    const rank = facts.rank(data) ?? facts.rank(site.node.outputs[0] ?? '') ?? shapes.of(data)?.length;
+    const rank = shapes.rank(data) ?? shapes.rank(site.node.outputs[0] ?? '');
     if (rank === undefined) return no('the rank of its data is not known');
     if (rank < 2) return no('its data is a vector');
     const axis = rank - (site.weightInput === 0 ? 2 : 1);

@@ -1,7 +1,5 @@
 import {
   type AttributeValue,
-  findConstant,
-  isConstant,
   type Model,
   makeNode,
   type Node,
@@ -10,6 +8,7 @@ import {
 } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import type { NodeProto } from '../../graph/proto/schema.js';
+import { shapesOf } from '../../graph/shapes.js';
 
 /** Sizes that decide whether WebGPU computes a convolution right. */
 export interface ConvSizes {
@@ -50,19 +49,13 @@ export function wrongOnWebGpu(model: Model): Node[] {
 /** Undefined for what is no convolution, or one of a weight of unknown shape. */
 function sizesOf(node: Node, model: Model): (ConvSizes & { readonly shape: readonly number[] }) | undefined {
   if (!node.is('Conv')) return undefined;
-  const shape = shapeOf(node.inputs[1] ?? '', model);
+  const dims = shapesOf(model.graph).of(node.inputs[1] ?? '');
+  const shape = dims?.filter((dim) => typeof dim === 'number');
   const [outputs, perGroup] = shape ?? [];
-  if (shape === undefined || outputs === undefined || perGroup === undefined) return undefined;
+  if (shape === undefined || shape.length !== dims?.length || outputs === undefined || perGroup === undefined)
+    return undefined;
   const groups = node.attributes.int('group', 1);
   return { channels: perGroup * groups, outputs, groups, shape };
-}
-
-function shapeOf(name: string, { graph }: Model): readonly number[] | undefined {
-  const constant = findConstant(graph, name);
-  if (isConstant(constant)) return constant.shape;
-  const value = [...graph.inputs, ...graph.valueInfo].find((one) => one.name === name);
-  const sizes = value?.shape?.filter((dim): dim is number => typeof dim === 'number');
-  return sizes?.length === value?.shape?.length ? sizes : undefined;
 }
 
 const PREFIX = 'onnx-overparam:webgpu:';

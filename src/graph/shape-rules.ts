@@ -1,78 +1,28 @@
-import { type Dimension, type Graph, KnownConstants, type Node, traitsOf } from '../graph/index.js';
-import { transposedExtra, windowOf } from './operators.js';
-import { relabellingOf } from './relabel.js';
+import type { KnownConstants } from './known-constants.js';
+import { axisOf, traitsOf } from './operators/index.js';
+import { transposedExtra, windowOf } from './operators/window.js';
+import { relabellingOf } from './relabelling.js';
+import type { Node } from './types.js';
+import type { Dimension } from './value-info.js';
 
-type Shape = readonly Dimension[];
-
-/** Shapes of a graph's values, as its operators make them or, where these do not tell, it notes them; computed at the first question. */
-export class Shapes {
-  readonly #graph: Graph;
-  #shapes: Map<string, Shape> | undefined;
-
-  readonly constants: KnownConstants;
-
-  constructor(graph: Graph, constants: KnownConstants = KnownConstants.stored) {
-    this.#graph = graph;
-    this.constants = constants;
-  }
-
-  of(value: string): Shape | undefined {
-    this.#shapes ??= this.#infer();
-    return this.#shapes.get(value) ?? this.#around(value);
-  }
-
-  /** What the graph around tells of a value that is of it. */
-  #around(value: string): Shape | undefined {
-    const { parent } = this.#graph;
-    if (parent === undefined || value === '' || this.#graph.resolve(value)?.graph === this.#graph)
-      return undefined;
-    return shapesOf(parent, this.constants).of(value);
-  }
-
-  #infer(): Map<string, Shape> {
-    const shapes = new Map<string, Shape>();
-    const { inputs, valueInfo, outputs } = this.#graph;
-    // An axis that an input leaves open is open behind it too, whatever is noted there.
-    for (const { name, shape } of inputs)
-      if (shape !== undefined)
-        shapes.set(
-          name,
-          shape.map((dim, axis) => dim ?? `${name}/${axis}`),
-        );
-    for (const { name, shape } of [...valueInfo, ...outputs])
-      if (shape !== undefined && !shapes.has(name)) shapes.set(name, shape);
-    for (const node of this.#graph.nodes) {
-      if (node.domain !== '') continue;
-      const inputs = node.inputs.map((input) => shapes.get(input) ?? this.#around(input));
-      const made = shapeMade(node, inputs, this.constants);
-      // Of what has several outputs the first alone is known, but for the parts of one value.
-      for (const output of node.is('Split') ? node.outputs : node.outputs.slice(0, 1)) {
-        if (output === '' || made === undefined) continue;
-        // What is noted may be older than the nodes: it tells no more than what they leave open.
-        const noted = shapes.get(output);
-        const isAlike = noted?.length === made.length;
-        shapes.set(output, isAlike ? made.map((dim, axis) => dim ?? noted[axis]) : made);
-      }
-    }
-    return shapes;
-  }
-}
-
-const inferred = new WeakMap<Graph, { readonly revision: number; readonly shapes: Shapes }>();
-
-/** The shapes of a graph as it is now. */
-export function shapesOf(graph: Graph, constants: KnownConstants = KnownConstants.stored): Shapes {
-  const { revision } = graph.model;
-  const before = inferred.get(graph);
-  if (before?.revision === revision && before.shapes.constants === constants) return before.shapes;
-  const shapes = new Shapes(graph, constants);
-  inferred.set(graph, { revision, shapes });
-  return shapes;
-}
+export type Shape = readonly Dimension[];
 
 const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 
-/** The shape of a node's first output, where its inputs' and its own constants tell. */
+/**
+ * The shapes of a node's outputs, as far as its inputs' and the numbers among its constants tell; of what has several
+ * outputs the first alone, but for the parts of one value.
+ *
+ * @param inputs those of constants among them
+ */
+export function shapesMade(
+  node: Node,
+  inputs: readonly (Shape | undefined)[],
+  constants: KnownConstants,
+): readonly (Shape | undefined)[] {
+  return node.is('Split') ? parts(node, inputs[0], constants) : [shapeMade(node, inputs, constants)];
+}
+
 function shapeMade(
   node: Node,
   inputs: readonly (Shape | undefined)[],
@@ -82,21 +32,20 @@ function shapeMade(
   const [first, second] = inputs;
   const { shape } = traitsOf(node);
   if (shape === 'first') return first;
-  if (shape === 'broadcast') return broadcast(node, inputs, constants);
+  // Before operator set 7 an attribute could say where the second operand begins.
+  if (shape === 'broadcast') return attributes.has('axis') ? undefined : broadcast(inputs);
   switch (node.opType) {
-    case 'Conv': {
-      const weight = constants.shape(node, 1);
-      return weight && [first?.[0], weight[0], ...windowed(node, first, weight.slice(2))];
-    }
+    case 'Conv':
+      return second && [first?.[0], second[0], ...moved(second.slice(2), (w) => windowed(node, first, w))];
     case 'ConvTranspose': {
-      const weight = constants.shape(node, 1);
-      const channels = weight?.[1] && weight[1] * attributes.int('group', 1);
-      return weight && [first?.[0], channels, ...grown(node, first, weight.slice(2))];
+      if (second === undefined) return undefined;
+      const channels = product([second[1], attributes.int('group', 1)]);
+      return [first?.[0], channels, ...moved(second.slice(2), (extents) => grown(node, first, extents))];
     }
     case 'Pad':
       return padded(node, first, constants);
     case 'Concat':
-      return concatenated(node, inputs, constants);
+      return concatenated(node, inputs);
     case 'MaxPool':
     case 'AveragePool':
     case 'LpPool': {
@@ -104,50 +53,54 @@ function shapeMade(
       return [...(first?.slice(0, 2) ?? [undefined, undefined]), ...windowed(node, first, extents)];
     }
     case 'GlobalAveragePool':
+    case 'GlobalLpPool':
     case 'GlobalMaxPool':
       return first && [...first.slice(0, 2), ...first.slice(2).map(() => 1)];
-    case 'ReduceMean':
+    case 'ArgMax':
+    case 'ArgMin':
+      return first && reduced(node, first, [axisOf(node)]);
+    case 'ReduceL1':
+    case 'ReduceL2':
+    case 'ReduceLogSum':
+    case 'ReduceLogSumExp':
     case 'ReduceMax':
-    case 'ReduceSum': {
-      const axes = attributes.ints('axes') ?? constants.integers(node, 1);
+    case 'ReduceMean':
+    case 'ReduceMin':
+    case 'ReduceProd':
+    case 'ReduceSum':
+    case 'ReduceSumSquare': {
+      const axes = attributes.ints('axes') ?? (node.inputs[1] ? constants.integers(node, 1) : []);
       if (first === undefined || axes === undefined) return undefined;
-      const reduced = new Set(axes.map((axis) => at(axis, first.length)));
-      if (attributes.int('keepdims', 1) === 0) return first.filter((_, axis) => !reduced.has(axis));
-      return first.map((dim, axis) => (reduced.has(axis) ? 1 : dim));
+      if (axes.length > 0) return reduced(node, first, axes);
+      if (attributes.int('noop_with_empty_axes', 0) === 1) return first;
+      return reduced(
+        node,
+        first,
+        first.map((_, axis) => axis),
+      );
     }
-    case 'Gemm': {
-      const weight = constants.shape(node, 1);
+    case 'Gemm':
       return [
         first?.[attributes.int('transA', 0) === 1 ? 1 : 0],
-        weight?.[attributes.int('transB', 0) === 1 ? 0 : 1],
+        second?.[attributes.int('transB', 0) === 1 ? 0 : 1],
       ];
-    }
-    case 'MatMul': {
-      const [left, right] = [constants.shape(node, 0), constants.shape(node, 1)];
-      if (right?.length === 2 && first && first.length >= 2) return [...first.slice(0, -1), right[1]];
-      if (left?.length === 2 && second && second.length >= 2)
-        return [...second.slice(0, -2), left[0], second.at(-1)];
-      const [a, b] = [left ?? first, right ?? second];
-      if (a === undefined || b === undefined || a.length < 2 || b.length < 2) return undefined;
-      const batch = new Array<undefined>(Math.max(a.length, b.length) - 2).fill(undefined);
-      return [...batch, a.at(-2), b.at(-1)];
-    }
+    case 'MatMul':
+      return multiplied(first, second);
     case 'ConstantOfShape':
       return constants.integers(node, 0) ?? ranked(first);
-    case 'Expand':
-      return expanded(first ?? constants.shape(node, 0), second ?? constants.shape(node, 1));
+    case 'Expand': {
+      const sizes = constants.integers(node, 1);
+      return sizes === undefined ? expanded(first, second) : broadcast([first, sizes]);
+    }
     case 'Shape':
       return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
     case 'Gather': {
-      const [data, indices] = [first ?? constants.shape(node, 0), second ?? constants.shape(node, 1)];
-      if (data === undefined || indices === undefined) return undefined;
-      const axis = at(attributes.int('axis', 0), data.length);
-      return [...data.slice(0, axis), ...indices, ...data.slice(axis + 1)];
+      if (first === undefined || second === undefined) return undefined;
+      const axis = at(axisOf(node), first.length);
+      return [...first.slice(0, axis), ...second, ...first.slice(axis + 1)];
     }
     case 'Slice':
       return sliced(node, first, constants);
-    case 'Split':
-      return without(first, [attributes.int('axis', 0)]);
     case 'Resize':
     case 'Upsample':
       return without(first, undefined);
@@ -158,6 +111,49 @@ function shapeMade(
     default:
       return relabelledShape(node, first, constants) ?? (node.is('Reshape') ? ranked(second) : undefined);
   }
+}
+
+function product(dims: Shape): Dimension {
+  return dims.reduce<Dimension>(
+    (size, dim) => (typeof size === 'number' && typeof dim === 'number' ? size * dim : undefined),
+    1,
+  );
+}
+
+/** Of a window all of whose extents are known. */
+function moved(extents: Shape, sizes: (extents: readonly number[]) => Shape): Shape {
+  const known = extents.filter((dim) => typeof dim === 'number');
+  return known.length === extents.length ? sizes(known) : extents.map(() => undefined);
+}
+
+function reduced(node: Node, shape: Shape, axes: readonly number[]): Shape {
+  const gone = new Set(axes.map((axis) => at(axis, shape.length)));
+  if (node.attributes.int('keepdims', 1) === 0) return shape.filter((_, axis) => !gone.has(axis));
+  return shape.map((dim, axis) => (gone.has(axis) ? 1 : dim));
+}
+
+/** Of a product of matrices, batches of them, and vectors, whose axis goes. */
+function multiplied(left: Shape | undefined, right: Shape | undefined): Shape | undefined {
+  if (left === undefined || right === undefined || left.length === 0 || right.length === 0) return undefined;
+  const batch = broadcast([left.slice(0, -2), right.slice(0, -2)]) ?? [];
+  return [...batch, ...(left.length > 1 ? [left.at(-2)] : []), ...(right.length > 1 ? [right.at(-1)] : [])];
+}
+
+/** The parts of a Split: of the sizes that are listed, or alike, the last what is left. */
+function parts(node: Node, shape: Shape | undefined, constants: KnownConstants): (Shape | undefined)[] {
+  const axis = axisOf(node);
+  const rest = without(shape, [axis]);
+  const size = shape?.at(axis);
+  const listed = node.attributes.ints('split') ?? (node.inputs[1] ? constants.integers(node, 1) : undefined);
+  const count = node.outputs.length;
+  return node.outputs.map((_, index) => {
+    const place = rest && at(axis, rest.length);
+    if (rest === undefined || place === undefined) return undefined;
+    if (listed !== undefined) return rest.with(place, listed[index]);
+    if (node.inputs[1] || typeof size !== 'number') return rest;
+    const each = Math.ceil(size / count);
+    return rest.with(place, Math.max(0, Math.min(each, size - index * each)));
+  });
 }
 
 function windowed(node: Node, input: Shape | undefined, extents: readonly number[]): Shape {
@@ -195,15 +191,10 @@ function padded(node: Node, input: Shape | undefined, constants: KnownConstants)
   });
 }
 
-function concatenated(
-  node: Node,
-  inputs: readonly (Shape | undefined)[],
-  constants: KnownConstants,
-): Shape | undefined {
-  const shapes = node.inputs.map((_, index) => inputs[index] ?? constants.shape(node, index));
+function concatenated(node: Node, shapes: readonly (Shape | undefined)[]): Shape | undefined {
   const [first] = shapes;
   if (first === undefined || shapes.some((shape) => shape?.length !== first.length)) return undefined;
-  const joint = at(node.attributes.int('axis', 1), first.length);
+  const joint = at(axisOf(node), first.length);
   return first.map((dim, axis) => {
     if (axis !== joint)
       return shapes.map((shape) => shape?.[axis]).find((size) => typeof size === 'number') ?? dim;
@@ -214,19 +205,15 @@ function concatenated(
   });
 }
 
-function broadcast(
-  node: Node,
-  inputs: readonly (Shape | undefined)[],
-  constants: KnownConstants,
-): Shape | undefined {
-  const shapes = node.inputs.map((_, index) => constants.shape(node, index) ?? inputs[index]);
-  if (node.attributes.has('axis') || shapes.some((shape) => shape === undefined)) return undefined;
+/** Of shapes that are broadcast together, as NumPy does it. */
+function broadcast(shapes: readonly (Shape | undefined)[]): Shape | undefined {
   const known = shapes.filter((shape) => shape !== undefined);
+  if (known.length < shapes.length) return undefined;
   const rank = Math.max(...known.map((shape) => shape.length));
   return Array.from({ length: rank }, (_, axis) => {
     const dims = known.map((shape) => (axis < rank - shape.length ? 1 : shape[axis - rank + shape.length]));
-    const large = dims.find((dim) => typeof dim === 'number' && dim > 1);
-    if (large !== undefined) return large;
+    const set = dims.find((dim) => typeof dim === 'number' && dim !== 1);
+    if (set !== undefined) return set;
     return dims.every((dim) => dim === dims[0]) ? dims[0] : undefined;
   });
 }
@@ -275,11 +262,6 @@ function without(shape: Shape | undefined, axes: readonly number[] | undefined):
 function relabelledShape(node: Node, input: Shape | undefined, constants: KnownConstants): Shape | undefined {
   const how = relabellingOf(node, constants);
   if (how === undefined) return undefined;
-  const product = (dims: Shape): Dimension =>
-    dims.reduce<Dimension>(
-      (size, dim) => (typeof size === 'number' && typeof dim === 'number' ? size * dim : undefined),
-      1,
-    );
   if (how.kind === 'reshape') {
     const known = how.target.map((dim, axis): Dimension => {
       if (dim === -1) return undefined;
@@ -292,11 +274,15 @@ function relabelledShape(node: Node, input: Shape | undefined, constants: KnownC
     const missing = typeof all === 'number' && typeof rest === 'number' && rest > 0 ? all / rest : undefined;
     return known.map((dim, axis) => (how.target[axis] === -1 ? missing : dim));
   }
-  if (input === undefined) return how.kind === 'flatten' ? [undefined, undefined] : undefined;
+  if (input === undefined) {
+    if (how.kind === 'flatten') return [undefined, undefined];
+    const listed = how.kind === 'transpose' ? node.attributes.ints('perm') : undefined;
+    return listed?.map(() => undefined);
+  }
   const rank = input.length;
   switch (how.kind) {
     case 'transpose':
-      return (how.permutation ?? input.map((_, axis) => rank - 1 - axis)).map((axis) => input[axis]);
+      return how.permutation(rank).map((axis) => input[axis]);
     case 'flatten': {
       const split = at(how.axis, rank);
       return [product(input.slice(0, split)), product(input.slice(split))];

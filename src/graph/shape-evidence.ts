@@ -1,6 +1,15 @@
-import { type Graph, type Node, traitsOf } from '../graph/index.js';
-import type { Axis } from './map/geometry.js';
-import type { Shapes } from './shapes.js';
+import type { KnownConstants } from './known-constants.js';
+import { traitsOf } from './operators/index.js';
+import type { Shape } from './shape-rules.js';
+import type { Graph, Node } from './types.js';
+
+/** What the nodes that make values tell of their shapes. */
+interface Made {
+  readonly constants: KnownConstants;
+  of(value: string): Shape | undefined;
+}
+
+type Axis = 1 | -1 | -2;
 
 function keepsShape(node: Node): boolean {
   return traitsOf(node).shape === 'first';
@@ -13,12 +22,12 @@ const REACH = 24;
  * Ranks and sizes of values as far as a graph proves them: by the shapes that its nodes make, and by the weights of the
  * nodes that make or read a value or one of the same shape.
  */
-export class Facts {
+export class ShapeEvidence {
   readonly #graph: Graph;
-  readonly #shapes: Shapes;
+  readonly #shapes: Made;
   readonly #ranks = new Map<string, number | undefined>();
 
-  constructor(graph: Graph, shapes: Shapes) {
+  constructor(graph: Graph, shapes: Made) {
     this.#graph = graph;
     this.#shapes = shapes;
   }
@@ -36,17 +45,15 @@ export class Facts {
     return this.#ranks.get(value);
   }
 
-  /** The size of the axis that maps of that kind mix. */
+  /** The size of an axis: 1, channels; -1, the last; -2, the last but one. */
   size(value: string, axis: Axis): number | undefined {
     const keeps = (node: Node): boolean =>
-      keepsShape(node) ||
-      (axis === 'channel' && traitsOf(node).shape === 'channels') ||
-      this.#isScalarStep(node);
+      keepsShape(node) || (axis === 1 && traitsOf(node).shape === 'channels') || this.#isScalarStep(node);
     // Of what is broadcast together, counted from the last axis, a size above 1 is the size of the result. Channels are
     // counted from the first axis: there ranks must agree.
     const widens = (node: Node, input: string): boolean => {
       if (traitsOf(node).shape !== 'broadcast') return false;
-      if (axis !== 'channel') return true;
+      if (axis !== 1) return true;
       const rank = this.rank(node.outputs[0] ?? '');
       return rank !== undefined && this.rank(input) === rank;
     };
@@ -106,17 +113,9 @@ export class Facts {
     const known = this.#shapes.of(value)?.length;
     if (known !== undefined) return known;
     const producer = this.#graph.producer(value);
-    if (producer?.domain === '') {
-      if (producer.is('Gemm', 'Flatten')) return 2;
-      if (producer.is('Conv', 'ConvTranspose')) return this.#shapeOfOperand(producer, 1)?.length;
-      if (producer.is('Transpose')) return producer.attributes.ints('perm')?.length;
-      if (producer.is('Reshape')) return this.#shapeOfOperand(producer, 1)?.[0];
-      if (traitsOf(producer).shape === 'broadcast') {
-        const ranks = producer.inputs.map(
-          (input, i) => this.#shapeOfOperand(producer, i)?.length ?? this.rank(input),
-        );
-        if (ranks.every((rank) => rank !== undefined)) return Math.max(...ranks);
-      }
+    if (producer !== undefined && traitsOf(producer).shape === 'broadcast') {
+      const ranks = producer.inputs.map((input) => this.rank(input));
+      if (ranks.every((rank) => rank !== undefined)) return Math.max(...ranks);
     }
     for (const { node, index } of this.#graph.uses(value)) {
       if (index !== 0) continue;
@@ -138,20 +137,20 @@ export class Facts {
       const read = node.graph === this.#graph ? this.#sizeRead(node, index, axis) : undefined;
       if (read !== undefined) return read;
     }
-    const dimension = this.#shapes.of(value)?.at(axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
+    const dimension = this.#shapes.of(value)?.at(axis);
     return typeof dimension === 'number' && dimension >= 0 ? dimension : undefined;
   }
 
   /** The size of a node's first output, as its weight tells. */
   #sizeMade(node: Node, axis: Axis): number | undefined {
     const shape = this.#shapeOfOperand(node, 1);
-    if (axis === 'channel') {
+    if (axis === 1) {
       if (node.is('Conv')) return shape?.[0];
       if (node.is('ConvTranspose')) return shape?.[1] && shape[1] * node.attributes.int('group', 1);
       if (node.is('BatchNormalization')) return shape?.[0];
       return undefined;
     }
-    if (axis === 'last') {
+    if (axis === -1) {
       if (node.is('Gemm')) return shape?.[node.attributes.int('transB', 0) === 1 ? 0 : 1];
       if (node.is('MatMul') && shape !== undefined && shape.length >= 2) return shape.at(-1);
       return undefined;
@@ -163,12 +162,12 @@ export class Facts {
   /** The size that a node's input must have, as its weight tells. */
   #sizeRead(node: Node, index: number, axis: Axis): number | undefined {
     const shape = index === 0 ? this.#shapeOfOperand(node, 1) : undefined;
-    if (axis === 'channel') {
+    if (axis === 1) {
       if (node.is('Conv')) return shape?.[1] && shape[1] * node.attributes.int('group', 1);
       if (node.is('ConvTranspose', 'BatchNormalization')) return shape?.[0];
       return undefined;
     }
-    if (axis === 'last') {
+    if (axis === -1) {
       if (node.is('Gemm') && node.attributes.int('transA', 0) === 0) {
         return shape?.[node.attributes.int('transB', 0) === 1 ? 1 : 0];
       }

@@ -1,8 +1,10 @@
-import { type KnownConstants, type Node, operatorsWith } from '../graph/index.js';
+import type { KnownConstants } from './known-constants.js';
+import { operatorsWith, permutationOf } from './operators/index.js';
+import type { Node } from './types.js';
 
 /** How a node gives its input other axes without computing anything. */
 export type Relabelling =
-  | { readonly kind: 'transpose'; readonly permutation: readonly number[] | undefined }
+  | { readonly kind: 'transpose'; permutation(rank: number): readonly number[] }
   | { readonly kind: 'reshape'; readonly target: readonly number[]; readonly allowsZero: boolean }
   | { readonly kind: 'flatten'; readonly axis: number }
   /** Without axes: all of size 1. */
@@ -19,7 +21,7 @@ export function relabellingOf(node: Node, constants: KnownConstants): Relabellin
     attributes.ints(attribute) ?? constants.integers(node, 1);
   switch (node.opType) {
     case 'Transpose':
-      return { kind: 'transpose', permutation: attributes.ints('perm') };
+      return { kind: 'transpose', permutation: (rank) => permutationOf(node, rank) };
     case 'Flatten':
       return { kind: 'flatten', axis: attributes.int('axis', 1) };
     case 'Reshape': {
