@@ -8,20 +8,30 @@ const INTERVAL = 16 << 20;
 /** A minor collection takes 0.4 ms and finds what died young, a full one 5 ms: each so many of them is a full one. */
 const MINOR = 6;
 
+let isCollecting = false;
 let collector: Collector | undefined;
 let transfer: Transfer | undefined;
 let since = 0;
 let collections = 0;
 
 /**
+ * Lets countGarbage force collections in this thread from here on. A program's choice, not a library's: the command line makes it,
+ * and threads of our own do.
+ */
+export function collectGarbage(): void {
+  isCollecting = true;
+}
+
+/**
  * Counts bytes of array buffers that are about to be allocated, or were and are garbage already, and collects when they
- * add up. Where they are many at once, what they take the place of is large and was held for long: a weight, the memory of
+ * add up, in a thread that called collectGarbage. Where they are many at once, what they take the place of is large and was held for long: a weight, the memory of
  * the kernels; then the collection is a full one.
  *
  * V8 hardly sees the memory behind array buffers and WebAssembly memories: without this, buffers that nobody holds any
  * more piled up to some 400 MB while one 4096 x 4096 matrix was decomposed.
  */
 export function countGarbage(bytes: number): void {
+  if (!isCollecting) return;
   since += bytes;
   if (since < INTERVAL) return;
   since = 0;

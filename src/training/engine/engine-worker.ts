@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { readModel } from '../../graph/index.js';
+import { collectGarbage } from '../../runtime/garbage.js';
 import { findOnnxruntime } from '../../runtime/session/onnxruntime.js';
 import type { Batch, ChunkResult, Engine, Evaluation, TrainingState } from '../types.js';
 import { type Answer, type EngineStart, packError, type Request } from './engine-messages.js';
@@ -10,6 +11,7 @@ const port = parentPort;
 if (port === null) throw new Error('src/training/engine/engine-worker.ts runs as a worker thread only');
 
 findOnnxruntime((workerData as EngineStart).onnxruntime);
+collectGarbage();
 
 let engine: Engine | undefined;
 /** Where the batches that are being evaluated come in. */
