@@ -14,7 +14,6 @@
  *
  * Prints one Markdown table of what is not plainly right, and one of counts by maker; exits 1 where a verdict is in capitals.
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, sep } from 'node:path';
@@ -26,6 +25,7 @@ import { diffModels, type Model, ModelError, messageOf, readModel, saveModel } f
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { expand } from '../src/passes/expand/expand.js';
 import { openSession, ProviderError, randomInputs } from '../src/runtime/index.js';
+import { isWorker, Worker } from './worker.js';
 
 const VERDICTS = ['right', 'original does not run', 'nothing compared', 'REFUSED', 'WRONG'] as const;
 type Verdict = (typeof VERDICTS)[number];
@@ -57,9 +57,13 @@ async function main(): Promise<void> {
     .filter((name) => name.endsWith('.onnx') && name.includes(values.model))
     .sort();
   const outcomes = new Map<string, Outcome>();
-  const worker = new Worker(Number(values.seconds));
+  const worker = new Worker<string, Outcome>(
+    fileURLToPath(import.meta.url),
+    { seconds: Number(values.seconds), mb: MOST_MB },
+    (_, detail) => ({ verdict: 'WRONG', detail, expanded: 0, folded: 0 }),
+  );
   for (const [index, name] of files.entries()) {
-    const outcome = await worker.check(join(directory, name));
+    const outcome = await worker.run(join(directory, name));
     outcomes.set(name, outcome);
     if (process.stderr.isTTY) process.stderr.write(`\r${index + 1} of ${files.length}`);
   }
@@ -93,71 +97,6 @@ function print(outcomes: ReadonlyMap<string, Outcome>): void {
   const all = [...outcomes.values()];
   row('all', all);
   if (all.some(({ verdict }) => verdict === 'REFUSED' || verdict === 'WRONG')) process.exitCode = 1;
-}
-
-/** A process that checks one model after the other, and is started anew where one ends it. */
-class Worker {
-  readonly #seconds: number;
-  #child: ChildProcess | undefined;
-
-  constructor(seconds: number) {
-    this.#seconds = seconds;
-  }
-
-  async check(file: string): Promise<Outcome> {
-    this.#child ??= fork(fileURLToPath(import.meta.url), ['--child'], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    });
-    const child = this.#child;
-    let said = '';
-    const hear = (data: Buffer): void => {
-      said = (said + data.toString()).slice(-2000);
-    };
-    child.stderr?.on('data', hear);
-    const outcome = await new Promise<Outcome>((resolve) => {
-      const wrong = (detail: string): void => {
-        this.#child = undefined;
-        child.removeAllListeners();
-        child.kill('SIGKILL');
-        resolve({ verdict: 'WRONG', detail, expanded: 0, folded: 0 });
-      };
-      const late = setTimeout(() => wrong(`not done after ${this.#seconds} s`), this.#seconds * 1000);
-      const watch = setInterval(() => {
-        const mb = memoryOf(child.pid);
-        if (mb > MOST_MB) wrong(`takes ${mb.toFixed(0)} MB of memory`);
-      }, 200);
-      const done = (): void => {
-        clearTimeout(late);
-        clearInterval(watch);
-        child.stderr?.off('data', hear);
-      };
-      child.once('message', (message) => {
-        done();
-        child.removeAllListeners('exit');
-        resolve(message as Outcome);
-      });
-      child.once('exit', (code, signal) => {
-        done();
-        wrong(`the process ended by ${signal ?? `code ${code}`}: ${said.trim().split('\n').at(-1) ?? ''}`);
-      });
-      child.send(file);
-    });
-    return outcome;
-  }
-
-  end(): void {
-    this.#child?.kill();
-  }
-}
-
-/** Resident, in MB; 0 where the system does not tell. */
-function memoryOf(pid: number | undefined): number {
-  try {
-    const pages = Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
-    return (pages * 4096) / 2 ** 20;
-  } catch {
-    return 0;
-  }
 }
 
 /** What one model shows. */
@@ -261,8 +200,4 @@ function nodesOf(model: Model): string {
     .join('\n');
 }
 
-if (process.argv.includes('--child')) {
-  process.on('message', (file: string) => {
-    void checkFile(file).then((outcome) => process.send?.(outcome));
-  });
-} else await main();
+if (!isWorker(checkFile)) await main();

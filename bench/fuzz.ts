@@ -1,0 +1,285 @@
+/**
+ * Tries the tool on random small models, and on damaged ones: `npm run fuzz -- [--seed n] [--count n] [--out dir]`.
+ *
+ * Each model (bench/fuzz-models.ts) is read, written, checked, printed, reported on, expanded, verified, collapsed back, verified,
+ * collapsed whole and verified again, in a process of its own. What is not a result and not a refusal in words is a finding:
+ *
+ * - raw error: an error that is none of ModelError, OptionError and ProviderError, nor says what is wrong
+ * - hang, memory, died: over 10 s, over 1 GB, the process ended
+ * - LOSSY: what expand or collapse made computes something else, or has a weight that is not finite where all were
+ * - DIFFERS: a model beside itself
+ * - changed: a file that no pass changed is not written as it was read
+ * - escape: control characters of names reach a terminal
+ *
+ * A finding is made smaller while it stays one, and written to a file. Exits 1 where there are any.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { rankReport } from '../src/analysis/report/rank-report.js';
+import { verifyModels } from '../src/analysis/verify/verify.js';
+import {
+  check,
+  diffModels,
+  isFloatType,
+  type Model,
+  ModelError,
+  messageOf,
+  OptionError,
+  printModel,
+  readModel,
+  saveModel,
+} from '../src/graph/index.js';
+import { collapse } from '../src/passes/collapse/collapse.js';
+import { type ExpandOptions, expand } from '../src/passes/expand/expand.js';
+import {
+  collapseDocument,
+  type Document,
+  expandDocument,
+  rankDocument,
+  render,
+  verifyDocument,
+} from '../src/report/index.js';
+import { openSession, randomInputs } from '../src/runtime/index.js';
+import { bytesOf, type Draft, drawDraft, smaller } from './fuzz-models.js';
+import { isWorker, Worker } from './worker.js';
+
+const KINDS = ['raw error', 'hang', 'memory', 'died', 'LOSSY', 'DIFFERS', 'changed', 'escape'] as const;
+
+interface Finding {
+  readonly kind: (typeof KINDS)[number];
+  readonly step: string;
+  readonly detail: string;
+}
+
+/** How far a model came: the step that refused it, or all. */
+interface Outcome {
+  readonly finding?: Finding;
+  readonly refused?: string;
+  readonly runs?: boolean;
+  readonly expanded?: number;
+  readonly folded?: number;
+}
+
+interface Job {
+  readonly file: string;
+  readonly seed: number;
+}
+
+const SECONDS = 10;
+const MOST_MB = 1024;
+/** Models that are tried to make a finding smaller; those of hangs take long. */
+const TRIES = 150;
+const SLOW_TRIES = 12;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: 'string', default: '0' },
+      count: { type: 'string', default: '2000' },
+      out: { type: 'string' },
+      minutes: { type: 'string', default: 'Infinity' },
+    },
+  });
+  const out = values.out ?? mkdtempSync(join(tmpdir(), 'fuzz-'));
+  mkdirSync(out, { recursive: true });
+  const end = Date.now() + Number(values.minutes) * 60_000;
+  const worker = new Worker<Job, Outcome>(
+    fileURLToPath(import.meta.url),
+    { seconds: SECONDS, mb: MOST_MB },
+    (failure, detail) => ({
+      finding: { kind: failure === 'late' ? 'hang' : failure, step: 'process', detail },
+    }),
+  );
+  const first = Number(values.seed);
+  const counts = { models: 0, runs: 0, refused: 0, expanded: 0, folded: 0, findings: 0 };
+  for (let seed = first; seed < first + Number(values.count) && Date.now() < end; seed += 1) {
+    const file = join(out, `${seed}.onnx`);
+    const outcomeOf = (draft: Draft): Promise<Outcome> => {
+      writeFileSync(file, bytesOf(draft));
+      return worker.run({ file, seed });
+    };
+    const draft = drawDraft(seed);
+    const { finding, refused, runs, expanded = 0, folded = 0 } = await outcomeOf(draft);
+    counts.models += 1;
+    if (runs) counts.runs += 1;
+    if (refused !== undefined) counts.refused += 1;
+    counts.expanded += expanded;
+    counts.folded += folded;
+    if (finding === undefined) {
+      rmSync(file);
+      continue;
+    }
+    counts.findings += 1;
+    const least = await smallest(draft, finding, outcomeOf);
+    writeFileSync(file, bytesOf(least.draft));
+    const { kind, step, detail } = least.finding;
+    console.log(`${seed}: ${kind} in ${step}: ${JSON.stringify(detail.slice(0, 600))}\n  ${file}`);
+  }
+  worker.end();
+  console.log(
+    `${counts.models} models from seed ${first}: ${counts.runs} run, ${counts.refused} refused in words, ` +
+      `${counts.expanded} layers expanded, ${counts.folded} regions folded, ${counts.findings} findings`,
+  );
+  if (counts.findings > 0) process.exitCode = 1;
+  else if (values.out === undefined) rmSync(out, { recursive: true });
+}
+
+/** Leaves out one part after the other while what is left is a finding of the same kind in the same step. */
+async function smallest(
+  draft: Draft,
+  finding: Finding,
+  outcomeOf: (draft: Draft) => Promise<Outcome>,
+): Promise<{ draft: Draft; finding: Finding }> {
+  let least = { draft, finding };
+  let left = finding.kind === 'hang' || finding.kind === 'memory' ? SLOW_TRIES : TRIES;
+  for (let isSmaller = true; isSmaller; ) {
+    isSmaller = false;
+    for (const candidate of smaller(least.draft)) {
+      if (left === 0) return least;
+      left -= 1;
+      const next = (await outcomeOf(candidate)).finding;
+      if (next?.kind !== finding.kind || next.step !== finding.step) continue;
+      least = { draft: candidate, finding: next };
+      isSmaller = true;
+      break;
+    }
+  }
+  return least;
+}
+
+/** A finding on its way out of the steps. */
+class Found extends Error {
+  readonly kind: Finding['kind'];
+
+  constructor(kind: Finding['kind'], detail: string) {
+    super(detail);
+    this.kind = kind;
+  }
+}
+
+/** All steps on one file. */
+async function tryFile({ file, seed }: Job): Promise<Outcome> {
+  const directory = mkdtempSync(join(tmpdir(), 'fuzz-file-'));
+  let step = 'read';
+  const far: { runs?: boolean; expanded?: number; folded?: number } = {};
+  try {
+    const original = await readModel(file);
+    step = 'write';
+    const copy = join(directory, 'copy.onnx');
+    await saveModel(original, copy);
+    const differences = readFileSync(file).equals(readFileSync(copy))
+      ? []
+      : diffModels(original, await readModel(copy));
+    if (differences.length > 0) throw new Found('changed', JSON.stringify(differences[0]));
+    step = 'check';
+    check(original);
+    step = 'print';
+    seen(printModel(original), step);
+    step = 'rank-report';
+    show(rankDocument(await rankReport(original)), step);
+    const areFinite = (await nonFinite(original)) === undefined;
+    far.runs = await runs(file, original);
+    if (far.runs) {
+      step = 'verify';
+      await compared('DIFFERS', original, await readModel(file), step);
+    }
+    step = 'expand';
+    const expanded = await readModel(file);
+    const [account] = await expanded.apply(expand(optionsOf(seed)));
+    far.expanded = account.rewritten.length;
+    show(expandDocument(account), step);
+    const path = join(directory, 'expanded.onnx');
+    await saveModel(expanded, path);
+    const again = await readModel(path);
+    if (areFinite) await finite(again, step);
+    if (far.runs) await compared('LOSSY', original, again, step);
+    step = 'collapse back';
+    const [backAccount] = await again.apply(collapse({ chainsOnly: true }));
+    show(collapseDocument(backAccount), step);
+    if (areFinite) await finite(again, step);
+    if (far.runs) await compared('LOSSY', original, again, step);
+    step = 'collapse';
+    const whole = await readModel(file);
+    const [wholeAccount] = await whole.apply(collapse());
+    far.folded = wholeAccount.rewritten.length;
+    show(collapseDocument(wholeAccount), step);
+    if (areFinite) await finite(whole, step);
+    const collapsed = join(directory, 'collapsed.onnx');
+    await saveModel(whole, collapsed);
+    if (far.runs) await compared('LOSSY', original, await readModel(collapsed), step);
+    return far;
+  } catch (error) {
+    if (error instanceof Found) return { ...far, finding: { kind: error.kind, step, detail: error.message } };
+    const isRefusal = error instanceof ModelError || error instanceof OptionError;
+    if (isRefusal) return { ...far, refused: `${step}: ${messageOf(error)}` };
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { ...far, finding: { kind: 'raw error', step, detail } };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Options of expand; each seed has one kind, so that a finding is the same while it is made smaller. */
+function optionsOf(seed: number): ExpandOptions {
+  const kinds: readonly ExpandOptions[] = [
+    { depth: 2 },
+    { depth: 3 },
+    { depth: 2, init: 'orthogonal' },
+    { depth: 3, residual: true },
+    { depth: 2, init: 'identity' },
+  ];
+  return kinds[seed % kinds.length] ?? {};
+}
+
+async function runs(file: string, model: Model): Promise<boolean> {
+  try {
+    await using session = await openSession(file);
+    await session.run(randomInputs(model, { seed: 0 }));
+    return true;
+  } catch (error) {
+    if (error instanceof ModelError || error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
+async function compared(kind: 'LOSSY' | 'DIFFERS', a: Model, b: Model, step: string): Promise<void> {
+  const verification = await verifyModels(a, b, { samples: 2 });
+  show(verifyDocument(verification, { a: 'a', b: 'b' }), step);
+  if (verification.verdict !== 'different') return;
+  const worst = verification.outputs
+    .filter(({ passed }) => !passed)
+    .map(({ name, relativeDifference }) => `${name} by ${relativeDifference}`);
+  throw new Found(kind, [...verification.problems, ...worst].join('; '));
+}
+
+async function finite(model: Model, step: string): Promise<void> {
+  const name = await nonFinite(model);
+  if (name !== undefined) throw new Found('LOSSY', `${step} makes ${name}, which is not finite`);
+}
+
+/** The first initializer that has NaN or Infinity. */
+async function nonFinite(model: Model): Promise<string | undefined> {
+  for (const tensor of model.graph.initializers.values()) {
+    if (!isFloatType(tensor.dataType)) continue;
+    if (!tensor.floats().every(Number.isFinite)) return tensor.name;
+  }
+  return undefined;
+}
+
+function show(document: Document, step: string): void {
+  seen(render(document), step);
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+
+function seen(text: string, step: string): void {
+  const at = text.search(CONTROL);
+  if (at >= 0)
+    throw new Found('escape', `${step} shows ${JSON.stringify(text.slice(Math.max(0, at - 60), at + 60))}`);
+}
+
+if (!isWorker(tryFile)) await main();
