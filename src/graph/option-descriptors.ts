@@ -138,7 +138,11 @@ type DescriptorFor<Value> = [Value] extends [boolean]
  * An option that is out of range, or does not go with others.
  *
  * @example
- * try { expand({ depth: 0 }); } catch (error) { error.message; } // 'depth must be an integer ≥ 1, is 0'
+ * try {
+ *   expand({ depth: 0 });
+ * } catch (error) {
+ *   if (error instanceof OptionError) console.log(error.option, error.message); // depth must be an integer ≥ 1, is 0
+ * }
  */
 export class OptionError extends RangeError {
   override readonly name = 'OptionError';

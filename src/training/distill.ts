@@ -39,7 +39,7 @@ export interface DistillOptions {
  * @param dataset is read from, so dispose it after what is returned
  * @throws ModelError for inputs that the data does not have, and where the teacher does not run on the first sample
  * @example
- * await using data = await distilled(images, teacher, { temperature: 4 });
+ * await using data = await distilled(dataset, teacher, { temperature: 4 });
  * const loss = { kind: 'cross-entropy', targets: 'probabilities', temperature: 4 };
  */
 export async function distilled(

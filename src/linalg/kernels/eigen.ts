@@ -70,12 +70,6 @@ export function eigenInPlace(a: Float64Array, n: number): SymmetricEigen {
 
 /**
  * A symmetric matrix that is filled where the kernels work, so that a large one need not be in memory twice.
- *
- * @example
- * const matrix = new SymmetricMatrix(2);
- * matrix.lower.set([2], 0);
- * matrix.lower.set([1, 2], matrix.stride);
- * const { values } = await matrix.eigen({ gemm }); // [1, 3]
  */
 export class SymmetricMatrix {
   readonly n: number;

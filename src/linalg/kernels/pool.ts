@@ -77,7 +77,7 @@ interface Pending {
  *
  * @example
  * await using pool = new KernelPool();
- * const spectra = await Promise.all(weights.map(({ data, m, n }) => pool.singularValues(data, m, n)));
+ * const values = await pool.singularValues(new Float32Array([3, 0, 0, 2]), 2, 2); // [3, 2]
  */
 export class KernelPool {
   /** Most worker threads at a time. */

@@ -16,7 +16,9 @@ import type { Gradient, GradientOptions } from './request.js';
  * @example
  * const step = await gradient(model, { loss: 'cross-entropy', batch: 64 });
  * await using session = await openSession(step.model);
- * const results = await session.run({ image, [step.target]: labels, ...weights }); // weights: as in step.weights
+ * const image = { type: 'float32', shape: [64, 1, 28, 28], data: new Float32Array(64 * 784) } as const;
+ * const labels = { type: 'int64', shape: [64], data: new BigInt64Array(64) } as const;
+ * const results = await session.run({ image, [step.target ?? 'target']: labels }); // and each of step.weights
  */
 export async function gradient(model: Model, options: GradientOptions): Promise<Gradient> {
   const { differentiate } = await import('./differentiate.js');

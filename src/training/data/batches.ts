@@ -18,7 +18,9 @@ export interface BatchesOptions extends BatchOptions {
  *
  * @throws ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
  * @example
- * for await (const { inputs, target } of shuffledBatches(data, { batch: 64, seed: 0, epoch: 3, augment: true })) { … }
+ * for await (const { inputs, target } of shuffledBatches(dataset, { batch: 64, seed: 0, epoch: 3, augment: true })) {
+ *   console.log(inputs, target);
+ * }
  */
 export function shuffledBatches(
   dataset: Dataset,

@@ -53,7 +53,7 @@ export interface EngineOptions
  * @throws GradientError naming the nodes that no gradient passes through; ModelError for options out of their range;
  *   ProviderError for a provider that does not load here
  * @example
- * await using engine = await openEngine(model, { loss: 'cross-entropy', batch: 64, optimizer: sgd() });
+ * await using engine = await openEngine(model, { loss: 'cross-entropy', batch: 64, optimizer: optimizer('sgd') });
  * const { losses } = await engine.run(chunk);
  * const { weights } = await engine.state();
  */
