@@ -3,8 +3,9 @@ import { NORMALIZATIONS, type NormalizationName } from '../runtime/io/image-opti
 import { SESSION_OPTIONS } from '../runtime/session/options.js';
 import { SCHEDULE_KINDS } from '../training/choices.js';
 import { AUGMENT_OPTIONS, DATA_OPTIONS, type DatasetOptions } from '../training/data/options.js';
+import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from '../training/low-rank/options.js';
 import type { ScheduleShape } from '../training/optimizers/schedule.js';
-import { RANK_PRUNING_OPTIONS, TRAIN_OPTIONS, type TrainOptions } from '../training/options.js';
+import { OPTIMIZER_OPTIONS, TRAIN_OPTIONS, type TrainOptions } from '../training/options.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
 import { PROVIDER_OPTIONS, preference, providersOf } from './shell/provider-options.js';
@@ -57,7 +58,9 @@ export const TRAIN_ARGUMENTS = {
     help: 'learn from what this ONNX model predicts for the samples, not from labels',
   },
   temperature: { kind: 'number', above: 0, default: 1, ...LOSS, help: "softens the teacher's predictions" },
+  ...OPTIMIZER_OPTIONS,
   ...TRAIN_OPTIONS,
+  learningRate: { ...TRAIN_OPTIONS.learningRate, min: undefined, above: 0 },
   schedule: {
     kind: 'choice',
     choices: SCHEDULE_KINDS,
@@ -86,6 +89,10 @@ export const TRAIN_ARGUMENTS = {
     help: 'trained rank pruning: cut small singular values while training (arXiv 2004.14566)',
   },
   ...RANK_PRUNING_OPTIONS,
+  nuclear: {
+    ...RANK_PRUNING_OPTIONS.nuclear,
+    defaultHelp: `${RANK_PRUNING_DEFAULTS.nuclear} with --trp`,
+  },
   skipRanks: { kind: 'flag', ...RANK, help: 'no spectra of the weights after each epoch' },
   threads: { ...SESSION_OPTIONS.threads, group: 'Machine' },
   ...PROVIDER_OPTIONS,
@@ -97,7 +104,8 @@ export type TrainArguments = Given<typeof TRAIN_ARGUMENTS>;
 
 /** The options of train that the command line alone decides, or UsageError. */
 export function trainOptionsOf(args: TrainArguments): TrainOptions {
-  const { momentum, nesterov, ...given } = described(TRAIN_OPTIONS, args);
+  const { momentum, nesterov } = args;
+  const given = described(TRAIN_OPTIONS, args);
   const { list, device } = providersOf(args);
   const providers = preference(list);
   if (nesterov && (given.optimizer !== 'sgd' || !momentum)) {

@@ -46,13 +46,8 @@ export type {
   TrainSummary,
 } from '../training/events.js';
 export { FRESH_INITS, type FreshStart } from '../training/fresh.js';
-export {
-  type PrunedWeight,
-  RANK_PRUNING_DEFAULTS,
-  type RankPruning,
-  type RankPruningOptions,
-  trainedRankPruning,
-} from '../training/low-rank/low-rank.js';
+export { type RankPruning, trainedRankPruning } from '../training/low-rank/low-rank.js';
+export { RANK_PRUNING_DEFAULTS, type RankPruningOptions } from '../training/low-rank/options.js';
 export type { AdagradOptions } from '../training/optimizers/adagrad.js';
 export type { AdamOptions } from '../training/optimizers/adam.js';
 export type { Optimizer } from '../training/optimizers/index.js';
@@ -103,5 +98,6 @@ export type {
   Engine,
   Evaluation,
   Field,
+  PrunedWeight,
   TrainingState,
 } from '../training/types.js';

@@ -12,7 +12,7 @@ import {
   type Session,
 } from '../runtime/index.js';
 import { feedsOf } from './feeds.js';
-import { checkLeast } from './optimizers/ranges.js';
+import { checkPositive } from './optimizers/ranges.js';
 import type { Batch, Dataset, Field } from './types.js';
 
 export interface DistillOptions {
@@ -37,7 +37,7 @@ export interface DistillOptions {
  * end is taken up, so the temperature works on logits.
  *
  * @param dataset is read from, so dispose it after what is returned
- * @throws ModelError for inputs that the data does not have, and where the teacher does not run on the first sample
+ * @throws OptionError for a temperature that is not above 0; ModelError for inputs that the data does not have, and where the teacher does not run on the first sample
  * @example
  * await using data = await distilled(dataset, teacher, { temperature: 4 });
  * const loss = { kind: 'cross-entropy', targets: 'probabilities', temperature: 4 };
@@ -48,7 +48,7 @@ export async function distilled(
   options: DistillOptions = {},
 ): Promise<Dataset> {
   const { loss = 'cross-entropy', temperature = 1, providers, threads } = options;
-  checkLeast(temperature, 'the temperature', 0, true);
+  checkPositive(temperature, 'temperature');
   if (dataset.size === 0) throw new ModelError('the data has no samples to distil from');
   const name = predictionOf(teacher, options.output, loss);
   const feeds = feedsOf(teacher, dataset, 'teacher');

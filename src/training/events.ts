@@ -1,7 +1,6 @@
 import type { Model } from '../graph/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
-import type { PrunedWeight } from './low-rank/low-rank.js';
-import type { Evaluation } from './types.js';
+import type { Evaluation, PrunedWeight } from './types.js';
 
 /** A weight that is trained. */
 export interface TrainedWeight {

@@ -4,7 +4,7 @@ import type { ExecutionProvider } from '../runtime/index.js';
 import { FRESH_INITS, OPTIMIZER_NAMES } from './choices.js';
 import type { Monitor } from './events.js';
 import type { FreshStart } from './fresh.js';
-import type { RankPruningOptions } from './low-rank/low-rank.js';
+import type { RankPruningOptions } from './low-rank/options.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
 import type { ScheduleShape } from './optimizers/schedule.js';
 import type { Dataset } from './types.js';
@@ -99,7 +99,7 @@ export const TRAIN_DEFAULTS = {
 
 const WEIGHTS = { group: 'Weights' } as const;
 
-/** What updates the weights. */
+/** What updates the weights: options of `train`, and of its optimizers. */
 export const OPTIMIZER_OPTIONS = {
   optimizer: {
     kind: 'choice',
@@ -143,8 +143,10 @@ export const OPTIMIZER_OPTIONS = {
 
 /** The options of `train` that one value describes. */
 export const TRAIN_OPTIONS = {
-  ...OPTIMIZER_OPTIONS,
-  learningRate: { ...OPTIMIZER_OPTIONS.learningRate, min: undefined, above: 0 },
+  optimizer: OPTIMIZER_OPTIONS.optimizer,
+  learningRate: OPTIMIZER_OPTIONS.learningRate,
+  weightDecay: OPTIMIZER_OPTIONS.weightDecay,
+  clipNorm: OPTIMIZER_OPTIONS.clipNorm,
   warmup: {
     kind: 'number',
     min: 0,
@@ -213,33 +215,5 @@ export const TRAIN_OPTIONS = {
     bare: 'kaiming',
     ...WEIGHTS,
     help: `begin with random weights: ${FRESH_INITS.join(', ')}; kaiming unless named`,
-  },
-} as const satisfies OptionDescriptors;
-
-/** Fields of `rankPruning`. */
-export const RANK_PRUNING_OPTIONS = {
-  interval: {
-    kind: 'integer',
-    min: 1,
-    default: 20,
-    flag: 'trp-interval',
-    group: 'Low rank',
-    help: 'steps from one cut to the next',
-  },
-  energy: {
-    kind: 'number',
-    min: 0,
-    below: 1,
-    default: 0.02,
-    flag: 'trp-energy',
-    group: 'Low rank',
-    help: 'share of the squared singular values that a cut may drop',
-  },
-  nuclear: {
-    kind: 'number',
-    min: 0,
-    defaultHelp: '0.0003 with --trp',
-    group: 'Low rank',
-    help: 'coefficient of the nuclear norm in the loss',
   },
 } as const satisfies OptionDescriptors;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { findChainProducts } from '../analysis/weights/chain-products.js';
 import { type Model, ModelError, printModel } from '../graph/index.js';
+import { checkOptions, OptionError } from '../graph/option-descriptors.js';
 import { isFilled, tiedWeights } from '../passes/gradient/index.js';
 import { outputShape } from '../passes/gradient/output-shape.js';
 import { inlined } from '../passes/gradient/prepare/inline.js';
@@ -8,12 +9,13 @@ import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine/engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
 import { feedsOf } from './feeds.js';
-import { FRESH_INITS, type FreshStart } from './fresh.js';
-import { RANK_PRUNING_DEFAULTS, type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
+import type { FreshStart } from './fresh.js';
+import { type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
+import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from './low-rank/options.js';
 import { OPTIMIZERS, optimizer } from './optimizers/index.js';
 import { type Schedule, schedule } from './optimizers/schedule.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
-import { TRAIN_DEFAULTS, type TrainOptions } from './options.js';
+import { TRAIN_DEFAULTS, TRAIN_OPTIONS, type TrainOptions } from './options.js';
 import { prepareModel } from './prepare-model.js';
 import { chosenWeights, quantizedWeights } from './select-weights.js';
 import {
@@ -50,7 +52,7 @@ export interface Settled {
  * stays as it is. Where the file leaves the shape of the output open, `describeTraining` computes it: what depends on it (the
  * default loss, whether targets fit) is then known there alone.
  *
- * @throws ModelError for options out of their range, globs that match nothing, and data that does not fit the model
+ * @throws OptionError for options out of range; ModelError for globs that match nothing, and data that does not fit the model
  * @example
  * const { weights, stepsPerEpoch } = planTraining(model, dataset, { epochs: 3 });
  */
@@ -87,19 +89,25 @@ export function settle(
   options: TrainOptions,
   computed?: readonly number[],
 ): Settled {
-  const {
-    epochs = TRAIN_DEFAULTS.epochs,
-    seed = TRAIN_DEFAULTS.seed,
-    warmup = TRAIN_DEFAULTS.warmup,
-  } = options;
-  whole(epochs, 'the number of epochs', 1);
-  whole(options.batch ?? 1, 'the batch', 1);
-  whole(options.patience ?? 1, 'the patience', 1);
+  const from = options.fromScratch;
+  const fresh = from === true ? 'kaiming' : from === false ? undefined : from;
+  const { epochs, seed, warmup } = {
+    ...TRAIN_DEFAULTS,
+    ...checkOptions(TRAIN_OPTIONS, { ...options, fromScratch: fresh }),
+  };
+  const cuts = options.rankPruning && {
+    ...RANK_PRUNING_DEFAULTS,
+    ...checkOptions(RANK_PRUNING_OPTIONS, options.rankPruning),
+  };
   if (options.patience !== undefined && options.validation === undefined) {
-    throw new ModelError('patience needs samples to validate on: only they tell whether an epoch was better');
+    throw new OptionError(
+      'patience',
+      'needs samples to validate on: only they tell whether an epoch was better',
+    );
   }
-  if (!(warmup >= 0 && warmup < epochs)) {
-    throw new ModelError(`the warm-up must be from 0 to below the ${epochs} epochs, not ${warmup}`);
+  if (warmup >= epochs) throw new OptionError('warmup', `must be below the ${epochs} epochs, is ${warmup}`);
+  if (cuts !== undefined && options.emaDecay !== undefined) {
+    throw new OptionError('emaDecay', 'and `rankPruning` exclude each other: an average has no low rank');
   }
   if (dataset.size === 0) throw dataError(dataset, 'the data has no samples to train on');
   const model = given.clone();
@@ -111,7 +119,6 @@ export function settle(
   optimizer(name, options.optimizerOptions);
   const learningRate = options.learningRate ?? OPTIMIZERS[name].learningRate;
   const decay = options.weightDecay ?? OPTIMIZERS[name].weightDecay;
-  if (!(decay >= 0)) throw new ModelError(`weight decay must be at least 0, not ${decay}`);
   const shape = options.schedule ?? TRAIN_DEFAULTS.schedule;
   const steps = epochs * perEpoch;
   const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * perEpoch) });
@@ -122,16 +129,7 @@ export function settle(
   const { weights, frozen, unreached } = chosenWeights(model, options);
   const quantized = quantizedWeights(model, weights, options);
   const decaying = decayedWeights(inlined(model).graph, weights);
-  const fresh = options.fromScratch === true ? 'kaiming' : options.fromScratch || undefined;
-  if (fresh !== undefined && !FRESH_INITS.includes(fresh)) {
-    throw new ModelError(`weights cannot begin '${fresh}'; there are ${FRESH_INITS.join(', ')}`);
-  }
-  if (options.rankPruning !== undefined && options.emaDecay !== undefined) {
-    throw new ModelError(
-      'an average of pruned weights has no low rank; leave out rank pruning or the moving average',
-    );
-  }
-  const pruning = options.rankPruning && trainedRankPruning(model, weights, options.rankPruning);
+  const pruning = cuts && trainedRankPruning(model, weights, cuts);
   const spec: EngineSpec = {
     loss,
     output: options.output,
@@ -163,9 +161,7 @@ export function settle(
     ...(warmup > 0 && { warmup }),
     ...(options.clipNorm !== undefined && { clipNorm: options.clipNorm }),
     ...(options.emaDecay !== undefined && { emaDecay: options.emaDecay }),
-    ...(options.rankPruning !== undefined && {
-      rankPruning: { ...RANK_PRUNING_DEFAULTS, ...defined(options.rankPruning) },
-    }),
+    ...(cuts !== undefined && { rankPruning: cuts }),
     ...(options.patience !== undefined && { patience: options.patience }),
     ...(fresh !== undefined && { fromScratch: fresh }),
     ...(options.head !== undefined && { head: options.head }),
@@ -239,12 +235,6 @@ export function settle(
 
 function defined<T extends object>(options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
-}
-
-function whole(value: number, name: string, least: number): void {
-  if (!Number.isSafeInteger(value) || value < least) {
-    throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
-  }
 }
 
 /** Steps of an epoch, without a look at anything but sizes. */

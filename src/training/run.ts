@@ -1,4 +1,5 @@
 import { type Model, ModelError } from '../graph/index.js';
+import { OptionError } from '../graph/option-descriptors.js';
 import { KernelPool } from '../linalg/kernels/pool.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
@@ -50,7 +51,8 @@ async function checkpointOf(
 ): Promise<Checkpoint | undefined> {
   if (options.resume !== true) return undefined;
   const directory = options.checkpoint?.directory;
-  if (directory === undefined) throw new ModelError('to go on, name the directory of the checkpoint');
+  if (directory === undefined)
+    throw new OptionError('resume', 'needs the directory of the checkpoint: `checkpoint`');
   const saved = await readCheckpoint(directory);
   const difference = differenceFrom(saved, settled, model);
   if (difference !== undefined) {

@@ -1,6 +1,6 @@
 import { type DataType, isFloatType, type Model, ModelError, widen } from '../graph/index.js';
-import { ABSORBED, LOSS_KINDS, type Loss } from '../passes/gradient/losses.js';
-import { predictionOf } from '../passes/gradient/request.js';
+import { ABSORBED, type Loss } from '../passes/gradient/losses.js';
+import { lossOf, predictionOf } from '../passes/gradient/request.js';
 import { convert, type RuntimeTensor } from '../runtime/index.js';
 import type { TrainOptions } from './options.js';
 import type { Dataset } from './types.js';
@@ -61,7 +61,7 @@ export function predictionFor(
 /**
  * The loss that was asked for, or the one that the targets and the output call for.
  *
- * @throws ModelError for a loss that there is not, and one that has nothing to learn from the targets
+ * @throws OptionError for a loss that there is not; ModelError for one that has nothing to learn from the targets
  */
 export function lossFor(dataset: Dataset, prediction: Prediction, wanted: TrainOptions['loss']): Loss {
   const { target } = dataset;
@@ -72,10 +72,7 @@ export function lossFor(dataset: Dataset, prediction: Prediction, wanted: TrainO
     const isOne = prediction.shape !== undefined && classesOf(prediction, { kind: 'bce' }) === 1;
     return prediction.isSigmoid || isOne ? { kind: 'bce', targets: 'labels' } : { kind: 'cross-entropy' };
   }
-  const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
-  if (!LOSS_KINDS.includes(loss.kind)) {
-    throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
-  }
+  const loss = lossOf(wanted);
   if (loss.kind === 'sum') return loss;
   if (target === undefined)
     throw dataError(dataset, `the data has no targets, and the loss ${loss.kind} needs them`);

@@ -22,6 +22,7 @@ import { openedBatch } from '../passes/gradient/prepare/rebatch.js';
 import { OPSET, upgraded } from '../passes/gradient/prepare/upgrade.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { buildStep, type Step, type StepOptions } from './engine/step.js';
+import { checkNotNegative } from './optimizers/ranges.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
 
 /** The IR version that knows training_info. */
@@ -157,8 +158,7 @@ class InfoBuilder {
   readonly #doubles = new Map<string, string>();
 
   constructor(host: Model, step: Step, learningRate: number) {
-    if (!(Number.isFinite(learningRate) && learningRate >= 0))
-      throw new ModelError(`the learning rate must be at least 0, not ${learningRate}`);
+    checkNotNegative(learningRate, 'learningRate');
     this.#host = host;
     this.#step = step;
     this.#learningRate = learningRate;

@@ -115,3 +115,16 @@ export interface Engine extends AsyncDisposable {
   state(): Promise<TrainingState>;
   restore(state: TrainingState): Promise<void>;
 }
+
+/** What a pruning did to one weight. */
+export interface PrunedWeight {
+  readonly weight: string;
+  /** Singular values that are left (the largest of the groups). */
+  readonly rank: number;
+  /** The most that there can be: the smaller side of the matrix. */
+  readonly of: number;
+  /** The sum of the singular values that are left, of all groups. */
+  readonly nuclearNorm: number;
+  /** The share of the sum of squares that was dropped. */
+  readonly dropped: number;
+}

@@ -9,8 +9,15 @@ import { collapse } from '../../src/passes/collapse/collapse.js';
 import { COLLAPSE_OPTIONS } from '../../src/passes/collapse/options.js';
 import { expand } from '../../src/passes/expand/expand.js';
 import { EXPAND_OPTIONS } from '../../src/passes/expand/options.js';
+import { gradient } from '../../src/passes/gradient/index.js';
+import { GRADIENT_OPTIONS, LOSS_FIELDS } from '../../src/passes/gradient/options.js';
 import { benchModels } from '../../src/runtime/session/bench.js';
 import { BENCH_OPTIONS } from '../../src/runtime/session/options.js';
+import { openDataset, tensorDataset } from '../../src/training/data/index.js';
+import { AUGMENT_OPTIONS, DATA_OPTIONS } from '../../src/training/data/options.js';
+import { RANK_PRUNING_OPTIONS } from '../../src/training/low-rank/options.js';
+import { TRAIN_OPTIONS } from '../../src/training/options.js';
+import { train } from '../../src/training/train.js';
 import { buildModel, floats } from '../support/build.js';
 
 /** A function of the library whose options are described. */
@@ -29,6 +36,16 @@ const MODEL = buildModel({
   nodes: [{ opType: 'MatMul', name: 'fc', inputs: ['x', 'w'], outputs: ['y'] }],
   initializers: [floats('w', [4, 3], (i) => i)],
 });
+
+const DATA = tensorDataset({
+  x: { type: 'float32', shape: [2, 4], data: new Float32Array(8) },
+  y: { type: 'int64', shape: [2], data: new BigInt64Array(2) },
+});
+
+// `freeze` is of the command; by a glob, `wrt` names what it does not match.
+const { freeze: _, ...GRADIENT } = GRADIENT_OPTIONS;
+// An integer is a target too: the index of a column.
+const { target: __, ...OPEN } = DATA_OPTIONS;
 
 export const LIBRARY: readonly LibraryOptions[] = [
   {
@@ -53,5 +70,23 @@ export const LIBRARY: readonly LibraryOptions[] = [
     name: 'benchModels',
     options: BENCH_OPTIONS,
     call: (options) => benchModels([{ name: 'a', model: MODEL }], options),
+  },
+  { name: 'train', options: TRAIN_OPTIONS, call: (options) => train(MODEL, DATA, options).result() },
+  {
+    name: 'train: rankPruning',
+    options: RANK_PRUNING_OPTIONS,
+    call: (rankPruning) => train(MODEL, DATA, { rankPruning }).result(),
+  },
+  { name: 'gradient', options: GRADIENT, call: (options) => gradient(MODEL, { loss: 'sum', ...options }) },
+  {
+    name: 'gradient: loss',
+    options: LOSS_FIELDS,
+    call: (loss) => gradient(MODEL, { loss: { kind: 'cross-entropy', ...loss } }),
+  },
+  { name: 'openDataset', options: OPEN, call: (options) => openDataset('no such folder', options) },
+  {
+    name: 'openDataset: augment',
+    options: AUGMENT_OPTIONS,
+    call: (augment) => openDataset('no such folder', { augment }),
   },
 ];

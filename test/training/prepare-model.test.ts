@@ -93,9 +93,7 @@ test('a fresh head has so many outputs, trains, and all before it is as it was',
   const { history } = await train(trained, data(3), { ...OPTIONS, head: 3, validation: data(3) }).result();
   expect(history.at(-1)!.validation!.accuracy).toBeTypeOf('number');
   expect(trained.graph.outputs[0]?.shape).toEqual(['n', 3]);
-  expect(() => planTraining(classifier(), data(3), { head: 0.5 })).toThrow(
-    'a head has a whole number of outputs',
-  );
+  expect(() => planTraining(classifier(), data(3), { head: 0.5 })).toThrow('head must be an integer ≥ 1');
 });
 
 test('quantized matrices are not trained, and a model of nothing else is refused', () => {

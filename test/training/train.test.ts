@@ -7,6 +7,7 @@ import {
   type Model,
   ModelError,
   modelToBytes,
+  OptionError,
   readModel,
   Tensor,
   ValueInfo,
@@ -304,26 +305,33 @@ test('a loop that is left early ends the training', async () => {
 });
 
 describe('is refused', () => {
-  const refused = async (options: TrainOptions, message: string | RegExp): Promise<void> => {
+  const refused = async (
+    options: TrainOptions,
+    message: string | RegExp,
+    kind: typeof ModelError | typeof OptionError = ModelError,
+  ): Promise<void> => {
     const model = mlp();
     const error = await train(model, data(model), { batch: 8, epochs: 1, ...options })
       .result()
       .catch((thrown: unknown) => thrown);
-    expect(error).toBeInstanceOf(ModelError);
+    expect(error).toBeInstanceOf(kind);
     expect((error as Error).message).toMatch(message);
   };
 
   test.each<[string, TrainOptions, string]>([
-    ['no epochs', { epochs: 0 }, 'the number of epochs must be a whole number of at least 1, not 0'],
-    ['half a sample', { batch: 0.5 }, 'the batch must be a whole number'],
     ['a glob that matches nothing', { freeze: ['conv*'] }, "freeze: no trainable weight matches 'conv"],
     ['everything frozen', { freeze: ['*'] }, 'nothing is left to train'],
-    ['a warm-up longer than the training', { warmup: 2 }, 'the warm-up must be from 0 to below the 1 epochs'],
-    ['an unknown loss', { loss: 'hinge' as never }, "the loss 'hinge' is unknown"],
-    ['an unknown optimizer', { optimizer: 'adan' as never }, "the optimizer 'adan' is unknown"],
-    ['no place to go on from', { resume: true }, 'name the directory of the checkpoint'],
-    ['a decay of 1', { emaDecay: 1 }, 'the decay of the moving average must be from 0 to below 1'],
   ])('%s', (_, options, message) => refused(options, message));
+
+  test.each<[string, TrainOptions, string]>([
+    ['no epochs', { epochs: 0 }, 'epochs must be an integer ≥ 1, is 0'],
+    ['half a sample', { batch: 0.5 }, 'batch must be an integer'],
+    ['a warm-up longer than the training', { warmup: 2 }, 'warmup must be below the 1 epochs, is 2'],
+    ['an unknown loss', { loss: 'hinge' as never }, 'loss must be one of cross-entropy'],
+    ['an unknown optimizer', { optimizer: 'adan' as never }, 'optimizer must be one of sgd, adam'],
+    ['no place to go on from', { resume: true }, 'resume needs the directory of the checkpoint'],
+    ['a decay of 1', { emaDecay: 1 }, 'emaDecay must be a number ≥ 0 and < 1'],
+  ])('an option out of range: %s', (_, options, message) => refused(options, message, OptionError));
 
   test('a directory without a checkpoint, with a damaged one, or with one of other settings', async () => {
     const empty = folder();

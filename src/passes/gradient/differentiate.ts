@@ -12,6 +12,7 @@ import { rebatched } from './prepare/rebatch.js';
 import { unrolled } from './prepare/recurrent.js';
 import { upgraded } from './prepare/upgrade.js';
 import {
+  checkGradientOptions,
   checkWrt,
   type Gradient,
   type GradientOptions,
@@ -28,6 +29,7 @@ import { trainableWeights } from './weights.js';
 /** See gradient, which loads this when it is called. */
 export async function differentiate(model: Model, options: GradientOptions): Promise<Gradient> {
   const loss = lossOf(options.loss);
+  checkGradientOptions(options);
   const inputs = settledInputs(model, options);
   const plain = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
   const prediction = predictionOf(plain, options.output, loss.kind);

@@ -12,7 +12,7 @@ import type { Gradient, GradientOptions } from './request.js';
  * 2nd ed., chapter 3). Only what lies between `wrt` and the loss is differentiated.
  *
  * @throws GradientError naming every node in between whose operator has no gradient, before any work
- * @throws ModelError for sizes that are open, unknown names, and options out of their range
+ * @throws OptionError for options out of range; ModelError for sizes that are open and unknown names
  * @example
  * const step = await gradient(model, { loss: 'cross-entropy', batch: 64 });
  * await using session = await openSession(step.model);

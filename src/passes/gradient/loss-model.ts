@@ -7,7 +7,13 @@ import { inferring } from './prepare/inference-form.js';
 import { inlinedFor } from './prepare/inline.js';
 import { rebatched } from './prepare/rebatch.js';
 import { upgraded } from './prepare/upgrade.js';
-import { type Gradient, type GradientOptions, lossOf, predictionOf } from './request.js';
+import {
+  checkGradientOptions,
+  type Gradient,
+  type GradientOptions,
+  lossOf,
+  predictionOf,
+} from './request.js';
 import { Values } from './values.js';
 
 /** A model that computes a loss, without gradients. */
@@ -27,6 +33,7 @@ export async function lossModel(
   options: Pick<GradientOptions, 'loss' | 'output' | 'batch' | 'dims' | 'wrt'>,
 ): Promise<LossModel> {
   const loss = lossOf(options.loss);
+  checkGradientOptions(options);
   const inputs = settledInputs(model, options);
   const base = await upgraded(await rebatched(await inlinedFor(model, inputs), inputs), inputs);
   const { graph } = base;

@@ -67,7 +67,7 @@ export interface LossPiece {
  *
  * @param output logits for cross-entropy and bce, otherwise the output itself
  * @returns the scalar and the target; both are float32 where the output has half precision
- * @throws ModelError for options out of their range
+ * @throws ModelError for an axis that the logits do not have
  */
 export function appendLoss(build: Builder, output: Value, loss: Loss, targetName: string): LossPiece {
   // Sums over a batch leave the range of half precision.
@@ -87,7 +87,6 @@ export function appendLoss(build: Builder, output: Value, loss: Loss, targetName
       return { loss: mean(build.unary('Abs', difference())), target: same };
     case 'huber': {
       const delta = loss.delta ?? 1;
-      if (!(delta > 0)) throw new ModelError(`delta must be above 0, not ${delta}`);
       // With c = min(|d|, delta): c (|d| - c / 2) is both branches in one.
       const size = build.unary('Abs', difference());
       const clipped = build.binary('Min', size, build.scalar(size.type, delta));
@@ -110,10 +109,6 @@ function crossEntropy(
   { targets = 'labels', smoothing = 0, temperature = 1, axis = 1 }: Extract<Loss, { kind: 'cross-entropy' }>,
   name: string,
 ): LossPiece {
-  if (!(smoothing >= 0 && smoothing < 1))
-    throw new ModelError(`smoothing must be from 0 to below 1, not ${smoothing}`);
-  if (!(temperature > 0 && Number.isFinite(temperature)))
-    throw new ModelError(`temperature must be above 0, not ${temperature}`);
   const rank = prediction.shape.length;
   const place = normalAxis(rank === 1 ? 0 : axis, rank);
   if (place >= rank || place < 0) {

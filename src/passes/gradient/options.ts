@@ -5,20 +5,8 @@ export const LOSS_KINDS = ['cross-entropy', 'mse', 'l1', 'huber', 'bce', 'dot', 
 /** How a node that differs between training and inference runs. */
 export const MODES = ['training', 'inference'] as const;
 
-/** The fields of a loss, and what the loss reads. */
-export const LOSS_OPTIONS = {
-  loss: {
-    kind: 'choice',
-    choices: LOSS_KINDS,
-    default: 'cross-entropy',
-    group: 'Loss',
-    help: 'the loss; dot is a vector-Jacobian product, sum the sum of the output',
-  },
-  softTargets: {
-    kind: 'flag',
-    group: 'Loss',
-    help: 'the target of cross-entropy is one probability per class, not a label',
-  },
+/** Fields of a loss. */
+export const LOSS_FIELDS = {
   smoothing: {
     kind: 'number',
     min: 0,
@@ -43,6 +31,23 @@ export const LOSS_OPTIONS = {
     group: 'Loss',
     help: 'where huber changes from squares to absolute values',
   },
+} as const satisfies OptionDescriptors;
+
+/** A loss, and what it reads. */
+export const LOSS_OPTIONS = {
+  loss: {
+    kind: 'choice',
+    choices: LOSS_KINDS,
+    default: 'cross-entropy',
+    group: 'Loss',
+    help: 'the loss; dot is a vector-Jacobian product, sum the sum of the output',
+  },
+  softTargets: {
+    kind: 'flag',
+    group: 'Loss',
+    help: 'the target of cross-entropy is one probability per class, not a label',
+  },
+  ...LOSS_FIELDS,
   prediction: {
     kind: 'text',
     defaultHelp: 'the first',

@@ -7,8 +7,10 @@ import {
   type Tensor,
   valuesRead,
 } from '../../graph/index.js';
+import { checkOption, checkOptions } from '../../graph/option-descriptors.js';
 import type { BuilderOptions } from './builder.js';
-import { ABSORBED, LOSS_KINDS, type Loss, type LossKind } from './losses.js';
+import { ABSORBED, type Loss, type LossKind } from './losses.js';
+import { GRADIENT_OPTIONS, LOSS_FIELDS, LOSS_OPTIONS } from './options.js';
 import type { Sizes } from './prepare/infer-shapes.js';
 import type { MatrixProduct, Mode, Rule } from './types.js';
 import type { Mask, Value } from './value.js';
@@ -57,11 +59,17 @@ export interface Gradient {
   readonly unreached: readonly string[];
 }
 
-/** @throws ModelError for a loss that there is not */
+/** @throws OptionError for a loss that there is not, and for fields of one that are out of range */
 export function lossOf(wanted: Loss | LossKind): Loss {
   const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
-  if (LOSS_KINDS.includes(loss.kind)) return loss;
-  throw new ModelError(`the loss '${String(loss.kind)}' is unknown; there are ${LOSS_KINDS.join(', ')}`);
+  checkOption(LOSS_OPTIONS.loss, loss.kind, 'loss');
+  checkOptions(LOSS_FIELDS, loss);
+  return loss;
+}
+
+/** @throws OptionError for options that are out of range */
+export function checkGradientOptions(options: Partial<GradientOptions>): void {
+  checkOptions(GRADIENT_OPTIONS, options);
 }
 
 /** The value that the loss reads: the output, or what goes into its last Softmax. */

@@ -2,7 +2,7 @@ import { ModelError, type NativeArray } from '../../graph/index.js';
 import { type PixelWindow, Random, type RuntimeTensor } from '../../runtime/index.js';
 import type { Batch, BatchOptions, Dataset, Field } from '../types.js';
 import { arrayInMemory, sourceOfArrays } from './numpy.js';
-import type { Augmentation, DatasetOptions } from './options.js';
+import { type Augmentation, checkDatasetOptions, type DatasetOptions } from './options.js';
 import { type Prepared, prepareInput, prepareTarget } from './prepare.js';
 import type { Source } from './source.js';
 
@@ -21,6 +21,7 @@ class SourceDataset implements Dataset {
   #isOpen = true;
 
   constructor(source: Source, options: DatasetOptions, path: string | undefined) {
+    checkDatasetOptions(options);
     const { inputs: specs, augment = {}, limit = source.size } = options;
     if (specs !== undefined && specs.length !== source.inputs.length) {
       const names = specs.map(({ name }) => `'${name}'`).join(', ') || '(none)';
@@ -28,8 +29,6 @@ class SourceDataset implements Dataset {
         `the data has ${source.inputs.length} tensors a sample, but the model takes ${names}; give each as an array of a .npz file`,
       );
     }
-    if (!Number.isInteger(limit) || limit < 1)
-      throw new ModelError(`limit must be a whole number of at least 1, not ${limit}`);
     this.#source = source;
     this.#inputs = source.inputs.map((column, index) => prepareInput(column, specs?.[index], options));
     this.#target = source.target && prepareTarget(source.target, options);
@@ -95,13 +94,6 @@ function checked(
   target: Prepared | undefined,
 ): Augmentation {
   const { crop = 0, shift = 0, flip = false } = augment;
-  for (const [name, value] of [
-    ['crop', crop],
-    ['shift', shift],
-  ] as const) {
-    if (!Number.isInteger(value) || value < 0)
-      throw new ModelError(`${name} must be a whole number of pixels, not ${value}`);
-  }
   if (crop === 0 && shift === 0 && !flip) return augment;
   if (!inputs.some(({ isImage }) => isImage)) {
     const shapes = inputs.map(({ field }) => `[${field.shape.join(', ')}]`).join(', ');

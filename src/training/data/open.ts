@@ -6,7 +6,7 @@ import { datasetOf } from './dataset.js';
 import { openFolder, subfolders } from './folder.js';
 import { openIdx } from './idx.js';
 import { openNpy, openNpz, type SampleArray, sourceOfArrays, splitsOf } from './numpy.js';
-import { type DatasetOptions, MEMORY, SPLITS, type Split } from './options.js';
+import { checkDatasetOptions, type DatasetOptions, MEMORY, SPLITS, type Split } from './options.js';
 import { type Found, type Recognized, recognize } from './recognize.js';
 import type { Source } from './source.js';
 
@@ -37,13 +37,14 @@ function arrayNames(found: Found): readonly string[] {
  *
  * Files up to `options.memory` are held in memory, of larger ones the samples are read that are asked for.
  *
- * @throws ModelError naming the file and the line or byte, for data that is damaged, does not belong together or does not fit
- *   the model
+ * @throws OptionError for options out of range; ModelError naming the file and the line or byte, for data that is damaged, does
+ *   not belong together or does not fit the model
  * @example
  * await using data = await openDataset('data/mnist', { split: 'train', inputs: [{ name: 'x', shape: [784] }] });
  * const { inputs, target } = await data.batch([0, 1, 2]);
  */
 export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
+  checkDatasetOptions(options);
   const data = recognize(path);
   const found = partOf(data, path, options.split);
   const scratch = new Scratch();

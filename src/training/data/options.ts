@@ -1,5 +1,5 @@
 import type { DataType } from '../../graph/index.js';
-import type { OptionDescriptors } from '../../graph/option-descriptors.js';
+import { checkOptions, type DescriptorsFor, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { ImageFit, Normalization, PixelLayout } from '../../runtime/index.js';
 
 /** Parts that data sets are delivered in. */
@@ -72,7 +72,16 @@ export const DATA_OPTIONS = {
     kind: 'text',
     help: 'where the labels are: a column of a CSV file, an array of an .npz file',
   },
+  targetType: {
+    kind: 'choice',
+    choices: ['label', 'value'],
+    help: 'whether integers are classes or quantities',
+  },
+  unlabeled: { kind: 'flag', help: 'there is no target: everything is input' },
   limit: { kind: 'integer', min: 1, help: 'use at most this many samples' },
+  header: { kind: 'flag', help: 'the first line of a CSV file has names' },
+  delimiter: { kind: 'text', help: 'what separates the fields of a CSV file' },
+  memory: { kind: 'integer', min: 0, default: MEMORY, help: 'bytes of data to hold in memory' },
 } as const satisfies OptionDescriptors;
 
 /** What is done to training images at random. */
@@ -80,4 +89,11 @@ export const AUGMENT_OPTIONS = {
   crop: { kind: 'integer', min: 0, help: 'random crop after padding each side by this many pixels' },
   flip: { kind: 'flag', help: 'mirror every second image' },
   shift: { kind: 'integer', min: 0, help: 'move by up to this many pixels' },
-} as const satisfies OptionDescriptors;
+} as const satisfies DescriptorsFor<Augmentation>;
+
+/** @throws OptionError for options of `openDataset` that are out of range */
+export function checkDatasetOptions({ augment = {}, target, ...options }: DatasetOptions): void {
+  // An index is as good as a name.
+  checkOptions(DATA_OPTIONS, { ...options, target: Number.isSafeInteger(target) ? undefined : target });
+  checkOptions(AUGMENT_OPTIONS, augment);
+}

@@ -37,7 +37,7 @@ import { Evaluator } from './evaluator.js';
 import { openLoop } from './loop.js';
 import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
-import { buildStep, type Carried, checkOptions, type Step, type StepOptions } from './step.js';
+import { buildStep, type Carried, checkStepOptions, type Step, type StepOptions } from './step.js';
 
 export interface EngineOptions
   extends StepOptions,
@@ -59,7 +59,7 @@ export interface EngineOptions
  */
 export async function openEngine(model: Model, options: EngineOptions): Promise<Engine> {
   const { device, threads } = options;
-  checkOptions(model, options);
+  checkStepOptions(model, options);
   const providers = await settled(options.providers ?? 'cpu', device);
   const sessionOptions = { providers, device, threads };
   const inputs = settledInputs(model, options);

@@ -1,4 +1,5 @@
 import { type DataType, type Model, ModelError, type Tensor } from '../../graph/index.js';
+import { checkOptions } from '../../graph/option-descriptors.js';
 import { Builder } from '../../passes/gradient/builder.js';
 import {
   type Gradient,
@@ -13,6 +14,7 @@ import type { Value } from '../../passes/gradient/value.js';
 import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from '../optimizers/index.js';
 import { type Masks, sliceMasks } from '../optimizers/masks.js';
 import type { OptimizerRule, Update, UpdateContext } from '../optimizers/optimizer-rule.js';
+import { TRAIN_OPTIONS } from '../options.js';
 
 /** What one training step does to the weights. */
 export interface StepOptions
@@ -101,10 +103,10 @@ export interface Step {
 /**
  * The graph of one training step: loss, gradients, penalty, clipping, the optimizer's update, moving averages.
  *
- * @throws ModelError for options out of their range, and as `gradient` does
+ * @throws OptionError for options out of range, and as `gradient` does
  */
 export async function buildStep(model: Model, options: StepOptions): Promise<Step> {
-  checkOptions(model, options);
+  checkStepOptions(model, options);
   const made = await gradient(model, { ...options, weights: 'inputs', masks: options.masks ?? 'inputs' });
   const { model: base } = made;
   const fresh = (name: string): string => base.freshName(name);
@@ -211,13 +213,8 @@ interface Updated extends Update {
   readonly source: Value | MatrixProduct;
 }
 
-export function checkOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {
-  if (!Number.isInteger(batch) || batch < 1)
-    throw new ModelError(`the batch must be a whole number above 0, not ${batch}`);
-  if (clipNorm !== undefined && !(clipNorm > 0))
-    throw new ModelError(`gradients cannot be clipped to the norm ${clipNorm}; it must be above 0`);
-  if (emaDecay !== undefined && !(emaDecay >= 0 && emaDecay < 1))
-    throw new ModelError(`the decay of the moving average must be from 0 to below 1, not ${emaDecay}`);
+export function checkStepOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {
+  checkOptions(TRAIN_OPTIONS, { batch, clipNorm, emaDecay });
   const fed = wrt?.find((name) => !model.graph.initializers.has(name));
   if (fed !== undefined)
     throw new ModelError(`'${fed}' is no initializer, so it cannot be trained`, { file: model.path });

@@ -1,43 +1,16 @@
 import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
 import { findLinearSites, type LinearSite } from '../../affine/linear-sites.js';
 import { type Model, ModelError } from '../../graph/index.js';
+import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Floats } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { blockOf, siteFactor } from '../../passes/expand/site-matrices.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 import type { EngineSpec } from '../engine/engine-spec.js';
-import { checkLeast, checkShare } from '../optimizers/ranges.js';
-import type { TrainingState } from '../types.js';
+import type { PrunedWeight, TrainingState } from '../types.js';
 import { nuclearSlot } from './nuclear-norm.js';
+import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS, type RankPruningOptions } from './options.js';
 import { mapSingularValues } from './singular-map.js';
-
-export interface RankPruningOptions {
-  /** Steps from one pruning to the next; default 20. */
-  readonly interval?: number | undefined;
-  /**
-   * The most that a pruning drops: the sum of the squares of the singular values dropped is no more than this share of
-   * the sum of all; default 0.02. 0 drops nothing.
-   */
-  readonly energy?: number | undefined;
-  /** Coefficient λ of the nuclear norm ‖W‖* (the sum of the singular values) in the loss; default 0.0003. */
-  readonly nuclear?: number | undefined;
-}
-
-/** As the paper has them. */
-export const RANK_PRUNING_DEFAULTS = { interval: 20, energy: 0.02, nuclear: 0.0003 } as const;
-
-/** What a pruning did to one weight. */
-export interface PrunedWeight {
-  readonly weight: string;
-  /** Singular values that are left (the largest of the groups). */
-  readonly rank: number;
-  /** The most that there can be: the smaller side of the matrix. */
-  readonly of: number;
-  /** The sum of the singular values that are left, of all groups. */
-  readonly nuclearNorm: number;
-  /** The share of the sum of squares that was dropped. */
-  readonly dropped: number;
-}
 
 export interface RankPruning {
   /** The weights that are pruned. */
@@ -73,7 +46,7 @@ export interface RankPruning {
  * matrix that `expand` factorizes, for each group by itself: out x (in * kernel), or in x out.
  *
  * @param weights the initializers that are trained
- * @throws ModelError for options out of their range, and where no weight can be pruned
+ * @throws OptionError for options out of range; ModelError where no weight can be pruned
  * @example
  * const pruning = trainedRankPruning(model, weights, { energy: 0.05 });
  * const { state } = await pruning.prune(await engine.state());
@@ -83,16 +56,10 @@ export function trainedRankPruning(
   weights: Iterable<string>,
   options: RankPruningOptions = {},
 ): RankPruning {
-  const interval = options.interval ?? RANK_PRUNING_DEFAULTS.interval;
-  const energy = options.energy ?? RANK_PRUNING_DEFAULTS.energy;
-  const nuclear = options.nuclear ?? RANK_PRUNING_DEFAULTS.nuclear;
-  if (!Number.isSafeInteger(interval) || interval < 1) {
-    throw new ModelError(
-      `the interval of rank pruning must be a whole number of at least 1, not ${interval}`,
-    );
-  }
-  checkShare(energy, 'the energy that rank pruning may drop');
-  checkLeast(nuclear, 'the coefficient of the nuclear norm');
+  const { interval, energy, nuclear } = {
+    ...RANK_PRUNING_DEFAULTS,
+    ...checkOptions(RANK_PRUNING_OPTIONS, options),
+  };
   const { targets, skipped } = findTargets(model, new Set(weights));
   if (targets.size === 0) {
     throw new ModelError(

@@ -1,5 +1,5 @@
 import type { OptimizerRule } from './optimizer-rule.js';
-import { checkLeast } from './ranges.js';
+import { checkNotNegative } from './ranges.js';
 import { descend, penalized, scalarIn, shared } from './scalars.js';
 
 export interface AdagradOptions {
@@ -14,9 +14,9 @@ export interface AdagradOptions {
 /** Adagrad (Duchi et al. 2011) as torch.optim.Adagrad. */
 export function adagrad(options: AdagradOptions = {}): OptimizerRule {
   const { learningRateDecay = 0, initialAccumulator = 0, epsilon = 1e-10 } = options;
-  checkLeast(learningRateDecay, 'learningRateDecay');
-  checkLeast(initialAccumulator, 'initialAccumulator');
-  checkLeast(epsilon, 'epsilon');
+  checkNotNegative(learningRateDecay, 'learningRateDecay');
+  checkNotNegative(initialAccumulator, 'initialAccumulator');
+  checkNotNegative(epsilon, 'epsilon');
   return {
     slots: ['sum'],
     update: ({ build, parameter, gradient, slots, learningRate, step, weightDecay }) => {

@@ -1,6 +1,6 @@
 import type { Value } from '../../passes/gradient/value.js';
 import type { OptimizerRule, UpdateContext } from './optimizer-rule.js';
-import { checkLeast, checkShare } from './ranges.js';
+import { checkNotNegative, checkShare } from './ranges.js';
 import { accumulate, correction, descend, penalized, scalarIn, shared } from './scalars.js';
 
 export interface AdamOptions {
@@ -37,9 +37,9 @@ export function adamw(options: AdamOptions = {}): OptimizerRule {
  */
 function rule(options: AdamOptions, decayed: (context: UpdateContext) => UpdateContext): OptimizerRule {
   const { betas: [beta1, beta2] = [0.9, 0.999], epsilon = 1e-8 } = options;
-  checkShare(beta1, 'the first of betas');
-  checkShare(beta2, 'the second of betas');
-  checkLeast(epsilon, 'epsilon');
+  checkShare(beta1, 'betas[0]');
+  checkShare(beta2, 'betas[1]');
+  checkNotNegative(epsilon, 'epsilon');
   return {
     slots: ['average', 'square'],
     update: (context) => {

@@ -2,7 +2,7 @@ import type { Builder } from '../../passes/gradient/builder.js';
 import { product } from '../../passes/gradient/shapes.js';
 import type { MatrixProduct } from '../../passes/gradient/types.js';
 import type { Value } from '../../passes/gradient/value.js';
-import { checkLeast } from './ranges.js';
+import { checkPositive } from './ranges.js';
 import { scalarIn } from './scalars.js';
 
 /** The Euclidean norm of each gradient, float32 [gradients]. */
@@ -46,10 +46,10 @@ export function jointNorm(build: Builder, norms: Value): Value {
  * times min(1, limit / (norm + 1e-6)).
  *
  * @param norm their joint norm
- * @throws ModelError for a limit that is not above 0
+ * @throws OptionError for a limit that is not above 0
  */
 export function clipped(build: Builder, gradients: readonly Value[], norm: Value, limit: number): Value[] {
-  checkLeast(limit, 'the norm to clip gradients at', 0, true);
+  checkPositive(limit, 'clipNorm');
   const share = build.div(build.scalar('float32', limit), build.shift(norm, 1e-6));
   const factor = build.binary('Min', share, build.scalar('float32', 1));
   return gradients.map((gradient) => build.mul(gradient, scalarIn(build, factor, gradient.type)));

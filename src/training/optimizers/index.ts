@@ -1,4 +1,4 @@
-import { ModelError } from '../../graph/index.js';
+import { checkOption } from '../../graph/option-descriptors.js';
 import { OPTIMIZER_NAMES } from '../choices.js';
 import { type AdagradOptions, adagrad } from './adagrad.js';
 import { type AdamOptions, adam, adamw } from './adam.js';
@@ -41,7 +41,7 @@ export { OPTIMIZER_NAMES };
 /**
  * An optimizer by its name: the update of PyTorch's optimizer of that name, as nodes of a graph.
  *
- * @throws ModelError for a name that is unknown and options out of their range
+ * @throws OptionError for a name that is unknown and options out of range
  * @example
  * const rule = optimizer('sgd', { momentum: 0.9, nesterov: true });
  */
@@ -49,8 +49,6 @@ export function optimizer<Name extends OptimizerName>(
   name: Name,
   options?: OptimizerOptions[Name],
 ): OptimizerRule {
-  if (!Object.hasOwn(OPTIMIZERS, name)) {
-    throw new ModelError(`the optimizer '${name}' is unknown; there are ${OPTIMIZER_NAMES.join(', ')}`);
-  }
+  checkOption({ kind: 'choice', choices: OPTIMIZER_NAMES, help: '' }, name, 'optimizer');
   return OPTIMIZERS[name].make(options);
 }

@@ -22,7 +22,7 @@ export function movingAverage(
   step: Value,
   decay: number,
 ): Value {
-  checkShare(decay, 'the decay of the moving average');
+  checkShare(decay, 'emaDecay');
   const { type } = parameter;
   const share = shared(build, `average ${decay} ${step.name} ${type}`, () =>
     build.div(build.scalar(type, 1 - decay), correction(build, decay, step, type)),

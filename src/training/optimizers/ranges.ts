@@ -1,13 +1,21 @@
-import { ModelError } from '../../graph/index.js';
+import { checkOption } from '../../graph/option-descriptors.js';
 
-/** @throws ModelError unless 0 <= value < 1 */
-export function checkShare(value: number, name: string): number {
-  if (value >= 0 && value < 1) return value;
-  throw new ModelError(`${name} must be from 0 to below 1, not ${value}`);
+/** @throws OptionError unless 0 <= value < 1 */
+export function checkShare(value: number, option: string): void {
+  checkOption({ kind: 'number', min: 0, below: 1, help: '' }, value, option);
 }
 
-/** @throws ModelError unless the number is finite and at least `least` (or, if `isAbove`, above it) */
-export function checkLeast(value: number, name: string, least = 0, isAbove = false): number {
-  if (Number.isFinite(value) && (isAbove ? value > least : value >= least)) return value;
-  throw new ModelError(`${name} must be ${isAbove ? 'above' : 'at least'} ${least}, not ${value}`);
+/** @throws OptionError unless the number is finite and above 0 */
+export function checkPositive(value: number, option: string): void {
+  checkOption({ kind: 'number', above: 0, help: '' }, value, option);
+}
+
+/** @throws OptionError unless the number is finite and at least 0 */
+export function checkNotNegative(value: number, option: string): void {
+  checkOption({ kind: 'number', min: 0, help: '' }, value, option);
+}
+
+/** @throws OptionError unless the number is an integer of at least `min` */
+export function checkCount(value: number, option: string, min: number): void {
+  checkOption({ kind: 'integer', min, help: '' }, value, option);
 }

@@ -1,5 +1,5 @@
 import type { OptimizerRule } from './optimizer-rule.js';
-import { checkLeast, checkShare } from './ranges.js';
+import { checkNotNegative, checkShare } from './ranges.js';
 import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';
 
 export interface RmspropOptions {
@@ -18,7 +18,7 @@ export function rmsprop(options: RmspropOptions = {}): OptimizerRule {
   const { alpha = 0.99, epsilon = 1e-8, momentum = 0, centered = false } = options;
   checkShare(alpha, 'alpha');
   checkShare(momentum, 'momentum');
-  checkLeast(epsilon, 'epsilon');
+  checkNotNegative(epsilon, 'epsilon');
   // The averages are kept without their factor 1 - alpha, which the learning rate and epsilon take up.
   const factor = 1 / Math.sqrt(1 - alpha);
   return {

@@ -1,5 +1,5 @@
 import { ModelError } from '../../graph/index.js';
-import { checkLeast, checkShare } from './ranges.js';
+import { checkCount, checkNotNegative, checkPositive, checkShare } from './ranges.js';
 
 /** How the learning rate goes, from `learningRate` on. Formulas as in torch.optim.lr_scheduler. */
 export type ScheduleShape =
@@ -47,15 +47,15 @@ export type Schedule = (step: number) => number;
 /**
  * A schedule as a pure function of the step, so that training goes on from any step to the same rates.
  *
- * @throws ModelError for options out of their range
+ * @throws OptionError for options out of range
  * @example
  * const rate = schedule({ shape: { kind: 'cosine' }, learningRate: 0.1, steps: 1000, warmup: 50 });
  * rate(0); // 0.1 / 51
  */
 export function schedule({ shape, learningRate, steps, warmup = 0 }: ScheduleOptions): Schedule {
-  checkLeast(learningRate, 'the learning rate');
-  checkCount(steps, 'the number of steps', 1);
-  checkCount(warmup, 'the steps of warm-up', 0);
+  checkNotNegative(learningRate, 'learningRate');
+  checkCount(steps, 'steps', 1);
+  checkCount(warmup, 'warmup', 0);
   if (warmup > 0 && shape.kind === 'one-cycle') {
     throw new ModelError("the schedule 'one-cycle' warms up by itself; leave out the warm-up");
   }
@@ -80,25 +80,25 @@ function factorOf(shape: ScheduleShape, steps: number): (step: number) => number
       return () => 1;
     case 'step': {
       const { every, factor = 0.1 } = shape;
-      checkLeast(factor, 'the factor of the schedule', 0, true);
+      checkPositive(factor, 'schedule.factor');
       if (typeof every === 'number') {
-        checkCount(every, 'the interval of the schedule', 1);
+        checkCount(every, 'schedule.every', 1);
         return (step) => factor ** Math.floor(step / every);
       }
-      for (const place of every) checkCount(place, 'a step of the schedule', 0);
+      for (const place of every) checkCount(place, 'schedule.every', 0);
       return (step) => factor ** every.filter((place) => step >= place).length;
     }
     case 'cosine': {
       const { final = 0 } = shape;
-      checkLeast(final, 'the final share of the learning rate');
+      checkNotNegative(final, 'schedule.final');
       // The end itself would be the step after the last: at a rate of 0 the last step would be for nothing.
       return (step) => between(1, final, step / steps, 'cosine');
     }
     case 'one-cycle': {
       const { rise = 0.3, initialDivisor = 25, finalDivisor = 1e4, annealing = 'cosine' } = shape;
-      checkShare(rise, 'the share of the steps that the rate rises in');
-      checkLeast(initialDivisor, 'the initial divisor', 0, true);
-      checkLeast(finalDivisor, 'the final divisor', 0, true);
+      checkShare(rise, 'schedule.rise');
+      checkPositive(initialDivisor, 'schedule.initialDivisor');
+      checkPositive(finalDivisor, 'schedule.finalDivisor');
       const first = 1 / initialDivisor;
       const peak = rise * steps - 1;
       const last = steps - 1;
@@ -114,9 +114,4 @@ function factorOf(shape: ScheduleShape, steps: number): (step: number) => number
 function between(from: number, to: number, share: number, annealing: 'cosine' | 'linear'): number {
   if (annealing === 'linear') return from + (to - from) * share;
   return to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
-}
-
-function checkCount(value: number, name: string, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
 }

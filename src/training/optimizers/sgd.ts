@@ -1,4 +1,4 @@
-import { ModelError } from '../../graph/index.js';
+import { OptionError } from '../../graph/option-descriptors.js';
 import type { Value } from '../../passes/gradient/value.js';
 import type { OptimizerRule } from './optimizer-rule.js';
 import { checkShare } from './ranges.js';
@@ -18,7 +18,7 @@ export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOption
   checkShare(momentum, 'momentum');
   checkShare(dampening, 'dampening');
   if (nesterov && (momentum === 0 || dampening !== 0)) {
-    throw new ModelError('nesterov takes a momentum above 0 and no dampening');
+    throw new OptionError('nesterov', 'takes a `momentum` above 0 and no `dampening`');
   }
   return {
     slots: momentum === 0 ? [] : ['momentum'],

@@ -247,9 +247,9 @@ describe('evaluation', () => {
 
 test('says what is wrong', async () => {
   const model = MLP('float32');
-  await expect(openEngine(model, { ...base, batch: 0 })).rejects.toThrow('batch must be a whole number');
-  await expect(openEngine(model, { ...base, clipNorm: 0 })).rejects.toThrow('must be above 0');
-  await expect(openEngine(model, { ...base, emaDecay: 1 })).rejects.toThrow('below 1');
+  await expect(openEngine(model, { ...base, batch: 0 })).rejects.toThrow('batch must be an integer ≥ 1');
+  await expect(openEngine(model, { ...base, clipNorm: 0 })).rejects.toThrow('must be a number > 0');
+  await expect(openEngine(model, { ...base, emaDecay: 1 })).rejects.toThrow('must be a number ≥ 0 and < 1');
   await expect(openEngine(model, { ...base, wrt: ['x'] })).rejects.toThrow("'x' is no initializer");
   await using engine = await openEngine(model, base);
   const chunk = randomChunk(model, { steps: 2, batch: 6, classes: 5 });

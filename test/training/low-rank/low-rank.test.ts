@@ -197,9 +197,9 @@ describe('trained rank pruning', () => {
   });
 
   test.each([
-    [{ interval: 0 }, 'the interval of rank pruning'],
-    [{ energy: 1 }, 'the energy that rank pruning may drop'],
-    [{ nuclear: -1 }, 'the coefficient of the nuclear norm'],
+    [{ interval: 0 }, 'interval must be an integer ≥ 1, is 0'],
+    [{ energy: 1 }, 'energy must be a number ≥ 0 and < 1, is 1'],
+    [{ nuclear: -1 }, 'nuclear must be a number ≥ 0, is -1'],
   ])('%j is refused', (options, message) => {
     expect(() => trainedRankPruning(network(), ['head'], options)).toThrow(message);
   });

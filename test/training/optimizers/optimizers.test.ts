@@ -189,14 +189,17 @@ test('the moving average is the weighted mean of the weights after each step, wh
 
 describe('options out of their range are refused', () => {
   test.each([
-    [() => optimizer('sgd', { momentum: 1 }), 'momentum must be from 0 to below 1'],
-    [() => optimizer('sgd', { nesterov: true }), 'nesterov takes a momentum'],
-    [() => optimizer('sgd', { nesterov: true, momentum: 0.9, dampening: 0.1 }), 'no dampening'],
-    [() => optimizer('adam', { betas: [0.9, 1] }), 'the second of betas'],
-    [() => optimizer('adam', { epsilon: Number.NaN }), 'epsilon must be at least 0'],
+    [() => optimizer('sgd', { momentum: 1 }), 'momentum must be a number ≥ 0 and < 1'],
+    [() => optimizer('sgd', { nesterov: true }), 'nesterov takes a `momentum`'],
+    [() => optimizer('sgd', { nesterov: true, momentum: 0.9, dampening: 0.1 }), 'no `dampening`'],
+    [() => optimizer('adam', { betas: [0.9, 1] }), 'betas[1] must be'],
+    [() => optimizer('adam', { epsilon: Number.NaN }), 'epsilon must be a number ≥ 0'],
     [() => optimizer('rmsprop', { alpha: -0.1 }), 'alpha'],
     [() => optimizer('adagrad', { learningRateDecay: -1 }), 'learningRateDecay'],
-    [() => optimizer('lion' as 'sgd'), "the optimizer 'lion' is unknown; there are sgd, adam"],
+    [
+      () => optimizer('lion' as 'sgd'),
+      "optimizer must be one of sgd, adam, adamw, rmsprop, adagrad, is 'lion'",
+    ],
   ])('%s', (make, message) => {
     expect(make).toThrow(message);
   });

@@ -60,12 +60,12 @@ test('a rate lies between 0 and the learning rate, and a chunk has the rates of 
 });
 
 test.each([
-  [{ shape: { kind: 'constant' }, learningRate: -1, steps: 5 }, 'the learning rate must be at least 0'],
-  [{ shape: { kind: 'constant' }, learningRate: 1, steps: 0 }, 'the number of steps must be a whole number'],
-  [{ shape: { kind: 'step', every: 0 }, learningRate: 1, steps: 5 }, 'the interval of the schedule'],
+  [{ shape: { kind: 'constant' }, learningRate: -1, steps: 5 }, 'learningRate must be a number ≥ 0'],
+  [{ shape: { kind: 'constant' }, learningRate: 1, steps: 0 }, 'steps must be an integer ≥ 1'],
+  [{ shape: { kind: 'step', every: 0 }, learningRate: 1, steps: 5 }, 'schedule.every must be'],
   [{ shape: { kind: 'cosine' }, learningRate: 1, steps: 5, warmup: 5 }, 'leaves nothing of the 5 steps'],
   [{ shape: { kind: 'one-cycle' }, learningRate: 1, steps: 5, warmup: 2 }, 'warms up by itself'],
-  [{ shape: { kind: 'one-cycle', rise: 1 }, learningRate: 1, steps: 5 }, 'the share of the steps'],
+  [{ shape: { kind: 'one-cycle', rise: 1 }, learningRate: 1, steps: 5 }, 'schedule.rise must be'],
 ] as const)('%j is refused', (options, message) => {
   expect(() => schedule(options)).toThrow(message);
 });
