@@ -191,7 +191,7 @@ export const rankReportCommand: Command<Arguments> = {
     const result = await documentOf(first, second, view);
     const document = isPage ? await withPage(result, pages, io) : result;
     if (path === undefined) await print(document, { ...args, format }, io);
-    else await writeDocument(document, path, { ...args, format });
+    else await writeDocument(document, path, { ...args, format }, io);
     await closed;
     const isTold = path === undefined && (format === 'table' || format === 'md');
     if (!isTold && !args.quiet) await writeAssertions(assertions, io);

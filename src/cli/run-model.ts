@@ -247,7 +247,7 @@ async function bench(args: Arguments, io: Io): Promise<number> {
     const document = benchDocument(report, notes);
     const format = formatOf(args.format, path);
     if (path === undefined) await print(document, { ...args, format }, io);
-    else await writeDocument(document, path, { ...args, format });
+    else await writeDocument(document, path, { ...args, format }, io);
   } finally {
     progress.clear();
   }

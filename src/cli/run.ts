@@ -3,7 +3,7 @@ import { OptionError } from '../graph/option-descriptors.js';
 import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';
 import type { Command } from './shell/command.js';
-import { declare, givenOptions, usageErrorOf } from './shell/described.js';
+import { declare, givenOptions, inFlags, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write, writeTalk } from './shell/io.js';
 import { limitMemory } from './shell/options.js';
@@ -26,12 +26,24 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     return await parse(argv, io);
   } catch (error) {
     if (error instanceof ReaderGone) return 0;
-    const [first = '', ...rest] = describeError(error, { verbose, command }).split(/(?<=^error:)/);
+    const [first = '', ...rest] = describeError(error, {
+      verbose,
+      command,
+      words: await wordsOf(command),
+    }).split(/(?<=^error:)/);
     const colour = hasColour(io.stderr, io.env);
     const text = rest.length > 0 ? style(first, 'red', colour) + rest.join('') : first;
     await writeTalk(io, text);
     return exitCodeOf(error);
   }
+}
+
+/** Puts the library's words into those of a command. */
+async function wordsOf(command: string | undefined): Promise<((text: string) => string) | undefined> {
+  const known = COMMANDS.find(({ usage }) => usage.split(' ', 1).join() === command);
+  // What does not load was the error.
+  const loaded = await known?.load().catch(() => undefined);
+  return loaded && ((text) => inFlags(text, loaded.options));
 }
 
 /** Stands in for a lone '-', which yargs takes for an empty string. */
@@ -107,7 +119,8 @@ async function runCommand(
   try {
     const given = givenOptions(options, args);
     limitMemory(given);
-    return await handler({ ...Object.fromEntries(positionals), ...given }, io);
+    const words = (text: string): string => inFlags(text, options);
+    return await handler({ ...Object.fromEntries(positionals), ...given }, { ...io, words });
   } catch (error) {
     throw error instanceof OptionError ? usageErrorOf(error, options) : error;
   }

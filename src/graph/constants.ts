@@ -270,7 +270,7 @@ function sparseConstant(graph: Graph, value: string): ConstantResult {
 function initializerConstant(graph: Graph, tensor: Tensor): ConstantResult {
   if (graph.isInput(tensor.name) && graph.model.irVersion >= 4) {
     return {
-      reason: `'${tensor.name}' is also an input of the model, so a caller can replace it; --fix-inputs (fixInputs) makes it a constant`,
+      reason: `'${tensor.name}' is also an input of the model, so a caller can replace it; \`fixInputs\` makes it a constant`,
     };
   }
   return {

@@ -18,7 +18,7 @@ export { disposeKernels, evaluate, runGraph } from '../runtime/session/run-graph
 export { gram, gramInto, type Square } from './gram.js';
 export type { Matrix } from './matrix.js';
 
-/** Matrices of one shape, one behind the other. */
+/** Matrices of one shape, consecutive. */
 export interface MatrixBatch extends Matrix {
   readonly batch: number;
 }

@@ -151,7 +151,7 @@ export function embeddingNotes(
   const notes: Note[] = [];
   if (classes !== undefined && fewest !== undefined && fewest < FEW) {
     notes.push({
-      text: `The smallest of ${classes} classes has ${counted(fewest, 'sample')} of ${formatCount(samples)}: little to tell its spread from; --samples takes more.`,
+      text: `The smallest of ${classes} classes has ${counted(fewest, 'sample')} of ${formatCount(samples)}: little to tell its spread from; a greater \`samples\` takes more.`,
       tone: 'warning',
     });
   }

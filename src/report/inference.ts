@@ -185,7 +185,7 @@ export function runDocument(run: ModelRun, options: RunDocumentOptions): Documen
       ...(best.length > 0 ? [grid(topColumns, best.slice(0, MOST_ROWS * (options.top ?? 1)))] : []),
     ],
     notes: [
-      ...(left > 0 ? [aside(`${counted(left, 'more row')} with --format json.`)] : []),
+      ...(left > 0 ? [aside(`${counted(left, 'more row')} with \`format: 'json'\`.`)] : []),
       ...passedOverNotes(passedOver),
       ...placementNotes(placement, fallen, providers, options.verbose === true),
       ...(placement.copies > 0

@@ -136,7 +136,7 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
     },
     grids: [grid(columns, rewritten)],
     notes: [
-      ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
+      ...leftNotes(skipped, { verb: 'skipped', each: options.verbose === true }),
       ...leftNotes(
         rewritten.flatMap(({ node, op, without }) => without.map((reason) => ({ node, op, reason }))),
         {
@@ -166,7 +166,7 @@ function largeNotes(rewritten: readonly ExpandedSite[]): Note[] {
   if (parametersAfter < LARGE * parametersBefore) return [];
   return [
     {
-      text: `'${node}' alone grows ${times(parametersBefore, parametersAfter)}, with ${formatCount(hidden)} hidden units: --exclude it, or give it a smaller width in a recipe.`,
+      text: `'${node}' alone grows ${times(parametersBefore, parametersAfter)}, with ${formatCount(hidden)} hidden units: \`exclude\` it, or give it a smaller width in a recipe.`,
       tone: 'aside',
     },
   ];
@@ -290,7 +290,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
       ...(isExplained ? rewritten.map(explained) : []),
       ...unprobedNotes(rewritten),
       ...trainingNotes(rewritten),
-      ...leftNotes(skipped, { verb: 'left as they are', each: options.verbose === true }),
+      ...leftNotes(skipped, { verb: 'skipped', each: options.verbose === true }),
       ...closing(conclusion, options),
       ...aheadNotes(account, options),
     ],
@@ -300,7 +300,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
 /** A dry run that matches alone does not see what chains become. */
 function aheadNotes({ rewritten }: CollapseAccount, { output, verbose }: PassDocumentOptions): Note[] {
   if (output !== undefined || verbose || !rewritten.some(({ by }) => by !== 'region')) return [];
-  const text = 'What chains become may fold on with their neighbours; --explain folds them to tell.';
+  const text = 'What chains become may fold on with their neighbours; `explain: true` folds them to tell.';
   return [{ text, tone: 'aside' }];
 }
 

@@ -57,7 +57,7 @@ export function weightColumns(rows: readonly RankRow[]): Column<RankRow>[] {
       align: 'right',
       only: 'text',
       definition:
-        'rows x columns of the matrix whose spectrum this is; a Conv weight is out x (in/group * kernel), with --conv-view its slices or its operator',
+        'rows x columns of the matrix whose spectrum this is; a Conv weight is out x (in/group * kernel), or, with `convView`, its slices or its operator',
       value: (row) => matrixText(row),
     },
     {

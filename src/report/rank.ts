@@ -87,7 +87,7 @@ export function assertionNotes({ assertions = [], verbose }: RankDocumentOptions
       },
       ...shown.map((failure): Note => ({ text: `  ${failureText(failure)}`, tone: 'bad' })),
       ...(more > 0
-        ? [{ text: `  and ${formatCount(more)} more; --verbose lists them`, tone: 'bad' as const }]
+        ? [{ text: `  and ${formatCount(more)} more; \`verbose: true\` lists them`, tone: 'bad' as const }]
         : []),
     ];
   });
@@ -192,12 +192,12 @@ function missingNotes(
   }
   if (lines.length === 0) return [];
   if (verbose === true) return lines.map((text) => ({ text, tone: 'aside' as const }));
-  return [{ text: '– is a figure that does not exist; --verbose says why.', tone: 'aside' }];
+  return [{ text: '– is a figure that does not exist; `verbose: true` says why.', tone: 'aside' }];
 }
 
 export function notLookedAtNotes(
   report: { readonly notLookedAt: readonly Skipped[] },
   options: RankDocumentOptions,
 ): Note[] {
-  return leftNotes(report.notLookedAt, { verb: 'not looked at', each: options.verbose === true });
+  return leftNotes(report.notLookedAt, { verb: 'skipped', each: options.verbose === true });
 }

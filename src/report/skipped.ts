@@ -39,7 +39,7 @@ export function leftNotes(
       return { text: `  ${first.op} ${first.node}: ${brief(first.reason)}` };
     });
   const more =
-    left.length > lines.length ? [{ text: '  --verbose lists each.', tone: 'aside' as const }] : [];
+    left.length > lines.length ? [{ text: '  `verbose: true` lists each.', tone: 'aside' as const }] : [];
   return [title, ...lines, ...more];
 }
 

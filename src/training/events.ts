@@ -40,7 +40,7 @@ export interface TrainPlan {
   readonly outputs?: number | undefined;
   /** Classes that the labels of the data are of; undefined where they are not labels, or were not read. */
   readonly labels?: number | undefined;
-  /** Matrices that begin with one number throughout, as files have them that leave weights out: they learn next to nothing. */
+  /** Matrices whose elements are all equal, as in files without weights: they barely train. */
   readonly filled: readonly string[];
   /** Chains of linear layers among the trained layers. */
   readonly chains: number;

@@ -40,7 +40,7 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly test?: Dataset | undefined;
   /** What of the validation is looked at; default accuracy where there are classes, otherwise the loss. */
   readonly monitor?: Monitor | undefined;
-  /** Stop after so many epochs without an improvement; default never. */
+  /** Stop after this many epochs without an improvement; default never. */
   readonly patience?: number | undefined;
   /** The result has the weights of the best epoch (default), or those of the last. */
   readonly keepBest?: boolean | undefined;
@@ -53,7 +53,7 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
    * once.
    */
   readonly untie?: readonly string[] | undefined;
-  /** A fresh last layer of so many outputs in place of the model's; see replaceHead. */
+  /** A fresh last layer with this many outputs in place of the model's; see replaceHead. */
   readonly head?: number | undefined;
   /** Begin with random weights; true is 'kaiming'. Default: with those that the model has. */
   readonly fromScratch?: boolean | FreshStart | undefined;

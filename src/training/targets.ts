@@ -116,7 +116,7 @@ export function fitTargets(dataset: Dataset, prediction: Prediction, loss: Loss)
   const classes = classesOf(prediction, loss);
   if (loss.kind === 'cross-entropy' && classes === 1) {
     throw new ModelError(
-      `the ${told.output} is one class, over which cross-entropy is always 0; for labels 0 and 1 take the loss bce, for more a head of an output a class (head, --head)`,
+      `the ${told.output} is one class, over which cross-entropy is always 0; for labels 0 and 1 use \`loss: 'bce'\`, for more classes \`head: 3\`, say: a fresh last layer`,
     );
   }
   const flat = shape.length > 2 && sizeOf(shape.slice(2)) === 1 ? shape.slice(0, 2) : shape;
@@ -155,7 +155,7 @@ export function fitTargets(dataset: Dataset, prediction: Prediction, loss: Loss)
   if (readsLabels(loss) && target.shape.length > 0 && target.shape.length === expected.length) {
     throw dataError(
       dataset,
-      `the target '${target.name}' is ${target.type}[${target.shape.join(', ')}] a sample, but labels are one number; numbers for each class must be read as quantities (targetType 'value', --values)`,
+      `the target '${target.name}' is ${target.type}[${target.shape.join(', ')}] a sample, but a label is one number; read numbers for each class as quantities: \`targetType: 'value'\``,
     );
   }
   throw dataError(
@@ -289,7 +289,7 @@ function check(tensor: RuntimeTensor, { range }: TargetFit, count: number, fail:
       if (halves[2 * at + 1] === 0 && (halves[2 * at] as number) < classes) continue;
       throw fail(
         Math.floor(at / each),
-        `the label ${labels[at]}, but ${range.isBinary ? 'the loss bce takes 0 and 1; for more classes give the model a head of an output a class (head, --head), for quantities read values (--values)' : `the model tells ${classes} classes apart, 0 to ${classes - 1}`}`,
+        `the label ${labels[at]}, but ${range.isBinary ? "the loss bce takes 0 and 1; for more classes use `head: 3`, say: a fresh last layer; for quantities `targetType: 'value'`" : `the model has ${classes} classes (0–${classes - 1})`}`,
       );
     }
     return;

@@ -180,9 +180,7 @@ describe('--fix-inputs', () => {
       initializers: [weights],
     });
     await saveModel(model, file);
-    expect((await cli('expand', file, '--dry-run')).stdout).toContain(
-      '--fix-inputs (fixInputs) makes it a constant',
-    );
+    expect((await cli('expand', file, '--dry-run')).stdout).toContain('--fix-inputs makes it a constant');
     const { code, stdout, stderr } = await cli('expand', file, '-o', output, '--fix-inputs');
     expect([code, stdout]).toEqual([0, expect.stringContaining('1 layer became 2')]);
     expect(stderr).toContain('1 input with a value in the file taken as constant');

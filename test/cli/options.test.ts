@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -14,6 +15,8 @@ import {
 } from '../../src/graph/option-descriptors.js';
 import { CHAIN_DEFAULTS, CHAIN_OPTIONS, EXPAND_OPTIONS } from '../../src/passes/expand/options.js';
 import { parseRecipe, ruleOf } from '../../src/passes/expand/recipe.js';
+import { GRADIENT_OPTIONS } from '../../src/passes/gradient/options.js';
+import { TRAIN_OPTIONS } from '../../src/training/options.js';
 import { LIBRARY } from './library-options.js';
 import { type DescribedCommand, describedCommands, optionsPage } from './options-page.js';
 
@@ -223,6 +226,27 @@ test('messages of the library in the words of the command line', () => {
   expect(inFlags(text, EXPAND_OPTIONS)).toBe(
     'use a --depth 2 or more, --allow-lossy, or --residual-mode learn; not `name`',
   );
+  const more = { ...GRADIENT_OPTIONS, ...TRAIN_OPTIONS, ...EXPAND_OPTIONS };
+  expect(inFlags("`dims: { 'x[1]': 16 }`, `dims: { n: 4 }`, `untie: ['*']`, `residual: false`", more)).toBe(
+    "--dim 'x[1]=16', --dim 'n=4', --untie '*', no --residual",
+  );
+});
+
+test('outside of the command line no text names a flag: there the library speaks', () => {
+  const flags = new Set(
+    commands.flatMap(({ options }) => Object.entries(options).map(([key, option]) => flagOf(key, option))),
+  );
+  const named = new RegExp(`--(?:${[...flags].join('|')})(?![\\w=-])`);
+  const texts = readdirSync('src', { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.startsWith('cli'))
+    .flatMap((file) =>
+      readFileSync(join('src', file), 'utf8')
+        .split('\n')
+        .map((line) => `${file}: ${line.trim()}`),
+    );
+  // A comment, or a whole command.
+  const isSpared = (line: string): boolean => /: (\/\/|\/?\*)|onnx-overparam \w+ --/.test(line);
+  expect(texts.filter((line) => named.test(line) && !isSpared(line))).toEqual([]);
 });
 
 describe('--quiet: data that --format asks for stays on standard output, talk goes', () => {

@@ -53,7 +53,7 @@ describe('the target', () => {
     await saveModel(small(), path);
     const before = readFileSync(path);
     await expect(saveModel(small(), path)).rejects.toThrow(
-      `${path}: exists already; pass --overwrite to replace it`,
+      `${path}: exists already; pass \`overwrite: true\` to replace it`,
     );
     expect(readFileSync(path)).toEqual(before);
     writeFileSync(path, 'something else');
@@ -230,7 +230,9 @@ test('a file that appears while the model is written is not replaced', async () 
   const model = buildModel({ nodes: [], initializers: [tensor] });
   for (const external of ['never', 'always'] as const) {
     rmSync(path, { force: true });
-    await expect(saveModel(model, path, { external })).rejects.toThrow(/exists already; pass --overwrite/);
+    await expect(saveModel(model, path, { external })).rejects.toThrow(
+      /exists already; pass `overwrite: true`/,
+    );
     expect(readFileSync(path, 'utf8')).toBe('of another');
     expect(readdirSync(directory)).toEqual(['m.onnx']);
   }

@@ -19,7 +19,7 @@ test('a table of its own, and why there is no figure', () => {
     node of second  second/output  Conv       256            2.5    3.9%          0.92      3.5         1.3      49.0  12.3       25.0%  0.0313           –
     lost            lost           Conv       256              –       –             –        –           –         –     –           –       –           –
 
-    The smallest of 2 classes has 3 samples of 64: little to tell its spread from; --samples takes more.
+    The smallest of 2 classes has 3 samples of 64: little to tell its spread from; a greater \`samples\` takes more.
     Without an embedding: 2 nodes
       Conv lost: it is empty
       MatMul inner: it is in a function

@@ -73,9 +73,9 @@ describe('rank report', () => {
       ─────────  ──────────  ────  ────────  ──────  ────────  ──────  ───────  ───────────  ────────  ────────  ────────  ────────  ─────  ────  ────  ────
       2 weights                               6,180       4.6   50.0%                               5
 
-      Not looked at: 2 nodes
+      Skipped: 2 nodes
         2 MatMul: no input is a constant weight: '…' is computed at run time
-        --verbose lists each.
+        \`verbose: true\` lists each.
       "
     `);
   });
@@ -90,11 +90,11 @@ describe('rank report', () => {
       ─────────  ────────  ──────  ────────  ──────  ────────
       2 weights             6,180       4.6   50.0%         5
 
-      Not looked at: 2 nodes
+      Skipped: 2 nodes
         2 MatMul: no input is a constant weight: '…' is computed
           at run time
-        --verbose lists each.
-      More in a wider terminal or with --format csv: node, op,
+        \`verbose: true\` lists each.
+      More in a wider terminal or with \`format: 'csv'\`: node, op,
         entropy, stable rank, rank 90%, rank 95%, rank 99%, cond.,
         ‖W‖₂, ‖W‖F, ‖W‖*
       "
@@ -162,10 +162,10 @@ test('comparison', () => {
 
     Only in model.onnx: fc,2
     Only in after.onnx: fc3
-    Not looked at: 2 nodes
+    Skipped: 2 nodes
       2 MatMul: no input is a constant weight: '…' is computed at run time
-      --verbose lists each.
-    More in a wider terminal or with --format csv: node, op, num.rank, ‖W‖₂
+      \`verbose: true\` lists each.
+    More in a wider terminal or with \`format: 'csv'\`: node, op, num.rank, ‖W‖₂
     "
   `);
 });
@@ -201,7 +201,7 @@ test('expand and collapse', () => {
     ────  ────  ──────────  ────────  ────  ──────  ──────  ─────────────  ──────
     fc1   Gemm  fc1.weight  96 × 576    96       3      96         55,296  73,728
 
-    Left as they are: 1 node
+    Skipped: 1 node
       ConvTranspose deconv: ConvTranspose is not expanded
     1 layer became 3; their weights grow from 55,296 to 73,728 parameters (×1.33).
     Written to out.onnx.
@@ -218,7 +218,7 @@ test('expand and collapse', () => {
     parametersAfter: 72_720_000,
   };
   expect(render(expandDocument({ ...CHOSEN, rewritten: [SITE, head], skipped: [] }))).toContain(
-    "'head' alone grows ×101, with 6,000 hidden units: --exclude it, or give it a smaller width in a recipe.",
+    "'head' alone grows ×101, with 6,000 hidden units: `exclude` it, or give it a smaller width in a recipe.",
   );
   const chain = {
     node: 'fc1',

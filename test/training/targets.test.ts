@@ -93,7 +93,7 @@ describe('labels that no class has, though the file does not declare the shape o
     refused(
       linear(4),
       data(labels((index) => (index === 13 ? label : index % 4))),
-      `sample 13 has the label ${label}, but the model tells 4 classes apart, 0 to 3`,
+      `sample 13 has the label ${label}, but the model has 4 classes (0–3)`,
     ));
   test.each([-1, 4, 255])('%d in a mask', (label) =>
     refused(
@@ -102,7 +102,7 @@ describe('labels that no class has, though the file does not declare the shape o
         labels((index) => (index === 30 ? label : index % 4), [SIZE, 2, 2]),
         x([SIZE, 3, 2, 2]),
       ),
-      `sample 7 has the label ${label}, but the model tells 4 classes apart`,
+      `sample 7 has the label ${label}, but the model has 4 classes`,
     ));
   test('those that classes have train', async () => {
     const { history } = await run(linear(4), good());
@@ -117,7 +117,7 @@ describe('labels that no class has, though the file does not declare the shape o
 
 test('what is validated on is looked at, too', async () => {
   const validation = data(labels((index) => (index === 20 ? 7 : 0)));
-  const said = 'sample 20 has the label 7, but the model tells 4 classes apart';
+  const said = 'sample 20 has the label 7, but the model has 4 classes';
   await expect(run(linear(4), good(), { validation })).rejects.toThrow(said);
   await expect(run(linear(4), good(), { test: validation })).rejects.toThrow(said);
   await expect(describeTraining(linear(4), good(), { ...OPTIONS, validation })).rejects.toThrow(said);

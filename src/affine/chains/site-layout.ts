@@ -10,7 +10,7 @@ export interface SiteFactor {
   readonly zeros?: number;
 }
 
-/** Matrices out x (in * kernel) of the groups, one behind the other, as the tensor of one factor. */
+/** Matrices out x (in * kernel) of the groups, consecutive, as the tensor of one factor. */
 export function outInFactor(site: LinearSite, data: Floats, size: FactorSize): SiteFactor {
   const shape = factorShape(site, size);
   if (site.orientation === 'out-in') return { shape, data };
@@ -18,7 +18,7 @@ export function outInFactor(site: LinearSite, data: Floats, size: FactorSize): S
   return { shape, data: swapped(data, site.groups, outputs, inputs, taps(kernel)) };
 }
 
-/** The tensor of one factor as matrices out x (in * kernel) of the groups, one behind the other. */
+/** The tensor of one factor as matrices out x (in * kernel) of the groups, consecutive. */
 export function outInData(site: LinearSite, data: Floats, { inputs, outputs, kernel }: FactorSize): Floats {
   return site.orientation === 'out-in' ? data : swapped(data, site.groups, inputs, outputs, taps(kernel));
 }

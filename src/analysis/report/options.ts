@@ -23,12 +23,12 @@ export const RANK_OPTIONS = {
     kind: 'choice',
     choices: CONV_VIEWS,
     default: 'matricized',
-    help: 'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of --input-size',
+    help: 'convolutions as out x (in*kernel), as the slices of the kernel, or as operators on inputs of a given size',
   },
   inputSize: {
     kind: 'integer',
     min: 1,
-    help: 'height and width of the inputs of every convolution, for --conv-view operator',
+    help: 'height and width of the inputs of every convolution, for the operators',
   },
 } as const satisfies OptionDescriptors;
 

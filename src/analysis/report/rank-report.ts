@@ -216,7 +216,7 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
     // them, which may be in a thread and are read again.
     if (isOutOfMemory(error)) {
       throw new ModelError(
-        'there is not enough memory for its spectrum; leave it out with --only, or run where there is more',
+        'there is not enough memory for its spectrum; leave it out with `only`, or run where there is more',
         { tensor: name },
         { cause: error },
       );

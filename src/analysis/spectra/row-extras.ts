@@ -27,10 +27,10 @@ export function extrasOf(values: ArrayLike<number>, options: RowExtrasOptions): 
       figures[key] = found.figures[key];
       const reason = found.reasons[key];
       if (reason === undefined) continue;
-      reasons[key] = randomized === undefined && isRandomized(key) ? 'asked for by --randomized' : reason;
+      reasons[key] = randomized === undefined && isRandomized(key) ? 'asked for by `randomized`' : reason;
     }
   } else for (const { key } of EXTRA_METRICS) figures[key] = undefined;
   figures.rankDistance = rank === undefined ? undefined : rankDistance(values, rank);
-  if (rank === undefined) reasons.rankDistance = 'asked for by --rank';
+  if (rank === undefined) reasons.rankDistance = 'asked for by `rank`';
   return { figures: figures as RowExtras['figures'], reasons };
 }

@@ -157,10 +157,24 @@ export function usageErrorOf(error: OptionError, descriptors: OptionDescriptors)
 
 /** A message of the library, which has options in backticks (`depth: 2`), in the words of the command line: --depth 2. */
 export function inFlags(text: string, descriptors: OptionDescriptors): string {
-  return text.replace(/`(\w+)(?:: '?([^`']*)'?)?`/g, (all, key: string, value: string | undefined) => {
+  return text.replace(/`(\w+)(?:: ([^`]*))?`/g, (all, name: string, value: string | undefined) => {
+    const key = RENAMED[name] ?? name;
     const descriptor = Object.hasOwn(descriptors, key) ? descriptors[key] : undefined;
     if (descriptor === undefined) return all;
     const flag = `--${flagOf(key, descriptor)}`;
-    return value === undefined || descriptor.kind === 'flag' ? flag : `${flag} ${value}`;
+    if (value === undefined) return flag;
+    switch (descriptor.kind) {
+      case 'flag':
+        return value === 'false' ? `no ${flag}` : flag;
+      case 'dims':
+        return value.replace(/^\{ '?(.*?)'?: (\d+) \}$/, `${flag} '$1=$2'`);
+      case 'patterns':
+        return `${flag} ${value.replace(/^\[(.*)\]$/, '$1')}`;
+      default:
+        return `${flag} ${value.replace(/^\[?'?(.*?)'?\]?$/, '$1')}`;
+    }
   });
 }
+
+/** Options of the library that the command line knows by another key. */
+const RENAMED: Readonly<Record<string, string>> = { providers: 'ep', targetType: 'values' };

@@ -29,9 +29,15 @@ const MOST = 600;
 /** An error in one or two lines; with its stack and causes where the user asked for them. */
 export function describeError(
   error: unknown,
-  options: { readonly verbose: boolean; readonly command?: string | undefined },
+  options: {
+    readonly verbose: boolean;
+    readonly command?: string | undefined;
+    /** What puts the library's words into those of the command line. */
+    readonly words?: ((text: string) => string) | undefined;
+  },
 ): string {
-  const lines = messageOf(error)
+  const { words = (text) => text } = options;
+  const lines = words(messageOf(error))
     .trim()
     .split(/\s*\n\s*/)
     .map(printable);

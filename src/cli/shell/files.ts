@@ -133,6 +133,7 @@ export async function print(
     width: lineWidth({ ...io, stdout: stream }),
     colour: hasColour(stream, io.env),
     legend: options.verbose,
+    words: io.words,
   });
   if (stream === io.stderr) return await writeTalk(io, text);
   try {
@@ -179,9 +180,10 @@ export async function writeDocument(
   document: Document,
   path: string,
   options: { readonly format: Format | undefined; readonly overwrite: boolean; readonly verbose: boolean },
+  { words }: Pick<Io, 'words'>,
 ): Promise<void> {
   const { atomicWrite, MemorySource } = await import('../../graph/index.js');
-  const text = render(document, { format: formatOf(options.format, path), legend: options.verbose });
+  const text = render(document, { format: formatOf(options.format, path), legend: options.verbose, words });
   const content = new MemorySource(new TextEncoder().encode(text));
   await interruptible((signal) => atomicWrite(path, content, { overwrite: options.overwrite, signal }));
 }

@@ -12,6 +12,8 @@ export interface Io {
   readonly stdout: Terminal;
   readonly stderr: Terminal;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Puts the library's words into those of the command line: `depth: 2` is --depth 2. */
+  readonly words?: (text: string) => string;
 }
 
 /** The reader of our output has gone (`| head`); nobody is left to be told. */
@@ -65,7 +67,11 @@ export async function tell(
   text: string | readonly string[],
   label?: readonly [word: string, colour: Style],
 ): Promise<void> {
-  const lines = [text].flat().map(printable).join('\n');
+  const { words = (said) => said } = io;
+  const lines = [text]
+    .flat()
+    .map((line) => printable(words(line)))
+    .join('\n');
   const first = label === undefined ? '' : `${style(...label, hasColour(io.stderr, io.env))} `;
   await writeTalk(io, `${first}${lines}\n`);
 }

@@ -23,7 +23,7 @@ export async function assertWritable(path: string, options: WriteOptions = {}): 
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new ModelError('is a directory; name a file', { file: path });
   if (existing?.isFile() && !options.overwrite) {
-    throw new ModelError('exists already; pass --overwrite to replace it', { file: path });
+    throw new ModelError('exists already; pass `overwrite: true` to replace it', { file: path });
   }
   if (existing !== undefined && !existing.isFile()) return;
   const directory = dirname(path);
@@ -123,7 +123,7 @@ async function linkNew(temporary: string, target: string, path: string): Promise
 export class NameTaken extends ModelError {}
 
 function taken(path: string, cause: unknown): NameTaken {
-  return new NameTaken('exists already; pass --overwrite to replace it', { file: path }, { cause });
+  return new NameTaken('exists already; pass `overwrite: true` to replace it', { file: path }, { cause });
 }
 
 function isTaken(error: unknown): boolean {

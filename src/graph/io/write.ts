@@ -292,7 +292,7 @@ function startsWith(whole: ByteSource, part: ByteSource): boolean {
   );
 }
 
-/** Tensors one behind the other; the same range of the same file is put once. */
+/** Consecutive tensors; the same range of the same file is put once. */
 class Layout {
   readonly #parts: ByteSource[] = [];
   readonly #known = new Map<number, ByteSource>();

@@ -3,7 +3,7 @@ import { Workspace } from './module.js';
 /** Vectors that a matrix is multiplied by in one call. */
 export const PROBES = 4;
 
-/** A block-diagonal matrix, its blocks row-major and one behind the other; one block is any matrix. */
+/** A block-diagonal matrix, its blocks row-major and consecutive; one block is any matrix. */
 export interface Blocks {
   readonly count: number;
   /** Of each block. */

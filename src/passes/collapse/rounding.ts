@@ -37,7 +37,7 @@ export class Rounding {
   readonly #least: number;
   readonly #end: number;
   readonly #step: number;
-  /** Elements that stand one behind the other and belong to one output. */
+  /** Elements that are consecutive and belong to one output. */
   readonly #run: number;
   /** Outputs that take turns in the order of the elements, and elements until the next group of them. */
   readonly #turn: number;

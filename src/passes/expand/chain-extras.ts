@@ -93,7 +93,7 @@ function skipBetween(
       width === wanted
         ? 'the size changes'
         : `the number of ${site.kernel.length > 0 ? 'channels' : 'units'} changes`;
-    return `${what} (--residual-mode learn projects it)`;
+    return `${what} (\`residualMode: 'learn'\` projects it)`;
   }
   return place !== undefined && 'reason' in place ? place.reason : { from, to, isLearned: true };
 }

@@ -379,7 +379,7 @@ class Expansion {
 function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<string>): Match | Refusal {
   const { node, weight } = site;
   const plan = planOf(site, settings);
-  if (plan.depth === 1) return { reason: 'a chain of one layer is the layer itself; use --depth 2 or more' };
+  if (plan.depth === 1) return { reason: 'a chain of one layer is the layer itself; use `depth: 2` or more' };
   if (site.rows * site.columns === 0) return { reason: 'its weight has no elements' };
   if (!node.outputs[0]) return { reason: 'nothing reads its output' };
   if (weight.leaves.some((leaf) => trained.has(leaf.name)))

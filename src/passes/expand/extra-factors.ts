@@ -64,7 +64,7 @@ export async function compensatedFactors(
   settings: ChainSettings,
 ): Promise<{
   readonly rank: number;
-  /** outputs x (inputs * kernel) of the groups one behind the other; undefined where the rank does not fit. */
+  /** outputs x (inputs * kernel) of the groups, consecutive; undefined where the rank does not fit. */
   readonly factors: readonly Floats[] | undefined;
   readonly dropped: readonly Dropped[];
 }> {

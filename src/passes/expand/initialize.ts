@@ -81,7 +81,7 @@ function fansOf(site: LinearSite, { inputs, outputs, kernel }: FactorSize): Fans
   return { in: Math.max(1, (inputs * size) / stride), out: outputs * size };
 }
 
-/** One factor of a fresh chain: the matrices out x (in * kernel) of the groups one behind the other. */
+/** One factor of a fresh chain: the matrices out x (in * kernel) of the groups, consecutive. */
 export async function freshMatrices(
   size: FactorSize,
   groups: number,

@@ -16,7 +16,7 @@ export interface NormStatistics {
   readonly variance: Floats;
 }
 
-/** Matrices of the groups of a factor, outputs x (inputs * taps), one behind the other. */
+/** Matrices of the groups of a factor, outputs x (inputs * taps), consecutive. */
 interface Weights {
   readonly size: FactorSize;
   readonly data: Floats;

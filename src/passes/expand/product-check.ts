@@ -92,9 +92,9 @@ export async function checkProduct(
   const allowed = error === undefined ? productTolerance(EPSILON[type]) : Number.MAX_VALUE;
   if (largestError === undefined || largestError <= allowed) return { largestError };
   const ways = [
-    ...(init === 'orthogonal' ? ['--init balanced'] : []),
-    ...(init === 'identity' ? [] : ['--init identity']),
-    ...(residual ? ['no --residual'] : []),
+    ...(init === 'orthogonal' ? ["`init: 'balanced'`"] : []),
+    ...(init === 'identity' ? [] : ["`init: 'identity'`"]),
+    ...(residual ? ['`residual: false`'] : []),
   ];
   const use = ways.length > 0 ? `; use ${ways.join(' or ')}` : '';
   const what = Number.isFinite(largestError)

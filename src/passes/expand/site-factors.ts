@@ -138,7 +138,7 @@ async function plainFactors(
     rank,
     error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
     without: results.some(({ isScaled }) => isScaled) ? [NOT_BALANCED] : [],
-    // In the order of multiplication; the groups' blocks stand one behind the other.
+    // In the order of multiplication; the groups' blocks are consecutive.
     factors: Array.from({ length: plan.depth }, (_, i) => {
       const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
       const make = async (): Promise<SiteFactor> => {
@@ -329,8 +329,12 @@ function tooNarrow(
       : hasIdentities(plan)
         ? `what its residual connections leave of its weight needs ${units} hidden units`
         : `its weight has rank ${units}`;
-  const other = isSplit ? ', or --init fresh:kaiming' : init === 'identity' ? '' : ', or --allow-lossy';
+  const other = isSplit
+    ? ", or `init: 'fresh:kaiming'`"
+    : init === 'identity'
+      ? ''
+      : ', or `allowLossy: true`';
   return {
-    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use --width ${enough} or more${other}`,
+    reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use \`width: ${enough}\` or more${other}`,
   };
 }

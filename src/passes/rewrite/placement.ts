@@ -54,7 +54,7 @@ function nodeOf(graph: Graph, node: Node): Node {
 /**
  * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
  *
- * @param values all elements, or parts of them one behind the other
+ * @param values all elements, or consecutive parts of them
  */
 export async function scratchTensor(
   model: Model,

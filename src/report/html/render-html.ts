@@ -133,7 +133,7 @@ function modelCard({ name, report, nodes }: HtmlReportModel, index: number, isOn
   const counts = [
     nodes === undefined ? undefined : counted(nodes, 'node'),
     `${counted(total.weights, 'weight')} in ${counted(used, 'linear node')}`,
-    report.notLookedAt.length > 0 && `${counted(report.notLookedAt.length, 'node')} not looked at`,
+    report.notLookedAt.length > 0 && `${counted(report.notLookedAt.length, 'node')} skipped`,
     total.problems > 0 && `${formatCount(total.problems)} without a spectrum`,
   ].filter(Boolean);
   const label = isOneOfMany
@@ -331,12 +331,12 @@ function missing({ metrics, layers, models }: Page): Markup {
 function leftOut({ models }: Page): Markup {
   const some = models.filter(({ report }) => report.notLookedAt.length > 0);
   if (some.length === 0) return html``;
-  return html`<section aria-labelledby="left-title"><h2 id="left-title">Not looked at</h2>
+  return html`<section aria-labelledby="left-title"><h2 id="left-title">Skipped</h2>
 ${some.map(({ name, report }) => leftOfModel(models.length > 1 ? baseName(name) : '', report))}</section>`;
 }
 
 function leftOfModel(name: string, { notLookedAt }: RankReport): Markup {
-  const lines = leftNotes(notLookedAt, { verb: 'not looked at', each: false })
+  const lines = leftNotes(notLookedAt, { verb: 'skipped', each: false })
     .slice(1)
     .filter(({ tone }) => tone !== 'aside');
   return html`<p class="lead">${name !== '' && `${name}: `}${counted(notLookedAt.length, 'linear node')} without a constant weight, or of a kind that is not read.</p>

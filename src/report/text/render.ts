@@ -19,6 +19,8 @@ export interface RenderOptions {
   readonly colour?: boolean;
   /** Say what the columns of a table mean. */
   readonly legend?: boolean;
+  /** What is made of texts, which name options of the library as code: `depth: 2`. */
+  readonly words?: ((text: string) => string) | undefined;
 }
 
 /**
@@ -26,12 +28,15 @@ export interface RenderOptions {
  *
  * @throws RangeError for the HTML of a document that has none
  */
-export function render(document: Document, options: RenderOptions = {}): string {
-  switch (options.format ?? 'table') {
+export function render(given: Document, options: RenderOptions = {}): string {
+  const { format = 'table', words } = options;
+  const document = words === undefined ? given : inWords(given, words);
+  switch (format) {
     case 'table':
       return toText(document, options);
     case 'json':
-      return toJson(document);
+      // Nothing that stands for an option is escaped in JSON.
+      return words === undefined ? toJson(document) : words(toJson(document));
     case 'csv': {
       const [first] = document.grids;
       return first === undefined ? '' : toCsv(first);
@@ -44,6 +49,24 @@ export function render(document: Document, options: RenderOptions = {}): string 
   }
 }
 
+/** A document with other words in its tables and notes. */
+function inWords(document: Document, words: (text: string) => string): Document {
+  return {
+    ...document,
+    notes: document.notes.map((note) => ({ ...note, text: words(note.text) })),
+    grids: document.grids.map((grid) => ({
+      ...grid,
+      headings: grid.headings.map((heading) => ({ ...heading, definition: words(heading.definition) })),
+      rows: grid.rows.map((row) =>
+        row.map(({ text, value }) => ({
+          text: words(text),
+          value: typeof value === 'string' ? words(value) : value,
+        })),
+      ),
+    })),
+  };
+}
+
 const STYLES = {
   good: 'green',
   bad: 'red',
@@ -52,7 +75,12 @@ const STYLES = {
 } as const satisfies Record<NonNullable<Note['tone']>, Style>;
 
 function toText(document: Document, options: RenderOptions): string {
-  const { width = Number.POSITIVE_INFINITY, colour = false, legend = false } = options;
+  const {
+    width = Number.POSITIVE_INFINITY,
+    colour = false,
+    legend = false,
+    words = (text) => text,
+  } = options;
   const blocks: string[][] = [];
   const dropped: string[] = [];
   for (const grid of document.grids) {
@@ -67,8 +95,8 @@ function toText(document: Document, options: RenderOptions): string {
     ),
   );
   if (dropped.length > 0) {
-    const text = `More in a wider terminal or with --format csv: ${[...new Set(dropped)].join(', ')}`;
-    notes.push(...wrapped(text, width).map((line) => style(line, 'dim', colour)));
+    const text = `More in a wider terminal or with \`format: 'csv'\`: ${[...new Set(dropped)].join(', ')}`;
+    notes.push(...wrapped(words(text), width).map((line) => style(line, 'dim', colour)));
   }
   if (notes.length > 0) blocks.push(notes);
   if (legend) {

@@ -149,7 +149,7 @@ function tiedNote({ tied = [], parameters }: TrainPlan): Note[] {
   const saved = tied.reduce((sum, one) => sum + one.saved, 0);
   return [
     {
-      text: `${counted(tied.length, 'weight')} shared by several layers ${tied.length === 1 ? 'trains' : 'train'} as one (${listed(tied.map(({ name, nodes }) => `${name} of ${nodes.length} nodes`))}): ${formatCount(parameters)} of ${formatCount(parameters + saved)} parameters; if an exporter merged them because they began equal, --untie '*' or a glob gives each layer its own`,
+      text: `${counted(tied.length, 'weight')} shared by several layers ${tied.length === 1 ? 'trains' : 'train'} as one (${listed(tied.map(({ name, nodes }) => `${name} of ${nodes.length} nodes`))}): ${formatCount(parameters)} of ${formatCount(parameters + saved)} parameters; if an exporter merged them because they began equal, \`untie: ['*']\` gives each layer its own`,
       tone: 'warning',
     },
   ];
@@ -161,7 +161,7 @@ function headNote({ labels, outputs, loss }: TrainPlan): Note[] {
     return [];
   return [
     {
-      text: `the labels are of ${counted(labels, 'class', 'classes')}, but the model has ${formatCount(outputs)} outputs; --head ${labels} gives it a fresh last layer`,
+      text: `the labels are of ${counted(labels, 'class', 'classes')}, but the model has ${formatCount(outputs)} outputs; \`head: ${labels}\` gives it a fresh last layer`,
       tone: 'warning',
     },
   ];
@@ -208,7 +208,7 @@ function filledNote(plan: TrainPlan | undefined): Note[] {
   const which = more.length === 0 ? '' : ` and ${formatCount(more.length)} more`;
   return [
     {
-      text: `${printable(first)}${which} begin with one number throughout, which hardly trains; --from-scratch draws random weights`,
+      text: `${printable(first)}${which}: all elements are equal, so it will barely train; \`fromScratch: 'kaiming'\` draws random weights`,
       tone: 'warning',
     },
   ];

@@ -139,7 +139,7 @@ export function fitFeeds(
       const only = inputs.length === 1 ? inputs[0]?.name : undefined;
       const target = name ?? only;
       if (target === undefined) {
-        throw new ModelError(`which input is it for? Pass --input <name>=${file}; there are ${names}`, {
+        throw new ModelError(`which input is it for? Name it, as in <name>=${file}; there are ${names}`, {
           file,
         });
       }

@@ -34,7 +34,7 @@ export async function notOnThisPlatform(provider: ExecutionProvider): Promise<Pr
   return {
     provider,
     reason: `onnxruntime-node has it on ${platforms}, not on ${process.platform}-${process.arch}`,
-    fix: `Here it has ${names.map(ours).join(', ')}; --ep auto takes what loads.`,
+    fix: `Here it has ${names.map(ours).join(', ')}; \`providers: 'auto'\` takes what loads.`,
   };
 }
 
@@ -81,7 +81,7 @@ const DRIVER = 'libcuda.so.1';
 const INSTALL_CUDA =
   "Install NVIDIA's CUDA 12 and cuDNN 9 libraries (sudo apt-get install cuda-libraries-12-9 cudnn9-cuda-12, from NVIDIA's repository), or add the folder that has them to LD_LIBRARY_PATH.";
 const INSTALL_TENSORRT =
-  "Install TensorRT 10 for CUDA 12 (sudo apt-get install libnvinfer10 libnvonnxparsers10, from NVIDIA's repository), or use --ep cuda.";
+  "Install TensorRT 10 for CUDA 12 (sudo apt-get install libnvinfer10 libnvonnxparsers10, from NVIDIA's repository), or use `providers: ['cuda']`.";
 
 /** Why the library of CUDA's or TensorRT's provider does not load: onnxruntime-node only says that it does not. */
 async function explainLibrary(provider: 'cuda' | 'tensorrt', directory: string): Promise<ProviderFailure> {
@@ -179,7 +179,7 @@ function explainCudaCall(
       return {
         provider,
         reason: 'the GPU is out of memory',
-        fix: 'A smaller --batch takes less; nvidia-smi shows who holds the rest.',
+        fix: 'A smaller `batch` takes less; nvidia-smi shows who holds the rest.',
       };
     default:
       return { provider, reason, fix: undefined };

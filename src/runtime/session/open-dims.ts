@@ -88,7 +88,7 @@ export async function onOpenDims<T>(
     // The first is the batch as a rule, which may well be 1.
     const [first = '', second = first] = taken;
     throw new ModelError(
-      `${error.what.split('\n')[0]}\nOpen dimensions were taken as 1: ${quoted(taken)}; --dim '${second}=16' makes one 16`,
+      `${error.what.split('\n')[0]}\nOpen dimensions were taken as 1: ${quoted(taken)}; \`dims: { '${second}': 16 }\` makes one 16`,
       error.where,
       { cause: error },
     );

@@ -28,13 +28,13 @@ export const BENCH_OPTIONS = {
     kind: 'integers',
     min: 1,
     flag: 'batch',
-    help: 'first dimension of random inputs; several for --bench: 1,8,32',
+    help: 'first dimension of random inputs; of a benchmark several: 1,8,32',
   },
-  runs: { kind: 'integer', min: 1, default: 30, help: 'timed runs of --bench' },
+  runs: { kind: 'integer', min: 1, default: 30, help: 'timed runs of a benchmark' },
   warmup: {
     kind: 'integer',
     min: 0,
     default: 3,
-    help: 'runs of --bench before the timed ones, after the first',
+    help: 'runs of a benchmark before the timed ones, after the first',
   },
 } as const satisfies OptionDescriptors;

@@ -24,7 +24,7 @@ export interface Augmentation {
   readonly crop?: number | undefined;
   /** Mirror every second image, by chance, left to right. */
   readonly flip?: boolean | undefined;
-  /** Move by up to so many pixels along each axis; black comes in. */
+  /** Move by up to this many pixels along each axis; black comes in. */
   readonly shift?: number | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface DatasetOptions extends Normalization {
   readonly unlabeled?: boolean | undefined;
   /** Names of the classes in the order of their labels, so that two parts of the data number them alike. Default: sorted. */
   readonly classNames?: readonly string[] | undefined;
-  /** How many classes the model tells apart: labels beyond are refused. */
+  /** How many classes the model has: labels beyond are refused. */
   readonly classes?: number | undefined;
   /** How images of NPY and NPZ files lie; default by their shape: the channels are the 1 or 3. */
   readonly layout?: PixelLayout | undefined;

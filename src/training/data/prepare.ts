@@ -297,7 +297,7 @@ function checkLabels(
   for (const [at, label] of labels.entries()) {
     if (label >= 0n && label < BigInt(classes)) continue;
     throw new ModelError(
-      `sample ${indices[Math.floor(at / each)]} has the label ${label}, but the model tells ${classes} classes apart, 0 to ${classes - 1}`,
+      `sample ${indices[Math.floor(at / each)]} has the label ${label}, but the model has ${classes} classes (0–${classes - 1})`,
     );
   }
 }

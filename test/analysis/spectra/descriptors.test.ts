@@ -40,7 +40,7 @@ test('rows have only what was asked for', async () => {
   const expected = spectralExtras(values, { rows: 96, columns: 576 });
   for (const { key } of EXTRA_METRICS) expect(figureOf(row!, key)).toBe(expected.figures[key]);
   expect(figureOf(row!, 'rankDistance')).toBe(rankDistance(values, 5));
-  expect(reasonOf(row!, 'randDistance')).toBe('asked for by --randomized');
+  expect(reasonOf(row!, 'randDistance')).toBe('asked for by `randomized`');
 });
 
 test('by the node that uses it, too; of globs that match nothing, nothing', async () => {

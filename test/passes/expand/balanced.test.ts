@@ -243,7 +243,7 @@ describe('the same seed gives the same bytes', () => {
         {
           node: 'layer',
           op: 'Gemm',
-          reason: 'a chain of one layer is the layer itself; use --depth 2 or more',
+          reason: 'a chain of one layer is the layer itself; use `depth: 2` or more',
         },
       ],
       recipe: [],

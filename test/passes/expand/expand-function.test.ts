@@ -30,7 +30,7 @@ async function expectLaws(model: Model, settings: ExpandOptions, type: FloatType
     expect(after.changed).toBe(false);
   } else {
     expect(width).toBeLessThan(1);
-    expect(account.skipped[0]!.reason).toMatch(/use --width/);
+    expect(account.skipped[0]!.reason).toMatch(/use `width: /);
     expect(after.changed).toBe(false);
   }
 }
@@ -238,13 +238,13 @@ test('a width below the rank is refused, and the width named that would do does'
   expect(account.rewritten).toEqual([]);
   const [skip] = account.skipped;
   expect(skip!.reason).toBe(
-    'its weight has rank 6 a group, more than the 2 hidden units of width 0.3; use --width 0.75 or more, or --allow-lossy',
+    'its weight has rank 6 a group, more than the 2 hidden units of width 0.3; use `width: 0.75` or more, or `allowLossy: true`',
   );
   const again = await expanded(model, { width: 0.75 });
   expect(again.account.rewritten).toMatchObject([{ rank: 6, hidden: 12 }]);
   await expectSameFunction(model, again.model);
   const identity = await expanded(model, { width: 0.75, init: 'identity' });
   expect(identity.account.skipped[0]!.reason).toMatch(
-    /identities need 8 hidden units a group, .* use --width 1 or more/,
+    /identities need 8 hidden units a group, .* use `width: 1` or more/,
   );
 });

@@ -174,7 +174,7 @@ test('a hidden width that is not enough is refused with one that is, or taken wi
     const { account, model: after } = await expanded(model, { kernelSizes: [[3, 3]], dryRun });
     expect(after.changed).toBe(false);
     expect(account.skipped[0]!.reason).toBe(
-      'a kernel of 5x5 as 3x3, 3x3 needs 24 hidden units, more than the 8 hidden units of width 1; use --width 3 or more, or --init fresh:kaiming',
+      "a kernel of 5x5 as 3x3, 3x3 needs 24 hidden units, more than the 8 hidden units of width 1; use `width: 3` or more, or `init: 'fresh:kaiming'`",
     );
   }
   const wide = await expanded(model, { kernelSizes: [[3, 3]], width: 3 });

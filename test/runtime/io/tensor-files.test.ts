@@ -145,7 +145,7 @@ describe('fitFeeds', () => {
   });
 
   test.each([
-    [[single(floats(1))], [x, ids], 'a.npy: which input is it for? Pass --input <name>=a.npy'],
+    [[single(floats(1))], [x, ids], 'a.npy: which input is it for? Name it, as in <name>=a.npy'],
     [[named({ z: floats(1) })], [x], "a.npz: the model has no input 'z'; it has 'x'"],
     [[single(floats(1)), single(floats(1))], [x], "input 'x' is given more than once"],
     [[single(floats(1))], [ids], "a.npy: input 'ids' is int64: float32 cannot become int64"],

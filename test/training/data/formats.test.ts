@@ -103,7 +103,7 @@ describe('IDX', () => {
     await using data = await openDataset(path, { classes: 5 });
     await data.batch([0, 1, 2, 3]);
     await expect(data.batch([4])).rejects.toThrow(
-      /sample 4 has the label 5, but the model tells 5 classes apart, 0 to 4/,
+      /sample 4 has the label 5, but the model has 5 classes \(0–4\)/,
     );
   });
 });

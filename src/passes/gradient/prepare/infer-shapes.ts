@@ -65,7 +65,7 @@ export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueI
       if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
       if (typeof dim === 'number' && dim > 0) return dim;
       throw new ModelError(
-        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and a gradient has fixed sizes; give it with --dim '${dimKey(input, axis)}=16'${axis === 0 ? ' or --batch 16' : ''}, say`,
+        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and a gradient has fixed sizes; give it with \`dims: { '${dimKey(input, axis)}': 16 }\`${axis === 0 ? ' or `batch: 16`' : ''}, say`,
         { file: model.path },
       );
     });
