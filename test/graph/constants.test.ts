@@ -155,6 +155,8 @@ test('what is no constant has a reason', () => {
     [
       node('Relu', ['x'], 'r'),
       node('Transpose', ['x'], 't'),
+      node('Transpose', ['t'], 'tt'),
+      node('Transpose', ['tt'], 'ttt'),
       node('RandomUniform', [], 'u', { shape: { ints: [2] } }),
       node('Reshape', ['w', 'computed'], 's'),
       node('Add', ['shape', 'shape'], 'computed'),
@@ -169,6 +171,8 @@ test('what is no constant has a reason', () => {
   expect(reasonOf('x')).toBe("'x' is an input");
   expect(reasonOf('r')).toBe("'r' is computed by Relu");
   expect(reasonOf('t')).toBe("'t' is computed at run time ('x' is an input)");
+  // However far away it lies.
+  expect(reasonOf('ttt')).toBe("'ttt' is computed at run time ('x' is an input)");
   expect(reasonOf('u')).toBe("'u' is random (RandomUniform)");
   expect(reasonOf('s')).toBe("'s' is computed by Reshape, to a shape that is not known here");
   expect(reasonOf('m')).toBe("'m' is computed by own.Mystery");

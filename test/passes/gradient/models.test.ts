@@ -11,8 +11,8 @@ import {
 } from '../../../src/graph/index.js';
 import { GradientError, gradient, type Loss, trainableWeights } from '../../../src/passes/gradient/index.js';
 import { evaluate, openSession, type RuntimeTensor, randomInputs } from '../../../src/runtime/index.js';
-import { buildModel } from '../../../src/runtime/session/small-model.js';
-import { buildGraph } from '../../support/build.js';
+import { buildModel as smallModel } from '../../../src/runtime/session/small-model.js';
+import { buildGraph, buildModel, floats } from '../../support/build.js';
 import { CNN, labels, MLP, VIT, wave } from './networks.js';
 
 interface Figures {
@@ -207,7 +207,7 @@ describe('layers that training computes in another way', () => {
   });
 
   test('Dropout: the gradient passes where the elements did, as much larger; in inference everywhere', async () => {
-    const model = buildModel({
+    const model = smallModel({
       nodes: [
         { opType: 'Dropout', inputs: ['x', 'ratio'], outputs: ['y'], attributes: { seed: { int: 7 } } },
       ],
@@ -235,7 +235,7 @@ describe('layers that training computes in another way', () => {
   });
 
   test('weights in Constant nodes, and vectors that an exporter wrote once', async () => {
-    const model = buildModel({
+    const model = smallModel({
       nodes: [
         { opType: 'Identity', inputs: ['zeros'], outputs: ['bias'] },
         {
@@ -296,7 +296,7 @@ describe('models', () => {
   }
 
   test('what cannot be differentiated is named, all of it, before any work', async () => {
-    const model = buildModel({
+    const model = smallModel({
       nodes: [
         { opType: 'Mul', inputs: ['x', 'w'], outputs: ['a'], name: 'scale' },
         { opType: 'Det', inputs: ['a'], outputs: ['b'], name: 'first' },
@@ -325,11 +325,33 @@ describe('models', () => {
     await expect(gradient(model, { loss: 'mse' })).rejects.toThrow(
       /dimension 0 of input 'x' is open \(batch\)/,
     );
+    const empty = buildModel({
+      inputs: [['x', 'float32', [0, 4]]],
+      outputs: [['y', 'float32', [0, 3]]],
+      nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+      initializers: [floats('w', [4, 3], (i) => i)],
+    });
+    await expect(gradient(empty, { loss: 'mse' })).rejects.toThrow(
+      "input 'x' has no elements: its dimension 0 is 0",
+    );
+    const old = buildModel({
+      opset: 9,
+      inputs: [['x', 'float32', [1, 3, 4, 4]]],
+      outputs: [['y', 'float32', [1, 3, 4, 4]]],
+      nodes: [
+        { opType: 'ImageScaler', name: 'scale', inputs: ['x'], outputs: ['h'] },
+        { opType: 'Mul', inputs: ['h', 'w'], outputs: ['y'] },
+      ],
+      initializers: [floats('w', [1], () => 2)],
+    });
+    await expect(gradient(old, { loss: 'sum' })).rejects.toThrow(
+      "node 'scale': ImageScaler was removed from the standard in operator set 10",
+    );
     await expect(gradient(model, { loss: 'mse', dims: { btach: 4 } })).rejects.toThrow(/'x' is open|'btach'/);
     await expect(gradient(model, { loss: 'mse', batch: 4, wrt: ['w9'] })).rejects.toThrow(/'w9'/);
     await expect(gradient(model, { loss: 'mse', batch: 4, output: 'z' })).rejects.toThrow(/no output 'z'/);
     await expect(gradient(model, { loss: { kind: 'huber', delta: 0 }, batch: 4 })).rejects.toThrow(/delta/);
-    await expect(gradient(model, { loss: 'mse', batch: 0 })).rejects.toThrow(/above 0/);
+    await expect(gradient(model, { loss: 'mse', batch: 0 })).rejects.toThrow('batch must be an integer ≥ 1');
   });
 
   test('trainable weights: no running statistics, no constants', () => {
@@ -359,7 +381,7 @@ describe('models', () => {
       [1, 2],
       [0, 1],
     ] as const) {
-      const model = buildModel({
+      const model = smallModel({
         nodes: [
           { opType: 'Identity', inputs: ['x'], outputs: ['h'] },
           {
@@ -408,7 +430,7 @@ describe('models', () => {
       ],
       outputs: [...out],
     });
-    const model = buildModel({
+    const model = smallModel({
       nodes: [
         { opType: 'Identity', inputs: ['x'], outputs: ['h'] },
         { opType: 'Shape', inputs: ['x'], outputs: ['shape'] },

@@ -64,8 +64,13 @@ export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueI
       if (given !== undefined) return given;
       if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
       if (typeof dim === 'number' && dim > 0) return dim;
+      if (dim === 0)
+        throw new ModelError(
+          `input '${input.name}' has no elements: its dimension ${axis} is 0${axis === 0 ? '; `batch: 16` gives it a size' : ''}`,
+          { file: model.path },
+        );
       throw new ModelError(
-        `dimension ${axis} of input '${input.name}' is open (${dim ?? '?'}), and a gradient has fixed sizes; give it with \`dims: { '${dimKey(input, axis)}': 16 }\`${axis === 0 ? ' or `batch: 16`' : ''}, say`,
+        `dimension ${axis} of input '${input.name}' is open${typeof dim === 'string' ? ` (${dim})` : ''}, and a gradient has fixed sizes; give it with \`dims: { '${dimKey(input, axis)}': 16 }\`${axis === 0 ? ' or `batch: 16`' : ''}, say`,
         { file: model.path },
       );
     });

@@ -22,6 +22,20 @@ import { ownTensor } from './own-weights.js';
 export const OPSET = 18;
 /** Before it, Add and its like broadcast by attributes. */
 const OLDEST = 7;
+/** The version that has none of the experimental operators any more. */
+const REMOVAL = 10;
+const REMOVED = [
+  'Affine',
+  'ATen',
+  'Crop',
+  'DynamicSlice',
+  'GivenTensorFill',
+  'GRUUnit',
+  'ImageScaler',
+  'ParametricSoftplus',
+  'Scale',
+  'ScaledTanh',
+] as const;
 /** The IR version that goes with the operator set. */
 const IR_VERSION = 8;
 
@@ -186,7 +200,7 @@ function flattened(upgrade: Upgrade): NodeSpec[] {
  * The model in operator set 18 or, where it has a newer one, in that. The given model stays as it is; the new one
  * shares its weights.
  *
- * @throws ModelError for operator sets before 7, and for subgraphs and functions with operators that would have to change
+ * @throws ModelError for operator sets before 7, operators that the newer set no longer has, and subgraphs and functions with operators that would have to change
  */
 export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Promise<Model> {
   const from = model.opset();
@@ -195,6 +209,13 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
     throw new ModelError(
       `operator set ${from} is older than ${OLDEST}, the oldest that gradients are built for`,
       { file: model.path },
+    );
+  }
+  const removed = from < REMOVAL ? [...model.nodes()].find((node) => node.is(...REMOVED)) : undefined;
+  if (removed !== undefined) {
+    throw new ModelError(
+      `${removed.opType} was removed from the standard in operator set ${REMOVAL}, and gradients are built for ${OPSET}; replace it by operators of today first`,
+      { file: model.path, node: removed.label },
     );
   }
   const changeOf = (node: Node) =>
