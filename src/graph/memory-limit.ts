@@ -30,7 +30,7 @@ export function setMemoryLimit(bytes: number): void {
 export function assertFits(bytes: number, what: string, where: Where = {}): void {
   if (bytes <= limit) return;
   throw new ModelError(
-    `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; --memory-limit (setMemoryLimit) raises it`,
+    `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; \`setMemoryLimit\` raises it`,
     where,
   );
 }

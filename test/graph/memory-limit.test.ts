@@ -7,9 +7,9 @@ import { buildModel, floats, ints } from '../support/build.js';
 
 afterEach(() => setMemoryLimit(DEFAULT_MEMORY_LIMIT));
 
-const REFUSED = /GiB of memory, more than the limit of 1 GiB; --memory-limit \(setMemoryLimit\) raises it$/;
+const REFUSED = /GiB of memory, more than the limit of 1 GiB; `setMemoryLimit` raises it$/;
 
-const TOO_MANY = /nodes that its functions stand for would take .* --memory-limit/;
+const TOO_MANY = /nodes that its functions stand for would take .* `setMemoryLimit`/;
 
 const node = (opType: string, inputs: readonly string[], output: string): NodeSpec => ({
   opType,

@@ -274,7 +274,7 @@ test('soft targets: probabilities that are 1 and 0 train as labels do, to the bi
   (model.proto.graph as GraphProto).output = [ValueInfo.tensor('y', 'float32', ['n', 5]).proto];
   const declared = await readModel(modelToBytes(model));
   await expect(train(declared, tensorDataset({ x, y: whole })).result()).rejects.toThrow(
-    "the target 'y' is int64[5] a sample, but labels are one number",
+    "the target 'y' is int64[5] a sample, but a label is one number",
   );
 });
 

@@ -177,4 +177,8 @@ export function inFlags(text: string, descriptors: OptionDescriptors): string {
 }
 
 /** Options of the library that the command line knows by another key. */
-const RENAMED: Readonly<Record<string, string>> = { providers: 'ep', targetType: 'values' };
+const RENAMED: Readonly<Record<string, string>> = {
+  providers: 'ep',
+  targetType: 'values',
+  setMemoryLimit: 'memoryLimit',
+};

@@ -108,7 +108,7 @@ describe('files', () => {
         format === 'npy' ? { single: floats(1, 2, 3) } : { named: { x: floats(1, 2, 3) } },
       );
     }
-    await expect(writeTensorFile(path, { x: floats(1) })).rejects.toThrow('--overwrite');
+    await expect(writeTensorFile(path, { x: floats(1) })).rejects.toThrow('`overwrite: true`');
     await writeTensorFile(path, { x: floats(4) }, { overwrite: true });
   });
 
