@@ -7,7 +7,7 @@ import {
   narrow,
   Tensor,
 } from '../../src/graph/index.js';
-import { expand } from '../../src/passes/expand/expand.js';
+import { type ExpandOptions, expand } from '../../src/passes/expand/expand.js';
 import { buildGraph, buildModel, floats, ints } from '../support/build.js';
 import {
   collapsed,
@@ -33,6 +33,18 @@ const relu = (x: string, y: string): NodeSpec => ({
   inputs: [x],
   outputs: [y],
 });
+
+/** What expand counts is what the file holds in floats, initializers and those of nodes, and so in a dry run. */
+async function expectCounted(model: Model, options: ExpandOptions, inNodes = 0): Promise<void> {
+  const { model: after, account } = await expanded(model, options);
+  const held = [...after.graph.initializers.values()]
+    .filter(({ dataType }) => dataType === 'float32')
+    .reduce((sum, { size }) => sum + size, inNodes);
+  const counted = account.rewritten.map(({ parametersAfter }) => parametersAfter);
+  expect(counted.reduce((sum, size) => sum + size, 0)).toBe(held);
+  const [dry] = await (await copyOf(model)).apply(expand({ ...options, dryRun: true }));
+  expect(dry.rewritten.map(({ parametersAfter }) => parametersAfter)).toEqual(counted);
+}
 
 describe('a weight is found behind', () => {
   const half = (name: string, shape: readonly number[]): Tensor => weight(name, shape, 'float16');
@@ -283,6 +295,8 @@ describe('a weight that more than one node reads', () => {
       expect(after.account.rewritten).toHaveLength(1);
       expect(after.model.graph.initializers.has('w')).toBe(true);
       await expectSameFunction(model, after.model);
+      await expectCounted(model, { depth: 2 });
+      await expectCounted(model, { depth: 2, width: 1 / 6, allowLossy: true });
       // Once trained, the product is another weight, beside the one that is still read.
       const [name] = [...after.model.graph.initializers.keys()].filter((key) => key.includes('overparam'));
       after.model.graph.setInitializer(weight(name!, [6, 6]));
@@ -290,6 +304,44 @@ describe('a weight that more than one node reads', () => {
       expect(opsOf(folded).filter((op) => op === 'Gemm')).toHaveLength(1);
       await expectSameFunction(after.model, folded);
     }
+  });
+
+  test('what others read is counted once among what the file holds, what makes two weights alone is not', async () => {
+    const shape: NodeSpec = {
+      opType: 'Constant',
+      name: 'c',
+      inputs: [],
+      outputs: ['s'],
+      attributes: { value_ints: { ints: [6, 6] } },
+    };
+    const reshaped = ['v', 'w'].map((name) => ({
+      opType: 'Reshape',
+      name: `r${name}`,
+      inputs: [name, 's'],
+      outputs: [`m${name}`],
+    }));
+    const two = [shape, ...reshaped, gemm('a', 'mv', 'x', 'h'), gemm('b', 'mw', 'h', 'y')];
+    await expectCounted(stack([3, 6], two, [weight('v', [36]), weight('w', [36])]), { depth: 2 });
+    const twice = [
+      { opType: 'Transpose', name: 't', inputs: ['w'], outputs: ['wt'] },
+      gemm('a', 'w', 'x', 'h'),
+      gemm('b', 'wt', 'h', 'i'),
+      { opType: 'Add', name: 'add', inputs: ['i', 'w'], outputs: ['y'] },
+    ];
+    await expectCounted(stack([6, 6], twice, [weight('w', [6, 6])]), { depth: 2 });
+    const constant: NodeSpec = {
+      opType: 'Constant',
+      name: 'c',
+      inputs: [],
+      outputs: ['k'],
+      attributes: { value: { tensor: weight('k', [6, 6]) } },
+    };
+    const read = [
+      constant,
+      gemm('a', 'k', 'x', 'h'),
+      { opType: 'Add', name: 'add', inputs: ['h', 'k'], outputs: ['y'] },
+    ];
+    await expectCounted(stack([6, 6], read, []), { depth: 2 }, 36);
   });
 
   test('one that Identity passes on to another site is one', async () => {

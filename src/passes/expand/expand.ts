@@ -25,6 +25,7 @@ import { NOT_SELECTED, Selection } from './selection.js';
 import { factorizeSite, findingOf } from './site-factors.js';
 import { matrixShape } from './site-matrices.js';
 import { splitAttributes } from './split-attributes.js';
+import { stayingElements } from './staying.js';
 import type { FactorMaker, Finding, SiteFactors } from './types.js';
 
 export { EXPAND_DEFAULTS, type ExpandOptions } from './expand-settings.js';
@@ -64,7 +65,10 @@ export interface ExpandedSite {
   readonly without: readonly string[];
   /** Elements of the weight; 0 where a site before shares it, so that a sum counts it once. */
   readonly parametersBefore: number;
-  /** Elements of the factors; 0 where a site before shares them. */
+  /**
+   * Elements of the factors, 0 where a site before shares them; and those of the weight that the file still holds, since
+   * others read it as well.
+   */
   readonly parametersAfter: number;
   /** Names of the chain's nodes. */
   readonly nodes: readonly string[];
@@ -188,8 +192,17 @@ class Expansion {
         expanded.push(site);
       }
     }
+    const staying = stayingElements(expanded);
     if (!this.#settings.dryRun) for (const site of expanded) removeUnread(site.weight);
-    return { rewritten, skipped, recipe, unmatched: selection.unmatched };
+    return {
+      rewritten: rewritten.map((row, i) => {
+        const kept = staying[i] ?? 0;
+        return kept === 0 ? row : { ...row, parametersAfter: row.parametersAfter + kept };
+      }),
+      skipped,
+      recipe,
+      unmatched: selection.unmatched,
+    };
   }
 
   /** Finds out what takes long of a site. It may be done ahead of its turn, for it changes nothing. */
