@@ -1,5 +1,5 @@
 import type { RankChange, RankComparison } from '../analysis/report/compare-reports.js';
-import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
+import type { RankRow, RankTotal } from '../analysis/report/rank-report.js';
 import { figureOf } from '../analysis/spectra/descriptors.js';
 import { METRICS, type MetricDescriptor } from '../analysis/spectra/metrics.js';
 import { embeddingGrid, embeddingNotes } from './embeddings.js';
@@ -30,7 +30,7 @@ const COMPARED: readonly string[] = [
 
 /** Two rank reports side by side, in all forms. Rows are sorted by how much the metric changes. */
 export function comparisonDocument(comparison: RankComparison, options: RankDocumentOptions = {}): Document {
-  const { a, b, onlyInA, onlyInB } = comparison;
+  const { a, b, totals, onlyInA, onlyInB } = comparison;
   const { metrics = METRICS } = options;
   const rows = orderChanges(comparison.rows, options);
   const nameA = a.model ?? 'a';
@@ -62,8 +62,8 @@ export function comparisonDocument(comparison: RankComparison, options: RankDocu
     grids: [
       grid(columns, rows),
       grid(TOTAL_COLUMNS, [
-        { name: nameA, report: a },
-        { name: nameB, report: b },
+        { name: nameA, total: totals.a },
+        { name: nameB, total: totals.b },
       ]),
       ...[a, b].flatMap((report, index) => {
         const found = embeddingGrid(report);
@@ -142,24 +142,24 @@ function changeText(row: RankChange, { key, format }: MetricDescriptor): string 
   return change > 0 ? `+${text}` : text;
 }
 
-const TOTAL_COLUMNS: readonly Column<{ readonly name: string; readonly report: RankReport }>[] = [
+const TOTAL_COLUMNS: readonly Column<{ readonly name: string; readonly total: RankTotal }>[] = [
   { key: 'model', header: 'model', shrink: 16, value: ({ name }) => name },
-  { key: 'weights', header: 'weights', align: 'right', value: ({ report }) => report.total.weights },
-  { key: 'parameters', header: 'params', align: 'right', value: ({ report }) => report.total.parameters },
+  { key: 'weights', header: 'weights', align: 'right', value: ({ total }) => total.weights },
+  { key: 'parameters', header: 'params', align: 'right', value: ({ total }) => total.parameters },
   {
     key: 'effectiveRank',
     header: 'sum of eff.ranks',
     align: 'right',
-    value: ({ report }) => report.total.effectiveRank,
-    text: ({ report }) => formatNumber(report.total.effectiveRank, 'fixed1'),
+    value: ({ total }) => total.effectiveRank,
+    text: ({ total }) => formatNumber(total.effectiveRank, 'fixed1'),
   },
   {
     key: 'effectiveRankRatio',
     header: 'mean of max',
     align: 'right',
     definition: 'effective rank / min(m, n), each weight counted by its parameters',
-    value: ({ report }) => report.total.effectiveRankRatio,
-    text: ({ report }) => formatNumber(report.total.effectiveRankRatio, 'percent'),
+    value: ({ total }) => total.effectiveRankRatio,
+    text: ({ total }) => formatNumber(total.effectiveRankRatio, 'percent'),
   },
 ];
 

@@ -1,6 +1,6 @@
 import { ALL_METRICS, figureOf } from '../spectra/descriptors.js';
 import type { BasicMetricKey, MetricKey } from '../spectra/metrics.js';
-import type { RankReport, RankRow } from './rank-report.js';
+import { type RankReport, type RankRow, type RankTotal, rankTotal } from './rank-report.js';
 
 /** One weight in two reports. */
 export interface RankChange {
@@ -20,6 +20,11 @@ export interface RankComparison {
   readonly a: RankReport;
   readonly b: RankReport;
   readonly rows: readonly RankChange[];
+  /**
+   * Sums over the weights of each model. Where the chains of one stand beside weights of the other, they count as what
+   * they multiply out to, as in the rows; not so in the totals of the reports.
+   */
+  readonly totals: { readonly a: RankTotal; readonly b: RankTotal };
   /** Weights that only one of the models has, by name. */
   readonly onlyInA: readonly RankRow[];
   readonly onlyInB: readonly RankRow[];
@@ -47,7 +52,24 @@ export function compareRankReports(a: RankReport, b: RankReport): RankComparison
     else rows.push({ weight: row.weight, a: row, b: match, change: changeOf(row, match) });
   }
   const paired = new Set(rows.map((row) => row.b));
-  return { a, b, rows, onlyInA, onlyInB: b.rows.filter((row) => !paired.has(row)) };
+  const onlyInB = b.rows.filter((row) => !paired.has(row));
+  const names = new Set(rows.map(({ weight }) => weight));
+  // Of chains that both have with all factors, the factors are compared.
+  const multiplied = new Set(
+    [...onlyInA, ...onlyInB].flatMap(({ chain }) =>
+      chain?.role === 'factor' && names.has(chain.weight) ? [chain.weight] : [],
+    ),
+  );
+  const totals = { a: totalOf(a, multiplied), b: totalOf(b, multiplied) };
+  return { a, b, rows, totals, onlyInA, onlyInB };
+}
+
+/** @param multiplied chains that count as what they multiply out to */
+function totalOf({ rows }: RankReport, multiplied: ReadonlySet<string>): RankTotal {
+  const isMultiplied = ({ chain }: RankRow): boolean => chain !== undefined && multiplied.has(chain.weight);
+  const others = rows.filter((row) => !isMultiplied(row));
+  const products = rows.filter((row) => isMultiplied(row) && row.chain?.role === 'product');
+  return rankTotal([...others, ...products.map(({ chain, ...row }) => row)]);
 }
 
 function changeOf(a: RankRow, b: RankRow): RankChange['change'] {

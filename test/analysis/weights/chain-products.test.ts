@@ -66,6 +66,25 @@ describe('what expand wrote', () => {
     expect([rows.length, onlyInA.length, onlyInB.length]).toEqual([9, 0, 18]);
   });
 
+  test('the totals of a comparison count what its rows do', async () => {
+    const [plain, two, three] = [
+      await rankReport(await readModel(SHAPES)),
+      await rankReport(await expanded(2)),
+      await rankReport(await expanded(3)),
+    ];
+    for (const other of [two, three]) {
+      const { totals } = compareRankReports(plain, other);
+      expect(totals.a).toEqual(plain.total);
+      expect(totals.b).toMatchObject({ weights: 9, parameters: plain.total.parameters });
+      expect(totals.b.effectiveRank).toBeCloseTo(plain.total.effectiveRank, 3);
+      expect(totals.b.effectiveRankRatio).toBeCloseTo(plain.total.effectiveRankRatio, 5);
+      expect(compareRankReports(other, plain).totals).toEqual({ a: totals.b, b: totals.a });
+    }
+    // Chains of other depths are compared by their products, those of the same by their factors.
+    expect(compareRankReports(two, three).totals.b.weights).toBe(9);
+    expect(compareRankReports(two, two).totals).toEqual({ a: two.total, b: two.total });
+  });
+
   test('chosen by the name of the weight and by that of the node', async () => {
     const model = await expanded(2);
     for (const only of ['hidden.weight', 'hidden.Gemm']) {
