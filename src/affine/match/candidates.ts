@@ -11,7 +11,7 @@ import { keptOf } from './kept.js';
 import { keysOf, type Region, vectorShape } from './region.js';
 import type { AffineGraph } from './segments.js';
 
-/** Longer groups are not tried: their number is quadratic. */
+/** Of longer groups only the longest is tried: their number is quadratic. */
 const GROUP_LIMIT = 64;
 
 /** Windows that a group reaches beyond what cannot be composed from the front, in case it can from behind. */
@@ -31,9 +31,13 @@ export class Candidates {
     this.#frames = new Frames(affine);
   }
 
-  /** The groups that begin with a segment, as regions or with the reason why they are none. */
-  groups(segments: readonly Segment[], start: number): [end: number, Region | Refusal][] {
-    const ahead = segments.slice(start, start + GROUP_LIMIT);
+  /**
+   * The groups that begin with a segment, as regions or with the reason why they are none.
+   *
+   * @param isLong the group of all segments is among them, however many there are
+   */
+  groups(segments: readonly Segment[], start: number, isLong = false): [end: number, Region | Refusal][] {
+    const ahead = segments.slice(start, isLong ? segments.length : start + GROUP_LIMIT);
     const [first] = ahead;
     if (first === undefined) return [];
     let failed: [end: number, Region | Refusal][] = [];
@@ -95,7 +99,8 @@ export class Candidates {
         }
         planned = whole;
       }
-      if (nodes.length < 2) continue;
+      const isTried = i < GROUP_LIMIT || i === ahead.length - 1;
+      if (nodes.length < 2 || !isTried) continue;
       const region = this.#region(first.source, segment.output, [...nodes], way, planned);
       if (region !== undefined) yield [start + i + 1, region];
     }

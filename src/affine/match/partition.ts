@@ -121,7 +121,7 @@ export class Partition {
         if (other === undefined || this.#isBetter(choice.total, other.total)) best[end] = choice;
       };
       consider(start + 1, this.#inside(segment));
-      for (const [end, group] of this.#candidates.groups(segments, start)) {
+      for (const [end, group] of this.#candidates.groups(segments, start, start === 0)) {
         if (isRefusal(group)) failures.set(`${start} ${end}`, group);
         else consider(end, { regions: [group], refused: [], score: scoreOf(group) });
       }
