@@ -135,9 +135,11 @@ class Drawer {
       'float32',
       'float32',
       'float32',
+      'float32',
+      'float32',
       'float16',
       'float64',
-      'bfloat16',
+      this.#chance(3) ? 'bfloat16' : 'float32',
     );
     this.#type = type;
     this.#odd = this.#chance(5);
@@ -504,7 +506,7 @@ class Drawer {
           return buildGraph({ nodes: [node], outputs: [[output, this.#type]] });
         };
         let body = leaf();
-        for (let left = this.#pick(2, 20, 200); left > 0; left -= 1) {
+        for (let left = this.#pick(2, 10, 40); left > 0; left -= 1) {
           const output = this.#name('deep');
           const attributes = { then_branch: { graph: body }, else_branch: { graph: leaf() } };
           const node = { opType: 'If', inputs: [cond], outputs: [output], attributes };

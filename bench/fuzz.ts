@@ -44,7 +44,7 @@ import {
 } from '../src/report/index.js';
 import { openSession, randomInputs } from '../src/runtime/index.js';
 import { bytesOf, type Draft, drawDraft, smaller } from './fuzz-models.js';
-import { isWorker, Worker } from './worker.js';
+import { atStep, isWorker, Worker } from './worker.js';
 
 const KINDS = ['raw error', 'hang', 'memory', 'died', 'LOSSY', 'DIFFERS', 'changed', 'escape'] as const;
 
@@ -89,8 +89,8 @@ async function main(): Promise<void> {
   const worker = new Worker<Job, Outcome>(
     fileURLToPath(import.meta.url),
     { seconds: SECONDS, mb: MOST_MB },
-    (failure, detail) => ({
-      finding: { kind: failure === 'late' ? 'hang' : failure, step: 'process', detail },
+    (failure, detail, step) => ({
+      finding: { kind: failure === 'late' ? 'hang' : failure, step, detail },
     }),
   );
   const first = Number(values.seed);
@@ -163,30 +163,36 @@ class Found extends Error {
 /** All steps on one file. */
 async function tryFile({ file, seed }: Job): Promise<Outcome> {
   const directory = mkdtempSync(join(tmpdir(), 'fuzz-file-'));
-  let step = 'read';
+  let step = '';
+  const enter = (next: string): void => {
+    step = next;
+    atStep(step);
+  };
   const far: { runs?: boolean; expanded?: number; folded?: number } = {};
   try {
+    enter('read');
     const original = await readModel(file);
-    step = 'write';
+    enter('write');
     const copy = join(directory, 'copy.onnx');
     await saveModel(original, copy);
     const differences = readFileSync(file).equals(readFileSync(copy))
       ? []
       : diffModels(original, await readModel(copy));
     if (differences.length > 0) throw new Found('changed', JSON.stringify(differences[0]));
-    step = 'check';
+    enter('check');
     check(original);
-    step = 'print';
+    enter('print');
     seen(printModel(original), step);
-    step = 'rank-report';
+    enter('rank-report');
     show(rankDocument(await rankReport(original)), step);
     const areFinite = (await nonFinite(original)) === undefined;
-    far.runs = await runs(file, original);
+    enter('onnxruntime');
+    far.runs = await runs(original);
     if (far.runs) {
-      step = 'verify';
+      enter('verify');
       await compared('DIFFERS', original, await readModel(file), step);
     }
-    step = 'expand';
+    enter('expand');
     const expanded = await readModel(file);
     const [account] = await expanded.apply(expand(optionsOf(seed)));
     far.expanded = account.rewritten.length;
@@ -196,12 +202,12 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     const again = await readModel(path);
     if (areFinite) await finite(again, step);
     if (far.runs) await compared('LOSSY', original, again, step);
-    step = 'collapse back';
+    enter('collapse back');
     const [backAccount] = await again.apply(collapse({ chainsOnly: true }));
     show(collapseDocument(backAccount), step);
     if (areFinite) await finite(again, step);
     if (far.runs) await compared('LOSSY', original, again, step);
-    step = 'collapse';
+    enter('collapse');
     const whole = await readModel(file);
     const [wholeAccount] = await whole.apply(collapse());
     far.folded = wholeAccount.rewritten.length;
@@ -234,9 +240,9 @@ function optionsOf(seed: number): ExpandOptions {
   return kinds[seed % kinds.length] ?? {};
 }
 
-async function runs(file: string, model: Model): Promise<boolean> {
+async function runs(model: Model): Promise<boolean> {
   try {
-    await using session = await openSession(file);
+    await using session = await openSession(model);
     await session.run(randomInputs(model, { seed: 0 }));
     return true;
   } catch (error) {

@@ -14,17 +14,21 @@ export interface WorkerLimits {
 /** What ended the work on an input: a limit, or the process itself. */
 export type Failure = 'late' | 'memory' | 'died';
 
-export class Worker<Job extends string | object, Outcome> {
+export class Worker<Job extends string | object, Outcome extends object> {
   readonly #script: string;
   readonly #limits: WorkerLimits;
-  readonly #failed: (failure: Failure, detail: string) => Outcome;
+  readonly #failed: (failure: Failure, detail: string, step: string) => Outcome;
   #child: ChildProcess | undefined;
 
   /**
    * @param script path of the script that is started
-   * @param failed what the outcome is where the process gives none
+   * @param failed what the outcome is where the process gives none; `step` is what it said last with atStep
    */
-  constructor(script: string, limits: WorkerLimits, failed: (failure: Failure, detail: string) => Outcome) {
+  constructor(
+    script: string,
+    limits: WorkerLimits,
+    failed: (failure: Failure, detail: string, step: string) => Outcome,
+  ) {
     this.#script = script;
     this.#limits = limits;
     this.#failed = failed;
@@ -33,7 +37,7 @@ export class Worker<Job extends string | object, Outcome> {
   async run(job: Job): Promise<Outcome> {
     const child = this.#child ?? (await this.#start());
     this.#child = child;
-    let said = '';
+    let [said, step] = ['', ''];
     const hear = (data: Buffer): void => {
       said = (said + data.toString()).slice(-2000);
     };
@@ -44,7 +48,7 @@ export class Worker<Job extends string | object, Outcome> {
         done();
         this.#child = undefined;
         child.kill('SIGKILL');
-        resolve(this.#failed(failure, detail));
+        resolve(this.#failed(failure, detail, step));
       };
       const late = setTimeout(() => fail('late', `not done after ${seconds} s`), seconds * 1000);
       const watch = setInterval(() => {
@@ -58,9 +62,12 @@ export class Worker<Job extends string | object, Outcome> {
         child.removeAllListeners('message');
         child.removeAllListeners('exit');
       };
-      child.once('message', (message) => {
-        done();
-        resolve(message as Outcome);
+      child.on('message', (message) => {
+        if (typeof message === 'string') step = message;
+        else {
+          done();
+          resolve(message as Outcome);
+        }
       });
       child.once('exit', (code, signal) => {
         const words = said.trim().split('\n').slice(-3).join(' ');
@@ -96,6 +103,11 @@ export function isWorker<Job, Outcome>(work: (job: Job) => Promise<Outcome>): bo
   });
   process.send?.('ready');
   return true;
+}
+
+/** Tells, within the process, what is done now. */
+export function atStep(step: string): void {
+  process.send?.(step);
 }
 
 /** Resident, in MB; 0 where the system does not tell. */

@@ -270,8 +270,8 @@ function remarks(
 const DOC_SHOWN = 80;
 
 function docText(text: string): string {
-  if (text.length <= DOC_SHOWN) return JSON.stringify(text);
-  return `${JSON.stringify(text.slice(0, DOC_SHOWN))} … ${text.length} characters`;
+  if (text.length <= DOC_SHOWN) return quoted(text);
+  return `${quoted(text.slice(0, DOC_SHOWN))} … ${text.length} characters`;
 }
 
 function valueText(name: string): string {
@@ -280,7 +280,15 @@ function valueText(name: string): string {
 
 /** A name as it is or, where it would not read back unambiguously, in quotes. */
 export function nameText(name: string): string {
-  return /^[^\s"'()[\]{},=#%]*$/.test(name) ? name : JSON.stringify(name);
+  return /^[^\s\p{Cc}\p{Cf}"'()[\]{},=#%]*$/u.test(name) ? name : quoted(name);
+}
+
+/** A string literal without a character that moves the cursor of a terminal or reorders a line; JSON leaves some. */
+function quoted(text: string): string {
+  const unitText = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
+    character.split('').map(unitText).join(''),
+  );
 }
 
 /** The shortest text that reads back to the same float32; of a number that is none, to the same float64. */
@@ -299,7 +307,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Bytes as a string literal, or in hexadecimal where they are not text. */
 export function bytesText(bytes: Uint8Array): string {
   try {
-    return JSON.stringify(decoder.decode(bytes));
+    return quoted(decoder.decode(bytes));
   } catch {
     return hexText(bytes);
   }

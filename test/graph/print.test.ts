@@ -139,3 +139,18 @@ test('floats are the shortest text that reads back', () => {
   ).toEqual(['0.1', '1e-45', '3.4028235e+38', '-0', '1', 'Infinity', 'NaN']);
   expect(floatText(0.1)).toBe('0.1');
 });
+
+test('names and texts reach a terminal without characters that steer it, and read back as they were', () => {
+  const steering = ['a\u0007b', 'a\u009b31mb', 'a\u007fb', 'a\u202eb', 'a\u{e0001}b', '\u001b[31m'];
+  for (const name of steering) {
+    const model = buildModel({
+      inputs: [[name, 'float32', [1]]],
+      outputs: [['y', 'float32', [1]]],
+      nodes: [{ opType: 'Neg', inputs: [name], outputs: ['y'], attributes: { text: { string: name } } }],
+    });
+    const text = printModel(model);
+    expect(text.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    const [, printed = ''] = /input %("(?:[^"\\]|\\.)*")/.exec(text) ?? [];
+    expect(JSON.parse(printed)).toBe(name);
+  }
+});
