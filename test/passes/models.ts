@@ -89,7 +89,7 @@ export function oneLayer(layer: Layer, rest: Partial<ModelSpec> = {}): Model {
 
 /** Gemm, MatMul and Conv nodes one behind the other, with what stands between them. */
 export function stack(
-  x: readonly number[],
+  x: readonly (number | string)[],
   nodes: readonly NodeSpec[],
   initializers: readonly Tensor[],
   rest: Partial<ModelSpec> = {},

@@ -116,10 +116,16 @@ test('a batch of matrices is left alone where its data may be a vector', async (
     { opType: 'Relu', name: 'r', inputs: ['x'], outputs: ['h'] },
     { opType: 'MatMul', name: 'mix', inputs: [data, 'w'], outputs: ['y'] },
   ];
+  // It drops the axes of size 1, and the size of the first is open.
+  const squeezed = [
+    { opType: 'Squeeze', name: 's', inputs: ['x'], outputs: ['h'] },
+    { opType: 'MatMul', name: 'mix', inputs: ['h', 'w'], outputs: ['y'] },
+  ];
   const w = weight('w', [2, 3, 4]);
   for (const [model, reason] of [
     [stack([3], nodes('x'), [w]), /its data 'x' is a vector/],
-    [stack([3], nodes('h'), [w]), /the rank of its data 'h' is not known/],
+    [stack([3], nodes('h'), [w]), /its data 'h' is a vector/],
+    [stack(['n', 3], squeezed, [w]), /the rank of its data 'h' is not known/],
   ] as const) {
     const { account } = await expanded(model);
     expect(account.rewritten).toEqual([]);
