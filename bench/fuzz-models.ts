@@ -506,7 +506,7 @@ class Drawer {
           return buildGraph({ nodes: [node], outputs: [[output, this.#type]] });
         };
         let body = leaf();
-        for (let left = this.#pick(2, 10, 40); left > 0; left -= 1) {
+        for (let left = this.#pick(2, 10, 25); left > 0; left -= 1) {
           const output = this.#name('deep');
           const attributes = { then_branch: { graph: body }, else_branch: { graph: leaf() } };
           const node = { opType: 'If', inputs: [cond], outputs: [output], attributes };
@@ -545,7 +545,7 @@ class Drawer {
     }
     const version = this.#pick(17, 17, 13, 21, 11);
     const isImported = functions.length > 0 && !this.#chance(8);
-    const imports = this.#chance(25) ? this.#pick(...EXTREMES.map(Number), 999) : version;
+    const imports = this.#chance(25) ? this.#pick(0, -1, 2 ** 31, Number.MAX_SAFE_INTEGER, 999) : version;
     return {
       inputs,
       outputs: this.#outputs,
