@@ -74,8 +74,8 @@ test('a recipe that is none: exit 1, the file and the place in it', async () => 
     ['twice.yaml', 'twice.yaml: is not YAML: line 3, column 3: Map keys must be unique'],
     ['tag.yml', 'tag.yml: is not YAML: line 1, column 10: Unresolved tag: !name'],
     ['bomb.yaml', 'bomb.yaml: is not YAML: Excessive alias count'],
-    ['wrong.yaml', "wrong.yaml: [1].depth must be an integer ≥ 1, is '3'"],
-    ['wrong.json', "wrong.json: [1].depth must be an integer ≥ 1, is '3'"],
+    ['wrong.yaml', "wrong.yaml: [1].depth must be an integer ≥ 1 and ≤ 1000, is '3'"],
+    ['wrong.json', "wrong.json: [1].depth must be an integer ≥ 1 and ≤ 1000, is '3'"],
   ] as const) {
     const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', '--recipe', file);
     expect(stderr).toContain(`error: ${message}`);

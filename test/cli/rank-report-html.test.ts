@@ -29,7 +29,7 @@ test('the name of the output sets the format, and the same models give the same 
   const page = readFileSync(path, 'utf8');
   expect(page).toMatch(/^<!doctype html>/);
   expect(page).toContain('2001-09-09');
-  expect(page).toContain('>hidden.weight</a>');
+  expect(page).toContain('>hidden.<wbr>weight</a>');
   expect((await cli(SHAPES, '--format', 'html')).stdout).toBe(page);
 });
 

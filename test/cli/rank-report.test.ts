@@ -246,7 +246,7 @@ describe('embeddings', () => {
     [['--dim', 'n=2', '--data', 'x'], '--dim goes with --random-data'],
     [['--data', 'x', '--random-data'], '--data or --random-data, not both'],
     [['--random-data', '--at', 'x', '--embeddings', 'inputs'], '--at or --embeddings, not both'],
-    [['--random-data', '--samples', '1'], '--samples must be an integer ≥ 2, is 1'],
+    [['--random-data', '--samples', '1'], '--samples must be an integer ≥ 2 and ≤ 1000000, is 1'],
   ])('%j', async (args, message) => {
     const { code, stderr } = await cli([SHAPES, ...args]);
     expect(code).toBe(2);

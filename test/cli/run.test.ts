@@ -77,9 +77,9 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
     [['expand', SHAPES, 'other.onnx', '-o', 'x'], "'other.onnx' is one argument too many"],
     [['expand', SHAPES], 'no output: pass -o <file>'],
     [['expand', SHAPES, '-o'], '-o needs a value'],
-    [['expand', SHAPES, '-o', 'x', '--depth', '0'], '--depth must be an integer ≥ 1, is 0'],
-    [['expand', SHAPES, '-o', 'x', '--depth', 'two'], '--depth must be an integer ≥ 1, is NaN'],
-    [['expand', SHAPES, '-o', 'x', '--depth', '1.5'], '--depth must be an integer ≥ 1, is 1.5'],
+    [['expand', SHAPES, '-o', 'x', '--depth', '0'], '--depth must be an integer ≥ 1 and ≤ 1000, is 0'],
+    [['expand', SHAPES, '-o', 'x', '--depth', 'two'], '--depth must be an integer ≥ 1 and ≤ 1000, is NaN'],
+    [['expand', SHAPES, '-o', 'x', '--depth', '1.5'], '--depth must be an integer ≥ 1 and ≤ 1000, is 1.5'],
     [['expand', SHAPES, '-o', 'x', '--width', '0'], '--width must be a number > 0, is 0'],
     [['expand', SHAPES, '-o', 'x', '--seed', '-1'], '--seed must be an integer ≥ 0, is -1'],
     [
@@ -93,7 +93,7 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
     ],
     [['rank-report', SHAPES, '--spectra'], '--spectra goes with --format json'],
     [['rank-report', '-', '-'], 'only one of the models can come from standard input'],
-    [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be an integer ≥ 1, is 0'],
+    [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be an integer ≥ 1 and ≤ 1000000, is 0'],
     [['verify', SHAPES, SHAPES, '--tolerance', '-1'], '--tolerance must be a number ≥ 0, is -1'],
     [['verify', SHAPES, SHAPES, '--dim', 'batch'], "--dim must be name=size with a size ≥ 1, is 'batch'"],
   ])('%j', async (args, message) => {

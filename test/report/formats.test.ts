@@ -157,8 +157,8 @@ test('comparison', () => {
 
     model       weights  params  sum of eff.ranks  mean of max
     ──────────  ───────  ──────  ────────────────  ───────────
-    model.onnx        2   6,180               4.6        50.0%
-    after.onnx        2   6,156               3.1        50.0%
+    model.onnx        2   6,180               4.6        86.6%
+    after.onnx        2   6,156               3.1        71.3%
 
     Only in model.onnx: fc,2
     Only in after.onnx: fc3

@@ -124,8 +124,11 @@ describe('recipe', () => {
     [[{ depth: 3 }], /^\[0\]\.match is missing/],
     [[{ match: '' }], /^\[0\]\.match must be a pattern, is ''$/],
     [[{ match: 7 }], /^\[0\]\.match must be a string, is 7$/],
-    [[{ match: 'a' }, { match: 'b', depth: '3' }], /^\[1\]\.depth must be an integer ≥ 1, is '3'$/],
-    [[{ match: 'a', depth: 1.5 }], /^\[0\]\.depth must be an integer ≥ 1, is 1.5/],
+    [
+      [{ match: 'a' }, { match: 'b', depth: '3' }],
+      /^\[1\]\.depth must be an integer ≥ 1 and ≤ 1000, is '3'$/,
+    ],
+    [[{ match: 'a', depth: 1.5 }], /^\[0\]\.depth must be an integer ≥ 1 and ≤ 1000, is 1.5/],
     [[{ match: 'a', width: 0 }], /^\[0\]\.width must be a number > 0, is 0$/],
     [[{ match: 'a', gain: null }], /^\[0\]\.gain must be a number > 0, is null$/],
     [[{ match: 'a', noise: -1 }], /^\[0\]\.noise must be a number ≥ 0, is -1$/],
