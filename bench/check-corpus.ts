@@ -25,6 +25,7 @@ import { diffModels, type Model, ModelError, messageOf, readModel, saveModel } f
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { expand } from '../src/passes/expand/expand.js';
 import { openSession, ProviderError, randomInputs } from '../src/runtime/index.js';
+import { sameNodes } from './same-nodes.js';
 import { isWorker, Worker } from './worker.js';
 
 const VERDICTS = ['right', 'original does not run', 'nothing compared', 'REFUSED', 'WRONG'] as const;
@@ -140,7 +141,7 @@ async function checkFile(file: string): Promise<Outcome> {
       if (expanded > 0 && unchained.skipped.some(({ node }) => node.includes('/overparam/'))) {
         return as('WRONG', `collapse leaves a chain of expand: ${unchained.skipped[0]?.reason}`);
       }
-      if (nodesOf(original) !== nodesOf(back)) return as('WRONG', 'other nodes after expand and collapse');
+      if (!sameNodes(original, back)) return as('WRONG', 'other nodes after expand and collapse');
       verdicts.push(await compared(original, back, 'collapsed back', unrunnable));
       step = 'collapse';
       const whole = await readModel(file);
@@ -190,14 +191,6 @@ async function compared(
     .filter(({ passed }) => !passed)
     .map((output) => `${output.name} by ${output.relativeDifference}`);
   return { verdict: 'WRONG', detail: `${what}: ${[...problems, ...worst].join('; ')}` };
-}
-
-/** Names, operators and what they read and write, in any order. */
-function nodesOf(model: Model): string {
-  return [...model.nodes()]
-    .map((node) => JSON.stringify([node.name, node.domain, node.opType, node.inputs, node.outputs]))
-    .sort()
-    .join('\n');
 }
 
 if (!isWorker(checkFile)) await main();

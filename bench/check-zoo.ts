@@ -35,6 +35,7 @@ import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/ex
 import { evaluateConstant } from '../src/runtime/session/constant.js';
 import { isOpen, type OpenDims, sizeIn } from '../src/runtime/session/open-dims.js';
 import { fedInputs } from '../src/runtime/session/random-inputs.js';
+import { sameNodes } from './same-nodes.js';
 
 const WEIGHT_TOLERANCE = 1e-6;
 const OUTPUT_TOLERANCE = 1e-4;
@@ -254,16 +255,6 @@ async function compareOutputs(
   const rounding = Math.max(...outputs.map((output) => output.rounding ?? 0));
   const text = worst.toExponential(1) + (rounding > 0 ? ` (rounding ${rounding.toExponential(1)})` : '');
   return { passed: outputs.every((output) => output.passed), text };
-}
-
-/** Same nodes: names, operators and what they read and write, in any order. */
-function sameNodes(a: Model, b: Model): boolean {
-  const keys = (model: Model): string =>
-    [...model.nodes()]
-      .map((node) => JSON.stringify([node.name, node.domain, node.opType, node.inputs, node.outputs]))
-      .sort()
-      .join('\n');
-  return keys(a) === keys(b);
 }
 
 /** The largest relative Frobenius error of a float initializer; Infinity where one is missing or has another shape. */

@@ -3,11 +3,11 @@
  * collapse, fixInputs and replaceHead, are in `onnx-overparam`.
  *
  * @example
- * import { expand, rankReport, readModel } from 'onnx-overparam';
+ * import { expand, readModel } from 'onnx-overparam';
  * import { EXPAND_DEFAULTS, rankRecipe } from 'onnx-overparam/passes';
  *
  * const model = await readModel('model.onnx');
- * const { recipe } = rankRecipe(await rankReport(model));
+ * const { recipe } = await rankRecipe(model);
  * await model.apply(expand({ ...EXPAND_DEFAULTS, recipe }));
  *
  * @module

@@ -9,7 +9,7 @@ export type SharedKernel = 'gramAdd' | 'symmetricTimesPanel' | 'tridiagonalPanel
 export type OwnArguments<T> = T extends [...infer Own, number, number, number] ? Own : never;
 
 /**
- * What src/kernels/assembly/index.ts exports. Addresses and leading dimensions are in bytes, counts in elements; a
+ * What src/linalg/kernels/assembly/index.ts exports. Addresses and leading dimensions are in bytes, counts in elements; a
  * matrix is row-major and its rows and columns are padded to a multiple of four.
  */
 export interface KernelExports {
