@@ -6,7 +6,7 @@ import {
   type Node,
   quantizedStorage,
 } from '../graph/index.js';
-import { shapesOf } from '../graph/shapes.js';
+import { shapesOf } from '../graph/shapes/shapes.js';
 import { findLinearSites, type LinearSite, type NotASite } from './linear-sites.js';
 import { readChainNote, readPartNote } from './note.js';
 

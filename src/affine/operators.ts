@@ -7,7 +7,7 @@ import {
 } from '../graph/index.js';
 import { type Window, windowOf } from '../graph/operators/window.js';
 import { opsetOf } from '../graph/opsets.js';
-import { RELABELLING, type Relabelling, relabellingOf } from '../graph/relabelling.js';
+import { RELABELLING, type Relabelling, relabellingOf } from '../graph/shapes/relabelling.js';
 import { type Refusal, refuse } from './refusal.js';
 
 interface Operator {

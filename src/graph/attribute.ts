@@ -1,7 +1,7 @@
 import { ModelError } from './errors.js';
 import { createMessage, fromBigInt, toBigInt, toNumber } from './proto/codec.js';
 import type { AttributeProto, GraphProto } from './proto/schema.js';
-import { Tensor } from './tensor.js';
+import { Tensor } from './tensor/tensor.js';
 
 /** AttributeProto.type -> the field that then holds the value. */
 export const ATTRIBUTE_FIELDS = {

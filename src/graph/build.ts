@@ -1,10 +1,10 @@
 import { assertValid } from './check/check.js';
-import type { DataType } from './data-type.js';
 import { createModel } from './model.js';
 import { makeNode } from './node.js';
 import { createMessage, fromBigInt } from './proto/codec.js';
 import type { FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto } from './proto/schema.js';
-import type { Tensor } from './tensor.js';
+import type { DataType } from './tensor/data-type.js';
+import type { Tensor } from './tensor/tensor.js';
 import type { Model, NodeSpec } from './types.js';
 import { type Dimension, ValueInfo } from './value-info.js';
 

@@ -1,5 +1,5 @@
 import type { GraphProto } from './proto/schema.js';
-import { Tensor } from './tensor.js';
+import { Tensor } from './tensor/tensor.js';
 import type { Graph, GraphEdit, GraphIndex, Node, Use } from './types.js';
 
 /** What is derived from the protos of a graph: who makes and who reads each value. */

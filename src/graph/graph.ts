@@ -21,7 +21,7 @@ import { ValueIndex } from './graph-index.js';
 import { makeNode, ProtoNode } from './node.js';
 import { createMessage } from './proto/codec.js';
 import type { FunctionProto, GraphProto, NodeProto } from './proto/schema.js';
-import type { Tensor } from './tensor.js';
+import type { Tensor } from './tensor/tensor.js';
 import type { Graph, GraphEdit, Model, Node, NodeSpec, Origin, Use } from './types.js';
 import { ValueInfo } from './value-info.js';
 

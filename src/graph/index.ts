@@ -10,7 +10,6 @@ export {
   withNodes,
 } from './build.js';
 export { assertValid, check, type Problem } from './check/check.js';
-export { assertConstantsFit } from './constant-budget.js';
 export {
   type ConstantResult,
   type ConstantValue,
@@ -19,20 +18,10 @@ export {
   findConstant,
   isConstant,
   quantizedStorage,
-} from './constants.js';
-export {
-  byteLengthOf,
-  DATA_TYPES,
-  type DataType,
-  dataTypeOf,
-  EPSILON,
-  FLOAT_TYPES,
-  type FloatType,
-  isFloatType,
-} from './data-type.js';
+} from './constants/constants.js';
+export { type ComputedConstant, KnownConstants } from './constants/known-constants.js';
 export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff/diff.js';
 export { isOutOfMemory, ModelError, messageOf, type Where } from './errors.js';
-export { assertFunctionsFit } from './function-size.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { dataFilesOf } from './io/external.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
@@ -41,8 +30,9 @@ export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
 export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
-export { type ComputedConstant, KnownConstants } from './known-constants.js';
-export { assertFits, DEFAULT_MEMORY_LIMIT, setMemoryLimit } from './memory-limit.js';
+export { assertConstantsFit } from './limits/constant-budget.js';
+export { assertFunctionsFit } from './limits/function-size.js';
+export { assertFits, DEFAULT_MEMORY_LIMIT, setMemoryLimit } from './limits/memory-limit.js';
 export { createModel, isModel, tensorProtos } from './model.js';
 export { createNode, makeNode, specOf } from './node.js';
 export {
@@ -61,6 +51,16 @@ export { type PrintOptions, printModel } from './print.js';
 export { copyUnknownFields } from './proto/codec.js';
 export type { GraphProto, ModelProto, NodeProto } from './proto/schema.js';
 export { ancestors, subgraphsOf, valuesRead } from './subgraphs.js';
-export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor.js';
+export {
+  byteLengthOf,
+  DATA_TYPES,
+  type DataType,
+  dataTypeOf,
+  EPSILON,
+  FLOAT_TYPES,
+  type FloatType,
+  isFloatType,
+} from './tensor/data-type.js';
+export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor/tensor.js';
 export type { Graph, GraphEdit, Model, Node, NodeSpec, Origin, Pass, Use } from './types.js';
 export { type Dimension, ValueInfo } from './value-info.js';

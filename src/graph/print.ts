@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { ATTRIBUTE_FIELDS } from './attribute.js';
-import { DATA_TYPES, dataTypeOf } from './data-type.js';
 import { messageOf } from './errors.js';
 import { toBigInt, unknownFields } from './proto/codec.js';
 import type {
@@ -14,7 +13,8 @@ import type {
   TensorProto,
   ValueInfoProto,
 } from './proto/schema.js';
-import { Tensor, widen } from './tensor.js';
+import { DATA_TYPES, dataTypeOf } from './tensor/data-type.js';
+import { Tensor, widen } from './tensor/tensor.js';
 import type { Model } from './types.js';
 import { typeText } from './value-info.js';
 

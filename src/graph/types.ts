@@ -1,7 +1,7 @@
 import type { Attributes, AttributeValue } from './attribute.js';
 import type { Scratch } from './io/scratch.js';
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from './proto/schema.js';
-import type { Tensor } from './tensor.js';
+import type { Tensor } from './tensor/tensor.js';
 import type { ValueInfo } from './value-info.js';
 
 /** A rewrite of a model: validated options on one side, an account of what was done on the other. */

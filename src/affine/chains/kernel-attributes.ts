@@ -7,7 +7,7 @@ import {
   type Node,
   type NodeProto,
 } from '../../graph/index.js';
-import { shapesOf } from '../../graph/shapes.js';
+import { shapesOf } from '../../graph/shapes/shapes.js';
 import { taps } from './site-size.js';
 
 type AttributeProto = NonNullable<NodeProto['attribute']>[number];

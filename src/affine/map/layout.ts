@@ -1,5 +1,5 @@
 import type { Dimension } from '../../graph/index.js';
-import type { Relabelling } from '../../graph/relabelling.js';
+import type { Relabelling } from '../../graph/shapes/relabelling.js';
 import { type Refusal, refuse } from '../refusal.js';
 import type { Axis } from './geometry.js';
 import { isOne, isSame, keyOf, ONE, over, type Size, sizeOf, textOf, times } from './size.js';

@@ -1,6 +1,6 @@
 import { type Dimension, type FloatType, type Graph, KnownConstants, type Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
-import { type Shapes, shapesOf } from '../../graph/shapes.js';
+import { type Shapes, shapesOf } from '../../graph/shapes/shapes.js';
 import { inverseLayout } from '../map/broadcast.js';
 import { sizeRead } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';

@@ -1,5 +1,5 @@
 import type { Node } from '../../graph/index.js';
-import { RELABELLING } from '../../graph/relabelling.js';
+import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import { stemOf } from '../factor-names.js';
 import { partsOf, type Segment } from '../map/expression.js';

@@ -1,4 +1,4 @@
-import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../graph/memory-limit.js';
+import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../graph/limits/memory-limit.js';
 import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 import { FORMATS } from '../../report/text/render.js';
 

@@ -1,9 +1,9 @@
-import { DATA_TYPES, dataTypeOf } from '../data-type.js';
 import { ModelError, messageOf } from '../errors.js';
 import { payloadsOf } from '../io/payload.js';
 import { toBigInt } from '../proto/codec.js';
 import type { Int64, SparseTensorProto, TensorProto } from '../proto/schema.js';
-import { Tensor } from '../tensor.js';
+import { DATA_TYPES, dataTypeOf } from '../tensor/data-type.js';
+import { Tensor } from '../tensor/tensor.js';
 
 type Finding = readonly [message: string, hint: string];
 

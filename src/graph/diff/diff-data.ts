@@ -1,10 +1,10 @@
-import { DATA_TYPES, type DataType, dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
 import { payloadsOf } from '../io/payload.js';
 import { type ByteSource, ConcatSource, MemorySource } from '../io/source.js';
 import { entryText, floatText } from '../print.js';
 import type { TensorProto } from '../proto/schema.js';
-import { asArray, type NativeArrays, Tensor, widen } from '../tensor.js';
+import { DATA_TYPES, type DataType, dataTypeOf } from '../tensor/data-type.js';
+import { asArray, type NativeArrays, Tensor, widen } from '../tensor/tensor.js';
 
 /** The pieces in which data is read and compared. */
 const CHUNK = 4 << 20;

@@ -1,5 +1,5 @@
 import type { FunctionProto, GraphProto, TensorProto } from '../proto/schema.js';
-import { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { Graph, Node, Origin } from '../types.js';
 import { ValueInfo } from '../value-info.js';
 

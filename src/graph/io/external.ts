@@ -3,7 +3,7 @@ import { dirname, isAbsolute, resolve, sep } from 'node:path';
 import { ModelError } from '../errors.js';
 import { tensorProtos } from '../model.js';
 import type { TensorProto } from '../proto/schema.js';
-import { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { Model } from '../types.js';
 import { type ByteSource, FileSource, RangeSource } from './source.js';
 

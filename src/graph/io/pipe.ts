@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { ModelError } from '../errors.js';
-import { assertFits } from '../memory-limit.js';
+import { assertFits } from '../limits/memory-limit.js';
 import { openErrorText } from './source.js';
 
 const CHUNK = 1 << 20;

@@ -2,7 +2,7 @@ import { ModelError, messageOf } from '../errors.js';
 import { createModel, tensorProtos } from '../model.js';
 import { decodeMessage, toNumber } from '../proto/codec.js';
 import type { ModelProto } from '../proto/schema.js';
-import { bindExternal } from '../tensor.js';
+import { bindExternal } from '../tensor/tensor.js';
 import type { Model } from '../types.js';
 import { ExternalFiles, externalDirectory } from './external.js';
 import { takeFileForm } from './file-form.js';

@@ -1,12 +1,12 @@
 import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { dataTypeOf } from '../data-type.js';
 import { ModelError } from '../errors.js';
 import { tensorProtos } from '../model.js';
 import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
 import type { TensorProto } from '../proto/schema.js';
-import { Tensor } from '../tensor.js';
+import { dataTypeOf } from '../tensor/data-type.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { Model } from '../types.js';
 import {
   assertWritable,

@@ -9,7 +9,7 @@ import {
   type Node,
   type Tensor,
 } from '../../graph/index.js';
-import { RELABELLING } from '../../graph/relabelling.js';
+import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
 import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';

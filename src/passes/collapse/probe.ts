@@ -13,7 +13,7 @@ import {
   widen,
 } from '../../graph/index.js';
 import { opsetsOf } from '../../graph/opsets.js';
-import { RELABELLING } from '../../graph/relabelling.js';
+import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import type { Floats } from '../../linalg/floats.js';
 import { Random } from '../../runtime/random.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';

@@ -1,7 +1,7 @@
 import { skipPlace } from '../../affine/chains/skip-place.js';
 import { linearBias } from '../../affine/linear-bias.js';
 import type { LinearSite } from '../../affine/linear-sites.js';
-import { shapesOf } from '../../graph/shapes.js';
+import { shapesOf } from '../../graph/shapes/shapes.js';
 import type { ChainSettings } from './options.js';
 
 /** A connection around some layers of a chain. */

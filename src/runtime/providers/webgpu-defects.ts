@@ -8,7 +8,7 @@ import {
 } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import type { NodeProto } from '../../graph/proto/schema.js';
-import { shapesOf } from '../../graph/shapes.js';
+import { shapesOf } from '../../graph/shapes/shapes.js';
 
 /** Sizes that decide whether WebGPU computes a convolution right. */
 export interface ConvSizes {

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../../src/graph/memory-limit.js';
+import { DEFAULT_MEMORY_LIMIT, setMemoryLimit } from '../../../src/graph/limits/memory-limit.js';
 import { readImage, resizePixels } from '../../../src/runtime/io/image.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 

@@ -1,6 +1,6 @@
+import { permutationOf } from '../operators/index.js';
+import type { Graph, Node } from '../types.js';
 import { type ConstantResult, type ConstantValue, findConstant, isConstant } from './constants.js';
-import { permutationOf } from './operators/index.js';
-import type { Graph, Node } from './types.js';
 
 /** What a run found a node to make of constants alone. */
 export interface ComputedConstant {

@@ -2,12 +2,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check/check.js';
-import { type Model, ModelError, modelToBytes, readModel } from '../../src/graph/index.js';
-import { printModel } from '../../src/graph/print.js';
-import { canonicalModels, drawFrom, drawModel } from '../support/arbitraries.js';
-import { scratchDirectory } from '../support/scratch-directory.js';
-import { encodeTree } from '../support/wire.js';
+import { check } from '../../../src/graph/check/check.js';
+import { type Model, ModelError, modelToBytes, readModel } from '../../../src/graph/index.js';
+import { printModel } from '../../../src/graph/print.js';
+import { canonicalModels, drawFrom, drawModel } from '../../support/arbitraries.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
+import { encodeTree } from '../../support/wire.js';
 
 const directory = scratchDirectory('graph-damage');
 

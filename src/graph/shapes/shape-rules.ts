@@ -1,9 +1,9 @@
-import type { KnownConstants } from './known-constants.js';
-import { axisOf, traitsOf } from './operators/index.js';
-import { transposedExtra, windowOf } from './operators/window.js';
+import type { KnownConstants } from '../constants/known-constants.js';
+import { axisOf, traitsOf } from '../operators/index.js';
+import { transposedExtra, windowOf } from '../operators/window.js';
+import type { Node } from '../types.js';
+import type { Dimension } from '../value-info.js';
 import { relabellingOf } from './relabelling.js';
-import type { Node } from './types.js';
-import type { Dimension } from './value-info.js';
 
 export type Shape = readonly Dimension[];
 

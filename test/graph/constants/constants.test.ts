@@ -8,9 +8,9 @@ import {
   type Model,
   type NodeSpec,
   Tensor,
-} from '../../src/graph/index.js';
-import { evaluateConstant } from '../../src/runtime/session/constant.js';
-import { buildGraph, buildModel, floats, ints } from '../support/build.js';
+} from '../../../src/graph/index.js';
+import { evaluateConstant } from '../../../src/runtime/session/constant.js';
+import { buildGraph, buildModel, floats, ints } from '../../support/build.js';
 
 const node = (
   opType: string,

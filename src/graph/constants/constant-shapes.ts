@@ -1,6 +1,6 @@
-import { type DataType, dataTypeOf } from './data-type.js';
-import { isView, permutationOf, traitsOf } from './operators/index.js';
-import type { Node } from './types.js';
+import { isView, permutationOf, traitsOf } from '../operators/index.js';
+import { type DataType, dataTypeOf } from '../tensor/data-type.js';
+import type { Node } from '../types.js';
 
 export interface TypeAndShape {
   readonly dataType: DataType;

@@ -1,4 +1,4 @@
-import { ModelError, type Where } from './errors.js';
+import { ModelError, type Where } from '../errors.js';
 
 const GIB = 2 ** 30;
 

@@ -1,7 +1,7 @@
-import { KnownConstants } from './known-constants.js';
+import { KnownConstants } from '../constants/known-constants.js';
+import type { Graph } from '../types.js';
 import { ShapeEvidence } from './shape-evidence.js';
 import { type Shape, shapesMade } from './shape-rules.js';
-import type { Graph } from './types.js';
 
 export interface ShapeOptions {
   /** What is known of constants besides what the graph tells. */

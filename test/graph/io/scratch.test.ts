@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Scratch } from '../../src/graph/index.js';
+import { Scratch } from '../../../src/graph/index.js';
 
 describe('Scratch', () => {
   it('keeps bytes, few and many, with the zeros behind them', async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readModel } from '../../src/graph/index.js';
+import { readModel } from '../../../src/graph/index.js';
 
 test.each<[string, string, string]>([
   [

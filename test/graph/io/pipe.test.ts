@@ -2,9 +2,9 @@ import { execFileSync, spawn } from 'node:child_process';
 import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { FileSource, modelToBytes, readModel, readWhole, saveModel } from '../../src/graph/index.js';
-import { buildModel, floats } from '../support/build.js';
-import { scratchDirectory } from '../support/scratch-directory.js';
+import { FileSource, modelToBytes, readModel, readWhole, saveModel } from '../../../src/graph/index.js';
+import { buildModel, floats } from '../../support/build.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 const directory = scratchDirectory('pipe');
 

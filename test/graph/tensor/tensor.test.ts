@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../../src/graph/float16.js';
 import {
   byteLengthOf,
   DATA_TYPES,
@@ -12,10 +11,11 @@ import {
   readModel,
   Tensor,
   widen,
-} from '../../src/graph/index.js';
-import { drawFrom, drawTensor, type Storage, typedValues } from '../support/arbitraries.js';
-import { buildModel } from '../support/build.js';
-import { encodeTree, type Tree } from '../support/wire.js';
+} from '../../../src/graph/index.js';
+import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../../../src/graph/tensor/float16.js';
+import { drawFrom, drawTensor, type Storage, typedValues } from '../../support/arbitraries.js';
+import { buildModel } from '../../support/build.js';
+import { encodeTree, type Tree } from '../../support/wire.js';
 
 async function readTensor(tree: Tree, random?: (limit: number) => number): Promise<Tensor> {
   const model = {

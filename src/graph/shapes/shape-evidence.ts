@@ -1,7 +1,7 @@
-import type { KnownConstants } from './known-constants.js';
-import { traitsOf } from './operators/index.js';
+import type { KnownConstants } from '../constants/known-constants.js';
+import { traitsOf } from '../operators/index.js';
+import type { Graph, Node } from '../types.js';
 import type { Shape } from './shape-rules.js';
-import type { Graph, Node } from './types.js';
 
 /** What the nodes that make values tell of their shapes. */
 interface Made {

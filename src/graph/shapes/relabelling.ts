@@ -1,6 +1,6 @@
-import type { KnownConstants } from './known-constants.js';
-import { operatorsWith, permutationOf } from './operators/index.js';
-import type { Node } from './types.js';
+import type { KnownConstants } from '../constants/known-constants.js';
+import { operatorsWith, permutationOf } from '../operators/index.js';
+import type { Node } from '../types.js';
 
 /** How a node gives its input other axes without computing anything. */
 export type Relabelling =

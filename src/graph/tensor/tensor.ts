@@ -1,3 +1,8 @@
+import { ModelError } from '../errors.js';
+import { type Payload, payloadsOf, setPayloads } from '../io/payload.js';
+import { type ByteSource, type FileRange, MemorySource } from '../io/source.js';
+import { copyUnknownFields, createMessage, fromBigInt, toNumber, toNumbers } from '../proto/codec.js';
+import type { TensorProto } from '../proto/schema.js';
 import {
   byteLengthOf,
   DATA_TYPES,
@@ -6,7 +11,6 @@ import {
   type FloatType,
   isFloatType,
 } from './data-type.js';
-import { ModelError } from './errors.js';
 import {
   bfloat16ToFloat32,
   float16ToFloat32,
@@ -14,10 +18,6 @@ import {
   float32ToFloat16,
   roundToOdd,
 } from './float16.js';
-import { type Payload, payloadsOf, setPayloads } from './io/payload.js';
-import { type ByteSource, type FileRange, MemorySource } from './io/source.js';
-import { copyUnknownFields, createMessage, fromBigInt, toNumber, toNumbers } from './proto/codec.js';
-import type { TensorProto } from './proto/schema.js';
 
 /** The typed array that holds the elements of each type as they are stored; sub-byte types stay packed. */
 export interface NativeArrays {

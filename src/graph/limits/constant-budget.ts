@@ -1,7 +1,7 @@
-import { ConstantSearch, isConstant } from './constants.js';
-import { byteLengthOf } from './data-type.js';
+import { ConstantSearch, isConstant } from '../constants/constants.js';
+import { byteLengthOf } from '../tensor/data-type.js';
+import type { Model, Node } from '../types.js';
 import { assertFits } from './memory-limit.js';
-import type { Model, Node } from './types.js';
 
 /**
  * Throws where one of the values that nodes make of constants alone takes more memory than the limit allows. Told from shapes:

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Model, type NodeSpec, setMemoryLimit, type Tensor } from '../../src/graph/index.js';
-import { DEFAULT_MEMORY_LIMIT } from '../../src/graph/memory-limit.js';
-import { inlinedFunctions } from '../../src/passes/rewrite/inline-functions.js';
-import { evaluateConstant, openSession, randomInputs } from '../../src/runtime/index.js';
-import { buildModel, floats, ints } from '../support/build.js';
+import { type Model, type NodeSpec, setMemoryLimit, type Tensor } from '../../../src/graph/index.js';
+import { DEFAULT_MEMORY_LIMIT } from '../../../src/graph/limits/memory-limit.js';
+import { inlinedFunctions } from '../../../src/passes/rewrite/inline-functions.js';
+import { evaluateConstant, openSession, randomInputs } from '../../../src/runtime/index.js';
+import { buildModel, floats, ints } from '../../support/build.js';
 
 afterEach(() => setMemoryLimit(DEFAULT_MEMORY_LIMIT));
 

@@ -1,8 +1,8 @@
-import { ModelError } from './errors.js';
+import { ModelError } from '../errors.js';
+import type { FunctionProto, NodeProto } from '../proto/schema.js';
+import { subgraphsOf } from '../subgraphs.js';
+import type { Model } from '../types.js';
 import { assertFits } from './memory-limit.js';
-import type { FunctionProto, NodeProto } from './proto/schema.js';
-import { subgraphsOf } from './subgraphs.js';
-import type { Model } from './types.js';
 
 /** What a node takes in a runtime, about. */
 const NODE_BYTES = 2048;

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { check } from '../../src/graph/check/check.js';
-import { type Model, modelToBytes, type NodeSpec, readModel } from '../../src/graph/index.js';
-import { inOrder } from '../../src/graph/io/file-form.js';
-import { openSession } from '../../src/runtime/index.js';
-import { buildGraph, buildModel, floats } from '../support/build.js';
+import { check } from '../../../src/graph/check/check.js';
+import { type Model, modelToBytes, type NodeSpec, readModel } from '../../../src/graph/index.js';
+import { inOrder } from '../../../src/graph/io/file-form.js';
+import { openSession } from '../../../src/runtime/index.js';
+import { buildGraph, buildModel, floats } from '../../support/build.js';
 
 const relu = (input: string, output: string): NodeSpec => ({
   opType: 'Relu',

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createModel, type GraphProto, type Model, Tensor, ValueInfo } from '../../src/graph/index.js';
-import { type StandardOperator, VERSIONS } from '../../src/graph/operators/index.js';
-import { Shapes, shapesOf } from '../../src/graph/shapes.js';
-import { openSession, type RuntimeTensor, randomInputs } from '../../src/runtime/index.js';
-import { buildModel as buildUntyped } from '../../src/runtime/session/small-model.js';
-import { Net } from '../affine/net.js';
-import { RandomConvolutions } from '../affine/random-regions.js';
-import { buildModel, floats } from '../support/build.js';
-import { CASES } from './operators/cases.js';
+import { createModel, type GraphProto, type Model, Tensor, ValueInfo } from '../../../src/graph/index.js';
+import { type StandardOperator, VERSIONS } from '../../../src/graph/operators/index.js';
+import { Shapes, shapesOf } from '../../../src/graph/shapes/shapes.js';
+import { openSession, type RuntimeTensor, randomInputs } from '../../../src/runtime/index.js';
+import { buildModel as buildUntyped } from '../../../src/runtime/session/small-model.js';
+import { Net } from '../../affine/net.js';
+import { RandomConvolutions } from '../../affine/random-regions.js';
+import { buildModel, floats } from '../../support/build.js';
+import { CASES } from '../operators/cases.js';
 
 /** The shapes that onnxruntime finds of every value of a graph. */
 async function runShapes(model: Model): Promise<Map<string, readonly number[]>> {

@@ -1,10 +1,10 @@
+import { isView, traitsOf } from '../operators/index.js';
+import { toNumber } from '../proto/codec.js';
+import type { GraphProto } from '../proto/schema.js';
+import type { DataType } from '../tensor/data-type.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { Graph, Node, Origin } from '../types.js';
 import { type ConstantInput, hasKnownType, type TypeAndShape, typeOf } from './constant-shapes.js';
-import type { DataType } from './data-type.js';
-import { isView, traitsOf } from './operators/index.js';
-import { toNumber } from './proto/codec.js';
-import type { GraphProto } from './proto/schema.js';
-import { Tensor } from './tensor.js';
-import type { Graph, Node, Origin } from './types.js';
 
 /** A value that does not depend on the model's inputs. */
 export interface ConstantValue {

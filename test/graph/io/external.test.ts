@@ -2,13 +2,13 @@ import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, wr
 import { dirname, join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check/check.js';
-import { diffModels } from '../../src/graph/diff/diff.js';
-import { type ByteSource, type Model, readModel, saveModel, Tensor } from '../../src/graph/index.js';
-import { createMessage } from '../../src/graph/proto/codec.js';
-import { buildModel, floats } from '../support/build.js';
-import { scratchDirectory } from '../support/scratch-directory.js';
-import { encodeTree } from '../support/wire.js';
+import { check } from '../../../src/graph/check/check.js';
+import { diffModels } from '../../../src/graph/diff/diff.js';
+import { type ByteSource, type Model, readModel, saveModel, Tensor } from '../../../src/graph/index.js';
+import { createMessage } from '../../../src/graph/proto/codec.js';
+import { buildModel, floats } from '../../support/build.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
+import { encodeTree } from '../../support/wire.js';
 
 const root = scratchDirectory('graph-external');
 let directory = root;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { isConstant, KnownConstants, type Model } from '../../src/graph/index.js';
-import { computedConstants } from '../../src/runtime/session/computed-constants.js';
-import { evaluateConstant } from '../../src/runtime/session/constant.js';
-import { buildModel, floats, ints } from '../support/build.js';
+import { isConstant, KnownConstants, type Model } from '../../../src/graph/index.js';
+import { computedConstants } from '../../../src/runtime/session/computed-constants.js';
+import { evaluateConstant } from '../../../src/runtime/session/constant.js';
+import { buildModel, floats, ints } from '../../support/build.js';
 
 /** A weight that is a product, turned; and a shape that nodes compute. */
 function model(): Model {

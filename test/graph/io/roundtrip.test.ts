@@ -3,13 +3,13 @@ import { join as joinPath } from 'node:path';
 import fc from 'fast-check';
 import onnxProto from 'onnx-proto';
 import { describe, expect, test } from 'vitest';
-import { check } from '../../src/graph/check/check.js';
-import { diffModels } from '../../src/graph/diff/diff.js';
-import { modelToBytes, readModel } from '../../src/graph/index.js';
-import { printModel } from '../../src/graph/print.js';
-import { canonicalModels, modelTrees, wildModels } from '../support/arbitraries.js';
-import { treeOfModel } from '../support/library-tree.js';
-import { decodeTree, encodeTree, normal, type Tree, type Value } from '../support/wire.js';
+import { check } from '../../../src/graph/check/check.js';
+import { diffModels } from '../../../src/graph/diff/diff.js';
+import { modelToBytes, readModel } from '../../../src/graph/index.js';
+import { printModel } from '../../../src/graph/print.js';
+import { canonicalModels, modelTrees, wildModels } from '../../support/arbitraries.js';
+import { treeOfModel } from '../../support/library-tree.js';
+import { decodeTree, encodeTree, normal, type Tree, type Value } from '../../support/wire.js';
 
 const runs = { seed: 1, numRuns: 120 };
 

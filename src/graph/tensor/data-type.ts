@@ -1,4 +1,4 @@
-import type { PayloadField } from './proto/schema.js';
+import type { PayloadField } from '../proto/schema.js';
 
 interface DataTypeInfo {
   /** The number in TensorProto.data_type. */
