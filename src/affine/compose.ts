@@ -2,7 +2,7 @@ import { EPSILON, type Node } from '../graph/index.js';
 import { opsetOf } from '../graph/opsets.js';
 import { type Floats, joined, swapped, transposed } from '../linalg/floats.js';
 import { biasVector } from './linear-bias.js';
-import { evaluatePlan, type LazyValues, statisticsOf } from './map/evaluate.js';
+import { evaluateExpression, type LazyValues, statisticsOf } from './map/evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './map/geometry.js';
 import { type AffineValues, inOneGroup, type MatrixLayout, outIn } from './map/values.js';
 import { isPointwiseTarget, type Target } from './match/cost.js';
@@ -32,28 +32,33 @@ export type ComposedBias =
 
 /** Composes a region's nodes in float64: who rounds the numbers sees what is lost. Changes nothing. */
 export async function composeRegion(region: Region): Promise<Composition> {
-  const { plan, frame, carrier, kept, chain } = region;
+  const { expression, frame, carrier, kept, chain } = region;
   if (isPointwiseTarget(region.target)) return pointwise(region);
-  const { geometry } = plan;
+  const { geometry } = expression;
   const wanted = frame.axis !== 'last' || carrier.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
-  const values = scaledBack(region, await evaluatePlan(plan, { layout: wanted, unscaled: kept.alpha }));
+  const values = scaledBack(
+    region,
+    await evaluateExpression(expression, { layout: wanted, unscaled: kept.alpha }),
+  );
   const bias = await biasOf(region, values.bias);
   const target = bias === undefined ? targetOfRegion(region, false) : region.target;
   const alpha = alphaOf(kept.alpha ?? chain?.last.node);
   const common = { target, bias, added: values.bias, alpha };
   if (frame.axis !== 'channel') return { ...common, ...(await matrixOf(region, values, wanted)) };
   const grid = gridOf(geometry);
-  const { groups, inputs, outputs, up } = geometry;
+  const { groups, inputs, outputs, upsampling } = geometry;
   const weight = async function* () {
     const kernel = onGrid(outIn(await whole(values)), grid);
     const count = kernel.length / (outputs * (inputs / groups));
-    yield up === undefined ? kernel : swapped(kernel, groups, outputs / groups, inputs / groups, count);
+    yield upsampling === undefined
+      ? kernel
+      : swapped(kernel, groups, outputs / groups, inputs / groups, count);
   };
   const shape =
-    up === undefined
+    upsampling === undefined
       ? [outputs, inputs / groups, ...grid.extents]
       : [inputs, outputs / groups, ...grid.extents];
-  return { ...common, shape, weight, layout: up === undefined ? 'out-in' : 'in-out' };
+  return { ...common, shape, weight, layout: upsampling === undefined ? 'out-in' : 'in-out' };
 }
 
 async function whole({ kernel, ...rest }: LazyValues): Promise<AffineValues> {
@@ -80,7 +85,7 @@ function alphaOf(node: Node | undefined): number {
 }
 
 async function matrixOf(
-  { plan: { geometry }, frame, target, chain }: Region,
+  { expression: { geometry }, frame, target, chain }: Region,
   values: LazyValues,
   wanted: MatrixLayout,
 ): Promise<Pick<Composition, 'shape' | 'layout' | 'weight'>> {
@@ -114,8 +119,8 @@ async function matrixOf(
 }
 
 async function biasOf(region: Region, values: Float64Array | undefined): Promise<ComposedBias | undefined> {
-  const { kept, plan, graph, target, chain } = region;
-  const { outputs, hasBias } = plan.geometry;
+  const { kept, expression, graph, target, chain } = region;
+  const { outputs, hasBias } = expression.geometry;
   if (kept.bias !== undefined) return { kind: 'kept', value: kept.bias.value };
   // Before operator set 11 a Gemm could not do without.
   const isNeeded = target.main === 'Gemm' && opsetOf(graph) < 11;
@@ -161,8 +166,8 @@ function onGrid({ geometry, kernel }: AffineValues, grid: Grid): Floats {
 
 /** Factors and summands of one number a channel; of a normalization, for the statistics that the carrier has. */
 async function pointwise(region: Region): Promise<Composition> {
-  const { plan, carrier, target, kept } = region;
-  const values = await whole(await evaluatePlan(plan, { layout: 'out-in' }));
+  const { expression, carrier, target, kept } = region;
+  const values = await whole(await evaluateExpression(expression, { layout: 'out-in' }));
   const [kernel, bias] = target.isUniform
     ? [values.kernel.slice(0, 1), values.bias?.slice(0, 1)]
     : [values.kernel, values.bias];
@@ -180,7 +185,7 @@ async function pointwise(region: Region): Promise<Composition> {
   });
   const shift = bias ?? new Float64Array(kernel.length);
   if (target.main !== 'BatchNormalization')
-    return composed(kernel, plan.geometry.hasBias ? shift : undefined);
+    return composed(kernel, expression.geometry.hasBias ? shift : undefined);
   const { mean, variance, epsilon } = await statisticsOf(carrier);
   return composed(
     kernel.map((factor, i) => factor * Math.sqrt((variance[i] as number) + epsilon)),

@@ -18,7 +18,7 @@ export function refuse(kind: RefusalKind, reason: string): Refusal {
   return { kind, reason };
 }
 
-/** Plans and geometries have no reason; refusals always have. */
+/** Expressions and geometries have no reason; refusals always have. */
 export function isRefusal<T extends object>(result: T | Refusal): result is Refusal {
   return 'reason' in result && 'kind' in result;
 }

@@ -1,4 +1,4 @@
-import { type Digit, joined, type Layout, tiled } from './layout.js';
+import { type AxisLayout, type Digit, joined, tiled } from './layout.js';
 import { isOne, isSame, ONE, type Size, times } from './size.js';
 
 /**
@@ -7,7 +7,7 @@ import { isOne, isSame, ONE, type Size, times } from './size.js';
  *
  * @param channel the axis of the other that is mixed
  */
-export function inverseLayout({ sizes, axes }: Layout, channel: number): Layout | undefined {
+export function inverseLayout({ sizes, axes }: AxisLayout, channel: number): AxisLayout | undefined {
   const found: { readonly own: Digit; readonly other: Digit }[] = axes.flatMap((digits, axis) => {
     let weight = ONE;
     return [...digits].reverse().map((own) => {
@@ -37,8 +37,8 @@ export function inverseLayout({ sizes, axes }: Layout, channel: number): Layout 
  * @param shape of the constant, counted from the value's last axis
  * @param channels how many there are: where sizes of the value are not known they follow from it
  */
-export function placesInSpread(
-  layout: Layout,
+export function placesInBroadcast(
+  layout: AxisLayout,
   shape: readonly number[],
   channels: number,
 ): number[] | undefined {

@@ -6,10 +6,10 @@ import { matmul } from '../../linalg/matmul.js';
 import { countGarbage } from '../../runtime/garbage.js';
 import { evaluateConstant } from '../../runtime/session/constant.js';
 import type { AffineOperator, MatrixOperator, NormOperator } from '../operators.js';
-import { placesInSpread } from './broadcast.js';
-import { type Plan, partsOf } from './expression.js';
+import { placesInBroadcast } from './broadcast.js';
+import { type Expression, partsOf } from './expression.js';
 import { composeGeometry, type Geometry } from './geometry.js';
-import type { Layout } from './layout.js';
+import type { AxisLayout } from './layout.js';
 import { alignedShape, normShape } from './step-geometry.js';
 import {
   type AffineValues,
@@ -34,9 +34,12 @@ export interface LazyValues extends Omit<AffineValues, 'kernel'> {
   readonly kernel: () => AsyncIterable<Floats>;
 }
 
-/** Computes the numbers of a plan in float64: who rounds them sees what is lost. */
-export async function evaluatePlan(plan: Plan, options: EvaluateOptions): Promise<LazyValues> {
-  return new Evaluation(plan, options).whole(plan);
+/** Computes the numbers of an expression in float64: who rounds them sees what is lost. */
+export async function evaluateExpression(
+  expression: Expression,
+  options: EvaluateOptions,
+): Promise<LazyValues> {
+  return new Evaluation(expression, options).whole(expression);
 }
 
 /** Bytes of the last product that are computed at a time. */
@@ -44,22 +47,24 @@ const PART_BYTES = 96 << 20;
 
 class Evaluation {
   readonly #options: EvaluateOptions;
-  /** Parts that plans share, which are computed once; others are not kept. */
-  readonly #shared: ReadonlySet<Plan>;
-  readonly #known = new Map<Plan, Promise<AffineValues>>();
+  /** Parts that expressions share, which are computed once; others are not kept. */
+  readonly #shared: ReadonlySet<Expression>;
+  readonly #known = new Map<Expression, Promise<AffineValues>>();
 
-  constructor(plan: Plan, options: EvaluateOptions) {
+  constructor(expression: Expression, options: EvaluateOptions) {
     this.#options = options;
-    this.#shared = sharedParts(plan);
+    this.#shared = sharedParts(expression);
   }
 
-  async whole(plan: Plan): Promise<LazyValues> {
+  async whole(expression: Expression): Promise<LazyValues> {
     const parts =
-      plan.kind === 'chain' ? await this.#multiplied(partsOf(plan), 2) : [await this.values(plan)];
+      expression.kind === 'chain'
+        ? await this.#multiplied(partsOf(expression), 2)
+        : [await this.values(expression)];
     const [first, second] = parts;
-    if (first === undefined) throw new Error('a plan without parts');
+    if (first === undefined) throw new Error('an expression without parts');
     const { layout } = this.#options;
-    const { geometry } = plan;
+    const { geometry } = expression;
     if (second !== undefined && isMatrix(first) && isMatrix(second)) {
       const factors = layout === 'out-in' ? ([second, first] as const) : ([first, second] as const);
       return {
@@ -105,45 +110,45 @@ class Evaluation {
     countGarbage(b.data.byteLength);
   }
 
-  values(plan: Plan): Promise<AffineValues> {
-    if (!this.#shared.has(plan)) return this.#compute(plan);
-    let values = this.#known.get(plan);
+  values(expression: Expression): Promise<AffineValues> {
+    if (!this.#shared.has(expression)) return this.#compute(expression);
+    let values = this.#known.get(expression);
     if (values === undefined) {
-      values = this.#compute(plan);
-      this.#known.set(plan, values);
+      values = this.#compute(expression);
+      this.#known.set(expression, values);
     }
     return values;
   }
 
-  async #compute(plan: Plan): Promise<AffineValues> {
-    switch (plan.kind) {
+  async #compute(expression: Expression): Promise<AffineValues> {
+    switch (expression.kind) {
       case 'identity':
-        return diagonal(plan.geometry, new Float64Array(plan.geometry.inputs).fill(1));
+        return diagonal(expression.geometry, new Float64Array(expression.geometry.inputs).fill(1));
       case 'permute':
-        return permutation(plan.order, plan.geometry);
+        return permutation(expression.order, expression.geometry);
       case 'step':
-        return stepValues(plan.operator, plan.geometry, plan.parts, this.#options.unscaled);
+        return stepValues(expression.operator, expression.geometry, expression.parts, this.#options.unscaled);
       case 'chain': {
-        const [made] = await this.#multiplied(partsOf(plan), 1);
-        if (made === undefined) throw new Error('a plan without parts');
+        const [made] = await this.#multiplied(partsOf(expression), 1);
+        if (made === undefined) throw new Error('an expression without parts');
         return made;
       }
       case 'sum': {
         const terms: { sign: 1 | -1; values: AffineValues }[] = [];
-        for (const [i, term] of plan.terms.entries()) {
-          terms.push({ sign: plan.operator.signs[i] ?? 1, values: await this.values(term) });
+        for (const [i, term] of expression.terms.entries()) {
+          terms.push({ sign: expression.operator.signs[i] ?? 1, values: await this.values(term) });
         }
-        const values = sumValues(terms, plan.geometry);
-        const own = await constantsSum(plan.operator, plan.geometry.outputs, plan.parts);
+        const values = sumValues(terms, expression.geometry);
+        const own = await constantsSum(expression.operator, expression.geometry.outputs, expression.parts);
         return { ...values, bias: added(values.bias, own) };
       }
     }
   }
 
   /** Multiplies neighbours out until so many are left, the pair that costs the fewest multiply-adds first. */
-  async #multiplied(plans: readonly Plan[], count: number): Promise<AffineValues[]> {
+  async #multiplied(expressions: readonly Expression[], count: number): Promise<AffineValues[]> {
     const parts: AffineValues[] = [];
-    for (const plan of plans) parts.push(await this.values(plan));
+    for (const expression of expressions) parts.push(await this.values(expression));
     while (parts.length > count) {
       let at = 0;
       let least = Number.POSITIVE_INFINITY;
@@ -158,11 +163,11 @@ class Evaluation {
   }
 }
 
-/** The parts that a plan holds more than once. */
-function sharedParts(plan: Plan): Set<Plan> {
-  const seen = new Set<Plan>();
-  const shared = new Set<Plan>();
-  const queue = [plan];
+/** The parts that an expression holds more than once. */
+function sharedParts(expression: Expression): Set<Expression> {
+  const seen = new Set<Expression>();
+  const shared = new Set<Expression>();
+  const queue = [expression];
   for (let part = queue.pop(); part !== undefined; part = queue.pop()) {
     if (seen.has(part)) {
       shared.add(part);
@@ -195,11 +200,11 @@ async function read({ graph, value }: ConstantValue): Promise<Floats> {
 async function vector(
   constant: ConstantValue,
   length: number,
-  parts?: { readonly layout: Layout; readonly shape: readonly number[] | undefined },
+  parts?: { readonly layout: AxisLayout; readonly shape: readonly number[] | undefined },
 ): Promise<Float64Array> {
   const values = await read(constant);
   if (parts !== undefined) {
-    const places = placesInSpread(parts.layout, parts.shape ?? constant.shape, length);
+    const places = placesInBroadcast(parts.layout, parts.shape ?? constant.shape, length);
     if (places === undefined) throw new Error(`'${constant.value}' is not one number a channel`);
     return Float64Array.from(places, (place) => values[place] as number);
   }
@@ -209,7 +214,7 @@ async function vector(
 async function constantsSum(
   operator: AffineOperator,
   length: number,
-  layout: Layout | undefined,
+  layout: AxisLayout | undefined,
 ): Promise<Float64Array | undefined> {
   let sum: Float64Array | undefined;
   if (operator.kind !== 'sum') return sum;
@@ -221,14 +226,14 @@ async function constantsSum(
 }
 
 /** Where a constant stands beside a value whose axes are parts of the channels. */
-function besideParts(constant: ConstantValue, node: Node, layout: Layout | undefined) {
+function besideParts(constant: ConstantValue, node: Node, layout: AxisLayout | undefined) {
   return layout && { layout, shape: alignedShape(constant, node, layout.axes.length) };
 }
 
 async function stepValues(
   operator: AffineOperator,
   geometry: Geometry,
-  parts: Layout | undefined,
+  parts: AxisLayout | undefined,
   unscaled: Node | undefined,
 ): Promise<AffineValues> {
   const { outputs, inputs, groups, taps, hasBias } = geometry;
@@ -326,7 +331,7 @@ async function matrixBias(
 async function normValues(
   operator: NormOperator,
   geometry: Geometry,
-  layout: Layout | undefined,
+  layout: AxisLayout | undefined,
 ): Promise<AffineValues> {
   const { outputs } = geometry;
   const parts = layout && { layout, shape: normShape(operator.scale.shape[0] ?? 0, layout) };

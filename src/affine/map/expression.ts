@@ -13,10 +13,10 @@ import {
   whyNotComposable,
 } from './geometry.js';
 import {
+  type AxisLayout,
   channelOrder,
   channelPlace,
   isSameLayout,
-  type Layout,
   relabelled,
   withChannels,
   withWindows,
@@ -24,26 +24,26 @@ import {
 import { rearrangements } from './rearrange.js';
 import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
 
-/** How the numbers of a map are to be computed, and its geometry. Plans may share parts. */
-export type Plan = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
+/** How the numbers of a map are to be computed, and its geometry. Expressions may share parts. */
+export type Expression = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
   | { readonly kind: 'identity' }
   | {
       readonly kind: 'step';
       readonly operator: AffineOperator;
       readonly frame: Frame;
       /** Where the constants' axes are parts of the channels. */
-      readonly parts?: Layout | undefined;
+      readonly parts?: AxisLayout | undefined;
     }
   /** Which channel each becomes. */
   | { readonly kind: 'permute'; readonly order: readonly number[] }
   /** In the order of application; none is a chain itself. */
-  | { readonly kind: 'chain'; readonly parts: readonly Plan[] }
+  | { readonly kind: 'chain'; readonly parts: readonly Expression[] }
   | {
       readonly kind: 'sum';
       readonly operator: SumOperator;
-      readonly terms: readonly Plan[];
+      readonly terms: readonly Expression[];
       readonly frame: Frame;
-      readonly parts?: Layout | undefined;
+      readonly parts?: AxisLayout | undefined;
     }
 );
 
@@ -56,11 +56,11 @@ export interface Measure {
   readonly volume: number;
 }
 
-export interface Planned {
-  readonly plan: Plan;
+export interface Expressed {
+  readonly expression: Expression;
   readonly measures: readonly Measure[];
   /** How the output lies, by the source's axes; undefined where the rank of both is not known. */
-  readonly layout: Layout | undefined;
+  readonly layout: AxisLayout | undefined;
 }
 
 /** A piece of a graph with one source and one output, and no other way in or out. */
@@ -75,32 +75,32 @@ export type Operators = ReadonlyMap<Node, AffineOperator>;
 
 /** A value within a region: how it is made of the region's source, and how it lies. */
 interface Laid {
-  readonly plan: Plan;
-  readonly layout: Layout | undefined;
+  readonly expression: Expression;
+  readonly layout: AxisLayout | undefined;
 }
 
 /**
- * The plan of a segment as a map of its source, or why it is none.
+ * The expression of a segment as a map of its source, or why it is none.
  *
  * @param layout of the source; undefined where its rank is not known
  * @param channels of the source; undefined where the graph does not tell, which is no matter where a weight does
  */
-export function planSegment(
+export function expressSegment(
   { source, nodes }: Segment,
   operators: Operators,
   frame: Frame,
-  layout: Layout | undefined,
+  layout: AxisLayout | undefined,
   channels: number | undefined,
-): Planned | Refusal {
+): Expressed | Refusal {
   // What reads parts of the channels does not tell how many there are.
   const isWhole = layout === undefined || channelPlace(layout) !== undefined;
   const size = (isWhole ? sizeRead(source, nodes, operators) : undefined) ?? channels ?? 0;
-  const identity: Plan = {
+  const identity: Expression = {
     kind: 'identity',
     label: source,
     geometry: identityGeometry(size, windowRankOf(frame)),
   };
-  const values = new Map<string, Laid>([[source, { plan: identity, layout }]]);
+  const values = new Map<string, Laid>([[source, { expression: identity, layout }]]);
   const measures: Measure[] = [];
   let last: Laid | undefined;
   for (const node of nodes) {
@@ -109,10 +109,10 @@ export function planSegment(
     const terms = operator.data.map((value) => values.get(value)).filter((term) => term !== undefined);
     if (terms.length === 0 || terms.length !== operator.data.length)
       throw new Error(`'${node.label}' reads from outside`);
-    const made = planNode(operator, terms, frame);
+    const made = expressNode(operator, terms, frame);
     if (isRefusal(made)) return made;
     last = made;
-    measures.push({ node, work: made.work, volume: strideVolume(made.plan.geometry) });
+    measures.push({ node, work: made.work, volume: strideVolume(made.expression.geometry) });
     values.set(node.outputs[0] ?? '', made);
   }
   if (last === undefined) throw new Error('a segment without nodes');
@@ -123,7 +123,7 @@ interface Made extends Laid {
   readonly work: number;
 }
 
-function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame): Made | Refusal {
+function expressNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame): Made | Refusal {
   const { label } = operator.node;
   const [first] = terms;
   if (first === undefined) throw new Error(`'${label}' reads nothing`);
@@ -131,24 +131,24 @@ function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame
     if (first.layout === undefined)
       return { kind: 'unsupported', reason: `the rank of what '${label}' reads is not known` };
     const layout = relabelled(first.layout, operator.how, label);
-    return isRefusal(layout) ? layout : { plan: first.plan, layout, work: 0 };
+    return isRefusal(layout) ? layout : { expression: first.expression, layout, work: 0 };
   }
-  const plans: Plan[] = [];
-  let layout: Layout | undefined;
+  const expressions: Expression[] = [];
+  let layout: AxisLayout | undefined;
   let isAlike = true;
   for (const [i, term] of terms.entries()) {
     const settled = inOrder(term);
     if (isRefusal(settled)) return settled;
-    plans.push(settled.plan);
+    expressions.push(settled.expression);
     if (i === 0) layout = settled.layout;
     else if (layout && settled.layout && !isSameLayout(layout, settled.layout)) isAlike = false;
   }
-  const [plan] = plans;
-  if (plan === undefined) throw new Error(`'${label}' reads nothing`);
+  const [expression] = expressions;
+  if (expression === undefined) throw new Error(`'${label}' reads nothing`);
   const made =
-    operator.kind === 'sum' && plans.length > 1
-      ? planSum(operator, plans, frame, layout)
-      : planStep(operator, plan, frame, layout);
+    operator.kind === 'sum' && expressions.length > 1
+      ? expressSum(operator, expressions, frame, layout)
+      : expressStep(operator, expression, frame, layout);
   if (isRefusal(made)) return made;
   if (made.step.isTransposed) {
     // It mixes the axis that the layout takes for the other one.
@@ -163,23 +163,25 @@ function planNode(operator: AffineOperator, terms: readonly Laid[], frame: Frame
       reason: `the branches that '${label}' adds have their axes in different order`,
     };
   if (layout === undefined) return { ...made, layout };
-  const { stride, slack, auto, up, outputs } = made.step;
+  const { stride, slack, auto, upsampling, outputs } = made.step;
   const kind = auto === undefined ? upsamplingKey(made.step) : 'same';
   const moved = withWindows(layout, stride, slack, kind, (size, window) => {
-    const extra = up?.extra?.[window];
-    return extra === undefined ? undefined : (up?.strides[window] ?? 1) * (size - 1) + extra;
+    const extra = upsampling?.extra?.[window];
+    return extra === undefined ? undefined : (upsampling?.strides[window] ?? 1) * (size - 1) + extra;
   });
   const isPlaced = placeOf(frame, layout).back !== undefined;
   return { ...made, layout: isPlaced && outputs > 0 ? withChannels(moved, outputs) : moved };
 }
 
 /** A value with its channels in the order of the source's. */
-function inOrder({ plan, layout }: Laid): Laid | Refusal {
+function inOrder({ expression, layout }: Laid): Laid | Refusal {
   const order = layout && channelOrder(layout);
-  if (layout === undefined || order === undefined) return { plan, layout };
-  const geometry = { ...identityGeometry(order.length, plan.geometry.stride.length), groups: 1 };
-  const permuted = chain(plan, { kind: 'permute', label: plan.label, order, geometry });
-  return isRefusal(permuted) ? permuted : { plan: permuted, layout: withChannels(layout, order.length) };
+  if (layout === undefined || order === undefined) return { expression, layout };
+  const geometry = { ...identityGeometry(order.length, expression.geometry.stride.length), groups: 1 };
+  const permuted = chain(expression, { kind: 'permute', label: expression.label, order, geometry });
+  return isRefusal(permuted)
+    ? permuted
+    : { expression: permuted, layout: withChannels(layout, order.length) };
 }
 
 /** The channels of a value, as the first weight tells that reads it or a value of as many channels. */
@@ -206,17 +208,17 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
 }
 
 interface Step {
-  readonly plan: Plan;
+  readonly expression: Expression;
   readonly work: number;
   /** Of the node alone. */
   readonly step: Geometry;
 }
 
-function planStep(
+function expressStep(
   operator: AffineOperator,
-  before: Plan,
+  before: Expression,
   frame: Frame,
-  layout: Layout | undefined,
+  layout: AxisLayout | undefined,
 ): Step | Refusal {
   const { label } = operator.node;
   const channels = before.geometry.outputs;
@@ -227,15 +229,17 @@ function planStep(
   if (channels === 0 && geometry.inputs === 0) {
     return { kind: 'operand', reason: `the number of channels of '${before.label}' is not known` };
   }
-  const plan = chain(before, { kind: 'step', label, operator, frame, geometry, parts });
-  return isRefusal(plan) ? plan : { plan, work: workOf(operator, geometry), step: geometry };
+  const expression = chain(before, { kind: 'step', label, operator, frame, geometry, parts });
+  return isRefusal(expression)
+    ? expression
+    : { expression, work: workOf(operator, geometry), step: geometry };
 }
 
-function planSum(
+function expressSum(
   operator: SumOperator,
-  terms: readonly Plan[],
+  terms: readonly Expression[],
   frame: Frame,
-  layout: Layout | undefined,
+  layout: AxisLayout | undefined,
 ): Step | Refusal {
   const { label } = operator.node;
   const geometry = sumGeometry(
@@ -256,7 +260,7 @@ function planSum(
     return { kind: 'operand', reason: `a bias that '${label}' adds to is no constant vector` };
   const isShifted = geometry.isShifted || own.isShifted;
   return {
-    plan: {
+    expression: {
       kind: 'sum',
       label,
       operator,
@@ -270,13 +274,13 @@ function planSum(
   };
 }
 
-/** The parts of a plan, in the order of application. */
-export function partsOf(plan: Plan): readonly Plan[] {
-  return plan.kind === 'chain' ? plan.parts : [plan];
+/** The parts of an expression, in the order of application. */
+export function partsOf(expression: Expression): readonly Expression[] {
+  return expression.kind === 'chain' ? expression.parts : [expression];
 }
 
-/** One plan after another, as one list of parts. */
-export function chain(first: Plan, second: Plan): Plan | Refusal {
+/** One expression after another, as one list of parts. */
+export function chain(first: Expression, second: Expression): Expression | Refusal {
   if (first.kind === 'identity') return second;
   if (second.kind === 'identity') return first;
   const problem = whyNotComposable(first.geometry, second.geometry, [first.label, second.label]);
@@ -309,52 +313,52 @@ function workOf(operator: AffineOperator, geometry: Geometry): number {
   }
 }
 
-/** A constant of a plan and the node that reads it. */
-export interface PlanConstant {
+/** A constant of an expression and the node that reads it. */
+export interface ExpressionConstant {
   readonly node: Node;
   readonly constant: ConstantValue;
   /** True for a weight that mixes channels. */
   readonly isWeight: boolean;
 }
 
-export function constantsOfPlan(plan: Plan): PlanConstant[] {
-  const own = (operator: AffineOperator): PlanConstant[] =>
+export function constantsOfExpression(expression: Expression): ExpressionConstant[] {
+  const own = (operator: AffineOperator): ExpressionConstant[] =>
     constantsOf(operator).map((constant) => ({
       node: operator.node,
       constant,
       isWeight: isWeighted(operator) && constant === operator.weight,
     }));
-  switch (plan.kind) {
+  switch (expression.kind) {
     case 'identity':
     case 'permute':
       return [];
     case 'chain':
-      return plan.parts.flatMap(constantsOfPlan);
+      return expression.parts.flatMap(constantsOfExpression);
     case 'sum':
-      return [...plan.terms.flatMap(constantsOfPlan), ...own(plan.operator)];
+      return [...expression.terms.flatMap(constantsOfExpression), ...own(expression.operator)];
     case 'step':
-      return own(plan.operator);
+      return own(expression.operator);
   }
 }
 
 /**
- * A text that plans have in common exactly where they compute the same numbers.
+ * A text that expressions have in common exactly where they compute the same numbers.
  *
  * @param withBias false for what they multiply by alone
  */
-export function keyOf(plan: Plan, keys: ValueKeys, withBias: boolean): string {
-  const of = (part: Plan): string => keyOf(part, keys, withBias);
-  switch (plan.kind) {
+export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean): string {
+  const of = (part: Expression): string => keyOf(part, keys, withBias);
+  switch (expression.kind) {
     case 'identity':
       return 'x';
     case 'permute':
-      return `[${plan.order.join(' ')}]`;
+      return `[${expression.order.join(' ')}]`;
     case 'chain':
-      return `(${plan.parts.map(of).join(' > ')})`;
+      return `(${expression.parts.map(of).join(' > ')})`;
     case 'sum':
-      return `(${plan.terms.map(of).join(' + ')} ${operatorKey(plan.operator, plan.parts, keys, withBias)})`;
+      return `(${expression.terms.map(of).join(' + ')} ${operatorKey(expression.operator, expression.parts, keys, withBias)})`;
     case 'step':
-      return operatorKey(plan.operator, plan.parts, keys, withBias);
+      return operatorKey(expression.operator, expression.parts, keys, withBias);
   }
 }
 
@@ -363,7 +367,7 @@ const BIASES = ['bias', 'openBias', 'beta', 'shift', 'mean', 'constants'];
 
 function operatorKey(
   { node, data: _data, ...operator }: AffineOperator,
-  parts: Layout | undefined,
+  parts: AxisLayout | undefined,
   keys: ValueKeys,
   withBias: boolean,
 ): string {

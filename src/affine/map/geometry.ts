@@ -43,7 +43,7 @@ export interface Geometry {
   /** Where this is present, taps count from the window's first element and slack says nothing. */
   readonly auto?: AutoPad | undefined;
   /** Where this is present, only what works at each place by itself can be composed with it. */
-  readonly up?: Upsampling | undefined;
+  readonly upsampling?: Upsampling | undefined;
   /** True where the input's two axes are swapped first (Gemm's transA). */
   readonly isTransposed: boolean;
   /** True where a bias is there, though it may be zero. */
@@ -76,11 +76,11 @@ export function isDiagonal({ inputs, outputs, groups, taps }: Geometry): boolean
 }
 
 /** True for a map that works at each place by itself: no window, stride or padding. */
-export function isPointwise({ taps, stride, slack, auto, up }: Geometry): boolean {
+export function isPointwise({ taps, stride, slack, auto, upsampling }: Geometry): boolean {
   const [tap] = taps;
   return (
     auto === undefined &&
-    up === undefined &&
+    upsampling === undefined &&
     taps.length === 1 &&
     (tap ?? []).every((offset) => offset === 0) &&
     stride.every((step) => step === 1) &&
@@ -94,9 +94,9 @@ export function kernelSize({ outputs, inputs, groups, taps }: Geometry): number 
 }
 
 /** How many places of the input there are for one of the output. */
-export function strideVolume({ stride, up }: Geometry): number {
+export function strideVolume({ stride, upsampling }: Geometry): number {
   const volume = stride.reduce((product, step) => product * step, 1);
-  return volume / (up?.strides.reduce((product, step) => product * step, 1) ?? 1);
+  return volume / (upsampling?.strides.reduce((product, step) => product * step, 1) ?? 1);
 }
 
 function lowest(taps: Geometry['taps'], axis: number): number {
@@ -156,7 +156,7 @@ export function composeGeometry(first: Geometry, second: Geometry): Geometry {
     stride: first.stride.map((step, axis) => step * (second.stride[axis] ?? 1)),
     slack: first.slack.map((extra, axis) => extra + (first.stride[axis] ?? 1) * (second.slack[axis] ?? 0)),
     ...((first.auto ?? second.auto) && { auto: first.auto ?? second.auto }),
-    ...((first.up ?? second.up) && { up: first.up ?? second.up }),
+    ...((first.upsampling ?? second.upsampling) && { upsampling: first.upsampling ?? second.upsampling }),
     isTransposed: first.isTransposed || second.isTransposed,
     hasBias: first.hasBias || second.hasBias,
     isShifted: first.isShifted || second.isShifted,
@@ -187,12 +187,12 @@ export function whyNotComposable(
       'operand',
       `what '${a}' adds would come to the bias of '${b}', which is no constant vector`,
     );
-  if (first.up !== undefined && !isPointwise(second))
+  if (first.upsampling !== undefined && !isPointwise(second))
     return refuse(
       'inexact',
       `'${a}' (ConvTranspose) has places that differ, and '${b}' is no map of single places`,
     );
-  if (second.up !== undefined) {
+  if (second.upsampling !== undefined) {
     if (!isPointwise(first))
       return refuse(
         'inexact',
@@ -239,7 +239,7 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
   if (first === undefined) return refuse('unsupported', `'${node}' adds nothing`);
   const taps: (readonly number[])[] = [];
   const places = new Map<string, number>();
-  let { groups, hasBias, isShifted, up } = first;
+  let { groups, hasBias, isShifted, upsampling } = first;
   const isOpen = terms.some((term) => term.isOpen);
   // It can be kept where nothing else is added.
   const others = terms.filter((term) => term.isOpen || term.hasBias).length - 1;
@@ -283,16 +283,20 @@ export function sumGeometry(terms: readonly Geometry[], node: string): Geometry 
     groups = gcd(groups, term.groups);
     hasBias ||= term.hasBias;
     isShifted ||= term.isShifted;
-    if (term.up !== undefined && term.taps.length > (up === undefined ? 0 : tapCount(up.grid))) up = term.up;
+    if (
+      term.upsampling !== undefined &&
+      term.taps.length > (upsampling === undefined ? 0 : tapCount(upsampling.grid))
+    )
+      upsampling = term.upsampling;
   }
   // What is no transposed convolution counts its taps the other way.
-  const isAlike = terms.every((term) => term.up !== undefined || isPointwise(term));
-  if (up !== undefined && !(isAlike && taps.every((tap) => isInGrid(tap, up.grid))))
+  const isAlike = terms.every((term) => term.upsampling !== undefined || isPointwise(term));
+  if (upsampling !== undefined && !(isAlike && taps.every((tap) => isInGrid(tap, upsampling.grid))))
     return refuse(
       'inexact',
       `the branches that '${node}' adds are transposed convolutions of different kinds`,
     );
-  return { ...first, groups, taps, hasBias, isShifted, isOpen, up };
+  return { ...first, groups, taps, hasBias, isShifted, isOpen, upsampling };
 }
 
 function tapCount({ extents }: Grid): number {
@@ -307,13 +311,13 @@ function isInGrid(tap: readonly number[], { start, dilations, extents }: Grid): 
 }
 
 /** What transposed convolutions have in common whose outputs have one size; nothing for those that keep the size. */
-export function upsamplingKey({ up, taps }: Pick<Geometry, 'up' | 'taps'>): string {
-  if (up === undefined) return '';
-  if (up.extra !== undefined) {
-    const isSame = [...up.strides, ...up.extra].every((size) => size === 1);
-    return isSame ? '' : JSON.stringify([up.strides, up.extra]);
+export function upsamplingKey({ upsampling, taps }: Pick<Geometry, 'upsampling' | 'taps'>): string {
+  if (upsampling === undefined) return '';
+  if (upsampling.extra !== undefined) {
+    const isSame = [...upsampling.strides, ...upsampling.extra].every((size) => size === 1);
+    return isSame ? '' : JSON.stringify([upsampling.strides, upsampling.extra]);
   }
-  const { attributes } = up.node;
+  const { attributes } = upsampling.node;
   const lists = ['strides', 'dilations', 'pads', 'output_padding', 'output_shape'].map((name) =>
     attributes.ints(name),
   );
@@ -331,8 +335,8 @@ export interface Grid {
 }
 
 /** The smallest regular window that holds all taps and whose pads are not negative. */
-export function gridOf({ taps, slack, auto, up, stride }: Geometry): Grid {
-  if (up !== undefined) return up.grid;
+export function gridOf({ taps, slack, auto, upsampling, stride }: Geometry): Grid {
+  if (upsampling !== undefined) return upsampling.grid;
   const rank = stride.length;
   const extents: number[] = [];
   const dilations: number[] = [];

@@ -15,7 +15,7 @@ export interface Digit {
  * How the axes of a value are made of those of the source of its region. A value's axis holds digits of the source's
  * axes, the last of which runs fastest; one of size 1 may hold none.
  */
-export interface Layout {
+export interface AxisLayout {
   /** Sizes along the source's axes, as they are by now. */
   readonly sizes: readonly Size[];
   /** The source's axis that is mixed. */
@@ -28,7 +28,7 @@ function wholeAxis(axis: number, size: Size): Digit[] {
 }
 
 /** The layout of a source itself. */
-export function sourceLayout(shape: readonly Dimension[], channel: number): Layout {
+export function sourceLayout(shape: readonly Dimension[], channel: number): AxisLayout {
   const sizes = shape.map((dim, axis) => sizeOf(dim, `?${axis}`));
   // A single channel has a digit all the same, so that its place is known.
   const axes = sizes.map((size, axis) =>
@@ -71,7 +71,7 @@ export function tiled(digits: readonly Digit[]): Digit[] | undefined {
 }
 
 /** The layout behind a node that relabels, or why that cannot be told. */
-export function relabelled(layout: Layout, how: Relabelling, name: string): Layout | Refusal {
+export function relabelled(layout: AxisLayout, how: Relabelling, name: string): AxisLayout | Refusal {
   const { axes } = layout;
   const rank = axes.length;
   const at = (axis: number, of = rank): number => (axis < 0 ? axis + of : axis);
@@ -166,8 +166,8 @@ function splitAs(digits: readonly Digit[], sizes: readonly Size[]): Digit[][] | 
 }
 
 /** True for values whose axes are made alike of the source's. Their sizes are alike where their maps' windows are. */
-export function isSameLayout(a: Layout, b: Layout): boolean {
-  const key = ({ axes, sizes }: Layout): string =>
+export function isSameLayout(a: AxisLayout, b: AxisLayout): boolean {
+  const key = ({ axes, sizes }: AxisLayout): string =>
     JSON.stringify(
       axes.map((digits) =>
         digits.map(({ axis, weight, size }) =>
@@ -179,7 +179,7 @@ export function isSameLayout(a: Layout, b: Layout): boolean {
 }
 
 /** The axis that holds all of the channels and nothing else; undefined where there is none. */
-export function channelPlace({ axes, channel, sizes }: Layout): number | undefined {
+export function channelPlace({ axes, channel, sizes }: AxisLayout): number | undefined {
   const at = axes.findIndex((digits) => digits.some(({ axis }) => axis === channel));
   const digits = axes[at];
   if (digits === undefined || digits.some(({ axis }) => axis !== channel)) return undefined;
@@ -188,7 +188,7 @@ export function channelPlace({ axes, channel, sizes }: Layout): number | undefin
 }
 
 /** For each channel as the value has them, which of the source's it is; undefined where they are in order. */
-export function channelOrder(layout: Layout): number[] | undefined {
+export function channelOrder(layout: AxisLayout): number[] | undefined {
   const digits = layout.axes[channelPlace(layout) ?? -1] ?? [];
   if (digits.length < 2) return undefined;
   return digits.reduce<number[]>(
@@ -199,7 +199,7 @@ export function channelOrder(layout: Layout): number[] | undefined {
 }
 
 /** The source's axis that a value's axis is the whole of; undefined for merged, cut and added ones. */
-export function axisOf({ axes, sizes }: Layout, at: number): number | undefined {
+export function axisOf({ axes, sizes }: AxisLayout, at: number): number | undefined {
   const [digit, ...others] = axes[at] ?? [];
   if (digit !== undefined) {
     const isWhole =
@@ -211,7 +211,7 @@ export function axisOf({ axes, sizes }: Layout, at: number): number | undefined 
 }
 
 /** With so many channels, in order, where they are an axis by themselves. */
-export function withChannels(layout: Layout, count: number): Layout {
+export function withChannels(layout: AxisLayout, count: number): AxisLayout {
   const at = channelPlace(layout) ?? layout.channel;
   const size: Size = { factor: count, symbols: [] };
   const sizes = layout.sizes.with(layout.channel, size);
@@ -225,12 +225,12 @@ export function withChannels(layout: Layout, count: number): Layout {
  * @param grown sizes that such a one makes, where they can be told
  */
 export function withWindows(
-  layout: Layout,
+  layout: AxisLayout,
   stride: readonly number[],
   slack: readonly number[],
   kind: string,
   grown: (size: number, window: number) => number | undefined = () => undefined,
-): Layout {
+): AxisLayout {
   const sizes = layout.sizes.map((size, axis) => {
     const known =
       axis >= 2 && kind !== '' && size.symbols.length === 0 ? grown(size.factor, axis - 2) : undefined;

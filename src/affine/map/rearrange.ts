@@ -1,5 +1,5 @@
 import { type Refusal, refuse } from '../refusal.js';
-import { type Digit, type Layout, tiled } from './layout.js';
+import { type AxisLayout, type Digit, tiled } from './layout.js';
 import { isOne, isSame, ONE, type Size, times } from './size.js';
 
 /** A node that brings a value from its source's axes into its own. */
@@ -12,7 +12,7 @@ const sizeOfAll = (digits: readonly Digit[]): Size =>
   digits.reduce((whole, digit) => times(whole, digit.size), ONE);
 
 /** What makes a layout of the source's own; empty where it is the same. */
-export function rearrangements(layout: Layout, name: string): Rearrangement[] | Refusal {
+export function rearrangements(layout: AxisLayout, name: string): Rearrangement[] | Refusal {
   const { axes, sizes } = layout;
   const order: number[] = [];
   for (const { axis, weight, size } of axes.flat()) {
@@ -42,7 +42,7 @@ export function rearrangements(layout: Layout, name: string): Rearrangement[] | 
 }
 
 /** Where axes come apart: cut, and if need be turned and joined. */
-function fromParts(layout: Layout, name: string): Rearrangement[] | Refusal {
+function fromParts(layout: AxisLayout, name: string): Rearrangement[] | Refusal {
   const { axes, sizes } = layout;
   const digits = axes.flat();
   const parts = sizes.flatMap((_, axis) => tiled(digits.filter((digit) => digit.axis === axis)) ?? []);

@@ -2,9 +2,9 @@ import type { ConstantValue, FloatType, Node } from '../../graph/index.js';
 import { transposedExtra, type Window } from '../../graph/operators/window.js';
 import { type AffineOperator, constantsOf, type NormOperator, type PadOperator } from '../operators.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
-import { placesInSpread } from './broadcast.js';
+import { placesInBroadcast } from './broadcast.js';
 import { type Axis, type Geometry, identityGeometry, tapsOfWindow } from './geometry.js';
-import { axisOf, channelPlace, type Layout } from './layout.js';
+import { type AxisLayout, axisOf, channelPlace } from './layout.js';
 
 /** How the source of a region is mixed by its nodes. */
 export interface Frame {
@@ -31,11 +31,11 @@ export interface Place {
   /** For each axis behind the second the source's window that it is; undefined for axes that hold something else. */
   readonly windows: readonly (number | undefined)[];
   /** Where no axis holds just the channels, of which they may be parts. */
-  readonly parts: Layout | undefined;
+  readonly parts: AxisLayout | undefined;
 }
 
 /** @param layout undefined for a source whose rank is not known, and values like it */
-export function placeOf(frame: Frame, layout: Layout | undefined): Place {
+export function placeOf(frame: Frame, layout: AxisLayout | undefined): Place {
   if (layout === undefined) {
     const back = frame.axis === 'channel' ? 1 - (frame.rank ?? 2) : frame.axis === 'last' ? -1 : -2;
     // The last of two axes is the one that normalizations take for channels.
@@ -125,11 +125,11 @@ export function stepGeometry(operator: AffineOperator, channels: number, place: 
     case 'norm': {
       const size = operator.scale.shape[0] ?? 0;
       const { parts } = place;
-      const isSpread =
-        parts !== undefined && placesInSpread(parts, normShape(size, parts), channels) !== undefined;
-      if (!axes.has('channel') && !isSpread) return wrongAxis();
+      const isBroadcast =
+        parts !== undefined && placesInBroadcast(parts, normShape(size, parts), channels) !== undefined;
+      if (!axes.has('channel') && !isBroadcast) return wrongAxis();
       return {
-        ...identityGeometry(isSpread ? channels : size, windowRankOf(frame)),
+        ...identityGeometry(isBroadcast ? channels : size, windowRankOf(frame)),
         hasBias: true,
         isShifted: !isCentered(operator),
       };
@@ -188,16 +188,16 @@ export function padsOfAxes({ pads, axes }: PadOperator, rank: number): [number, 
   return all;
 }
 
-type Windowed = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto' | 'up'>>;
+type Windowed = Pick<Geometry, 'taps' | 'stride' | 'slack'> & Partial<Pick<Geometry, 'auto' | 'upsampling'>>;
 
 /** A window over a value's axes as one over the source's: the same axes, perhaps in another order, or with others besides. */
 function inSource(windowed: Windowed, { frame, windows }: Place, node: Node): Windowed | Refusal {
   const rank = windowRankOf(frame);
-  const { taps, stride, slack, auto, up } = windowed;
+  const { taps, stride, slack, auto, upsampling } = windowed;
   if (stride.length === rank && windows.every((window, axis) => window === axis)) return windowed;
   if (auto !== undefined)
     return refuse('unsupported', `'${node.label}' pads by auto_pad behind axes that were rearranged`);
-  if (up !== undefined)
+  if (upsampling !== undefined)
     return refuse(
       'unsupported',
       `'${node.label}' (ConvTranspose) stands behind axes that were rearranged, and its places differ`,
@@ -252,7 +252,7 @@ function upWindow(window: Window, node: Node): Windowed {
     taps: tapsOfWindow(extents, dilations, start),
     stride: extents.map(() => 1),
     slack: extents.map(() => 0),
-    up: { node, strides, extra, grid: { extents, dilations, pads, start } },
+    upsampling: { node, strides, extra, grid: { extents, dilations, pads, start } },
   };
 }
 
@@ -274,7 +274,7 @@ function whyNoVector(
     );
   const shape = alignedShape(constant, node, rank);
   if (shape === undefined) return no('stands at an axis that is not known');
-  if (parts !== undefined && placesInSpread(parts, shape, channels) !== undefined) return undefined;
+  if (parts !== undefined && placesInBroadcast(parts, shape, channels) !== undefined) return undefined;
   // Without a known rank only what a single axis takes, or two of a matrix, is safe.
   const known = rank ?? (back === -2 ? 0 : 1);
   if (shape.length > known)
@@ -288,7 +288,7 @@ function whyNoVector(
 }
 
 /** The shape of one number a channel of axis 1 beside a value. */
-export function normShape(channels: number, { axes }: Layout): number[] {
+export function normShape(channels: number, { axes }: AxisLayout): number[] {
   return [channels, ...axes.slice(2).map(() => 1)];
 }
 

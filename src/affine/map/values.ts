@@ -37,10 +37,10 @@ export async function composeValues(
     return { geometry, bias, layout, kernel: await product(first, second, layout) };
   const [before, after] = [outIn(first), outIn(second)];
   if (after.geometry.groups === geometry.outputs && geometry.outputs === after.geometry.inputs) {
-    return { geometry, bias, layout: 'out-in', kernel: spreadOutputs(before, after, geometry) };
+    return { geometry, bias, layout: 'out-in', kernel: depthwiseBehind(before, after, geometry) };
   }
   if (before.geometry.groups === geometry.inputs && geometry.inputs === before.geometry.outputs) {
-    return { geometry, bias, layout: 'out-in', kernel: spreadInputs(before, after, geometry) };
+    return { geometry, bias, layout: 'out-in', kernel: depthwiseInFront(before, after, geometry) };
   }
   return { geometry, bias, layout: 'out-in', kernel: await contract(before, after, geometry) };
 }
@@ -115,7 +115,7 @@ function addAtPlaces(
 }
 
 /** A map with a window of each channel by itself, behind any map. */
-function spreadOutputs(first: AffineValues, second: AffineValues, geometry: Geometry): Float64Array {
+function depthwiseBehind(first: AffineValues, second: AffineValues, geometry: Geometry): Float64Array {
   const { taps, places } = composeTaps(first.geometry, second.geometry);
   const perInput = first.geometry.inputs / first.geometry.groups;
   const same = first.geometry.groups === geometry.groups;
@@ -139,7 +139,7 @@ function spreadOutputs(first: AffineValues, second: AffineValues, geometry: Geom
 }
 
 /** Any map behind one with a window of each channel by itself. */
-function spreadInputs(first: AffineValues, second: AffineValues, geometry: Geometry): Float64Array {
+function depthwiseInFront(first: AffineValues, second: AffineValues, geometry: Geometry): Float64Array {
   const { taps, places } = composeTaps(first.geometry, second.geometry);
   const { groups, inputs, outputs } = second.geometry;
   const [perInput, perOutput] = [inputs / groups, outputs / groups];

@@ -1,6 +1,6 @@
 import type { Node } from '../../graph/index.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import { chain, type Measure, type Planned, planSegment, type Segment } from '../map/expression.js';
+import { chain, type Expressed, expressSegment, type Measure, type Segment } from '../map/expression.js';
 import { isDiagonal, isPointwise } from '../map/geometry.js';
 import { rearrangements } from '../map/rearrange.js';
 import { type AffineOperator, constantsOf, isWeighted } from '../operators.js';
@@ -66,18 +66,18 @@ export class Candidates {
     const [first] = ahead;
     if (first === undefined) return;
     const { frame, layout, channels } = way;
-    const parts: Planned[] = [];
+    const parts: Expressed[] = [];
     const nodes: Node[] = [];
-    let planned: Planned | Refusal | undefined;
+    let expressed: Expressed | Refusal | undefined;
     let failures = 0;
     for (const [i, segment] of ahead.entries()) {
       const before = parts.at(-1);
-      const part = planSegment(
+      const part = expressSegment(
         segment,
         operators,
         frame,
         before ? before.layout : layout,
-        before?.plan.geometry.outputs ?? channels,
+        before?.expression.geometry.outputs ?? channels,
       );
       if (isRefusal(part)) {
         yield [start + i + 1, part];
@@ -85,11 +85,11 @@ export class Candidates {
       }
       parts.push(part);
       nodes.push(...segment.nodes);
-      if (planned === undefined) planned = part;
-      else if (!isRefusal(planned)) planned = follow(planned, part);
+      if (expressed === undefined) expressed = part;
+      else if (!isRefusal(expressed)) expressed = follow(expressed, part);
       // What is padded and cropped again is exact as a whole, though its beginning is not.
-      if (isRefusal(planned)) {
-        const refusal = planned;
+      if (isRefusal(expressed)) {
+        const refusal = expressed;
         const whole = followBackwards(parts);
         if (isRefusal(whole)) {
           yield [start + i + 1, refusal];
@@ -97,30 +97,33 @@ export class Candidates {
           if (failures > LOOKAHEAD) return;
           continue;
         }
-        planned = whole;
+        expressed = whole;
       }
       const isTried = i < GROUP_LIMIT || i === ahead.length - 1;
       if (nodes.length < 2 || !isTried) continue;
-      const region = this.#region(first.source, segment.output, [...nodes], way, planned);
+      const region = this.#region(first.source, segment.output, [...nodes], way, expressed);
       if (region !== undefined) yield [start + i + 1, region];
     }
   }
 
-  /** The region of a plan; undefined where one node would be no less than what is there, a refusal where it would be more. */
+  /** The region of an expression; undefined where one node would be no less than what is there, a refusal where it would be more. */
   #region(
     source: string,
     output: string,
     nodes: readonly Node[],
     { frame, head }: SourceFrame,
-    planned: Planned,
+    expressed: Expressed,
   ): Region | Refusal | undefined {
     const { operators, graph, inexact } = this.affine;
-    const { plan, layout } = planned;
+    const { expression, layout } = expressed;
     const known = inexact?.get(nodes.at(-1) as Node)?.get(source);
     if (known !== undefined) return refuse(known.kind, known.reason);
     const pointwise = nodes.some((node) => this.#isWeighted(node)) ? undefined : this.#pointwise(nodes);
     // Without a weight it has to be one number a channel, or two.
-    if (pointwise && !(pointwise.isPossible && isDiagonal(plan.geometry) && isPointwise(plan.geometry)))
+    if (
+      pointwise &&
+      !(pointwise.isPossible && isDiagonal(expression.geometry) && isPointwise(expression.geometry))
+    )
       return undefined;
     // Vectors would only grow.
     if (pointwise && head.length > 0) return undefined;
@@ -137,14 +140,14 @@ export class Candidates {
       return refuse('unsupported', `runtimes have products of matrices in ${frame.type}, but no Conv`);
     const carrier = carrierOf(nodes, this.affine);
     if (carrier === undefined) return undefined;
-    const before = costBefore(planned, operators);
+    const before = costBefore(expressed, operators);
     const kind = pointwise ?? { prefersGemm: carrier.is('Gemm') };
-    const bare = targetOf(plan.geometry, frame, kind, { head, tail });
-    const biasShape = vectorShape({ frame, plan, target: bare });
-    const kept = keptOf(plan, bare.main, biasShape);
-    if (plan.geometry.isOpen && kept.bias === undefined)
+    const bare = targetOf(expression.geometry, frame, kind, { head, tail });
+    const biasShape = vectorShape({ frame, expression, target: bare });
+    const kept = keptOf(expression, bare.main, biasShape);
+    if (expression.geometry.isOpen && kept.bias === undefined)
       return refuse('operand', `the bias of '${nodes.at(-1)?.label}' is no constant vector`);
-    const after = costWith(bare, kept, plan.geometry, biasShape);
+    const after = costWith(bare, kept, expression.geometry, biasShape);
     const target = { ...bare, cost: after };
     // MatMul and Add are what MatMul and Add become.
     if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
@@ -171,15 +174,15 @@ export class Candidates {
       carrier,
       frame,
       shape: this.#frames.sources.shapeOf(source),
-      plan,
-      measures: planned.measures,
+      expression,
+      measures: expressed.measures,
       head,
       tail,
       target,
       kept,
       before,
       usesRunningStatistics,
-      keys: keysOf(plan, pointwise ? frame : undefined, target, this.#keys),
+      keys: keysOf(expression, pointwise ? frame : undefined, target, this.#keys),
     };
   }
 
@@ -203,21 +206,21 @@ export class Candidates {
   }
 }
 
-function follow(first: Planned, second: Planned): Planned | Refusal {
-  const plan = chain(first.plan, second.plan);
-  if (isRefusal(plan)) return plan;
-  const volume = first.plan.geometry.stride.reduce((product, step) => product * step, 1);
+function follow(first: Expressed, second: Expressed): Expressed | Refusal {
+  const expression = chain(first.expression, second.expression);
+  if (isRefusal(expression)) return expression;
+  const volume = first.expression.geometry.stride.reduce((product, step) => product * step, 1);
   const later = second.measures.map((measure): Measure => ({ ...measure, volume: measure.volume * volume }));
-  return { plan, measures: [...first.measures, ...later], layout: second.layout };
+  return { expression, measures: [...first.measures, ...later], layout: second.layout };
 }
 
 /** The same from the last part to the first. */
-function followBackwards(parts: readonly Planned[]): Planned | Refusal {
+function followBackwards(parts: readonly Expressed[]): Expressed | Refusal {
   return parts
     .slice(0, -1)
-    .reduceRight<Planned | Refusal>(
+    .reduceRight<Expressed | Refusal>(
       (behind, part) => (isRefusal(behind) ? behind : follow(part, behind)),
-      parts.at(-1) as Planned,
+      parts.at(-1) as Expressed,
     );
 }
 

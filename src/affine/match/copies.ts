@@ -1,5 +1,5 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
-import { constantsOfPlan } from '../map/expression.js';
+import { constantsOfExpression } from '../map/expression.js';
 import type { FoundRegions, RefusedRegion, Region } from './region.js';
 import { sizesAfter } from './region.js';
 
@@ -59,7 +59,7 @@ export function withoutCopies({ regions, refused }: FoundRegions): FoundRegions 
 
 function copyOf(region: Region, part: readonly Region[], growth: number): RefusedRegion {
   const own = new Set(part.flatMap(({ nodes }) => nodes));
-  const constants = constantsOfPlan(region.plan);
+  const constants = constantsOfExpression(region.expression);
   const found = [...constants.filter(({ isWeight }) => isWeight), ...constants].flatMap(
     ({ constant, isWeight }) => {
       const reader = otherReaderOf(constant, own);
@@ -83,7 +83,7 @@ function growthOf(regions: readonly Region[]): number {
     const { weight, bias } = sizesAfter(region);
     made.set(`weight ${region.keys.weight()}`, weight);
     if (region.kept.bias === undefined) made.set(`bias ${region.keys.all()}`, bias);
-    for (const { constant } of constantsOfPlan(region.plan)) {
+    for (const { constant } of constantsOfExpression(region.expression)) {
       if (staying.has(constant.value) || !isReadOnlyByNodes(constant, nodes)) continue;
       for (const [part, size] of storedParts(constant)) gone.set(part, size);
     }
@@ -109,7 +109,7 @@ function connected(regions: readonly Region[]): Region[][] {
   };
   const readers = new Map<object, Region>();
   for (const region of regions) {
-    for (const { constant } of constantsOfPlan(region.plan)) {
+    for (const { constant } of constantsOfExpression(region.expression)) {
       for (const [part] of storedParts(constant)) {
         const other = leaderOf(readers.get(part) ?? region);
         const own = leaderOf(region);

@@ -1,4 +1,4 @@
-import type { Operators, Planned } from '../map/expression.js';
+import type { Expressed, Operators } from '../map/expression.js';
 import { type Geometry, gridOf, strideVolume } from '../map/geometry.js';
 import { channelAxis } from '../map/layout.js';
 import type { Rearrangement } from '../map/rearrange.js';
@@ -17,8 +17,8 @@ export interface Cost {
   readonly multiplyAdds: number;
 }
 
-/** What the nodes of a plan cost as they are. */
-export function costBefore({ plan, measures }: Planned, operators: Operators): Cost {
+/** What the nodes of an expression cost as they are. */
+export function costBefore({ expression, measures }: Expressed, operators: Operators): Cost {
   const constants = new Map<string, { size: number; isWeight: boolean }>();
   for (const { node } of measures) {
     const operator = operators.get(node);
@@ -28,7 +28,7 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
       constants.set(constant.value, { size, isWeight: isWeighted(operator) && operator.weight === constant });
     }
   }
-  const volume = strideVolume(plan.geometry);
+  const volume = strideVolume(expression.geometry);
   const sizes = [...constants.values()];
   return {
     nodes: measures.filter(({ node }) => !node.is('Dropout')).length,
@@ -42,7 +42,7 @@ export function costBefore({ plan, measures }: Planned, operators: Operators): C
 /** Operators with numbers of their own. */
 type MainOperator = 'Conv' | 'ConvTranspose' | 'Gemm' | 'MatMul' | 'BatchNormalization' | 'Mul' | 'Add';
 
-/** What stands in for the nodes of a plan. */
+/** What stands in for the nodes of an expression. */
 export interface Target {
   /** Operators in the order of application. */
   readonly operators: readonly (MainOperator | 'Transpose' | 'Flatten' | 'Reshape')[];
@@ -141,8 +141,8 @@ function mapTarget(geometry: Geometry, frame: Frame, prefersGemm: boolean): Targ
   if (frame.axis === 'channel') {
     const window = gridOf(geometry).extents.reduce((product, extent) => product * extent, 1);
     const weights = outputs * (inputs / groups) * window;
-    const main = geometry.up === undefined ? 'Conv' : 'ConvTranspose';
-    const multiplyAdds = geometry.up === undefined ? weights : weights * strideVolume(geometry);
+    const main = geometry.upsampling === undefined ? 'Conv' : 'ConvTranspose';
+    const multiplyAdds = geometry.upsampling === undefined ? weights : weights * strideVolume(geometry);
     return {
       main,
       operators: [main],

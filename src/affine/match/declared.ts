@@ -7,7 +7,7 @@ import { inputsPerGroup } from '../chains/site-size.js';
 import { batchedSite, findExpandableSites } from '../expandable-sites.js';
 import { linearBias } from '../linear-bias.js';
 import type { LinearSite } from '../linear-sites.js';
-import { planSegment } from '../map/expression.js';
+import { expressSegment } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
 import { rearrangements } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
@@ -205,28 +205,28 @@ function regionOf(
   const { graph } = first.node;
   const [source, output] = [dataOf(first), nodes.at(-1)?.outputs[0] ?? ''];
   const frame = frameOf(first, nodes, operators, sources);
-  const planned = planSegment(
+  const expressed = expressSegment(
     { source, output, nodes },
     operators,
     frame,
     sources.layoutOf(source, frame),
     inputsPerGroup(first) * first.groups,
   );
-  if (isRefusal(planned)) return planned;
-  const { plan, layout } = planned;
+  if (isRefusal(expressed)) return expressed;
+  const { expression, layout } = expressed;
   const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
   if (isRefusal(tail)) return tail;
   if (tail.length > 0) return { reason: `'${nodes.at(-1)?.label}' is not where it was` };
-  const common = { plan, frame, carrier: last.node, head: [], tail };
-  const { hasBias, isOpen } = plan.geometry;
+  const common = { expression, frame, carrier: last.node, head: [], tail };
+  const { hasBias, isOpen } = expression.geometry;
   const bare = targetOfRegion(common, hasBias);
-  const biasShape = vectorShape({ frame, plan, target: bare });
-  const kept = keptOf(plan, bare.main, biasShape);
+  const biasShape = vectorShape({ frame, expression, target: bare });
+  const kept = keptOf(expression, bare.main, biasShape);
   if (isOpen && kept.bias === undefined)
     return { reason: 'a bias would have to be added to one that is no constant vector' };
   if (last.op === 'Gemm' && kept.alpha === undefined && last.node.attributes.float('alpha', 1) === 0)
     return { reason: 'its last factor has an alpha of 0' };
-  const target = { ...bare, cost: costWith(bare, kept, plan.geometry, biasShape) };
+  const target = { ...bare, cost: costWith(bare, kept, expression.geometry, biasShape) };
   return {
     ...common,
     graph,
@@ -234,12 +234,12 @@ function regionOf(
     output,
     nodes,
     shape: sources.shapeOf(source),
-    measures: planned.measures,
+    measures: expressed.measures,
     target,
     kept,
-    before: costBefore(planned, operators),
+    before: costBefore(expressed, operators),
     usesRunningStatistics: isTraining(operators),
-    keys: keysOf(plan, undefined, target, keys),
+    keys: keysOf(expression, undefined, target, keys),
     chain: {
       note,
       factors,

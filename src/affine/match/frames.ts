@@ -4,7 +4,7 @@ import { type Shapes, shapesOf } from '../../graph/shapes/shapes.js';
 import { inverseLayout } from '../map/broadcast.js';
 import { sizeRead } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
-import { channelAxis, type Layout, relabelled, sourceLayout } from '../map/layout.js';
+import { type AxisLayout, channelAxis, relabelled, sourceLayout } from '../map/layout.js';
 import { type Rearrangement, rearrangements } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
 import { constantsOf, isWeighted } from '../operators.js';
@@ -15,7 +15,7 @@ import type { AffineGraph } from './segments.js';
 export interface SourceFrame {
   readonly frame: Frame;
   /** How the source lies; undefined where its rank is not known. */
-  readonly layout: Layout | undefined;
+  readonly layout: AxisLayout | undefined;
   /** How many channels there are; undefined where the graph does not tell. */
   readonly channels: number | undefined;
   /** What gives the source the axes that the frame speaks of. */
@@ -44,7 +44,7 @@ export class Sources {
     return this.#shapes.size(value, axis === 'channel' ? 1 : axis === 'last' ? -1 : -2);
   }
 
-  layoutOf(value: string, { axis, rank, batch }: Frame): Layout | undefined {
+  layoutOf(value: string, { axis, rank, batch }: Frame): AxisLayout | undefined {
     if (rank === undefined || batch !== undefined) return undefined;
     const known = this.shapeOf(value);
     const shape = known?.length === rank ? known : new Array<undefined>(rank).fill(undefined);
@@ -82,7 +82,7 @@ export class Frames {
     const { operators } = this.#affine;
     const rank = this.#rankOf([source]);
     if (rank === undefined || rank < 2) return undefined;
-    let layout: Layout | undefined;
+    let layout: AxisLayout | undefined;
     let shape = this.sources.shapeOf(source) ?? new Array<undefined>(rank).fill(undefined);
     let value = source;
     let hasConstants = false;

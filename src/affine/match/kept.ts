@@ -1,5 +1,5 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
-import { type Plan, partsOf } from '../map/expression.js';
+import { type Expression, partsOf } from '../map/expression.js';
 import { type AffineOperator, isWeighted } from '../operators.js';
 
 /** What the node in the place of a region takes over as it is. */
@@ -19,13 +19,13 @@ export interface KeptBias {
 }
 
 /**
- * The bias and the factor that the last of a plan's nodes has, if nothing is added in front of it and the target can have
+ * The bias and the factor that the last of an expression's nodes has, if nothing is added in front of it and the target can have
  * them, too.
  *
  * @param shape of the bias that the target has
  */
-export function keptOf(plan: Plan, main: string | undefined, shape: readonly number[]): Kept {
-  const parts = partsOf(plan).filter((part) => part.kind !== 'step' || !isNothing(part.operator));
+export function keptOf(expression: Expression, main: string | undefined, shape: readonly number[]): Kept {
+  const parts = partsOf(expression).filter((part) => part.kind !== 'step' || !isNothing(part.operator));
   const last = parts.at(-1);
   if (last?.kind === 'sum' && last.geometry.isOpen) {
     const open = last.terms.find(({ geometry }) => geometry.isOpen);

@@ -237,8 +237,8 @@ function scoreOf(region: Region): Score {
  * layers have the width of a boundary, cuts at each of them cost the same; then the one counts that looks like a boundary
  * of what was expanded.
  */
-function odditiesOf({ plan }: Region): number {
-  const steps = partsOf(plan).flatMap((part) =>
+function odditiesOf({ expression }: Region): number {
+  const steps = partsOf(expression).flatMap((part) =>
     part.kind === 'step' && isWeighted(part.operator) ? [part.operator] : [],
   );
   const biases = steps.slice(0, -1).filter(({ bias }) => bias !== undefined).length;

@@ -2,7 +2,7 @@ import type { ConstantValue, Dimension, Graph, Node } from '../../graph/index.js
 import { opsetOf } from '../../graph/opsets.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import type { LinearSite } from '../linear-sites.js';
-import { keyOf, type Measure, type Plan } from '../map/expression.js';
+import { type Expression, keyOf, type Measure } from '../map/expression.js';
 import type { Rearrangement } from '../map/rearrange.js';
 import type { Frame } from '../map/step-geometry.js';
 import type { ChainNote } from '../note.js';
@@ -35,10 +35,10 @@ export interface Region {
   readonly frame: Frame;
   /** The source's shape, as far as the graph tells. */
   readonly shape: readonly Dimension[] | undefined;
-  readonly plan: Plan;
+  readonly expression: Expression;
   /** What each node does. */
   readonly measures: readonly Measure[];
-  /** What brings the axes of the source into the order in which the plan reads them. */
+  /** What brings the axes of the source into the order in which the expression reads them. */
   readonly head: readonly Rearrangement[];
   /** What brings the axes of the result into the order in which the nodes leave them. */
   readonly tail: readonly Rearrangement[];
@@ -79,7 +79,7 @@ export interface FoundRegions {
  * @param pointwise the frame of a region without a weight: vectors stand differently in values of different rank
  */
 export function keysOf(
-  plan: Plan,
+  expression: Expression,
   pointwise: Frame | undefined,
   { main }: Pick<Target, 'main'>,
   keys: ValueKeys,
@@ -87,7 +87,7 @@ export function keysOf(
   const place = pointwise ? `${pointwise.axis} ${pointwise.rank} ` : '';
   const known = new Map<boolean, string>();
   const of = (withBias: boolean): string => {
-    const key = known.get(withBias) ?? `${main} ${place}${keyOf(plan, keys, withBias)}`;
+    const key = known.get(withBias) ?? `${main} ${place}${keyOf(expression, keys, withBias)}`;
     known.set(withBias, key);
     return key;
   };
@@ -98,33 +98,42 @@ export function keysOf(
 /** The shape of one number a channel beside a region's source; of a bias too. */
 export function vectorShape({
   frame,
-  plan,
+  expression,
   target,
-}: Pick<Region, 'frame' | 'plan' | 'target'>): readonly number[] {
-  const { outputs } = plan.geometry;
+}: Pick<Region, 'frame' | 'expression' | 'target'>): readonly number[] {
+  const { outputs } = expression.geometry;
   if (target.isUniform) return [];
   if (frame.axis === 'left') return [outputs, 1];
   if (!isPointwiseTarget(target) || target.main === 'BatchNormalization') return [outputs];
-  return frame.axis === 'channel' ? [outputs, ...plan.geometry.stride.map(() => 1)] : [outputs];
+  return frame.axis === 'channel' ? [outputs, ...expression.geometry.stride.map(() => 1)] : [outputs];
 }
 
 /** What a region with a weight becomes where it adds something, or does not. */
 export function targetOfRegion(
-  { plan, frame, carrier, head, tail }: Pick<Region, 'plan' | 'frame' | 'carrier' | 'head' | 'tail'>,
+  {
+    expression,
+    frame,
+    carrier,
+    head,
+    tail,
+  }: Pick<Region, 'expression' | 'frame' | 'carrier' | 'head' | 'tail'>,
   hasBias: boolean,
 ): Target {
   const prefersGemm = carrier.is('Gemm');
-  return targetOf({ ...plan.geometry, hasBias }, frame, { prefersGemm }, { head, tail });
+  return targetOf({ ...expression.geometry, hasBias }, frame, { prefersGemm }, { head, tail });
 }
 
 /** Elements of the weight and of the bias of what a region becomes; of a bias that is kept, those of that. */
 export function sizesAfter({
   target,
-  plan,
+  expression,
   kept,
   graph,
-}: Pick<Region, 'target' | 'plan' | 'kept' | 'graph'>): { readonly weight: number; readonly bias: number } {
-  const { outputs, hasBias } = plan.geometry;
+}: Pick<Region, 'target' | 'expression' | 'kept' | 'graph'>): {
+  readonly weight: number;
+  readonly bias: number;
+} {
+  const { outputs, hasBias } = expression.geometry;
   const { main, isUniform, cost } = target;
   const vector = isUniform ? 1 : outputs;
   const weight = isPointwiseTarget(target) ? (main === 'Add' ? 0 : vector) : cost.weights;

@@ -5,7 +5,7 @@ import { partOf } from '../../runtime/session/part.js';
 import type { Feeder } from './embedding-source.js';
 
 /** A value of each sample, flattened. */
-export interface Layout {
+export interface SampleLayout {
   /** Shape of the value of one sample. */
   readonly shape: readonly number[];
   readonly features: number;
@@ -16,7 +16,7 @@ export interface Layout {
 /** The Gram matrix of the values of all samples. */
 export interface ValueGram {
   readonly value: string;
-  readonly layout: Layout;
+  readonly layout: SampleLayout;
   /** N x N. */
   readonly gram: Float64Array;
 }
@@ -45,7 +45,7 @@ export async function findLayouts(
   values: readonly string[],
   feeder: Feeder,
   options: Pick<GramsOptions, 'providers' | 'device' | 'samples'>,
-): Promise<Map<string, Layout | { readonly reason: string }>> {
+): Promise<Map<string, SampleLayout | { readonly reason: string }>> {
   const names = values.map((value) => model.freshName(`${value}/shape`));
   const append = values.map(
     (value, index): NodeSpec => ({ opType: 'Shape', inputs: [value], outputs: [names[index] as string] }),
@@ -70,7 +70,7 @@ function layoutOf(
   one: readonly number[],
   two: readonly number[] | undefined,
   batch: number,
-): Layout | { readonly reason: string } {
+): SampleLayout | { readonly reason: string } {
   const all = one.reduce((product, dim) => product * dim, 1);
   if (all === 0) return { reason: 'it is empty' };
   if (batch === 1 && two === undefined) return { shape: one, features: all, axis: undefined };
@@ -97,7 +97,7 @@ function layoutOf(
 /** Some features of one value, whose embeddings fit into memory. */
 interface Piece {
   readonly value: string;
-  readonly layout: Layout;
+  readonly layout: SampleLayout;
   readonly from: number;
   readonly to: number;
 }
@@ -110,7 +110,7 @@ interface Piece {
  */
 export async function* valueGrams(
   model: Model,
-  layouts: ReadonlyMap<string, Layout>,
+  layouts: ReadonlyMap<string, SampleLayout>,
   feeder: Feeder,
   options: GramsOptions,
 ): AsyncGenerator<ValueGram | { readonly value: string; readonly reason: string }> {
@@ -170,7 +170,7 @@ function rowsFor(
 }
 
 /** Values side by side, in the order of execution, of at most `most` features together. */
-function grouped(layouts: ReadonlyMap<string, Layout>, most: number): Piece[][] {
+function grouped(layouts: ReadonlyMap<string, SampleLayout>, most: number): Piece[][] {
   const groups: Piece[][] = [];
   let room = 0;
   for (const [value, layout] of layouts) {

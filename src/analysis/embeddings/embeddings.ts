@@ -2,7 +2,7 @@ import { type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProviderChoice } from '../../runtime/index.js';
-import { findLayouts, type Layout, valueGrams } from './embedding-grams.js';
+import { findLayouts, type SampleLayout, valueGrams } from './embedding-grams.js';
 import { type Classes, type EmbeddingMetrics, embeddingMetrics } from './embedding-metrics.js';
 import {
   type Feeder,
@@ -101,7 +101,7 @@ export async function embeddingReport(
           feeder,
           run,
         );
-  const layouts = new Map<string, Layout>();
+  const layouts = new Map<string, SampleLayout>();
   for (const [value, layout] of found) {
     if ('reason' in layout)
       known.set(value, { shape: [], features: 0, metrics: undefined, problem: layout.reason });

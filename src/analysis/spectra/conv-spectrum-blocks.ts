@@ -1,5 +1,5 @@
 /** A convolution on periodic inputs, checked. Arrays have a number for each spatial axis. */
-export interface Layout {
+export interface ConvTorus {
   readonly groups: number;
   /** Of each group: output and input channels. */
   readonly rows: number;
@@ -28,7 +28,7 @@ const REPORT_EVERY = 16;
 /** The blocks of all frequencies, one of each conjugate pair, and of all groups. */
 export function* blocksOf(
   data: Float32Array | Float64Array,
-  layout: Layout,
+  layout: ConvTorus,
   onProgress?: (progress: { done: number; total: number }) => void,
 ): Generator<Block> {
   const { groups, outputs, strides } = layout;
@@ -59,7 +59,7 @@ interface Phases {
   readonly sines: Float64Array;
 }
 
-function phasesOf(frequency: readonly number[], layout: Layout, scale: number): Phases {
+function phasesOf(frequency: readonly number[], layout: ConvTorus, scale: number): Phases {
   const { kernel, size, dilations } = layout;
   const angles = Float64Array.from(grid(kernel), (tap) => {
     let turns = 0;
@@ -80,7 +80,7 @@ function phasesOf(frequency: readonly number[], layout: Layout, scale: number): 
 /** [[A, -B], [B, A]], A + iB the blocks of all aliases side by side. */
 function complexBlock(
   data: Float32Array | Float64Array,
-  layout: Layout,
+  layout: ConvTorus,
   group: number,
   phases: readonly Phases[],
 ): Block {
@@ -111,7 +111,7 @@ function complexBlock(
  */
 function realBlock(
   data: Float32Array | Float64Array,
-  layout: Layout,
+  layout: ConvTorus,
   group: number,
   phases: readonly Phases[],
 ): Block {
@@ -139,7 +139,7 @@ function realBlock(
 /** sum_t W[row, column, t] table[t] for each element of a group. */
 function transform(
   data: Float32Array | Float64Array,
-  { rows, columns }: Layout,
+  { rows, columns }: ConvTorus,
   group: number,
   table: Float64Array,
   put: (row: number, column: number, value: number) => void,

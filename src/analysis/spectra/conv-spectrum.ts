@@ -1,5 +1,5 @@
 import type { KernelPool } from '../../linalg/kernels/index.js';
-import { type Block, blocksOf, type Layout } from './conv-spectrum-blocks.js';
+import { type Block, blocksOf, type ConvTorus } from './conv-spectrum-blocks.js';
 
 /** The weight of a Conv, or of a ConvTranspose, whose adjoint is a Conv with the same weight. */
 export interface ConvWeight {
@@ -198,7 +198,7 @@ function dimensions(shape: readonly number[]): {
   return { rows, columns, kernel, taps: product(kernel) };
 }
 
-function layoutOf({ data, shape, groups = 1 }: ConvWeight, options: ConvOperatorOptions): Layout {
+function layoutOf({ data, shape, groups = 1 }: ConvWeight, options: ConvOperatorOptions): ConvTorus {
   const { rows, columns, kernel } = dimensions(shape);
   if (data.length !== product(shape)) {
     throw new RangeError(`a weight of shape [${shape.join(', ')}] has not ${data.length} elements`);

@@ -1,5 +1,5 @@
 import { composeRegion } from '../../affine/compose.js';
-import { constantsOfPlan } from '../../affine/map/expression.js';
+import { constantsOfExpression } from '../../affine/map/expression.js';
 import { gridOf } from '../../affine/map/geometry.js';
 import { declaredRegions } from '../../affine/match/declared.js';
 import type { Chain, Region } from '../../affine/match/region.js';
@@ -60,14 +60,14 @@ function openChain(node: Node, reason: string): OpenChain {
 }
 
 function productOf(region: Region & { readonly chain: Chain }): ChainProduct {
-  const { chain, plan } = region;
+  const { chain, expression } = region;
   const { note, last, linear } = chain;
   const shape = shapeOf(region);
   const [rows = 0, ...rest] = shape;
   const name = note.source?.root?.name ?? note.weight;
   const multiply = remembered(() => elementsOf(region));
   // What is added to its outputs is not of the product.
-  const constants = constantsOfPlan(plan)
+  const constants = constantsOfExpression(expression)
     .filter(
       ({ node, constant, isWeight }) => isWeight || [1, 4].includes(node.inputs.indexOf(constant.value)),
     )
@@ -95,16 +95,21 @@ function productOf(region: Region & { readonly chain: Chain }): ChainProduct {
 }
 
 /** The shape of the weight that a chain multiplies out to, in the layout of its last node. */
-function shapeOf({ plan: { geometry }, chain: { last } }: Region & { readonly chain: Chain }): number[] {
-  const { inputs, outputs, groups, up } = geometry;
+function shapeOf({
+  expression: { geometry },
+  chain: { last },
+}: Region & { readonly chain: Chain }): number[] {
+  const { inputs, outputs, groups, upsampling } = geometry;
   if (last.kernel.length === 0) return last.orientation === 'out-in' ? [outputs, inputs] : [inputs, outputs];
   const { extents } = gridOf(geometry);
-  return up === undefined ? [outputs, inputs / groups, ...extents] : [inputs, outputs / groups, ...extents];
+  return upsampling === undefined
+    ? [outputs, inputs / groups, ...extents]
+    : [inputs, outputs / groups, ...extents];
 }
 
-function geometryOf({ plan: { geometry } }: Region): ConvGeometry {
-  const { groups, stride, up } = geometry;
-  return { groups, strides: up?.strides ?? stride, dilations: gridOf(geometry).dilations };
+function geometryOf({ expression: { geometry } }: Region): ConvGeometry {
+  const { groups, stride, upsampling } = geometry;
+  return { groups, strides: upsampling?.strides ?? stride, dilations: gridOf(geometry).dilations };
 }
 
 async function elementsOf(region: Region): Promise<Float64Array> {

@@ -187,7 +187,7 @@ export function partsOf(region: Region, ledger: Ledger, going: ReadonlySet<Node>
 }
 
 /** Positions of the output of a region's node for one of the region's. */
-function positionsOf({ measures, plan }: Region, node: Node): number {
+function positionsOf({ measures, expression }: Region, node: Node): number {
   const own = measures.find((measure) => measure.node === node)?.volume ?? 1;
-  return strideVolume(plan.geometry) / own;
+  return strideVolume(expression.geometry) / own;
 }

@@ -1,5 +1,5 @@
 import { stemOf } from '../../affine/factor-names.js';
-import { constantsOfPlan, type PlanConstant } from '../../affine/map/expression.js';
+import { constantsOfExpression, type ExpressionConstant } from '../../affine/map/expression.js';
 import type { Region } from '../../affine/match/region.js';
 import {
   type ConstantValue,
@@ -37,8 +37,8 @@ export interface Folded {
 }
 
 /** The constants that a region's nodes, or some of them, read: weights, biases, statistics. */
-export function constantsOfRegion({ plan }: Region, isMeant: (node: Node) => boolean): ConstantValue[] {
-  return constantsOfPlan(plan)
+export function constantsOfRegion({ expression }: Region, isMeant: (node: Node) => boolean): ConstantValue[] {
+  return constantsOfExpression(expression)
     .filter(({ node }) => isMeant(node))
     .map(({ constant }) => constant);
 }
@@ -55,11 +55,11 @@ export async function foldRegion(
   made: FoldedConstants = new FoldedConstants(),
   computed?: Product,
 ): Promise<Folded> {
-  const { graph, carrier, frame, plan, nodes } = region;
+  const { graph, carrier, frame, expression, nodes } = region;
   const { model } = graph;
   const product = computed ?? (await new Products().of(region));
   const { composition } = product;
-  const constants = constantsOfPlan(plan);
+  const constants = constantsOfExpression(expression);
   const home = homeOf(region, constants);
   const weight =
     composition.target.main === 'Add' ? NO_WEIGHT : await placeWeight(region, product.weight, home, made);
@@ -157,7 +157,7 @@ async function placeWeight(
 }
 
 /** The innermost of the graphs that hold the weights: there all of them, and what they make, can be read. */
-function homeOf({ graph }: Region, constants: readonly PlanConstant[]): Graph {
+function homeOf({ graph }: Region, constants: readonly ExpressionConstant[]): Graph {
   const homes = new Set(constants.filter(({ isWeight }) => isWeight).map(({ constant }) => constant.graph));
   if (homes.size === 0) return graph;
   let home = graph;
@@ -189,9 +189,9 @@ function commonStem(names: readonly string[]): string | undefined {
 }
 
 /** The name of the node that a region becomes. */
-export function labelOf({ carrier, chain, plan, graph, nodes }: Region): string {
+export function labelOf({ carrier, chain, expression, graph, nodes }: Region): string {
   if (chain !== undefined) return chain.note.site;
-  const makers = constantsOfPlan(plan).filter(({ isWeight }) => isWeight);
+  const makers = constantsOfExpression(expression).filter(({ isWeight }) => isWeight);
   const stem = commonStem(makers.map(({ node }) => node.name));
   if (stem === undefined) return carrier.name;
   const isTaken = graph.nodes.some((node) => node.name === stem && !nodes.includes(node));
@@ -200,12 +200,12 @@ export function labelOf({ carrier, chain, plan, graph, nodes }: Region): string 
 
 /** The name of the factors' weight, or the carrier's weight's where nothing else reads that, or a new one. */
 function weightNameOf(
-  { carrier, nodes, plan, graph, keys }: Region,
+  { carrier, nodes, expression, graph, keys }: Region,
   home: Graph,
   { read: others }: FoldedConstants,
 ): string {
   const { model } = graph;
-  const constants = constantsOfPlan(plan);
+  const constants = constantsOfExpression(expression);
   const makers = constants.filter(({ isWeight }) => isWeight);
   const stem = commonStem(makers.map(({ constant }) => constant.value));
   if (stem !== undefined && home.resolve(stem) === undefined) return stem;

@@ -98,12 +98,12 @@ function inputShape(region: Region): number[] {
 }
 
 /** Of a source that is given other axes first: what the graph does not tell makes up for the channels. */
-function arrangedShape({ shape = [], plan, frame }: Region): number[] {
+function arrangedShape({ shape = [], expression, frame }: Region): number[] {
   const [, ...rest] = shape;
   if (frame.axis === 'channel')
     return shape.map((size, axis) => (typeof size === 'number' ? size : 2 + 9 * axis));
   const known = rest.reduce<number>((product, size) => product * (typeof size === 'number' ? size : 1), 1);
-  let missing = plan.geometry.inputs / known;
+  let missing = expression.geometry.inputs / known;
   return shape.map((size, axis) => {
     if (typeof size === 'number') return size;
     if (axis === 0) return BATCH;
@@ -113,12 +113,12 @@ function arrangedShape({ shape = [], plan, frame }: Region): number[] {
   });
 }
 
-function freeShape({ frame, plan }: Region): number[] {
-  const { inputs, isTransposed, stride, groups, up } = plan.geometry;
+function freeShape({ frame, expression }: Region): number[] {
+  const { inputs, isTransposed, stride, groups, upsampling } = expression.geometry;
   if (frame.axis === 'channel') {
-    const { extents, dilations } = gridOf(plan.geometry);
+    const { extents, dilations } = gridOf(expression.geometry);
     const sizes = extents.map((extent, axis) => {
-      if (up !== undefined) return 11 + 2 * axis;
+      if (upsampling !== undefined) return 11 + 2 * axis;
       const least = (extent - 1) * (dilations[axis] ?? 1) + 2 * (stride[axis] ?? 1);
       return Math.max(11 + 2 * axis, least + ((least + 1) % 2));
     });

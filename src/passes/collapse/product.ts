@@ -18,13 +18,13 @@ export class Products {
   readonly #weights = new Map<string, { readonly tensor: Tensor; readonly rounding: Rounding }>();
 
   async of(region: Region): Promise<Product> {
-    const { graph, frame, plan } = region;
+    const { graph, frame, expression } = region;
     const weightKey = region.keys.weight();
     const composition = await composeRegion(region);
     const { shape, layout, added, alpha } = composition;
     let known = this.#weights.get(weightKey);
     if (known?.tensor.shape.join() !== shape.join()) {
-      const groups = frame.axis === 'channel' ? plan.geometry.groups : 1;
+      const groups = frame.axis === 'channel' ? expression.geometry.groups : 1;
       const isBatched = frame.batch !== undefined;
       const rounding = new Rounding(frame.type, { shape, layout, groups, isBatched });
       const parts = rounding.watch(composition.weight());

@@ -183,8 +183,8 @@ function pointwiseNodes(
 type NodeAttributes = Pick<NodeSpec, 'attributes' | 'attributeProtos'>;
 
 /** The attributes of a node that was there where the window is still its own, so that it keeps what it leaves to defaults. */
-function convAttributes({ plan, carrier, chain }: Region): NodeAttributes {
-  const { geometry } = plan;
+function convAttributes({ expression, carrier, chain }: Region): NodeAttributes {
+  const { geometry } = expression;
   const grid = gridOf(geometry);
   const kernel = chain === undefined ? carrier : kernelOf(chain);
   const noted = chain?.note.attributes;
@@ -233,17 +233,17 @@ function isMeant(
   return !('reason' in own) && own.join() === pads.join();
 }
 
-function transposedAttributes({ plan, carrier }: Region): NodeAttributes {
-  const { up, groups } = plan.geometry;
-  const { proto, attributes } = up?.node ?? carrier;
+function transposedAttributes({ expression, carrier }: Region): NodeAttributes {
+  const { upsampling, groups } = expression.geometry;
+  const { proto, attributes } = upsampling?.node ?? carrier;
   const given = proto.attribute ?? [];
   const isSame = attributes.int('group', 1) === groups;
   return { attributeProtos: isSame ? given : withAttribute(given, 'group', { int: groups }) };
 }
 
 function gemmAttributes(region: Region, composition: Composition): NodeAttributes {
-  const { plan, carrier, graph, chain, kept } = region;
-  const { isTransposed } = plan.geometry;
+  const { expression, carrier, graph, chain, kept } = region;
+  const { isTransposed } = expression.geometry;
   const hasNewBias = composition.bias?.kind === 'new';
   if (chain !== undefined) return chainGemmAttributes(region, hasNewBias);
   const transB = Number(composition.layout === 'out-in');
@@ -270,11 +270,11 @@ function gemmAttributes(region: Region, composition: Composition): NodeAttribute
 
 /** Of a chain: those of its last factor, with what the first says of the input. */
 function chainGemmAttributes(region: Region, hasNewBias: boolean): NodeAttributes {
-  const { carrier, plan } = region;
+  const { carrier, expression } = region;
   const set = (list: AttributeProtos, name: string, value: AttributeValue) =>
     withAttribute(list, name, value);
   let attributes: AttributeProtos = carrier.proto.attribute ?? [];
-  const transA = Number(plan.geometry.isTransposed);
+  const transA = Number(expression.geometry.isTransposed);
   const own = carrier.is('Gemm') ? carrier.attributes.int('transA', 0) : 0;
   if (transA !== own) attributes = set(attributes, 'transA', { int: transA });
   if (hasNewBias) {
