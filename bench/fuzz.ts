@@ -1,12 +1,14 @@
 /**
  * Tries the tool on random small models, and on damaged ones: `npm run fuzz -- [--seed n] [--count n] [--out dir]`.
  *
- * Each model (bench/fuzz-models.ts) is read, written, checked, printed, reported on, expanded, verified, collapsed back, verified,
- * collapsed whole and verified again, in a process of its own. What is not a result and not a refusal in words is a finding:
+ * Each model (bench/fuzz-models.ts) is read, written, checked, printed, reported on, run, expanded, verified, collapsed back,
+ * verified, collapsed whole and verified again, in a process of its own. What is not a result and not a refusal in words is a
+ * finding:
  *
  * - raw error: an error that is none of ModelError, OptionError and ProviderError, nor says what is wrong
  * - hang, memory, died: over 10 s, over 1 GB, the process ended
- * - LOSSY: what expand or collapse made computes something else, or has a weight that is not finite where all were
+ * - LOSSY: what expand or collapse made computes something else, or has a weight that is not finite where all were; a model
+ *   that overflows on the way has no function to keep, and is not compared
  * - DIFFERS: a model beside itself
  * - changed: a file that no pass changed is not written as it was read
  * - escape: control characters of names reach a terminal
@@ -31,6 +33,7 @@ import {
   printModel,
   readModel,
   saveModel,
+  ValueInfo,
 } from '../src/graph/index.js';
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { type ExpandOptions, expand } from '../src/passes/expand/expand.js';
@@ -40,9 +43,10 @@ import {
   expandDocument,
   rankDocument,
   render,
+  runDocument,
   verifyDocument,
 } from '../src/report/index.js';
-import { openSession, randomInputs } from '../src/runtime/index.js';
+import { openSession, randomInputs, runModel, summarize } from '../src/runtime/index.js';
 import { bytesOf, type Draft, drawDraft, smaller } from './fuzz-models.js';
 import { atStep, isWorker, Worker } from './worker.js';
 
@@ -68,6 +72,7 @@ interface Job {
   readonly seed: number;
 }
 
+const SAMPLES = 2;
 const SECONDS = 10;
 const MOST_MB = 1024;
 /** Models that are tried to make a finding smaller; those of hangs take long. */
@@ -186,8 +191,8 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     enter('rank-report');
     show(rankDocument(await rankReport(original)), step);
     const areFinite = (await nonFinite(original)) === undefined;
-    enter('onnxruntime');
-    far.runs = await runs(original);
+    enter('run');
+    far.runs = await runs(original, step);
     if (far.runs) {
       enter('verify');
       await compared('DIFFERS', original, await readModel(file), step);
@@ -220,7 +225,11 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
   } catch (error) {
     if (error instanceof Found) return { ...far, finding: { kind: error.kind, step, detail: error.message } };
     const isRefusal = error instanceof ModelError || error instanceof OptionError;
-    if (isRefusal) return { ...far, refused: `${step}: ${messageOf(error)}` };
+    if (isRefusal) {
+      const words = messageOf(error);
+      if (CONTROL.test(words)) return { ...far, finding: { kind: 'escape', step, detail: words } };
+      return { ...far, refused: `${step}: ${words}` };
+    }
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return { ...far, finding: { kind: 'raw error', step, detail } };
   } finally {
@@ -240,25 +249,42 @@ function optionsOf(seed: number): ExpandOptions {
   return kinds[seed % kinds.length] ?? {};
 }
 
-async function runs(model: Model): Promise<boolean> {
+/** Whether onnxruntime runs a model: by the way of the run command, with the placement of its nodes. */
+async function runs(model: Model, step: string): Promise<boolean> {
   try {
-    await using session = await openSession(model);
-    await session.run(randomInputs(model, { seed: 0 }));
+    const run = await runModel(model, randomInputs(model, { seed: 0 }));
+    show(runDocument(run, { model: 'a' }), step);
     return true;
   } catch (error) {
-    if (error instanceof ModelError || error instanceof RangeError) return false;
-    throw error;
+    if (!(error instanceof ModelError)) throw error;
+    return false;
   }
 }
 
 async function compared(kind: 'LOSSY' | 'DIFFERS', a: Model, b: Model, step: string): Promise<void> {
-  const verification = await verifyModels(a, b, { samples: 2 });
+  const verification = await verifyModels(a, b, { samples: SAMPLES });
   show(verifyDocument(verification, { a: 'a', b: 'b' }), step);
   if (verification.verdict !== 'different') return;
+  if (kind === 'LOSSY' && (await overflows(a))) return;
   const worst = verification.outputs
     .filter(({ passed }) => !passed)
     .map(({ name, relativeDifference }) => `${name} by ${relativeDifference}`);
   throw new Found(kind, [...verification.problems, ...worst].join('; '));
+}
+
+/** Whether some value on the way is not finite for the inputs that a verification draws. */
+async function overflows(model: Model): Promise<boolean> {
+  const open = model.clone();
+  const made = open.graph.nodes.flatMap(({ outputs }) => outputs.filter((name) => name !== ''));
+  for (const name of made) {
+    if (!open.graph.isOutput(name)) open.graph.addOutput(new ValueInfo({ name }));
+  }
+  await using session = await openSession(open, { optimization: 'disabled' });
+  for (let seed = 0; seed < SAMPLES; seed += 1) {
+    const values = Object.values(await session.run(randomInputs(model, { seed })));
+    if (values.some((value) => summarize(value).nonFinite > 0)) return true;
+  }
+  return false;
 }
 
 async function finite(model: Model, step: string): Promise<void> {
