@@ -32,9 +32,9 @@ import {
 import type { OptionDescriptors } from '../src/graph/option-descriptors.js';
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand/expand.js';
-import { evaluateConstant } from '../src/runtime/session/constant.js';
-import { isOpen, type OpenDims, sizeIn } from '../src/runtime/session/open-dims.js';
-import { fedInputs } from '../src/runtime/session/random-inputs.js';
+import { evaluateConstant } from '../src/runtime/constants/constant.js';
+import { isOpen, type OpenDims, sizeIn } from '../src/runtime/inputs/open-dims.js';
+import { fedInputs } from '../src/runtime/inputs/random-inputs.js';
 import { sameNodes } from './same-nodes.js';
 
 const WEIGHT_TOLERANCE = 1e-6;

@@ -30,15 +30,15 @@ const SCRIPTS: readonly Script[] = [
     without: ['probe-script.js'],
   },
   {
-    module: `${KERNELS}/recruit-script.js`,
+    module: `${KERNELS}/threads/recruit-script.js`,
     name: 'RECRUIT_SCRIPT',
-    entry: `${KERNELS}/recruit.ts`,
+    entry: `${KERNELS}/threads/recruit.ts`,
     without: ['builds.js', 'recruit-script.js'],
   },
   {
-    module: `${KERNELS}/worker-script.js`,
+    module: `${KERNELS}/threads/worker-script.js`,
     name: 'WORKER_SCRIPT',
-    entry: `${KERNELS}/worker.ts`,
+    entry: `${KERNELS}/threads/worker.ts`,
     without: ['builds.js'],
   },
   {

@@ -1,5 +1,5 @@
 import type { ConstantValue, Node } from '../graph/index.js';
-import { evaluateConstant } from '../runtime/session/constant.js';
+import { evaluateConstant } from '../runtime/constants/constant.js';
 import { affineOperator, isWeighted } from './operators.js';
 import { isRefusal } from './refusal.js';
 

@@ -117,8 +117,8 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     await assertWritable(output, { overwrite: args.overwrite });
   }
   const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
-  const { onOpenDims } = await import('../runtime/session/open-dims.js');
-  const { fedInputs, randomInputs } = await import('../runtime/session/random-inputs.js');
+  const { onOpenDims } = await import('../runtime/inputs/open-dims.js');
+  const { fedInputs, randomInputs } = await import('../runtime/inputs/random-inputs.js');
   const { runModel } = await import('../runtime/session/run-model.js');
   const { ranksClasses, runDocument } = await import('../report/inference.js');
   const model = await loadModel(path, io, { ...args, outputs });

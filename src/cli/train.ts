@@ -15,8 +15,8 @@ import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { onModel } from './shell/provider-options.js';
 import { version } from './shell/version.js';
-import { type Data, openData } from './train-data.js';
-import { scheduleOf, TRAIN_ARGUMENTS, trainOptionsOf } from './train-options.js';
+import { type Data, openData } from './train/train-data.js';
+import { scheduleOf, TRAIN_ARGUMENTS, trainOptionsOf } from './train/train-options.js';
 
 const FILES = { group: 'Files' } as const;
 
@@ -75,7 +75,7 @@ export const trainCommand: Command<Arguments> = {
     if (args.model === '-' && args.resume)
       throw new UsageError('--resume needs the file of the model, not standard input');
     const model = await loadModel(args.model, io, { ...args, outputs: replaced, inPlace: output });
-    const { fedInputs } = await import('../runtime/session/random-inputs.js');
+    const { fedInputs } = await import('../runtime/inputs/random-inputs.js');
     if (fedInputs(model.graph).length === 0)
       throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
     await using data = await openData(model, args, {
@@ -84,7 +84,7 @@ export const trainCommand: Command<Arguments> = {
       onFiles: (files) => keepApart(replaced, files, io),
     });
     if (!args.quiet) for (const note of data.train.notes ?? []) await tell(io, note);
-    const { taught } = await import('./train-teacher.js');
+    const { taught } = await import('./train/train-teacher.js');
     await using lesson = await taught(data, settings, { ...args, outputs: replaced }, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {
@@ -98,7 +98,7 @@ export const trainCommand: Command<Arguments> = {
 
 /** Work on the model: a pattern that matches nothing is an error of the command line, in its words. */
 async function onTraining<T>(args: Arguments, work: () => Promise<T>): Promise<T> {
-  const { PatternError } = await import('../training/prepare-model.js');
+  const { PatternError } = await import('../training/weights/prepare-model.js');
   return await onModel(nameOf(args.model), async () => {
     try {
       return await work();
@@ -150,8 +150,8 @@ async function run(
   args: Omit<Arguments, 'output'> & { readonly output: string | undefined },
   io: Io,
 ): Promise<number> {
-  const { TrainLogFiles } = await import('./train-log-file.js');
-  const { TrainProgress } = await import('./train-progress.js');
+  const { TrainLogFiles } = await import('./train/train-log-file.js');
+  const { TrainProgress } = await import('./train/train-progress.js');
   const { train } = await import('../training/train.js');
   const { output } = args;
   const { checkpoint: given } = args;

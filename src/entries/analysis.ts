@@ -95,9 +95,13 @@ export {
   type WeightMatrix,
   type WeightOptions,
 } from '../analysis/weights/weights.js';
-export type { SymmetricEigen, SymmetricEigenOptions, SymmetricMatrix } from '../linalg/kernels/eigen.js';
+export type {
+  SymmetricEigen,
+  SymmetricEigenOptions,
+  SymmetricMatrix,
+} from '../linalg/kernels/eigen/eigen.js';
 export type { SharedMemory } from '../linalg/kernels/exports.js';
 export type { Gemm, Product } from '../linalg/kernels/external.js';
 export type { MatrixFile } from '../linalg/kernels/matrix-source.js';
-export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from '../linalg/kernels/pool.js';
+export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from '../linalg/kernels/threads/pool.js';
 export type { ProductPlace } from '../linalg/matrix.js';

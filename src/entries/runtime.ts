@@ -48,6 +48,7 @@ export {
   writeNpz,
   writeTensorFile,
 } from '../runtime/index.js';
+export type { OpenDims } from '../runtime/inputs/open-dims.js';
 export type { TensorFile } from '../runtime/io/files.js';
 export type { ImageInput } from '../runtime/io/image-input.js';
 export type { PixelLayout } from '../runtime/io/image-options.js';
@@ -57,7 +58,6 @@ export type { Proof } from '../runtime/providers/proof.js';
 export type { ProviderFailure } from '../runtime/providers/provider-failure.js';
 export type { ProviderChoice } from '../runtime/providers/providers.js';
 export type { BenchRow } from '../runtime/session/bench.js';
-export type { OpenDims } from '../runtime/session/open-dims.js';
 export type { PlacedNode, ProviderUse } from '../runtime/session/placement.js';
 export type { TensorSummary, TopEntry } from '../runtime/session/summary.js';
 export type { BoundRun } from '../runtime/types.js';

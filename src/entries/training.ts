@@ -24,6 +24,7 @@ export {
   SPLITS,
   type Split,
   shuffledBatches,
+  shuffledOrder,
 } from '../training/data/index.js';
 export { inputSpecs } from '../training/data/input-specs.js';
 export { describeTraining, type StepFigures } from '../training/describe.js';
@@ -45,7 +46,6 @@ export type {
   TrainPlan,
   TrainSummary,
 } from '../training/events.js';
-export { FRESH_INITS, type FreshStart } from '../training/fresh.js';
 export { type RankPruning, trainedRankPruning } from '../training/low-rank/low-rank.js';
 export { RANK_PRUNING_DEFAULTS, type RankPruningOptions } from '../training/low-rank/options.js';
 export type { AdagradOptions } from '../training/optimizers/adagrad.js';
@@ -77,7 +77,6 @@ export {
 export type { SgdOptions } from '../training/optimizers/sgd.js';
 export { decayedWeights } from '../training/optimizers/weight-decay.js';
 export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from '../training/options.js';
-export { shuffledOrder } from '../training/order.js';
 export { planTraining } from '../training/plan.js';
 export type { Training, TrainResult } from '../training/train.js';
 export {
@@ -101,3 +100,4 @@ export type {
   PrunedWeight,
   TrainingState,
 } from '../training/types.js';
+export { FRESH_INITS, type FreshStart } from '../training/weights/fresh-weights.js';

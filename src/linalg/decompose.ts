@@ -225,7 +225,7 @@ function rankOf(squares: Float64Array, allowed: number): number {
 async function decomposeSmall(a: Matrix, epsilon: number): Promise<Decomposition> {
   const { rows, columns } = a;
   if (!a.data.every(Number.isFinite)) throw new RangeError('has NaN or infinite values');
-  const { smallSvd } = await import('./kernels/jacobi.js');
+  const { smallSvd } = await import('./kernels/eigen/jacobi.js');
   const {
     values,
     left: p,

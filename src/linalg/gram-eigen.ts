@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { availableParallelism } from 'node:os';
 import { countGarbage } from '../runtime/garbage.js';
-import { type SymmetricEigen, SymmetricMatrix } from './kernels/eigen.js';
+import { type SymmetricEigen, SymmetricMatrix } from './kernels/eigen/eigen.js';
 import type { Gemm } from './kernels/external.js';
-import { KernelPool } from './kernels/pool.js';
+import { KernelPool } from './kernels/threads/pool.js';
 import { gemmInto, gramInto, type Square } from './matmul.js';
 import type { Matrix } from './matrix.js';
 

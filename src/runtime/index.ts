@@ -1,3 +1,6 @@
+export { constantTensor, evaluateConstant } from './constants/constant.js';
+export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './inputs/open-dims.js';
+export { fedInputs, type RandomInputOptions, randomInputs } from './inputs/random-inputs.js';
 export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';
 export {
   IMAGE_FITS,
@@ -50,10 +53,7 @@ export {
 export { isWrongConv, wrongOnWebGpu } from './providers/webgpu-defects.js';
 export { Random } from './random.js';
 export { type BenchOptions, type BenchReport, type BenchRow, benchModels } from './session/bench.js';
-export { constantTensor, evaluateConstant } from './session/constant.js';
-export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './session/open-dims.js';
 export type { PlacedNode, Placement, ProviderUse } from './session/placement.js';
-export { fedInputs, type RandomInputOptions, randomInputs } from './session/random-inputs.js';
 export { fetchTensor, releaseTensor } from './session/resident.js';
 export { disposeKernels, evaluate, runGraph } from './session/run-graph.js';
 export { type ModelRun, type RunModelOptions, runModel } from './session/run-model.js';

@@ -11,7 +11,7 @@ import {
   runGraph,
   type Session,
 } from '../runtime/index.js';
-import { feedsOf } from './feeds.js';
+import { feedsOf } from './feed.js';
 import { checkPositive } from './optimizers/ranges.js';
 import type { Batch, Dataset, Field } from './types.js';
 

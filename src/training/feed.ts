@@ -1,19 +1,50 @@
-import { isFloatType, widen } from '../graph/index.js';
+import { isFloatType, type Model, ModelError, widen } from '../graph/index.js';
 import { emptyRecord } from '../graph/record.js';
-import type { RuntimeTensor } from '../runtime/index.js';
+import type { Loss } from '../passes/gradient/index.js';
+import { fedInputs, type RuntimeTensor } from '../runtime/index.js';
 import type { Schedule } from './optimizers/schedule.js';
-import type { Settled } from './plan.js';
-import { fitTargets, fitted, type TargetFit } from './targets.js';
+import { fitTargets, fitted, type Prediction, type TargetFit } from './targets.js';
 import type { Batch, BatchOptions, Chunk, Dataset } from './types.js';
+
+/**
+ * Which input of a data set goes into which of a model, from the model's name to that of the data: by name or, where the names do not
+ * match, by position.
+ *
+ * @param role what the model is called where the data has too few inputs
+ */
+export function feedsOf(
+  model: Model,
+  dataset: Dataset,
+  role: 'model' | 'teacher' = 'model',
+): ReadonlyMap<string, string> {
+  const wanted = fedInputs(model.graph).map(({ name }) => name);
+  const given = dataset.inputs.map(({ name }) => name);
+  if (given.length < wanted.length) {
+    throw new ModelError(
+      `the ${role} takes ${wanted.length} inputs (${wanted.join(', ')}), but the data has ${given.length} (${given.join(', ')})`,
+      { file: model.path },
+    );
+  }
+  const isNamed = wanted.every((name) => given.includes(name));
+  return new Map(wanted.map((name, index) => [name, isNamed ? name : (given[index] ?? name)]));
+}
+
+/** What a model is fed, and what of it is compared with the targets by which loss. */
+export interface Fed {
+  /** See feedsOf. */
+  readonly feeds: ReadonlyMap<string, string>;
+  readonly prediction: Prediction;
+  readonly spec: { readonly loss: Loss };
+}
 
 /** Samples of a data set in the form that a model is fed. */
 export class Feed {
   readonly #dataset: Dataset;
-  readonly #feeds: Settled['feeds'];
+  readonly #feeds: ReadonlyMap<string, string>;
   readonly #fit: TargetFit | undefined;
 
   /** @throws ModelError where the targets do not fit what is predicted */
-  constructor(dataset: Dataset, { feeds, spec, prediction }: Pick<Settled, 'feeds' | 'spec' | 'prediction'>) {
+  constructor(dataset: Dataset, { feeds, spec, prediction }: Fed) {
     this.#dataset = dataset;
     this.#feeds = feeds;
     this.#fit = fitTargets(dataset, prediction, spec.loss);

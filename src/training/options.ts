@@ -3,11 +3,11 @@ import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import { FRESH_INITS, OPTIMIZER_NAMES } from './choices.js';
 import type { Monitor } from './events.js';
-import type { FreshStart } from './fresh.js';
 import type { RankPruningOptions } from './low-rank/options.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
 import type { ScheduleShape } from './optimizers/schedule.js';
 import type { Dataset } from './types.js';
+import type { FreshStart } from './weights/fresh-weights.js';
 
 export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   /**

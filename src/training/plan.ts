@@ -8,16 +8,13 @@ import { inlined } from '../passes/gradient/prepare/inline.js';
 import { fedInputs } from '../runtime/index.js';
 import type { EngineSpec } from './engine/engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
-import { feedsOf } from './feeds.js';
-import type { FreshStart } from './fresh.js';
+import { feedsOf } from './feed.js';
 import { type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from './low-rank/options.js';
 import { OPTIMIZERS, optimizer } from './optimizers/index.js';
 import { type Schedule, schedule } from './optimizers/schedule.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
 import { TRAIN_DEFAULTS, TRAIN_OPTIONS, type TrainOptions } from './options.js';
-import { prepareModel } from './prepare-model.js';
-import { chosenWeights, quantizedWeights } from './select-weights.js';
 import {
   classesOf,
   dataError,
@@ -29,6 +26,9 @@ import {
   readTargets,
 } from './targets.js';
 import type { Dataset } from './types.js';
+import type { FreshStart } from './weights/fresh-weights.js';
+import { prepareModel } from './weights/prepare-model.js';
+import { chosenWeights, quantizedWeights } from './weights/select-weights.js';
 
 /** A training with all of its choices made and checked; nothing is computed yet. */
 export interface Settled {

@@ -1,24 +1,22 @@
 import { type Model, ModelError } from '../graph/index.js';
 import { OptionError } from '../graph/option-descriptors.js';
-import { KernelPool } from '../linalg/kernels/pool.js';
+import { KernelPool } from '../linalg/kernels/threads/pool.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
-
+import { shuffledOrder } from './data/batches.js';
 import { assertFinite, isOfData } from './divergence.js';
 import { openRemoteEngine } from './engine/remote-engine.js';
 import type { EpochRecord, StopReason, TrainEvent, TrainResult, TrainSummary } from './events.js';
 import { Feed } from './feed.js';
-import { freshWeights } from './fresh.js';
 import { rankFigures } from './low-rank/ranks.js';
 import type { TrainOptions } from './options.js';
-import { shuffledOrder } from './order.js';
-import { Pace } from './pace.js';
 import { type Settled, settleComputed } from './plan.js';
-import { prepareModel } from './prepare-model.js';
 import { differenceFrom } from './resume.js';
-import { RunningTally } from './tally.js';
+import { Pace, RunningTally } from './tally.js';
 import type { Chunk, Dataset, Engine, Evaluation, TrainingState } from './types.js';
-import { putWeights, withWeights } from './weights.js';
+import { freshWeights } from './weights/fresh-weights.js';
+import { prepareModel } from './weights/prepare-model.js';
+import { putWeights, withWeights } from './weights/put-weights.js';
 
 /** What happens in a training, step by step; see train, which loads this when its events are taken. */
 export async function* events(

@@ -81,3 +81,25 @@ export class RunningTally {
     };
   }
 }
+
+/** Long enough that what a run costs by itself is little, short enough for progress and signals. */
+const RUN_SECONDS = 0.5;
+const MOST_STEPS = 100;
+/** The first runs are slower than all others. */
+const FIRST_STEPS = 2;
+const GROWTH = 4;
+
+/** How many steps go into one run. The result does not depend on it. */
+export class Pace {
+  #steps = FIRST_STEPS;
+
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /** After a run: so many steps took so many seconds. */
+  took(steps: number, seconds: number): void {
+    const wanted = Math.round((RUN_SECONDS * steps) / Math.max(seconds, 1e-6));
+    this.#steps = Math.max(1, Math.min(wanted, MOST_STEPS, GROWTH * this.#steps));
+  }
+}

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { KernelPool } from '../../linalg/kernels/pool.js';
+import { KernelPool } from '../../linalg/kernels/threads/pool.js';
 
 /**
  * Threads for rankReport, which start at once.

@@ -92,7 +92,7 @@ async function ofMatrix(
   const { data, isOwn } = await read();
   let values = await pool.singularValues(data, m, n, { transfer: isOwn && !isSmall, later });
   if (isSmall && (values.at(-1) ?? 0) < JACOBI_BELOW * (values[0] ?? 0)) {
-    const { smallSingularValues } = await import('../../linalg/kernels/jacobi.js');
+    const { smallSingularValues } = await import('../../linalg/kernels/eigen/jacobi.js');
     values = smallSingularValues(data, m, n);
     // The usual bound on the error of a computed singular value, relative to the largest.
     resolution = Math.max(rows, columns) * EPSILON.float64;
@@ -108,7 +108,7 @@ async function ofProduct(
   { products: place, later }: { products: ProductPlace | undefined; later: number },
 ): Promise<WeightSpectrum> {
   const [{ SymmetricMatrix }, { gramInto }, { countGarbage }] = await Promise.all([
-    import('../../linalg/kernels/eigen.js'),
+    import('../../linalg/kernels/eigen/eigen.js'),
     import('../../linalg/gram.js'),
     import('../../runtime/garbage.js'),
   ]);

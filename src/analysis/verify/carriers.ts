@@ -1,6 +1,6 @@
 import { compareData } from '../../graph/diff/diff-data.js';
 import { type Model, type Node, printModel, type Tensor } from '../../graph/index.js';
-import { constantTensor } from '../../runtime/session/constant.js';
+import { constantTensor } from '../../runtime/constants/constant.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 
 /** A tensor in each of two models. */

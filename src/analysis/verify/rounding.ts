@@ -16,9 +16,9 @@ import {
   valuesRead,
   widen,
 } from '../../graph/index.js';
+import { fedInputs } from '../../runtime/inputs/random-inputs.js';
 import { Random } from '../../runtime/random.js';
 import { partOf } from '../../runtime/session/part.js';
-import { fedInputs } from '../../runtime/session/random-inputs.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import type { Comparison } from './output-comparison.js';

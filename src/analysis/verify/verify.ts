@@ -1,11 +1,11 @@
 import { type DataType, isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { type OpenDims, onOpenDims } from '../../runtime/inputs/open-dims.js';
+import { fedInputs, randomInputs } from '../../runtime/inputs/random-inputs.js';
 import { ProviderError, type ProviderFailure } from '../../runtime/providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../../runtime/providers/providers.js';
-import { type OpenDims, onOpenDims } from '../../runtime/session/open-dims.js';
 import { partOf } from '../../runtime/session/part.js';
 import type { PlacedNode, ProviderUse } from '../../runtime/session/placement.js';
-import { fedInputs, randomInputs } from '../../runtime/session/random-inputs.js';
 import { fallenError, fallenOf } from '../../runtime/session/run-model.js';
 import { openSession } from '../../runtime/session/session.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';

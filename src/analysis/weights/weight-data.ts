@@ -107,7 +107,7 @@ function storedType(constant: ConstantValue): DataType {
 
 /** The value of a constant expression; its error says whose weight it is. */
 export async function evaluated(graph: Graph, value: string, node: Node, name: string): Promise<Tensor> {
-  const { evaluateConstant } = await import('../../runtime/session/constant.js');
+  const { evaluateConstant } = await import('../../runtime/constants/constant.js');
   try {
     return await evaluateConstant(graph, value);
   } catch (error) {

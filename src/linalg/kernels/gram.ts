@@ -1,13 +1,13 @@
-import { reduceForValues, valuesBytes } from './band.js';
-import { type MatrixSource, sourceOf } from './matrix-source.js';
-import { KC, pad4, Workspace } from './module.js';
+import { reduceForValues, valuesBytes } from './eigen/band.js';
 import {
   normalize,
   type Tridiagonal,
   takeTridiagonal,
   tridiagonalBytes,
   tridiagonalEigenvalues,
-} from './tridiagonal.js';
+} from './eigen/tridiagonal.js';
+import { type MatrixSource, sourceOf } from './matrix-source.js';
+import { KC, pad4, Workspace } from './module.js';
 
 /** Columns of a wider row-major matrix: `stride` values a row, columns [from, to). */
 export interface ColumnRange {

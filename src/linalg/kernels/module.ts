@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { FUSED_KERNELS, KERNELS } from './builds.js';
 import type { KernelExports, OwnArguments, SharedKernel, SharedMemory } from './exports.js';
-import { Team } from './team.js';
+import { Team } from './threads/team.js';
 
 type Address = number;
 

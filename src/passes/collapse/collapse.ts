@@ -7,7 +7,7 @@ import type { KnownConstants, Model, Node, Pass } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { withProducts } from '../../linalg/matrix.js';
-import { computedConstants } from '../../runtime/session/computed-constants.js';
+import { computedConstants } from '../../runtime/constants/computed-constants.js';
 import {
   type CollapseAccount,
   type CollapsedChain,

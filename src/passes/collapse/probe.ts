@@ -15,8 +15,8 @@ import {
 import { opsetsOf } from '../../graph/opsets.js';
 import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import type { Floats } from '../../linalg/floats.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
 import { Random } from '../../runtime/random.js';
-import { evaluateConstant } from '../../runtime/session/constant.js';
 import { openSession } from '../../runtime/session/session.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 import type { RuntimeTensor, SessionOptions } from '../../runtime/types.js';

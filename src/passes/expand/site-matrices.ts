@@ -13,8 +13,8 @@ import type { Floats } from '../../linalg/floats.js';
 import { swapped } from '../../linalg/floats.js';
 import type { MatrixSource } from '../../linalg/gram-eigen.js';
 import type { Matrix } from '../../linalg/matmul.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
 import { countGarbage, release } from '../../runtime/garbage.js';
-import { evaluateConstant } from '../../runtime/session/constant.js';
 import type { FactorMatrix } from './factorize.js';
 
 /**

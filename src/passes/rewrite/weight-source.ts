@@ -26,7 +26,7 @@ import {
   Tensor,
 } from '../../graph/index.js';
 import { opsetsOf } from '../../graph/opsets.js';
-import { evaluateConstant } from '../../runtime/session/constant.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
 import { runGraph } from '../../runtime/session/run-graph.js';
 import type { Placement } from './placement.js';
 

@@ -1,13 +1,13 @@
 import { type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { isOpen, type OpenDims, onOpenDims } from '../inputs/open-dims.js';
+import { fedInputs, randomInputs } from '../inputs/random-inputs.js';
 import { usedGpuMemory } from '../providers/nvidia-smi.js';
 import type { ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../providers/providers.js';
 import type { Session } from '../types.js';
-import { isOpen, type OpenDims, onOpenDims } from './open-dims.js';
 import { BENCH_OPTIONS } from './options.js';
 import type { ProviderUse } from './placement.js';
-import { fedInputs, randomInputs } from './random-inputs.js';
 import { runModel } from './run-model.js';
 import { openSession } from './session.js';
 

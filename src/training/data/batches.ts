@@ -1,5 +1,5 @@
 import { ModelError } from '../../graph/index.js';
-import { shuffledOrder } from '../order.js';
+import { Random } from '../../runtime/index.js';
 import type { Batch, BatchOptions, Dataset } from '../types.js';
 
 export interface BatchesOptions extends BatchOptions {
@@ -118,4 +118,17 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
     batch: async (indices, options) => await dataset.batch(numbers(indices), options),
     [Symbol.asyncDispose]: async () => undefined,
   };
+}
+
+/** The numbers 0 to size - 1 in an order that seed and epoch decide (Durstenfeld's shuffle, CACM 1964, algorithm 235). */
+export function shuffledOrder(size: number, seed: number, epoch: number): Uint32Array {
+  const order = Uint32Array.from({ length: size }, (_, index) => index);
+  const random = new Random(seed, `epoch ${epoch}`);
+  for (let last = size - 1; last > 0; last -= 1) {
+    const other = random.integer(last + 1);
+    const moved = order[last] as number;
+    order[last] = order[other] as number;
+    order[other] = moved;
+  }
+  return order;
 }

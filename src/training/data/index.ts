@@ -1,4 +1,10 @@
-export { type BatchesOptions, orderedBatches, shuffledBatches, splitDataset } from './batches.js';
+export {
+  type BatchesOptions,
+  orderedBatches,
+  shuffledBatches,
+  shuffledOrder,
+  splitDataset,
+} from './batches.js';
 export { tensorDataset } from './dataset.js';
 export { inputSpecs } from './input-specs.js';
 export { datasetSplits, openDataset } from './open.js';

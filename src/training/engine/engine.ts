@@ -23,7 +23,6 @@ import {
 } from '../../runtime/index.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 import { firstNotFinite } from '../divergence.js';
-import { findOrigin } from '../non-finite.js';
 import type {
   Batch,
   Chunk,
@@ -35,6 +34,7 @@ import type {
 } from '../types.js';
 import { Evaluator } from './evaluator.js';
 import { openLoop } from './loop.js';
+import { findOrigin } from './non-finite.js';
 import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
 import { buildStep, type Carried, checkStepOptions, type Step, type StepOptions } from './step.js';

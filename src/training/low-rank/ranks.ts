@@ -4,7 +4,7 @@ import { findConstant, isConstant, type Model } from '../../graph/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 import type { RankFigures } from '../events.js';
-import { withWeights } from '../weights.js';
+import { withWeights } from '../weights/put-weights.js';
 
 /**
  * How much of its rank each trained weight uses, and each chain that has a trained factor, as a whole. What has no

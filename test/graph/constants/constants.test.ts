@@ -9,7 +9,7 @@ import {
   type NodeSpec,
   Tensor,
 } from '../../../src/graph/index.js';
-import { evaluateConstant } from '../../../src/runtime/session/constant.js';
+import { evaluateConstant } from '../../../src/runtime/constants/constant.js';
 import { buildGraph, buildModel, floats, ints } from '../../support/build.js';
 
 const node = (

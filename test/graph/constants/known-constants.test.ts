@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { isConstant, KnownConstants, type Model } from '../../../src/graph/index.js';
-import { computedConstants } from '../../../src/runtime/session/computed-constants.js';
-import { evaluateConstant } from '../../../src/runtime/session/constant.js';
+import { computedConstants } from '../../../src/runtime/constants/computed-constants.js';
+import { evaluateConstant } from '../../../src/runtime/constants/constant.js';
 import { buildModel, floats, ints } from '../../support/build.js';
 
 /** A weight that is a product, turned; and a shape that nodes compute. */

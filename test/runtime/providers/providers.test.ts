@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { readModel, Tensor } from '../../../src/graph/index.js';
+import { randomInputs } from '../../../src/runtime/inputs/random-inputs.js';
 import { neededLibraries } from '../../../src/runtime/providers/elf.js';
 import { causeOf } from '../../../src/runtime/providers/install.js';
 import { parseGpus, parseMemory } from '../../../src/runtime/providers/nvidia-smi.js';
@@ -14,7 +15,6 @@ import {
 } from '../../../src/runtime/providers/providers.js';
 import { installation } from '../../../src/runtime/session/onnxruntime.js';
 import { placementOf } from '../../../src/runtime/session/placement.js';
-import { randomInputs } from '../../../src/runtime/session/random-inputs.js';
 import { runModel } from '../../../src/runtime/session/run-model.js';
 import { openSession } from '../../../src/runtime/session/session.js';
 import { buildGraph } from '../../support/build.js';

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { benchDocument } from '../../../src/report/inference.js';
 import { render } from '../../../src/report/text/render.js';
+import { randomInputs } from '../../../src/runtime/inputs/random-inputs.js';
 import { diagnose } from '../../../src/runtime/providers/doctor.js';
 import { benchModels } from '../../../src/runtime/session/bench.js';
-import { randomInputs } from '../../../src/runtime/session/random-inputs.js';
 import { modelOf } from '../helpers.js';
 
 const open = () =>

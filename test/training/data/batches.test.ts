@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import {
   orderedBatches,
   shuffledBatches,
+  shuffledOrder,
   splitDataset,
   tensorDataset,
 } from '../../../src/training/data/index.js';
-import { shuffledOrder } from '../../../src/training/order.js';
 import type { Batch, Dataset } from '../../../src/training/types.js';
 import { pattern } from './files.js';
 

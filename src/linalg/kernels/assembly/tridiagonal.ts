@@ -8,7 +8,7 @@ import { add, dot, dotPair, madd, scale, subtractPair, subtractScaled } from './
  * with the updates of the panel kept apart (A - V^T W - W^T V), as LAPACK's dlatrd does, then applied at once.
  */
 
-/** Parts of a product with the matrix for each of the threads: SHARES of src/linalg/kernels/tridiagonal.ts. */
+/** Parts of a product with the matrix for each of the threads: SHARES of src/linalg/kernels/eigen/tridiagonal.ts. */
 const SHARES: usize = 4;
 
 /** Below this squared norm a row counts as zero: its square has lost bits to underflow. The matrix is near norm 1. */

@@ -1,0 +1,68 @@
+import { glob } from '../../graph/glob.js';
+import { type Model, ModelError } from '../../graph/index.js';
+import {
+  ownWeights,
+  tiedWeights,
+  trainableWeights,
+  untieShared,
+  untieWeights,
+} from '../../passes/gradient/index.js';
+import { inlined } from '../../passes/gradient/prepare/inline.js';
+import { replaceHead } from '../../passes/rewrite/replace-head.js';
+import type { TrainOptions } from '../options.js';
+
+/**
+ * What a training changes of a model besides numbers: weights that nodes hold become initializers, layers get copies of their
+ * own of what they shared by chance or are not to share, a fresh last layer comes in place of the old. The same model
+ * and options give the same result.
+ *
+ * @returns the names of the copies
+ */
+export function prepareModel(model: Model, options: TrainOptions): { readonly untied: readonly string[] } {
+  const { output, head, seed } = options;
+  if (head !== undefined) replaceHead(model, { outputs: head, output, seed });
+  const name = output ?? model.graph.outputs[0]?.name ?? '';
+  const copied = new Set(model.graph.nodes.flatMap((node) => (node.is('Identity') ? node.outputs : [])));
+  const owned = ownWeights(model, name).filter((one) => copied.has(one));
+  return { untied: [...owned, ...untieWeights(model, name), ...untieMatching(model, name, options.untie)] };
+}
+
+function untieMatching(model: Model, output: string, globs: TrainOptions['untie']): readonly string[] {
+  if (globs === undefined || globs.length === 0) return [];
+  const tied = tiedWeights(model, output, trainableWeights(inlined(model).graph, output)).map(
+    ({ name }) => name,
+  );
+  const tests = globs.map((pattern) => {
+    const test = glob(pattern);
+    if (tied.some(test)) return test;
+    throw new PatternError('untie', pattern, 'weight that layers share', tied, model.path);
+  });
+  return untieShared(model, output, (name) => tied.includes(name) && tests.some((test) => test(name)));
+}
+
+/** A pattern of names matches nothing. */
+export class PatternError extends ModelError {
+  readonly option: 'only' | 'freeze' | 'untie';
+  readonly pattern: string;
+  /** What it does not match, for a message of its own: 'matches no trainable weight; there are: fc1, fc2'. */
+  readonly reason: string;
+
+  constructor(
+    option: PatternError['option'],
+    pattern: string,
+    what: string,
+    names: readonly string[],
+    file: string | undefined,
+  ) {
+    const list =
+      names.length === 0
+        ? 'there is none'
+        : `there are: ${names.slice(0, MOST).join(', ')}${names.length > MOST ? ` and ${names.length - MOST} more` : ''}`;
+    super(`${option}: no ${what} matches '${pattern}'; ${list}`, { file });
+    this.option = option;
+    this.pattern = pattern;
+    this.reason = `matches no ${what}; ${list}`;
+  }
+}
+
+const MOST = 8;

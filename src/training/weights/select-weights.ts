@@ -1,0 +1,95 @@
+import { findWeights } from '../../analysis/weights/weights.js';
+import { glob } from '../../graph/glob.js';
+import {
+  ancestors,
+  findConstant,
+  isConstant,
+  isFloatType,
+  type Model,
+  ModelError,
+} from '../../graph/index.js';
+import { stoppingNodes, trainableWeights, ZeroGradientError } from '../../passes/gradient/index.js';
+import { inlined } from '../../passes/gradient/prepare/inline.js';
+import type { TrainOptions } from '../options.js';
+import { PatternError } from './prepare-model.js';
+
+/** The initializers of a model that are trained, and those that could be and are not. */
+export interface ChosenWeights {
+  readonly weights: readonly string[];
+  readonly frozen: readonly string[];
+  /** Those that no gradient reaches, and the node that stops it. */
+  readonly unreached: readonly { readonly name: string; readonly node: string; readonly op: string }[];
+}
+
+/**
+ * The weights that `only` and `freeze` choose.
+ *
+ * @throws ModelError where there are none, a pattern matches none, or no gradient reaches any
+ */
+export function chosenWeights(model: Model, options: TrainOptions): ChosenWeights {
+  const { path } = model;
+  const output = options.output ?? model.graph.outputs[0]?.name ?? '';
+  const { graph } = inlined(model);
+  const all = trainableWeights(graph, output);
+  if (all.length === 0) {
+    throw new ModelError('has no trainable weights: no float initializer stands where a weight does', {
+      file: path,
+    });
+  }
+  const matching = (
+    globs: readonly string[] | undefined,
+    option: 'only' | 'freeze',
+  ): ((name: string) => boolean) => {
+    const tests = (globs ?? []).map((pattern) => {
+      const test = glob(pattern);
+      if (all.some(test)) return test;
+      throw new PatternError(option, pattern, 'trainable weight', all, path);
+    });
+    return (name) => tests.some((test) => test(name));
+  };
+  const isChosen = options.only === undefined ? () => true : matching(options.only, 'only');
+  const isFrozen = matching(options.freeze, 'freeze');
+  const wanted = all.filter((name) => isChosen(name) && !isFrozen(name));
+  if (wanted.length === 0)
+    throw new ModelError('nothing is left to train: all weights are frozen', { file: path });
+  const stops = stoppingNodes(ancestors(graph.nodes, [output]), wanted, output);
+  const weights = wanted.filter((name) => !stops.has(name));
+  if (weights.length === 0) throw new ZeroGradientError([...new Set(stops.values())], path);
+  const trained = new Set(weights);
+  return {
+    weights,
+    frozen: all.filter((name) => !trained.has(name) && !stops.has(name)),
+    unreached: [...stops].map(([name, node]) => ({ name, node: node.label, op: node.opType })),
+  };
+}
+
+/**
+ * The matrices that are quantized, so that no gradient can change them.
+ *
+ * @throws ModelError where but vectors are left to train, and nobody asked for that
+ */
+export function quantizedWeights(
+  model: Model,
+  weights: readonly string[],
+  options: TrainOptions,
+): readonly string[] {
+  const quantized = findWeights(model, { chains: 'factors' }).weights.filter(
+    ({ dataType, uses: [{ node, data }] }) => {
+      if (!isFloatType(dataType)) return true;
+      const maker = node.graph.producer(data.name);
+      const constant = findConstant(node.graph, data.name);
+      return maker?.is('DequantizeLinear') === true && isConstant(constant);
+    },
+  );
+  if (quantized.length === 0) return [];
+  const names = quantized.map(({ name }) => name);
+  const isVector = (name: string): boolean =>
+    (model.graph.initializers.get(name)?.shape ?? []).filter((dim) => dim > 1).length <= 1;
+  if (options.only === undefined && weights.every(isVector)) {
+    throw new ModelError(
+      `is quantized: '${names[0]}'${names.length > 1 ? ` and ${names.length - 1} more matrices` : ''} cannot be trained, only ${weights.length} biases and scales could (${weights.slice(0, 3).join(', ')}${weights.length > 3 ? ', …' : ''}); train the float model and quantize it afterwards, or choose these weights by name (only)`,
+      { file: model.path },
+    );
+  }
+  return names;
+}

@@ -1,0 +1,146 @@
+import { expect, test } from 'vitest';
+import { type Model, modelToBytes, readModel, Tensor } from '../../../src/graph/index.js';
+import { GradientError } from '../../../src/passes/gradient/index.js';
+import { replaceHead } from '../../../src/passes/rewrite/replace-head.js';
+import { Random } from '../../../src/runtime/index.js';
+import { tensorDataset } from '../../../src/training/data/index.js';
+import { packError, unpackError } from '../../../src/training/engine/engine-messages.js';
+import { planTraining } from '../../../src/training/plan.js';
+import { train } from '../../../src/training/train.js';
+import type { Dataset } from '../../../src/training/types.js';
+import { buildModel, floats, ints } from '../../support/build.js';
+
+const SIZE = 24;
+const X = Float32Array.from(new Random(1, 'x').fillNormal(new Float64Array(3 * SIZE)));
+const data = (classes: number): Dataset =>
+  tensorDataset({
+    x: { type: 'float32', shape: [SIZE, 3], data: X },
+    y: {
+      type: 'int64',
+      shape: [SIZE],
+      data: BigInt64Array.from({ length: SIZE }, (_, i) => BigInt(i % classes)),
+    },
+  });
+const OPTIONS = { epochs: 1, batch: 8, ranks: false } as const;
+
+/** Two layers whose equal weights an exporter wrote once, by an Identity, by a view or plainly. */
+function merged(by: 'Identity' | 'Transpose' | 'nothing'): Model {
+  const [first, second] = { Identity: ['w', 'w2'], Transpose: ['t', 't'], nothing: ['w', 'w'] }[by] as [
+    string,
+    string,
+  ];
+  return buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32']],
+    nodes: [
+      ...(by === 'Identity' ? [{ opType: 'Identity', inputs: ['w'], outputs: ['w2'] }] : []),
+      ...(by === 'Transpose' ? [{ opType: 'Transpose', inputs: ['w'], outputs: ['t'] }] : []),
+      { opType: 'MatMul', inputs: ['x', first], outputs: ['h'], name: 'one' },
+      { opType: 'MatMul', inputs: ['h', second], outputs: ['y'], name: 'two' },
+    ],
+    initializers: [floats('w', [3, 3], Math.sin)],
+  });
+}
+
+test.each([
+  'Identity',
+  'Transpose',
+  'nothing',
+] as const)('weights merged by %s are told and untied', async (by) => {
+  const plan = planTraining(merged(by), data(3), OPTIONS);
+  expect(plan.tied).toEqual([{ name: 'w', saved: 9, nodes: ['one', 'two'] }]);
+  expect(plan.parameters).toBe(9);
+  const untied = planTraining(merged(by), data(3), { ...OPTIONS, untie: ['*'] });
+  expect([untied.tied, untied.parameters]).toEqual([[], 18]);
+  const model = merged(by);
+  await train(model, data(3), { ...OPTIONS, untie: ['w'], learningRate: 0.05 }).result();
+  const [one, two] = [...(await readModel(modelToBytes(model))).graph.initializers.values()];
+  expect([...one!.floats()]).not.toEqual([...two!.floats()]);
+  expect(() => planTraining(merged(by), data(3), { untie: ['v*'] })).toThrow(
+    "untie: no weight that layers share matches 'v*'; there are: w",
+  );
+});
+
+const classifier = (): Model =>
+  buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32', ['n', 10]]],
+    nodes: [
+      { opType: 'Gemm', inputs: ['x', 'w', 'b'], outputs: ['h'] },
+      { opType: 'MatMul', inputs: ['h', 'v'], outputs: ['m'] },
+      { opType: 'Add', inputs: ['m', 'c'], outputs: ['s'] },
+      { opType: 'Reshape', inputs: ['s', 'shape'], outputs: ['r'] },
+      { opType: 'Softmax', inputs: ['r'], outputs: ['y'], attributes: { axis: { int: 1 } } },
+    ],
+    initializers: [
+      floats('w', [3, 6], Math.sin),
+      floats('b', [6], Math.cos),
+      floats('v', [6, 10], Math.cos),
+      floats('c', [10], Math.sin),
+      ints('shape', [-1, 10]),
+    ],
+  });
+
+test('a fresh head has so many outputs, trains, and all before it is as it was', async () => {
+  const model = classifier();
+  expect(replaceHead(model, { outputs: 3 })).toMatchObject({ weights: ['v', 'c'], before: 10 });
+  expect(model.graph.outputs[0]?.shape).toEqual(['n', 3]);
+  expect(model.graph.initializers.get('v')?.shape).toEqual([6, 3]);
+  expect([...model.graph.initializers.get('w')!.floats()]).toEqual([
+    ...classifier().graph.initializers.get('w')!.floats(),
+  ]);
+  const trained = classifier();
+  const { history } = await train(trained, data(3), { ...OPTIONS, head: 3, validation: data(3) }).result();
+  expect(history.at(-1)!.validation!.accuracy).toBeTypeOf('number');
+  expect(trained.graph.outputs[0]?.shape).toEqual(['n', 3]);
+  expect(() => planTraining(classifier(), data(3), { head: 0.5 })).toThrow('head must be an integer ≥ 1');
+});
+
+test('quantized matrices are not trained, and a model of nothing else is refused', () => {
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32', ['n', 4]]],
+    nodes: [
+      { opType: 'DequantizeLinear', inputs: ['q', 's'], outputs: ['w'] },
+      { opType: 'Gemm', inputs: ['x', 'w', 'b'], outputs: ['y'] },
+    ],
+    initializers: [
+      Tensor.of(
+        'q',
+        'int8',
+        [3, 4],
+        Int8Array.from({ length: 12 }, (_, i) => i - 6),
+      ),
+      Tensor.of('s', 'float32', [], Float32Array.of(0.1)),
+      floats('b', [4], Math.sin),
+    ],
+  });
+  expect(() => planTraining(model, data(4), OPTIONS)).toThrow(
+    'cannot be trained, only 1 biases and scales could (b)',
+  );
+  expect(planTraining(model, data(4), { ...OPTIONS, only: ['b'] }).quantized).toHaveLength(1);
+});
+
+test('a Round between weights and loss is named', async () => {
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32', ['n', 4]]],
+    nodes: [
+      { opType: 'MatMul', inputs: ['x', 'w'], outputs: ['h'] },
+      { opType: 'Round', inputs: ['h'], outputs: ['y'], name: '/q' },
+    ],
+    initializers: [floats('w', [3, 4], Math.sin)],
+  });
+  const error = await train(model, data(4), OPTIONS)
+    .result()
+    .catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(GradientError);
+  expect((error as Error).message).toBe("no gradient flows through Round '/q': its derivative is zero");
+});
+
+test('an error keeps its class on its way between threads', () => {
+  const error = new GradientError([{ node: 'n', op: 'Foo', reason: 'Foo has no gradient here' }], 'm.onnx');
+  const back = unpackError(packError(error));
+  expect(back).toBeInstanceOf(GradientError);
+  expect([back.message, (back as GradientError).unsupported]).toEqual([error.message, error.unsupported]);
+});
