@@ -1,4 +1,5 @@
 import type { Node } from '../types.js';
+import type { Dimension } from '../value-info.js';
 
 /** A window of a convolution or pooling; pads before each axis, then behind each. */
 export interface Window {
@@ -7,31 +8,58 @@ export interface Window {
   readonly dilations: readonly number[];
   readonly pads: readonly number[];
   /** Where the pads depend on the size of the input. */
-  readonly auto: 'SAME_UPPER' | 'SAME_LOWER' | undefined;
+  readonly auto?: 'SAME_UPPER' | 'SAME_LOWER' | undefined;
 }
 
-/** Strides, dilations and pads, as attributes say them. */
-export function windowOf(node: Node, extents: readonly number[]): Window {
-  const { attributes } = node;
+/**
+ * Strides, dilations and pads, as attributes say them; those of SAME are worked out as far as the sizes tell.
+ *
+ * @param sizes spatial sizes of what the window moves over
+ * @param positions how many places it has along each axis, where that does not follow from the sizes and strides
+ */
+export function windowOf(
+  { attributes }: Pick<Node, 'attributes'>,
+  extents: readonly number[],
+  sizes: readonly Dimension[] = [],
+  positions: readonly number[] = [],
+): Window {
   const ones = extents.map(() => 1);
   const strides = attributes.ints('strides') ?? ones;
   const dilations = attributes.ints('dilations') ?? ones;
   const mode = attributes.string('auto_pad', 'NOTSET');
   const base = { extents, strides, dilations };
-  if (mode === 'SAME_UPPER' || mode === 'SAME_LOWER') {
-    const zeros = extents.flatMap(() => [0, 0]);
-    if (strides.some((step) => step !== 1)) return { ...base, pads: zeros, auto: mode };
-    const totals = extents.map((extent, axis) => (extent - 1) * (dilations[axis] ?? 1));
-    const less = totals.map((total) => Math.floor(total / 2));
-    const more = totals.map((total, axis) => total - (less[axis] ?? 0));
-    return {
-      ...base,
-      pads: mode === 'SAME_UPPER' ? [...less, ...more] : [...more, ...less],
-      auto: undefined,
-    };
-  }
-  const pads = mode === 'VALID' ? undefined : attributes.ints('pads');
-  return { ...base, pads: pads ?? extents.flatMap(() => [0, 0]), auto: undefined };
+  const none = extents.flatMap(() => [0, 0]);
+  if (mode !== 'SAME_UPPER' && mode !== 'SAME_LOWER')
+    return { ...base, pads: (mode === 'VALID' ? undefined : attributes.ints('pads')) ?? none };
+  const totals = extents.map((extent, axis) => {
+    const step = strides[axis] ?? 1;
+    if (extent === 1) return 0;
+    if (step === 1 && positions[axis] === undefined) return (extent - 1) * (dilations[axis] ?? 1);
+    const size = sizes[axis];
+    if (typeof size !== 'number') return undefined;
+    return Math.max(0, reach(base, positions[axis] ?? Math.ceil(size / step), axis) - size);
+  });
+  const known = totals.filter((total) => total !== undefined);
+  return known.length < totals.length
+    ? { ...base, pads: none, auto: mode }
+    : { ...base, pads: halved(known, mode) };
+}
+
+/** How many elements, pads among them, a number of places of a window spans along an axis. */
+export function reach(
+  { extents, strides, dilations }: Pick<Window, 'extents' | 'strides' | 'dilations'>,
+  positions: number,
+  axis: number,
+): number {
+  const span = ((extents[axis] ?? 1) - 1) * (dilations[axis] ?? 1) + 1;
+  return (positions - 1) * (strides[axis] ?? 1) + span;
+}
+
+/** Pads of each axis from their sum: SAME_UPPER has an odd one behind, all else before. */
+export function halved(totals: readonly number[], mode: string): number[] {
+  const less = totals.map((total) => Math.floor(total / 2));
+  const more = totals.map((total, axis) => total - (less[axis] ?? 0));
+  return mode === 'SAME_UPPER' ? [...less, ...more] : [...more, ...less];
 }
 
 /**

@@ -1,10 +1,11 @@
+import type { Window } from '../../../graph/operators/window.js';
 import { BLOCKED_DOMAIN } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
 import { unblocked } from '../builder.js';
 import { at } from '../shapes.js';
 import type { Value } from '../value.js';
 import { blocked, LANES, toBlocks } from './in-blocks.js';
-import { fittingEnd, type Window, windowAttributes } from './window.js';
+import { beginOf, fittingEnd, windowAttributes } from './window.js';
 
 /**
  * A convolution whose weight is no constant, in the layout with blocks of channels, which takes 0.5 to 0.65 of the time
@@ -23,7 +24,7 @@ export function blockedConv(
 ): Value | undefined {
   const { block } = build;
   const [channels, made] = [at(x.shape, 1), at(w.shape, 0)];
-  if (block === undefined || window.kernel.length !== 2 || x.type !== 'float32') return undefined;
+  if (block === undefined || window.extents.length !== 2 || x.type !== 'float32') return undefined;
   const isDepthwise = group > 1;
   if (isDepthwise && (group !== channels || group !== made || group % block !== 0)) return undefined;
   // Images with few channels are taken as they are.
@@ -32,7 +33,7 @@ export function blockedConv(
   // Only part of a block is wasted work.
   if (made < block) return undefined;
 
-  const [kh, kw] = [at(window.kernel, 0), at(window.kernel, 1)];
+  const [kh, kw] = [at(window.extents, 0), at(window.extents, 1)];
   const rows = toBlocks(made, block);
   const depth = isDepthwise ? 1 : isPlainInput ? channels : toBlocks(channels, block);
   const padded = build.pad(w, [0, 0, 0, 0], [rows - made, depth - at(w.shape, 1), 0, 0]);
@@ -60,7 +61,7 @@ export function blockedConv(
 function depthwiseBlock(build: Builder, x: Value, window: Window, group: number): number | undefined {
   const { block } = build;
   const fits =
-    window.kernel.length === 2 && x.type === 'float32' && block !== undefined && group % block === 0;
+    window.extents.length === 2 && x.type === 'float32' && block !== undefined && group % block === 0;
   return fits ? block : undefined;
 }
 
@@ -88,11 +89,10 @@ export function depthwiseWeightGradient(
   // What no window reaches is taken off.
   const source = build.pad(x, [0, 0, 0, 0], [0, 0, ...end.map((count) => Math.min(0, count))]);
   const exchanged: Window = {
-    kernel: positions,
+    extents: positions,
     strides: window.dilations,
     dilations: window.strides,
-    begin: window.begin,
-    end: end.map((count) => Math.max(0, count)),
+    pads: [...beginOf(window), ...end.map((count) => Math.max(0, count))],
   };
   const made = build.op(
     'Conv',
@@ -100,14 +100,14 @@ export function depthwiseWeightGradient(
       build.reshape(blocked(build, source, c), [1, n * c, ...source.shape.slice(2)]),
       build.reshape(blocked(build, dy, c), [n * c, 1, ...positions]),
     ],
-    [1, n * c, ...window.kernel],
+    [1, n * c, ...window.extents],
     windowAttributes(exchanged, n * c),
     undefined,
     BLOCKED_DOMAIN,
   );
   const summed = build.reduce(
     'ReduceSum',
-    build.reshape(made, [n, c / block, ...window.kernel, block]),
+    build.reshape(made, [n, c / block, ...window.extents, block]),
     [0],
     true,
   );
@@ -132,21 +132,21 @@ export function depthwiseInputGradient(
   const block = depthwiseBlock(build, dy, window, c);
   if (block === undefined) return undefined;
   const [h, w] = [at(dy.shape, 2), at(dy.shape, 3)];
-  const { kernel, strides, dilations } = window;
+  const { extents, strides, dilations } = window;
   const [down, across] = [at(strides, 0), at(strides, 1)];
   const sizes = [h * down, w * across];
-  const span = kernel.map((size, axis) => (size - 1) * at(dilations, axis));
-  const begin = span.map((size, axis) => size - at(window.begin, axis));
+  const span = extents.map((size, axis) => (size - 1) * at(dilations, axis));
+  const begin = span.map((size, axis) => size - at(window.pads, axis));
   const end = sizes.map((size, axis) => at(shape, axis + 2) + at(span, axis) - at(begin, axis) - size);
   if ([...begin, ...end].some((count) => count < 0)) return undefined;
   const rows = build.reshape(blocked(build, dy, c), [(n * c * h) / block, 1, w, 1, block]);
   const apart = build.pad(rows, [0, 0, 0, 0, 0], [0, down - 1, 0, across - 1, 0]);
-  const filter = build.transpose(build.reshape(flipped, [c / block, block, 1, ...kernel]), [0, 2, 3, 4, 1]);
+  const filter = build.transpose(build.reshape(flipped, [c / block, block, 1, ...extents]), [0, 2, 3, 4, 1]);
   const made = build.op(
     'Conv',
-    [build.reshape(apart, [n, c, ...sizes]), build.reshape(filter, [c, 1, ...kernel])],
+    [build.reshape(apart, [n, c, ...sizes]), build.reshape(filter, [c, 1, ...extents])],
     shape,
-    windowAttributes({ ...window, strides: [1, 1], begin, end }, c),
+    windowAttributes({ ...window, strides: [1, 1], pads: [...begin, ...end] }, c),
     undefined,
     BLOCKED_DOMAIN,
   );

@@ -1,9 +1,10 @@
+import type { Window } from '../../../graph/operators/window.js';
 import { BLOCKED_DOMAIN } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
 import { at, product } from '../shapes.js';
 import type { Value } from '../value.js';
 import { blocked, LANES, paddedBlocks, reordered, toBlocks } from './in-blocks.js';
-import { fittingEnd, type Window, windowAttributes } from './window.js';
+import { fittingEnd, windowAttributes } from './window.js';
 
 /** How much more than the numbers themselves may be computed, for blocks that are full in part. */
 const WASTE = 1.25;
@@ -32,8 +33,8 @@ export function imageBlocksProduct(
   shape: readonly number[],
 ): Value | undefined {
   const { block } = build;
-  if (block === undefined || window.kernel.length !== 2 || x.type !== 'float32') return undefined;
-  if (product(window.dilations) !== 1 || product(window.kernel) === 1) return undefined;
+  if (block === undefined || window.extents.length !== 2 || x.type !== 'float32') return undefined;
+  if (product(window.dilations) !== 1 || product(window.extents) === 1) return undefined;
   const sizes = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const full = sizes.map((size) => toBlocks(size, block));
   if (sizes.some((size) => size % LANES !== 0) || product(full) > WASTE * product(sizes)) return undefined;
@@ -43,7 +44,7 @@ export function imageBlocksProduct(
   const [height, width] = [at(x.shape, 2), at(x.shape, 3)];
   const [down, across] = [at(dy.shape, 2), at(dy.shape, 3)];
   if (4 * block * block * down * across > KERNEL_BYTES) return undefined;
-  const [kh, kw] = [at(window.kernel, 0), at(window.kernel, 1)];
+  const [kh, kw] = [at(window.extents, 0), at(window.extents, 1)];
   const ends = fittingEnd(window, [height, width], [down, across]);
   const [bottom, right] = ends.map((end) => Math.max(0, end)) as [number, number];
   // Rows and columns that no window reaches give more numbers, which are cut off.
@@ -54,8 +55,8 @@ export function imageBlocksProduct(
   const filter = reordered(build, build.reshape(byImage, [images, m, down * across, block]), made * block);
 
   // [channels, images, row, column, channel, image]
-  const long = at(window.begin, 1) + width + right;
-  const wide = paddedBlocks(build, blocked(build, x, channels * block), [0, at(window.begin, 1)], [0, right]);
+  const long = at(window.pads, 1) + width + right;
+  const wide = paddedBlocks(build, blocked(build, x, channels * block), [0, at(window.pads, 1)], [0, right]);
   const apart =
     channels === 1
       ? wide
@@ -68,11 +69,10 @@ export function imageBlocksProduct(
     [channels, images * made * block, rows, columns * block],
     windowAttributes(
       {
-        kernel: [down, across],
+        extents: [down, across],
         strides: [1, 1],
         dilations: [at(window.strides, 0), at(window.strides, 1) * block],
-        begin: [at(window.begin, 0), 0],
-        end: [bottom, 0],
+        pads: [at(window.pads, 0), 0, bottom, 0],
       },
       images,
     ),

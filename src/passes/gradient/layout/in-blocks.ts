@@ -38,7 +38,7 @@ export function paddedBlocks(
   end: readonly number[],
 ): Value {
   if ([...begin, ...end].every((count) => count === 0)) return x;
-  return channelwise(build, x, build.filled(x.type, [at(x.shape, 1)], 1), undefined, { begin, end });
+  return channelwise(build, x, build.filled(x.type, [at(x.shape, 1)], 1), undefined, [...begin, ...end]);
 }
 
 /**
@@ -48,7 +48,7 @@ export function paddedBlocks(
  * @param b [C]
  */
 export function scaledBlocks(build: Builder, x: Value, a: Value, b: Value | undefined, c?: Value): Value {
-  return channelwise(build, x, a, b, { begin: [0, 0], end: [0, 0] }, c);
+  return channelwise(build, x, a, b, [0, 0, 0, 0], c);
 }
 
 /** A convolution with kernels of one element. */
@@ -57,18 +57,16 @@ function channelwise(
   x: Value,
   a: Value,
   b: Value | undefined,
-  pads: { readonly begin: readonly number[]; readonly end: readonly number[] },
+  pads: readonly number[],
   c?: Value,
 ): Value {
   const [channels, ones] = [at(x.shape, 1), [1, 1]];
-  const shape = x.shape.map((size, axis) =>
-    axis < 2 ? size : size + at(pads.begin, axis - 2) + at(pads.end, axis - 2),
-  );
+  const shape = x.shape.map((size, axis) => (axis < 2 ? size : size + at(pads, axis - 2) + at(pads, axis)));
   return build.op(
     'Conv',
     [x, build.reshape(a, [channels, 1, 1, 1]), b, ...(c === undefined ? [] : [c])],
     shape,
-    windowAttributes({ kernel: ones, strides: ones, dilations: ones, ...pads }, channels),
+    windowAttributes({ extents: ones, strides: ones, dilations: ones, pads }, channels),
     undefined,
     BLOCKED_DOMAIN,
   );
@@ -84,12 +82,15 @@ export function blockMeans(build: Builder, x: Value): Value {
 /** Sums of a * b over images and positions, both with channels in blocks, [C]: each image of b is a kernel. */
 export function blockDots(build: Builder, a: Value, b: Value): Value {
   const [n, c, ...spatial] = [at(a.shape, 0), at(a.shape, 1), ...a.shape.slice(2)];
-  const [ones, zeros] = [spatial.map(() => 1), spatial.map(() => 0)];
+  const ones = spatial.map(() => 1);
   const dots = build.op(
     'Conv',
     [build.reshape(a, [1, n * c, ...spatial]), build.reshape(b, [n * c, 1, ...spatial])],
     [1, n * c, ...ones],
-    windowAttributes({ kernel: spatial, strides: ones, dilations: ones, begin: zeros, end: zeros }, n * c),
+    windowAttributes(
+      { extents: spatial, strides: ones, dilations: ones, pads: spatial.flatMap(() => [0, 0]) },
+      n * c,
+    ),
     undefined,
     BLOCKED_DOMAIN,
   );

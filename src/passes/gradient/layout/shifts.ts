@@ -1,7 +1,8 @@
+import type { Window } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import type { Value } from '../value.js';
-import { taps, type Window } from './window.js';
+import { beginOf, taps } from './window.js';
 
 /** With this many channels a group, one product over the whole batch keeps the threads busy. */
 const WIDE = 32;
@@ -27,7 +28,8 @@ export function shiftedProducts(
 ): Value {
   const [n, c, m] = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const [spatial, positions] = [x.shape.slice(2), dy.shape.slice(2)];
-  const { strides, dilations, kernel, begin } = window;
+  const { strides, dilations, extents: kernel } = window;
+  const begin = beginOf(window);
   const axes = range(0, kernel.length);
   const isWide = Math.min(c, m) / group >= WIDE;
 

@@ -1,8 +1,9 @@
+import type { Window } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import type { Value } from '../value.js';
 import { sharedRow, times } from './shifts.js';
-import type { Window } from './window.js';
+import { beginOf } from './window.js';
 
 /**
  * The gradient of the weight of a convolution without strides, in one product. Element (i, j) of the kernel met what the
@@ -24,7 +25,8 @@ export function splitProduct(
   group: number,
   shape: readonly number[],
 ): Value | undefined {
-  const { kernel, strides, dilations, begin } = window;
+  const { extents: kernel, strides, dilations } = window;
+  const begin = beginOf(window);
   if (product(strides) !== 1 || product(kernel) === 1) return undefined;
   const [n, c, m] = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const [spatial, positions] = [x.shape.slice(2), dy.shape.slice(2)];

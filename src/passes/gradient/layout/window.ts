@@ -1,55 +1,7 @@
-import type { Node } from '../../../graph/index.js';
+import { reach, type Window } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import type { Value } from '../value.js';
-
-/** How a window moves over the spatial axes. */
-export interface Window {
-  readonly kernel: readonly number[];
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-  /** Padding before and after each axis; what the end pads says may be more than the windows reach. */
-  readonly begin: readonly number[];
-  readonly end: readonly number[];
-}
-
-/**
- * The window of a convolution or pooling with its pads worked out.
- *
- * @param from spatial sizes that the window moves over (of a ConvTranspose: its output)
- * @param to number of its positions along each axis
- */
-export function windowOf(
-  node: Node,
-  kernel: readonly number[],
-  from: readonly number[],
-  to: readonly number[],
-): Window {
-  const { attributes } = node;
-  const ones = kernel.map(() => 1);
-  const strides = attributes.ints('strides') ?? ones;
-  const dilations = attributes.ints('dilations') ?? ones;
-  const pads = attributes.ints('pads') ?? kernel.flatMap(() => [0, 0]);
-  const rank = kernel.length;
-  const auto = attributes.string('auto_pad', 'NOTSET');
-  const base = { kernel, strides, dilations };
-  if (auto === 'NOTSET' || auto === '') return { ...base, begin: pads.slice(0, rank), end: pads.slice(rank) };
-  if (auto === 'VALID') return { ...base, begin: kernel.map(() => 0), end: kernel.map(() => 0) };
-  const total = kernel.map((_, axis) => Math.max(0, reach(base, to, axis) - at(from, axis)));
-  const less = total.map((count) => Math.floor(count / 2));
-  const more = total.map((count, axis) => count - at(less, axis));
-  return auto === 'SAME_LOWER' ? { ...base, begin: more, end: less } : { ...base, begin: less, end: more };
-}
-
-/** How many elements (with pads) the windows of `count` positions span along an axis. */
-export function reach(
-  window: Pick<Window, 'kernel' | 'strides' | 'dilations'>,
-  count: readonly number[],
-  axis: number,
-): number {
-  const span = (at(window.kernel, axis) - 1) * at(window.dilations, axis) + 1;
-  return (at(count, axis) - 1) * at(window.strides, axis) + span;
-}
 
 /** The padding behind the elements with which the windows of `positions` just fit; below 0, how many none reaches. */
 export function fittingEnd(
@@ -57,25 +9,30 @@ export function fittingEnd(
   spatial: readonly number[],
   positions: readonly number[],
 ): number[] {
-  return spatial.map((size, axis) => reach(window, positions, axis) - size - at(window.begin, axis));
+  return spatial.map((size, axis) => reach(window, at(positions, axis), axis) - size - at(window.pads, axis));
+}
+
+/** Pads before each axis. */
+export function beginOf(window: Window): readonly number[] {
+  return window.pads.slice(0, window.extents.length);
 }
 
 export function isPointwise(window: Window): boolean {
   const isOne = (count: number): boolean => count === 1;
-  return window.kernel.every(isOne) && window.strides.every(isOne) && !isPadded(window);
+  return window.extents.every(isOne) && window.strides.every(isOne) && !isPadded(window);
 }
 
 export function isPadded(window: Window): boolean {
-  return [...window.begin, ...window.end].some((count) => count !== 0);
+  return window.pads.some((count) => count !== 0);
 }
 
 /** The attributes of Conv and ConvTranspose. */
 export function windowAttributes(window: Window, group = 1) {
   return {
-    kernel_shape: { ints: window.kernel },
+    kernel_shape: { ints: window.extents },
     strides: { ints: window.strides },
     dilations: { ints: window.dilations },
-    pads: { ints: [...window.begin, ...window.end] },
+    pads: { ints: window.pads },
     ...(group !== 1 && { group: { int: group } }),
   };
 }
@@ -87,7 +44,7 @@ export function windowAttributes(window: Window, group = 1) {
  */
 export function columns(build: Builder, x: Value, window: Window, positions: readonly number[]): Value {
   const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
-  const [k, l] = [product(window.kernel), product(positions)];
+  const [k, l] = [product(window.extents), product(positions)];
   if (isPointwise(window)) return build.reshape(x, [batch, channels, 1, l]);
   if (build.elementary) return slicedColumns(build, x, window, positions);
   // One group a channel. With channels as batch entries and one small dense kernel instead, onnxruntime takes the
@@ -104,11 +61,11 @@ export function columns(build: Builder, x: Value, window: Window, positions: rea
 /** The same by strided slices, for onnxruntime's WebGPU provider (1.30) computes some convolutions wrong (see isWrongConv). */
 function slicedColumns(build: Builder, x: Value, window: Window, positions: readonly number[]): Value {
   const [batch, channels] = [at(x.shape, 0), at(x.shape, 1)];
-  const axes = range(0, window.kernel.length);
+  const axes = range(0, window.extents.length);
   const room = fittingEnd(window, x.shape.slice(2), positions);
-  const padded = build.pad(x, [0, 0, ...window.begin], [0, 0, ...room]);
+  const padded = build.pad(x, [0, 0, ...beginOf(window)], [0, 0, ...room]);
   const spatial = build.ints(axes.map((axis) => axis + 2));
-  const parts = taps(window.kernel).map((tap) => {
+  const parts = taps(window.extents).map((tap) => {
     const starts = tap.map((index, axis) => index * at(window.dilations, axis));
     const ends = starts.map(
       (start, axis) => start + (at(positions, axis) - 1) * at(window.strides, axis) + 1,
@@ -142,12 +99,12 @@ export function foldColumns(
   const [batch, channels, k] = [at(cols.shape, 0), at(cols.shape, 1), at(cols.shape, 2)];
   const shape = [batch, channels, ...spatial];
   if (isPointwise(window)) return build.reshape(cols, shape);
-  if (window.kernel.length === 2) {
+  if (window.extents.length === 2) {
     const flat = build.reshape(cols, [batch, channels * k, product(positions)]);
-    return build.op('Col2Im', [flat, build.ints(spatial), build.ints(window.kernel)], shape, {
+    return build.op('Col2Im', [flat, build.ints(spatial), build.ints(window.extents)], shape, {
       strides: { ints: window.strides },
       dilations: { ints: window.dilations },
-      pads: { ints: [...window.begin, ...window.end] },
+      pads: { ints: window.pads },
     });
   }
   const stacked = build.reshape(cols, [batch, channels * k, ...positions]);
@@ -164,10 +121,10 @@ export function foldColumns(
 
 /** For each channel the kernels that pick one element of the window each: [C K, 1, ...k]. */
 function oneHot(build: Builder, like: Value, window: Window, channels: number): Value {
-  const k = product(window.kernel);
+  const k = product(window.extents);
   const numbers = new Float64Array(channels * k * k);
   for (let i = 0; i < channels * k; i += 1) numbers[i * k + (i % k)] = 1;
-  return build.constant(like.type, [channels * k, 1, ...window.kernel], numbers);
+  return build.constant(like.type, [channels * k, 1, ...window.extents], numbers);
 }
 
 /** The transpose of a convolution in its input: from the gradient of what the window made back to [N, C, ...spatial]. */
@@ -192,7 +149,7 @@ export function transposedConv(
   const outputPadding = fits ? missing : missing.map(() => 0);
   const made = spatial.map((size, axis) => size - at(missing, axis) + at(outputPadding, axis));
   const y = build.op('ConvTranspose', [dy, weight], [at(dy.shape, 0), channels, ...made], {
-    ...windowAttributes({ ...window, end }, group),
+    ...windowAttributes({ ...window, pads: [...beginOf(window), ...end] }, group),
     ...(outputPadding.some((count) => count > 0) && { output_padding: { ints: outputPadding } }),
   });
   const tail = spatial.map((size, axis) => size - at(made, axis));

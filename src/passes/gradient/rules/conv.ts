@@ -1,3 +1,4 @@
+import { halved, reach, type Window, windowOf } from '../../../graph/operators/window.js';
 import { isWrongConv } from '../../../runtime/index.js';
 import type { Builder } from '../builder.js';
 import { blockedConv, depthwiseInputGradient, depthwiseWeightGradient } from '../layout/blocked.js';
@@ -5,14 +6,12 @@ import { imageBlocksProduct } from '../layout/image-blocks.js';
 import { shiftedProducts } from '../layout/shifts.js';
 import { splitProduct } from '../layout/split-taps.js';
 import {
+  beginOf,
   columns,
   fittingEnd,
   isPointwise,
-  reach,
   transposedConv,
-  type Window,
   windowAttributes,
-  windowOf,
 } from '../layout/window.js';
 import { at, product, range } from '../shapes.js';
 import type { ForwardContext, Rewritten, Rule, RuleContext } from '../types.js';
@@ -60,7 +59,7 @@ function convTranspose(context: RuleContext): (Value | undefined)[] {
     const ends = fittingEnd(window, dy.shape.slice(2), x.shape.slice(2));
     const source = cropEnds(build, dy, ends);
     const end = ends.map((count) => Math.max(0, count));
-    return convolution(build, source, w, { ...window, end }, group, x.shape);
+    return convolution(build, source, w, { ...window, pads: [...beginOf(window), ...end] }, group, x.shape);
   };
   return [
     context.needs(0) ? dx() : undefined,
@@ -83,7 +82,7 @@ function convolution(
     return build.op('Conv', [x, w], shape, windowAttributes(window, group));
   }
   const positions = shape.slice(2);
-  const long = (channels / group) * product(window.kernel);
+  const long = (channels / group) * product(window.extents);
   const cols = build.reshape(columns(build, x, window, positions), [n, group, long, product(positions)]);
   const made = build.matmul(build.reshape(w, [1, group, outputs / group, long]), cols);
   return build.reshape(made, shape);
@@ -107,24 +106,14 @@ function transposedWindow(
   to: readonly number[],
 ): Window {
   const { attributes } = node;
-  const ones = kernel.map(() => 1);
-  const zeros = kernel.map(() => 0);
-  const base = {
-    kernel,
-    strides: attributes.ints('strides') ?? ones,
-    dilations: attributes.ints('dilations') ?? ones,
-  };
   const auto = attributes.string('auto_pad', 'NOTSET');
-  const isDerived = attributes.ints('output_shape') !== undefined || auto.startsWith('SAME');
-  if (!isDerived) {
-    const pads = (auto === 'NOTSET' && attributes.ints('pads')) || [...zeros, ...zeros];
-    return { ...base, begin: pads.slice(0, kernel.length), end: pads.slice(kernel.length) };
-  }
-  const extra = attributes.ints('output_padding') ?? zeros;
-  const total = from.map((size, axis) => Math.max(0, reach(base, to, axis) + at(extra, axis) - size));
-  const less = total.map((count) => Math.floor(count / 2));
-  const more = total.map((count, axis) => count - at(less, axis));
-  return auto === 'SAME_UPPER' ? { ...base, begin: less, end: more } : { ...base, begin: more, end: less };
+  const window = windowOf(node, kernel, from, to);
+  if (attributes.ints('output_shape') === undefined && !auto.startsWith('SAME')) return window;
+  const extra = attributes.ints('output_padding');
+  const totals = from.map((size, axis) =>
+    Math.max(0, reach(window, at(to, axis), axis) + (extra?.[axis] ?? 0) - size),
+  );
+  return { ...window, pads: halved(totals, auto), auto: undefined };
 }
 
 function otherThanChannels(x: Value): number[] {
@@ -144,9 +133,9 @@ function inputGradient(
   shape: readonly number[],
 ): Value {
   const [channels, spatial] = [at(shape, 1), shape.slice(2)];
-  const span = window.kernel.map((size, axis) => (size - 1) * at(window.dilations, axis));
-  const begin = span.map((size, axis) => size - at(window.begin, axis));
-  const end = span.map((size, axis) => size - at(window.end, axis));
+  const span = window.extents.map((size, axis) => (size - 1) * at(window.dilations, axis));
+  const begin = span.map((size, axis) => size - at(window.pads, axis));
+  const end = span.map((size, axis) => size - at(window.pads, axis + span.length));
   const isStrided = window.strides.some((stride) => stride !== 1);
   if (build.block !== undefined && isStrided && group === channels && group === at(dy.shape, 1)) {
     const made = depthwiseInputGradient(build, dy, flipWeight(build, w, group), window, shape);
@@ -156,7 +145,7 @@ function inputGradient(
     return transposedConv(build, dy, w, window, group, channels, spatial);
   }
   const flipped = flipWeight(build, w, group);
-  const turned = { ...window, begin, end };
+  const turned = { ...window, pads: [...begin, ...end] };
   const made = { shape: [at(dy.shape, 0), channels, ...spatial] };
   return (
     blockedConv(build, dy, flipped, undefined, turned, group, made) ??
@@ -198,7 +187,7 @@ function weightGradient(
 ): Value {
   const [n, c, m] = [at(x.shape, 0), at(x.shape, 1), at(dy.shape, 1)];
   const positions = dy.shape.slice(2);
-  const [k, l] = [product(window.kernel), product(positions)];
+  const [k, l] = [product(window.extents), product(positions)];
   if (m > group && c / group >= FEW) {
     return (
       (group === 1 ? imageBlocksProduct(build, x, dy, window, shape) : undefined) ??
@@ -252,14 +241,13 @@ function weightGradientByConv(
     cropEnds(build, source, ends),
     kernel,
     {
-      kernel: positions,
+      extents: positions,
       strides: window.dilations,
       dilations: window.strides,
-      begin: window.begin,
-      end: ends.map((count) => Math.max(0, count)),
+      pads: [...beginOf(window), ...ends.map((count) => Math.max(0, count))],
     },
     group,
-    [c / group, m, ...window.kernel],
+    [c / group, m, ...window.extents],
   );
   return build.reshape(build.transpose(made, [1, 0, ...range(2, rank)]), shape);
 }
@@ -272,15 +260,8 @@ function col2im(context: RuleContext): (Value | undefined)[] {
   const spatial = dy.shape.slice(2);
   const rough = windowOf(node, kernel, spatial, spatial);
   const positions = kernel.map((_, axis) => {
-    const room =
-      at(spatial, axis) +
-      at(rough.begin, axis) +
-      at(rough.end, axis) -
-      reach(
-        rough,
-        kernel.map(() => 1),
-        axis,
-      );
+    const padded = at(spatial, axis) + at(rough.pads, axis) + at(rough.pads, axis + kernel.length);
+    const room = padded - reach(rough, 1, axis);
     return Math.floor(room / at(rough.strides, axis)) + 1;
   });
   return [build.reshape(columns(build, dy, rough, positions), x.shape)];

@@ -1,15 +1,7 @@
 import type { Node } from '../../../graph/index.js';
+import { reach, type Window, windowOf } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
-import {
-  columns,
-  fittingEnd,
-  foldColumns,
-  isPadded,
-  reach,
-  transposedConv,
-  type Window,
-  windowOf,
-} from '../layout/window.js';
+import { beginOf, columns, fittingEnd, foldColumns, isPadded, transposedConv } from '../layout/window.js';
 import { at, product, range } from '../shapes.js';
 import type { Rule, RuleContext } from '../types.js';
 import type { Value } from '../value.js';
@@ -25,7 +17,7 @@ function windowOfPool(node: Node, x: Value, y: Value): Window {
 /** Do the windows lie side by side, each element in at most one? */
 function tiles(window: Window): boolean {
   return (
-    window.kernel.every(
+    window.extents.every(
       (size, axis) => size === at(window.strides, axis) && at(window.dilations, axis) === 1,
     ) && !isPadded(window)
   );
@@ -44,7 +36,9 @@ function enlarge(build: Builder, x: Value, kernel: readonly number[]): Value {
 
 /** The part of x that whole windows cover, and how to put its gradient back in place. */
 function covered(build: Builder, x: Value, window: Window, positions: readonly number[]) {
-  const missing = positions.map((_, axis) => reach(window, positions, axis) - at(x.shape, axis + 2));
+  const missing = positions.map(
+    (_, axis) => reach(window, at(positions, axis), axis) - at(x.shape, axis + 2),
+  );
   const zeros = x.shape.map(() => 0);
   return {
     fits: missing.every((count) => count <= 0),
@@ -65,19 +59,19 @@ function maxPool(context: RuleContext): (Value | undefined)[] {
   const positions = y.shape.slice(2);
   const cover = covered(build, x, window, positions);
   if (tiles(window) && cover.fits && x.type === 'float32') {
-    const mask = build.indicator('Equal', cover.crop(x), enlarge(build, y, window.kernel));
+    const mask = build.indicator('Equal', cover.crop(x), enlarge(build, y, window.extents));
     const mean = build.op('AveragePool', [mask], y.shape, {
-      kernel_shape: { ints: window.kernel },
+      kernel_shape: { ints: window.extents },
       strides: { ints: window.strides },
     });
-    const share = build.div(dy, build.scale(mean, product(window.kernel)));
-    return [cover.restore(build.mul(mask, enlarge(build, share, window.kernel)))];
+    const share = build.div(dy, build.scale(mean, product(window.extents)));
+    return [cover.restore(build.mul(mask, enlarge(build, share, window.extents)))];
   }
   // With a border that no window finds the largest, sized so that the windows just fit.
-  const before = [0, 0, ...window.begin];
+  const before = [0, 0, ...beginOf(window)];
   const after = [0, 0, ...fittingEnd(window, x.shape.slice(2), positions)];
   const padded = build.pad(x, before, after, LOWEST);
-  const bare = { ...window, begin: window.begin.map(() => 0), end: window.end.map(() => 0) };
+  const bare = { ...window, pads: window.pads.map(() => 0) };
   const cols = columns(build, padded, bare, positions);
   const [n, c, , l] = cols.shape;
   const row = [n ?? 1, c ?? 1, 1, l ?? 1];
@@ -110,10 +104,10 @@ function averagePool(context: RuleContext): (Value | undefined)[] {
         ),
       );
   const cover = covered(build, x, window, positions);
-  if (tiles(window) && cover.fits) return [cover.restore(enlarge(build, share, window.kernel))];
+  if (tiles(window) && cover.fits) return [cover.restore(enlarge(build, share, window.extents))];
   const [n, c, ...spatial] = x.shape;
   const planes = (n ?? 1) * (c ?? 1);
-  const ones = build.filled(dy.type, [1, 1, ...window.kernel], 1);
+  const ones = build.filled(dy.type, [1, 1, ...window.extents], 1);
   const spread = transposedConv(
     build,
     build.reshape(share, [planes, 1, ...positions]),
@@ -136,11 +130,11 @@ function windowCounts(
   const includesPads = node.attributes.int('count_include_pad', 0) !== 0;
   const perAxis = positions.map((count, axis) => {
     const [low, high] = includesPads
-      ? [-at(window.begin, axis), at(spatial, axis) + at(window.end, axis)]
+      ? [-at(window.pads, axis), at(spatial, axis) + at(window.pads, axis + spatial.length)]
       : [0, at(spatial, axis)];
     return range(0, count).map((position) => {
-      const start = position * at(window.strides, axis) - at(window.begin, axis);
-      const seen = range(0, at(window.kernel, axis)).map((tap) => start + tap * at(window.dilations, axis));
+      const start = position * at(window.strides, axis) - at(window.pads, axis);
+      const seen = range(0, at(window.extents, axis)).map((tap) => start + tap * at(window.dilations, axis));
       return seen.filter((place) => place >= low && place < high).length;
     });
   });
