@@ -2,11 +2,12 @@ import { EPSILON, type Node } from '../graph/index.js';
 import { opsetOf } from '../graph/opsets.js';
 import { type Floats, joined, swapped, transposed } from '../linalg/floats.js';
 import { biasVector } from './linear-bias.js';
-import { evaluateExpression, type LazyValues, statisticsOf } from './map/evaluate.js';
+import { evaluateExpression, type LazyValues } from './map/evaluate.js';
 import { type Grid, gridOf, placesInGrid } from './map/geometry.js';
 import { type AffineValues, inOneGroup, type MatrixLayout, outIn } from './map/values.js';
 import { isPointwiseTarget, type Target } from './match/cost.js';
 import { type Region, targetOfRegion, vectorShape } from './match/region.js';
+import { statisticsOf } from './operators/norm.js';
 
 /** What the node in the place of a region computes with, before it is rounded to the region's type. */
 export interface Composition {

@@ -1,6 +1,6 @@
 import type { ConstantValue, Node } from '../graph/index.js';
 import { evaluateConstant } from '../runtime/constants/constant.js';
-import { affineOperator, isWeighted } from './operators.js';
+import { affineOperator } from './operators/index.js';
 import { isRefusal } from './refusal.js';
 
 /** The bias of a linear node. */
@@ -13,9 +13,8 @@ export interface LinearBias {
 
 export function linearBias(node: Node): LinearBias {
   const operator = affineOperator(node);
-  if (operator === undefined || isRefusal(operator) || !isWeighted(operator))
-    return { constant: undefined, isOpen: false };
-  return { constant: operator.bias, isOpen: operator.openBias !== undefined };
+  const mixing = operator === undefined || isRefusal(operator) ? undefined : operator.mixing;
+  return { constant: mixing?.bias, isOpen: mixing?.openBias !== undefined };
 }
 
 /** A constant bias as one number an output, Gemm's beta multiplied in; undefined where it is absent or zero. */

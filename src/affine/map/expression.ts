@@ -1,12 +1,11 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import { type AffineOperator, constantsOf, isWeighted, type SumOperator } from '../operators.js';
-import { isRefusal, type Refusal } from '../refusal.js';
+import { isRefusal, type Refusal, refuse } from '../refusal.js';
+import type { AffineOperator, MapOperator } from '../rule.js';
 import {
   composeGeometry,
   type Geometry,
   identityGeometry,
-  kernelSize,
   strideVolume,
   sumGeometry,
   upsamplingKey,
@@ -21,16 +20,15 @@ import {
   withChannels,
   withWindows,
 } from './layout.js';
+import { type Frame, type Place, placeOf, windowRankOf } from './place.js';
 import { rearrangements } from './rearrange.js';
-import { type Frame, placeOf, stepGeometry, windowRankOf } from './step-geometry.js';
 
 /** How the numbers of a map are to be computed, and its geometry. Expressions may share parts. */
 export type Expression = { readonly geometry: Geometry /** For messages. */; readonly label: string } & (
   | { readonly kind: 'identity' }
   | {
       readonly kind: 'step';
-      readonly operator: AffineOperator;
-      readonly frame: Frame;
+      readonly operator: MapOperator;
       /** Where the constants' axes are parts of the channels. */
       readonly parts?: AxisLayout | undefined;
     }
@@ -40,9 +38,8 @@ export type Expression = { readonly geometry: Geometry /** For messages. */; rea
   | { readonly kind: 'chain'; readonly parts: readonly Expression[] }
   | {
       readonly kind: 'sum';
-      readonly operator: SumOperator;
+      readonly operator: MapOperator;
       readonly terms: readonly Expression[];
-      readonly frame: Frame;
       readonly parts?: AxisLayout | undefined;
     }
 );
@@ -127,10 +124,10 @@ function expressNode(operator: AffineOperator, terms: readonly Laid[], frame: Fr
   const { label } = operator.node;
   const [first] = terms;
   if (first === undefined) throw new Error(`'${label}' reads nothing`);
-  if (operator.kind === 'relabel') {
+  if ('relabelling' in operator) {
     if (first.layout === undefined)
-      return { kind: 'unsupported', reason: `the rank of what '${label}' reads is not known` };
-    const layout = relabelled(first.layout, operator.how, label);
+      return refuse('unsupported', `the rank of what '${label}' reads is not known`);
+    const layout = relabelled(first.layout, operator.relabelling, label);
     return isRefusal(layout) ? layout : { expression: first.expression, layout, work: 0 };
   }
   const expressions: Expression[] = [];
@@ -146,7 +143,7 @@ function expressNode(operator: AffineOperator, terms: readonly Laid[], frame: Fr
   const [expression] = expressions;
   if (expression === undefined) throw new Error(`'${label}' reads nothing`);
   const made =
-    operator.kind === 'sum' && expressions.length > 1
+    expressions.length > 1
       ? expressSum(operator, expressions, frame, layout)
       : expressStep(operator, expression, frame, layout);
   if (isRefusal(made)) return made;
@@ -154,7 +151,7 @@ function expressNode(operator: AffineOperator, terms: readonly Laid[], frame: Fr
     // It mixes the axis that the layout takes for the other one.
     const moved = layout === undefined ? [] : rearrangements(layout, label);
     if (isRefusal(moved) || moved.length > 0)
-      return { kind: 'unsupported', reason: `'${label}' transposes axes that were rearranged before` };
+      return refuse('unsupported', `'${label}' transposes axes that were rearranged before`);
     return { ...made, layout: undefined };
   }
   if (!isAlike)
@@ -190,19 +187,13 @@ export function sizeRead(value: string, nodes: readonly Node[], operators: Opera
   for (const node of nodes) {
     const operator = operators.get(node);
     if (operator === undefined || !operator.data.every((input) => alike.has(input))) continue;
-    if (operator.kind === 'norm') return operator.scale.shape[0];
-    if (operator.kind === 'matrix') {
-      const inputs = operator.weight.shape.at(operator.layout === 'out-in' ? -1 : -2) ?? 0;
-      return (operator.batch ?? []).reduce((product, dim) => product * dim, inputs);
-    }
-    if (operator.kind === 'convTranspose' || operator.kind === 'up') return operator.weight.shape[0];
-    if (operator.kind === 'conv') return (operator.weight.shape[1] ?? 0) * operator.groups;
+    if (operator.channels !== undefined) return operator.channels;
     // Behind these a weight may read what was two axes, or a part of one.
-    if (operator.kind === 'relabel' && (operator.how.kind === 'reshape' || operator.how.kind === 'flatten'))
-      continue;
+    const how = 'relabelling' in operator ? operator.relabelling.kind : undefined;
+    if (how === 'reshape' || how === 'flatten') continue;
     // A constant vector could widen a single channel.
-    const isNumber = constantsOf(operator).every(({ shape }) => shape.every((dim) => dim === 1));
-    if (isNumber) alike.add(node.outputs[0] ?? '');
+    if (operator.constants.every(({ shape }) => shape.every((dim) => dim === 1)))
+      alike.add(node.outputs[0] ?? '');
   }
   return undefined;
 }
@@ -215,7 +206,7 @@ interface Step {
 }
 
 function expressStep(
-  operator: AffineOperator,
+  operator: MapOperator,
   before: Expression,
   frame: Frame,
   layout: AxisLayout | undefined,
@@ -227,16 +218,14 @@ function expressStep(
   const geometry = stepGeometry(operator, channels, place);
   if (isRefusal(geometry)) return geometry;
   if (channels === 0 && geometry.inputs === 0) {
-    return { kind: 'operand', reason: `the number of channels of '${before.label}' is not known` };
+    return refuse('operand', `the number of channels of '${before.label}' is not known`);
   }
-  const expression = chain(before, { kind: 'step', label, operator, frame, geometry, parts });
-  return isRefusal(expression)
-    ? expression
-    : { expression, work: workOf(operator, geometry), step: geometry };
+  const expression = chain(before, { kind: 'step', label, operator, geometry, parts });
+  return isRefusal(expression) ? expression : { expression, work: operator.work(geometry), step: geometry };
 }
 
 function expressSum(
-  operator: SumOperator,
+  operator: MapOperator,
   terms: readonly Expression[],
   frame: Frame,
   layout: AxisLayout | undefined,
@@ -248,16 +237,15 @@ function expressSum(
   );
   if (isRefusal(geometry)) return geometry;
   if (geometry.outputs === 0)
-    return { kind: 'operand', reason: `the number of channels that '${label}' adds is not known` };
+    return refuse('operand', `the number of channels that '${label}' adds is not known`);
   const place = placeOf(frame, layout);
   const { parts } = place;
   const own = stepGeometry(operator, geometry.outputs, place);
   if (isRefusal(own)) return own;
-  const work = geometry.outputs * (terms.length + operator.constants.length - 1);
   const hasBias = geometry.hasBias || own.hasBias;
-  const isOpenTaken = terms.some((term, i) => term.geometry.isOpen && operator.signs[i] === -1);
+  const isOpenTaken = terms.some((term, i) => term.geometry.isOpen && operator.signs?.[i] === -1);
   if (geometry.isOpen && (own.hasBias || isOpenTaken))
-    return { kind: 'operand', reason: `a bias that '${label}' adds to is no constant vector` };
+    return refuse('operand', `a bias that '${label}' adds to is no constant vector`);
   const isShifted = geometry.isShifted || own.isShifted;
   return {
     expression: {
@@ -265,11 +253,10 @@ function expressSum(
       label,
       operator,
       terms,
-      frame,
       parts,
       geometry: { ...geometry, hasBias, isShifted },
     },
-    work,
+    work: operator.work(own),
     step: own,
   };
 }
@@ -293,24 +280,18 @@ export function chain(first: Expression, second: Expression): Expression | Refus
   };
 }
 
-function workOf(operator: AffineOperator, geometry: Geometry): number {
-  if (isWeighted(operator)) {
-    const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
-    if (operator.kind === 'matrix') return size / geometry.groups;
-    return operator.kind === 'up' ? size * strideVolume(geometry) : size;
-  }
-  switch (operator.kind) {
-    case 'norm':
-    case 'scale':
-      return geometry.outputs;
-    case 'sum':
-      return operator.signs[0] === -1 || operator.constants.length > 0 ? geometry.outputs : 0;
-    case 'pool':
-      return kernelSize(geometry);
-    case 'pad':
-    case 'relabel':
-      return 0;
-  }
+/** The geometry of one node as a map of its input; of a sum, of the sum of its data. */
+function stepGeometry(operator: MapOperator, channels: number, place: Place): Geometry | Refusal {
+  const { type } = place.frame;
+  const other = operator.mayMixTypes
+    ? undefined
+    : operator.constants.find(({ dataType }) => dataType !== type);
+  if (other === undefined) return operator.geometry(channels, place);
+  const { label } = operator.node;
+  return refuse(
+    'operand',
+    `'${label}' computes with '${other.value}', which is ${other.dataType}, not ${type}`,
+  );
 }
 
 /** A constant of an expression and the node that reads it. */
@@ -322,12 +303,8 @@ export interface ExpressionConstant {
 }
 
 export function constantsOfExpression(expression: Expression): ExpressionConstant[] {
-  const own = (operator: AffineOperator): ExpressionConstant[] =>
-    constantsOf(operator).map((constant) => ({
-      node: operator.node,
-      constant,
-      isWeight: isWeighted(operator) && constant === operator.weight,
-    }));
+  const own = ({ node, constants, mixing }: MapOperator): ExpressionConstant[] =>
+    constants.map((constant) => ({ node, constant, isWeight: constant === mixing?.weight }));
   switch (expression.kind) {
     case 'identity':
     case 'permute':
@@ -362,17 +339,14 @@ export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean
   }
 }
 
-/** What operators add, and what only that is computed of. */
-const BIASES = ['bias', 'openBias', 'beta', 'shift', 'mean', 'constants'];
-
 function operatorKey(
-  { node, data: _data, ...operator }: AffineOperator,
+  { node, details }: MapOperator,
   parts: AxisLayout | undefined,
   keys: ValueKeys,
   withBias: boolean,
 ): string {
-  return JSON.stringify([node.opType, operator, parts], (name, value: unknown) => {
-    if (!withBias && BIASES.includes(name)) return undefined;
+  const { factors, summands } = details;
+  return JSON.stringify([node.opType, factors, withBias && summands, parts], (_, value: unknown) => {
     const isConstant = typeof value === 'object' && value !== null && 'leaves' in value;
     if (!isConstant) return value;
     const constant = value as ConstantValue;

@@ -3,8 +3,8 @@ import type { ValueKeys } from '../../graph/value-keys.js';
 import { chain, type Expressed, expressSegment, type Measure, type Segment } from '../map/expression.js';
 import { isDiagonal, isPointwise } from '../map/geometry.js';
 import { rearrangements } from '../map/rearrange.js';
-import { type AffineOperator, constantsOf, isWeighted } from '../operators.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
+import type { AffineOperator } from '../rule.js';
 import { costBefore, costWith, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
 import { Frames, type SourceFrame } from './frames.js';
 import { keptOf } from './kept.js';
@@ -130,7 +130,10 @@ export class Candidates {
     const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
     if (isRefusal(tail)) return tail;
     // A node that relabels alone belongs to a region only where it comes to nothing in it.
-    const isEdge = [nodes[0], nodes.at(-1)].some((node) => node && operators.get(node)?.kind === 'relabel');
+    const isEdge = [nodes[0], nodes.at(-1)].some((node) => {
+      const operator = node && operators.get(node);
+      return operator !== undefined && 'relabelling' in operator;
+    });
     if (isEdge && tail.length > 0) return undefined;
     const makesConv =
       pointwise === undefined &&
@@ -162,10 +165,7 @@ export class Candidates {
         `one ${target.main} would have ${would} ${what}, the ${nodes.length} nodes have ${were}`,
       );
     }
-    const usesRunningStatistics = nodes.some((node) => {
-      const operator = operators.get(node);
-      return operator?.kind === 'norm' && operator.isTraining;
-    });
+    const usesRunningStatistics = nodes.some((node) => operators.get(node)?.isTraining);
     return {
       graph,
       source,
@@ -189,20 +189,17 @@ export class Candidates {
   /** What nodes without a weight can become. */
   #pointwise(nodes: readonly Node[]): Pointwise {
     const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
-    const hasNorm = operators.some((operator) => operator.kind === 'norm');
+    const hasNorm = operators.some(({ pointwise }) => pointwise === 'normalization');
     const hasScale = operators.some(
-      (operator) =>
-        operator.kind === 'scale' ||
-        (operator.kind === 'sum' && (operator.signs.length > 1 || operator.signs[0] === -1)),
+      ({ pointwise, data, signs }) => pointwise === 'factor' || data.length > 1 || signs?.[0] === -1,
     );
-    const constants = operators.flatMap(constantsOf);
+    const constants = operators.flatMap((operator) => operator.constants);
     const isUniform = constants.every(({ shape }) => shape.every((dim) => dim === 1)) && !hasNorm;
     return { hasNorm, hasScale, isPossible: constants.length > 0, isUniform };
   }
 
   #isWeighted(node: Node): boolean {
-    const operator = this.affine.operators.get(node);
-    return operator !== undefined && isWeighted(operator);
+    return this.affine.operators.get(node)?.mixing !== undefined;
   }
 }
 
@@ -228,14 +225,15 @@ function followBackwards(parts: readonly Expressed[]): Expressed | Refusal {
 function carrierOf(nodes: readonly Node[], { operators }: AffineGraph): Node | undefined {
   let carrier: Node | undefined;
   let largest = -1;
-  const last: Partial<Record<AffineOperator['kind'], Node>> = {};
+  const last: Partial<Record<NonNullable<AffineOperator['pointwise']>, Node>> = {};
   for (const node of nodes) {
     const operator = operators.get(node);
     if (operator === undefined) continue;
-    if (constantsOf(operator).length > 0) last[operator.kind] = node;
-    if (!isWeighted(operator)) continue;
-    const size = operator.weight.shape.reduce((product, dim) => product * dim, 1);
+    const { mixing, pointwise, constants } = operator;
+    if (pointwise !== undefined && constants.length > 0) last[pointwise] = node;
+    if (mixing === undefined) continue;
+    const size = mixing.weight.shape.reduce((product, dim) => product * dim, 1);
     if (size >= largest) [carrier, largest] = [node, size];
   }
-  return carrier ?? last.norm ?? last.scale ?? last.sum;
+  return carrier ?? last.normalization ?? last.factor ?? last.summand;
 }

@@ -1,9 +1,8 @@
 import type { Expressed, Operators } from '../map/expression.js';
 import { type Geometry, gridOf, strideVolume } from '../map/geometry.js';
 import { channelAxis } from '../map/layout.js';
+import type { Frame } from '../map/place.js';
 import type { Rearrangement } from '../map/rearrange.js';
-import type { Frame } from '../map/step-geometry.js';
-import { constantsOf, isWeighted } from '../operators.js';
 import type { Kept } from './kept.js';
 
 export interface Cost {
@@ -23,9 +22,9 @@ export function costBefore({ expression, measures }: Expressed, operators: Opera
   for (const { node } of measures) {
     const operator = operators.get(node);
     if (operator === undefined) continue;
-    for (const constant of constantsOf(operator)) {
+    for (const constant of operator.constants) {
       const size = constant.shape.reduce((product, dim) => product * dim, 1);
-      constants.set(constant.value, { size, isWeight: isWeighted(operator) && operator.weight === constant });
+      constants.set(constant.value, { size, isWeight: operator.mixing?.weight === constant });
     }
   }
   const volume = strideVolume(expression.geometry);

@@ -1,4 +1,4 @@
-import type { FloatType, Graph, Model, Node } from '../../graph/index.js';
+import { type FloatType, type Graph, KnownConstants, type Model, type Node } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
@@ -9,11 +9,14 @@ import { linearBias } from '../linear-bias.js';
 import type { LinearSite } from '../linear-sites.js';
 import { expressSegment } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
+import type { Frame } from '../map/place.js';
 import { rearrangements } from '../map/rearrange.js';
-import type { Frame } from '../map/step-geometry.js';
 import { type ChainNote, type PartNote, readChainNote, readPartNote } from '../note.js';
-import { type AffineOperator, affineOperator, type MatrixOperator } from '../operators.js';
+import { convolution } from '../operators/conv.js';
+import { affineOperator } from '../operators/index.js';
+import { batchedMatmul } from '../operators/matrix.js';
 import { isRefusal } from '../refusal.js';
+import type { AffineOperator, MapOperator } from '../rule.js';
 import { costBefore, costWith } from './cost.js';
 import { Sources } from './frames.js';
 import { keptOf } from './kept.js';
@@ -238,7 +241,7 @@ function regionOf(
     target,
     kept,
     before: costBefore(expressed, operators),
-    usesRunningStatistics: isTraining(operators),
+    usesRunningStatistics: [...operators.values()].some(({ isTraining }) => isTraining),
     keys: keysOf(expression, undefined, target, keys),
     chain: {
       note,
@@ -247,10 +250,6 @@ function regionOf(
       linear: [...factors, ...projections].map(({ node }) => node),
     },
   };
-}
-
-function isTraining(operators: ReadonlyMap<Node, AffineOperator>): boolean {
-  return [...operators.values()].some((operator) => operator.kind === 'norm' && operator.isTraining);
 }
 
 /** Why factors are no chain, whatever stands between them. */
@@ -281,29 +280,19 @@ function linearOperator(site: LinearSite, isGrown: boolean): AffineOperator | Re
   const operator = affineOperator(node);
   if (operator === undefined || isRefusal(operator))
     return operator ?? { reason: `'${node.label}' is no linear node with a constant weight` };
-  if (operator.kind === 'convTranspose' && (isGrown || isSpatial(site))) return { ...operator, kind: 'up' };
-  if (operator.kind !== 'conv' || operator.window.auto === undefined) return operator;
-  const pads = explicitPads(node.proto.attribute ?? [], kernel, node);
-  return 'reason' in pads ? operator : { ...operator, window: { ...operator.window, pads, auto: undefined } };
+  if (kernel.length === 0) return operator;
+  const pads = site.op === 'Conv' ? explicitPads(node.proto.attribute ?? [], kernel, node) : undefined;
+  const made = convolution(node, KnownConstants.stored, {
+    keepsTransposed: isGrown || isSpatial(site),
+    pads: pads === undefined || 'reason' in pads ? undefined : pads,
+  });
+  return isRefusal(made) ? operator : made;
 }
 
-function batchOperator(site: LinearSite): MatrixOperator | Reason {
-  const { node, weight, orientation } = site;
+function batchOperator({ node, weight, weightInput }: LinearSite): MapOperator | Reason {
   const found = batchedSite(node);
   if (found !== undefined && 'reason' in found) return found;
-  return {
-    kind: 'matrix',
-    node,
-    data: [dataOf(site)],
-    axis: orientation === 'out-in' ? 'left' : 'last',
-    weight,
-    batch: weight.shape.slice(0, -2),
-    bias: undefined,
-    alpha: 1,
-    beta: 1,
-    isInputTransposed: false,
-    layout: orientation,
-  };
+  return batchedMatmul(node, weight, weightInput === 1);
 }
 
 /** True for a convolution that does more than mix channels: a kernel, stride or padding. */
@@ -334,7 +323,7 @@ function frameOf(
   if (weight.shape.length > 2) return { axis, rank: undefined, type, batch: weight.shape.slice(0, -2) };
   const turn = nodes.find((other) => other.is('Transpose'))?.attributes.ints('perm')?.length;
   // A normalization without a Transpose around it stands at the axis of the units.
-  const hasNorm = [...operators.values()].some(({ kind }) => kind === 'norm');
+  const hasNorm = [...operators.values()].some(({ pointwise }) => pointwise === 'normalization');
   const plain = hasNorm ? (axis === 'left' ? 3 : 2) : undefined;
   const rank = turn ?? sources.rankOf(dataOf(first)) ?? plain;
   // A vector has no other axes.

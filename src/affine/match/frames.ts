@@ -5,9 +5,8 @@ import { inverseLayout } from '../map/broadcast.js';
 import { sizeRead } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
 import { type AxisLayout, channelAxis, relabelled, sourceLayout } from '../map/layout.js';
+import type { Frame } from '../map/place.js';
 import { type Rearrangement, rearrangements } from '../map/rearrange.js';
-import type { Frame } from '../map/step-geometry.js';
-import { constantsOf, isWeighted } from '../operators.js';
 import { isRefusal } from '../refusal.js';
 import type { AffineGraph } from './segments.js';
 
@@ -91,35 +90,23 @@ export class Frames {
       if (operator === undefined || operator.data.length !== 1 || operator.data[0] !== value)
         return undefined;
       value = node.outputs[0] ?? '';
-      if (!isWeighted(operator) && constantsOf(operator).length > 0) hasConstants = true;
-      switch (operator.kind) {
-        case 'norm':
-          if (layout === undefined) shape = shape.with(1, operator.scale.shape[0]);
-          break;
-        case 'scale':
-        case 'sum':
-          break;
-        case 'relabel': {
-          const moved = relabelled(layout ?? sourceLayout(shape, 1), operator.how, node.label);
-          if (isRefusal(moved)) return undefined;
-          layout = moved;
-          break;
-        }
-        case 'conv':
-        case 'convTranspose':
-        case 'up':
-        case 'matrix': {
-          if (layout === undefined || !hasConstants) return undefined;
-          const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
-          const base = inverseLayout(layout, channelAxis(axis, layout.axes.length));
-          const head = rearrangements(layout, node.label);
-          if (base === undefined || isRefusal(head)) return undefined;
-          const frame = { axis, rank: layout.axes.length, type: operator.weight.dataType as FloatType };
-          return { frame, layout: base, channels: sizeRead(operator.data[0], [node], operators), head };
-        }
-        default:
-          return undefined;
+      const { mixing, pointwise, channels } = operator;
+      if (mixing !== undefined) {
+        if (layout === undefined || !hasConstants) return undefined;
+        const { axis, weight } = mixing;
+        const base = inverseLayout(layout, channelAxis(axis, layout.axes.length));
+        const head = rearrangements(layout, node.label);
+        if (base === undefined || isRefusal(head)) return undefined;
+        const frame = { axis, rank: layout.axes.length, type: weight.dataType as FloatType };
+        return { frame, layout: base, channels, head };
       }
+      if (operator.constants.length > 0) hasConstants = true;
+      if ('relabelling' in operator) {
+        const moved = relabelled(layout ?? sourceLayout(shape, 1), operator.relabelling, node.label);
+        if (isRefusal(moved)) return undefined;
+        layout = moved;
+      } else if (pointwise === undefined) return undefined;
+      else if (layout === undefined && channels !== undefined) shape = shape.with(1, channels);
     }
     return undefined;
   }
@@ -133,12 +120,11 @@ export class Frames {
       const operator = operators.get(node);
       if (operator === undefined) continue;
       const isAlike = operator.data.every((value) => alike.has(value));
-      if (isAlike && operator.kind !== 'relabel')
+      if (isAlike && !('relabelling' in operator))
         for (const output of node.outputs.slice(0, 1)) alike.add(output);
-      if (!isWeighted(operator)) continue;
-      const { weight } = operator;
+      if (operator.mixing === undefined) continue;
+      const { weight, axis } = operator.mixing;
       const type = weight.dataType as FloatType;
-      const axis: Axis = operator.kind === 'matrix' ? operator.axis : 'channel';
       if (isAlike) {
         if (axis === 'channel') return [{ axis, rank: weight.shape.length, type }];
         return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
@@ -154,9 +140,9 @@ export class Frames {
   /** The same of nodes without a weight: as the first vector stands, and any way where all are single numbers. */
   #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] {
     const operators = nodes.map((node) => this.#affine.operators.get(node)).filter((op) => op !== undefined);
-    const norm = operators.find((operator) => operator.kind === 'norm');
-    const constants = operators.flatMap(constantsOf);
-    const type = (norm?.scale ?? constants[0])?.dataType as FloatType | undefined;
+    const norm = operators.find(({ pointwise }) => pointwise === 'normalization');
+    const constants = operators.flatMap((operator) => operator.constants);
+    const type = (norm?.constants[0] ?? constants[0])?.dataType as FloatType | undefined;
     // Before operator set 7 vectors had to be aligned by an attribute.
     if (type === undefined || opsetOf(this.#affine.graph) < 7) return [];
     const rank = this.#rankOf([source]);
@@ -168,7 +154,7 @@ export class Frames {
     const at = vector === undefined ? 1 : rank - vector.shape.length + stands;
     const axes: Axis[] = ['channel', 'last', 'left'];
     // Behind a relabelling it may stand at any.
-    const isMoved = operators.some((operator) => operator.kind === 'relabel');
+    const isMoved = operators.some((operator) => 'relabelling' in operator);
     return axes
       .filter((axis) => isMoved || channelAxis(axis, rank) === at)
       .map((axis) => ({ axis, rank, type }));
@@ -192,7 +178,6 @@ export class Frames {
   }
 
   #isWeighted(node: Node): boolean {
-    const operator = this.#affine.operators.get(node);
-    return operator !== undefined && isWeighted(operator);
+    return this.#affine.operators.get(node)?.mixing !== undefined;
   }
 }

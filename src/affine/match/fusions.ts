@@ -1,5 +1,5 @@
 import type { Node } from '../../graph/index.js';
-import type { AffineOperator } from '../operators.js';
+import type { AffineOperator } from '../rule.js';
 
 /**
  * True for a constant factor or summand that ends a layer normalization or a GELU written out in single nodes.
@@ -11,8 +11,8 @@ export function isPartOfFusion(operator: AffineOperator): boolean {
   const [value] = operator.data;
   const before = value === undefined ? undefined : operator.node.graph.producer(value);
   if (before === undefined) return false;
-  if (operator.kind === 'scale') return isNormalized(before) || isGelu(before, operator.node);
-  if (operator.kind === 'sum' && operator.constants.length > 0) {
+  if (operator.pointwise === 'factor') return isNormalized(before) || isGelu(before, operator.node);
+  if (operator.pointwise === 'summand' && operator.constants.length > 0) {
     return before.is('Mul') && before.inputs.some((input) => isNormalized(before.graph.producer(input)));
   }
   return false;

@@ -3,7 +3,6 @@ import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import { stemOf } from '../factor-names.js';
 import { partsOf, type Segment } from '../map/expression.js';
-import { isWeighted } from '../operators.js';
 import { isRefusal, type Refusal } from '../refusal.js';
 import { Candidates } from './candidates.js';
 import type { RefusedRegion, Region } from './region.js';
@@ -190,15 +189,14 @@ export class Partition {
   #alone(nodes: readonly Node[]): Solution {
     const operators = nodes.map((node) => this.affine.operators.get(node));
     const weights = operators.reduce((sum, operator) => {
-      const shape = operator !== undefined && isWeighted(operator) ? operator.weight.shape : [0];
+      const shape = operator?.mixing?.weight.shape ?? [0];
       return sum + shape.reduce((product, dim) => product * dim, 1);
     }, 0);
     return { ...EMPTY, score: { ...ZERO, weights, nodes: nodes.length } };
   }
 
   #isWeighted(node: Node): boolean {
-    const operator = this.affine.operators.get(node);
-    return operator !== undefined && isWeighted(operator);
+    return this.affine.operators.get(node)?.mixing !== undefined;
   }
 
   #shared(value: string, nodes: readonly Node[]): RefusedRegion {
@@ -239,13 +237,15 @@ function scoreOf(region: Region): Score {
  */
 function odditiesOf({ expression }: Region): number {
   const steps = partsOf(expression).flatMap((part) =>
-    part.kind === 'step' && isWeighted(part.operator) ? [part.operator] : [],
+    part.kind === 'step' && part.operator.mixing
+      ? [{ ...part.operator.mixing, node: part.operator.node }]
+      : [],
   );
   const biases = steps.slice(0, -1).filter(({ bias }) => bias !== undefined).length;
   const kernels = steps
     .slice(1)
     .filter(
-      ({ kind, weight }) => kind !== 'matrix' && weight.shape.slice(2).some((extent) => extent > 1),
+      ({ axis, weight }) => axis === 'channel' && weight.shape.slice(2).some((extent) => extent > 1),
     ).length;
   const stems = new Set(steps.map(({ node }) => stemOf(node.name))).size;
   return biases + kernels + Math.max(0, stems - 1);

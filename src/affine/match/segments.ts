@@ -1,8 +1,9 @@
 import { type Graph, KnownConstants, type Node } from '../../graph/index.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { Segment } from '../map/expression.js';
-import { type AffineOperator, affineOperator, constantsOf } from '../operators.js';
+import { affineOperator } from '../operators/index.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
+import type { AffineOperator } from '../rule.js';
 import { isPartOfFusion } from './fusions.js';
 import type { RefusedRegion } from './region.js';
 
@@ -58,11 +59,11 @@ export function affineGraph(graph: Graph, options: AffineOptions = {}): AffineGr
     if (options.exclude?.has(node)) continue;
     const operator = affineOperator(node, constants);
     if (operator === undefined) continue;
-    if (options.linearOnly && operator.kind !== 'conv' && operator.kind !== 'matrix') continue;
+    if (options.linearOnly && (isRefusal(operator) || operator.mixing === undefined)) continue;
     if (trained.size > 0 && !isRefusal(operator)) {
       const names = [
         ...node.outputs,
-        ...constantsOf(operator).flatMap(({ leaves }) => leaves.map(({ name }) => name)),
+        ...operator.constants.flatMap(({ leaves }) => leaves.map(({ name }) => name)),
       ];
       const bound = names.find((name) => trained.has(name));
       if (bound !== undefined) {

@@ -1,3 +1,4 @@
+import { LINEAR_OPS } from '../../affine/linear-sites.js';
 import { declaredRegions, describeBroken } from '../../affine/match/declared.js';
 import type { FoundRegions, RefusedRegion, Region } from '../../affine/match/region.js';
 import { findRegions } from '../../affine/match/regions.js';
@@ -183,7 +184,7 @@ class Folding {
     going: ReadonlySet<Node>,
   ): Promise<void> {
     const { node, nodes, usesRunningStatistics } = describeRegion(region);
-    const isLinear = nodes.every(({ op }) => LINEAR.has(op));
+    const isLinear = nodes.every(({ op }) => LINEAR_OPS.some((linear) => linear === op));
     const parts = partsOf(region, this.#ledger, going);
     for (const part of parts.taken) this.#taken.add(part);
     const after = this.#ledger.tell(region, product.composition, going);
@@ -229,8 +230,6 @@ class Folding {
     return gone;
   }
 }
-
-const LINEAR: ReadonlySet<string> = new Set(['Conv', 'Gemm', 'MatMul']);
 
 /** The numbers of a region, and what a probe told of them. */
 interface Examined {

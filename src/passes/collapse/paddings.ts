@@ -1,5 +1,6 @@
-import { padsOfAxes } from '../../affine/map/step-geometry.js';
-import { affineOperator, type PadOperator } from '../../affine/operators.js';
+import { affineOperator } from '../../affine/operators/index.js';
+import { padsOfAxes, type ZeroPads, zeroPadsOf } from '../../affine/operators/pad.js';
+import { isRefusal } from '../../affine/refusal.js';
 import type { KnownConstants, Model, Node } from '../../graph/index.js';
 import { type Window, windowOf } from '../../graph/operators/window.js';
 import { opsetOf } from '../../graph/opsets.js';
@@ -26,8 +27,10 @@ export function findPaddings(model: Model, exclude: ReadonlySet<Node>, constants
 }
 
 function paddingOf(pad: Node, exclude: ReadonlySet<Node>, constants: KnownConstants): Padding | undefined {
-  const operator = pad.is('Pad') && !exclude.has(pad) ? affineOperator(pad, constants) : undefined;
-  if (operator === undefined || 'reason' in operator || operator.kind !== 'pad') return undefined;
+  if (!pad.is('Pad') || exclude.has(pad)) return undefined;
+  const operator = affineOperator(pad, constants);
+  const zeros = operator === undefined || isRefusal(operator) ? operator : zeroPadsOf(pad, constants);
+  if (zeros === undefined || isRefusal(zeros)) return undefined;
   const { graph } = pad;
   const [output = ''] = pad.outputs;
   const uses = graph.uses(output);
@@ -35,9 +38,7 @@ function paddingOf(pad: Node, exclude: ReadonlySet<Node>, constants: KnownConsta
   const readers = new Map<Node, readonly number[]>();
   for (const { node, index } of uses) {
     const pads =
-      node.graph === graph && index === 0 && !exclude.has(node)
-        ? padsOf(node, operator, constants)
-        : undefined;
+      node.graph === graph && index === 0 && !exclude.has(node) ? padsOf(node, zeros, constants) : undefined;
     if (pads === undefined) return undefined;
     readers.set(node, pads);
   }
@@ -46,11 +47,11 @@ function paddingOf(pad: Node, exclude: ReadonlySet<Node>, constants: KnownConsta
 }
 
 /** The pads of a reader with those in front of it added; undefined where it cannot have them. */
-function padsOf(reader: Node, operator: PadOperator, constants: KnownConstants): number[] | undefined {
+function padsOf(reader: Node, zeros: ZeroPads, constants: KnownConstants): number[] | undefined {
   const { attributes } = reader;
   const window = windowOfReader(reader, constants);
   if (window === undefined || attributes.isReference('pads')) return undefined;
-  const all = padsOfAxes(operator, window.extents.length + 2);
+  const all = padsOfAxes(zeros, window.extents.length + 2);
   if (all === undefined || all.some((sides) => sides.some((pad) => pad < 0))) return undefined;
   if (all.slice(0, 2).some((sides) => sides.some((pad) => pad !== 0))) return undefined;
   const sides = all.slice(2);
