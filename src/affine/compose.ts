@@ -139,7 +139,10 @@ async function biasOf(region: Region, values: Float64Array | undefined): Promise
  */
 async function sameAsOwn({ chain, frame }: Region, added: Float64Array): Promise<string | undefined> {
   if (chain === undefined) return undefined;
-  const { node, bias } = chain.last;
+  const {
+    last: { node },
+    bias,
+  } = chain;
   const own = (await biasVector(node, bias, added.length)) ?? new Float64Array(added.length);
   const difference = normOf(added.map((value, i) => value - (own[i] as number)));
   if (!(difference <= 4 * EPSILON[frame.type] * normOf(own))) return undefined;

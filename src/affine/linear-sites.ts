@@ -8,31 +8,11 @@ import {
   type Node,
   quantizedStorage,
 } from '../graph/index.js';
+import { shapesOf } from '../graph/shapes/shapes.js';
+import { LINEAR_OPS, type LinearOp, LinearSite } from './linear-site.js';
+import { readChainNote, readPartNote } from './note.js';
 
-/** Operators whose output is linear in one input, with a weight in the other. */
-export const LINEAR_OPS = ['Gemm', 'MatMul', 'Conv', 'ConvTranspose'] as const;
-export type LinearOp = (typeof LINEAR_OPS)[number];
-
-/** A node whose output is linear (affine) in one input, with a constant weight. */
-export interface LinearSite {
-  readonly node: Node;
-  readonly op: LinearOp;
-  /** Which input is the weight. */
-  readonly weightInput: number;
-  readonly weight: ConstantValue;
-  /**
-   * The weight as a matrix of its elements in row-major order. 'out-in': rows are outputs (Conv: out x
-   * (in/group * kernel), Gemm with transB, MatMul with the weight on the left). 'in-out': rows are inputs
-   * (MatMul with the weight on the right, Gemm without transB, ConvTranspose: in x (out/group * kernel)).
-   */
-  readonly orientation: 'out-in' | 'in-out';
-  readonly rows: number;
-  readonly columns: number;
-  /** Groups of a convolution; each is `rows / groups` consecutive rows of the matrix. 1 elsewhere. */
-  readonly groups: number;
-  /** Spatial extents of a convolution's kernel; empty elsewhere. */
-  readonly kernel: readonly number[];
-}
+export { LINEAR_OPS, type LinearOp, LinearSite } from './linear-site.js';
 
 /** A node with a linear operator that is not a site, and why. */
 export interface NotASite {
@@ -89,7 +69,17 @@ function gemmSite(node: Node): LinearSite | { readonly reason: string } {
     return { reason: `its weight has the shape [${weight.shape.join(', ')}], not two dimensions` };
   }
   const orientation = node.attributes.int('transB', 0) === 1 ? 'out-in' : 'in-out';
-  return { node, op: 'Gemm', weightInput: 1, weight, orientation, rows, columns, groups: 1, kernel: [] };
+  return new LinearSite({
+    node,
+    op: 'Gemm',
+    weightInput: 1,
+    weight,
+    orientation,
+    rows,
+    columns,
+    groups: 1,
+    kernel: [],
+  });
 }
 
 function matmulSite(node: Node): LinearSite | { readonly reason: string } {
@@ -108,7 +98,7 @@ function matmulSite(node: Node): LinearSite | { readonly reason: string } {
     return { reason: `its weight is ${what}, of shape [${weight.shape.join(', ')}]` };
   }
   const [rows = 0, columns = 0] = weight.shape;
-  return {
+  return new LinearSite({
     node,
     op: 'MatMul',
     weightInput: isRight ? 1 : 0,
@@ -118,7 +108,7 @@ function matmulSite(node: Node): LinearSite | { readonly reason: string } {
     columns,
     groups: 1,
     kernel: [],
-  };
+  });
 }
 
 function convSite(node: Node, op: 'Conv' | 'ConvTranspose'): LinearSite | { readonly reason: string } {
@@ -133,7 +123,7 @@ function convSite(node: Node, op: 'Conv' | 'ConvTranspose'): LinearSite | { read
   }
   const columns = kernel.reduce((total, extent) => total * extent, perGroup);
   const orientation = op === 'Conv' ? 'out-in' : 'in-out';
-  return { node, op, weightInput: 1, weight, orientation, rows, columns, groups, kernel };
+  return new LinearSite({ node, op, weightInput: 1, weight, orientation, rows, columns, groups, kernel });
 }
 
 function weightOf(node: Node, index: number): ConstantValue | { readonly reason: string } {
@@ -146,4 +136,69 @@ function weightOf(node: Node, index: number): ConstantValue | { readonly reason:
   if (!isFloatType(constant.dataType))
     return { reason: `its weight is ${constant.dataType}, not floating-point` };
   return constant;
+}
+
+/**
+ * The linear sites of a model and, besides, MatMul nodes with a batch of constant matrices: those have a group for each
+ * matrix of the batch.
+ */
+export function findExpandableSites(model: Model): {
+  readonly sites: readonly LinearSite[];
+  readonly others: readonly NotASite[];
+} {
+  const found = findLinearSites(model);
+  const batched: LinearSite[] = [];
+  const others: NotASite[] = [];
+  for (const other of found.others) {
+    const site = other.node.is('MatMul') ? batchedSite(other.node) : undefined;
+    if (site === undefined) others.push(other);
+    else if ('reason' in site) others.push({ node: other.node, reason: site.reason });
+    else batched.push(site);
+  }
+  if (batched.length === 0) return { sites: found.sites, others };
+  const order = new Map([...model.nodes()].map((node, index) => [node, index]));
+  const place = ({ node }: LinearSite): number => order.get(node) ?? order.size;
+  return { sites: [...found.sites, ...batched].sort((a, b) => place(a) - place(b)), others };
+}
+
+/** A MatMul with a constant of three dimensions or more; undefined for others. */
+export function batchedSite(node: Node): LinearSite | { readonly reason: string } | undefined {
+  const isWeight = (index: number): boolean => {
+    const weight = findConstant(node.graph, node.inputs[index] ?? '');
+    return isConstant(weight) && isFloatType(weight.dataType) && weight.shape.length > 2;
+  };
+  const isLeft = isWeight(0);
+  if (isLeft === isWeight(1)) return undefined;
+  const weightInput = isLeft ? 0 : 1;
+  const weight = findConstant(node.graph, node.inputs[weightInput] ?? '');
+  if (!isConstant(weight) || quantizedStorage(weight) !== undefined) return undefined;
+  if (isConstant(findConstant(node.graph, node.inputs[1 - weightInput] ?? ''))) return undefined;
+  const { shape } = weight;
+  const rank = shape.length;
+  const data = node.inputs[1 - weightInput] ?? '';
+  const shapes = shapesOf(node.graph);
+  const dataRank = shapes.rank(data);
+  // A vector times a batch of matrices is a matrix, which the next batch would take for one. In a chain it was seen to.
+  const outputRank = shapes.rank(node.outputs[0] ?? '') ?? 0;
+  const isOfChain = readChainNote(node) !== undefined || readPartNote(node) !== undefined;
+  const isMatrix = isOfChain || (dataRank === undefined ? outputRank >= rank : dataRank > 1);
+  if (!isMatrix) {
+    const what =
+      dataRank === undefined
+        ? `the rank of its data '${data}' is not known`
+        : `its data '${data}' is a vector`;
+    return { reason: `its weight is batched, of shape [${shape.join(', ')}], and ${what}` };
+  }
+  const batch = shape.slice(0, -2).reduce((product, dim) => product * dim, 1);
+  return new LinearSite({
+    node,
+    op: 'MatMul',
+    weightInput,
+    weight,
+    orientation: isLeft ? 'out-in' : 'in-out',
+    rows: batch * (shape[rank - 2] ?? 0),
+    columns: shape[rank - 1] ?? 0,
+    groups: Math.max(1, batch),
+    kernel: [],
+  });
 }

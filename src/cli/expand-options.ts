@@ -1,9 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { ModelError } from '../graph/errors.js';
 import { described, type OptionDescriptors } from '../graph/option-descriptors.js';
-import type { ExpandOptions } from '../passes/expand/expand-settings.js';
-import { EXPAND_OPTIONS } from '../passes/expand/options.js';
-import type { Recipe } from '../passes/expand/recipe.js';
+import { EXPAND_OPTIONS, type ExpandOptions, type Recipe } from '../passes/expand/options.js';
 import { parseRecipeText, recipeFormat } from '../passes/expand/recipe.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';

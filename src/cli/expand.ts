@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { ModelError } from '../graph/errors.js';
-import type { ExpandAccount, ExpandOptions } from '../passes/expand/expand.js';
+import type { ExpandAccount } from '../passes/expand/account.js';
+import type { ExpandOptions } from '../passes/expand/options.js';
 import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';

@@ -4,3 +4,8 @@ export interface Skipped {
   readonly op: string;
   readonly reason: string;
 }
+
+/** Why something is not done, in words, in the place of what would be. */
+export interface Reason {
+  readonly reason: string;
+}

@@ -1,5 +1,5 @@
 import type { CollapseAccount, CollapsedChain } from '../passes/collapse/collapse.js';
-import type { ExpandAccount, ExpandedSite } from '../passes/expand/expand.js';
+import type { ExpandAccount, ExpandedSite } from '../passes/expand/account.js';
 import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount } from './text/text.js';

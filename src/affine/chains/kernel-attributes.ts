@@ -8,7 +8,7 @@ import {
   type NodeProto,
 } from '../../graph/index.js';
 import { shapesOf } from '../../graph/shapes/shapes.js';
-import { taps } from './site-size.js';
+import { taps } from '../linear-site.js';
 
 type AttributeProto = NonNullable<NodeProto['attribute']>[number];
 export type AttributeProtos = AttributeProto[];

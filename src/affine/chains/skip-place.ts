@@ -1,5 +1,5 @@
 import { Attributes, makeAttribute, type Node } from '../../graph/index.js';
-import type { LinearOp } from '../linear-sites.js';
+import type { LinearOp } from '../linear-site.js';
 import { type AttributeProtos, explicitPads } from './kernel-attributes.js';
 
 /** The part of a linear layer that a connection around it has to match. */

@@ -3,10 +3,9 @@ import type { Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
 import { explicitPads, whyNotKernels } from '../chains/kernel-attributes.js';
-import { inputsPerGroup } from '../chains/site-size.js';
-import { batchedSite, findExpandableSites } from '../expandable-sites.js';
 import { linearBias } from '../linear-bias.js';
-import type { LinearSite } from '../linear-sites.js';
+import type { LinearSite } from '../linear-site.js';
+import { batchedSite, findExpandableSites } from '../linear-sites.js';
 import { expressSegment } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
 import type { Frame } from '../map/place.js';
@@ -78,8 +77,6 @@ interface Members {
 
 const keyOf = ({ site, weight, of }: ChainNote | PartNote): string => JSON.stringify([site, weight, of]);
 
-const dataOf = ({ node, weightInput }: LinearSite): string => node.inputs[1 - weightInput] ?? '';
-
 /** Follows a chain from its first factor by what its nodes say. */
 function membersOf(
   first: LinearSite,
@@ -88,11 +85,11 @@ function membersOf(
 ): Members | Reason {
   const { graph } = first.node;
   const key = keyOf(note);
-  const values = new Set([dataOf(first)]);
+  const values = new Set([first.data]);
   const factors: LinearSite[] = [];
   const projections: LinearSite[] = [];
   const nodes: Node[] = [];
-  let value = dataOf(first);
+  let value = first.data;
   const add = (node: Node): void => {
     nodes.push(node);
     value = node.outputs[0] ?? '';
@@ -103,7 +100,7 @@ function membersOf(
     if (values.has(operand)) return undefined;
     const maker = graph.producer(operand);
     const projection = maker && readPartNote(maker)?.part === 'project' ? sites.get(maker) : undefined;
-    if (projection === undefined || !values.has(dataOf(projection)))
+    if (projection === undefined || !values.has(projection.data))
       return { reason: `'${node.label}' adds what is no value of the chain` };
     projections.push(projection);
     nodes.push(projection.node);
@@ -131,7 +128,7 @@ function membersOf(
       const other = node.graph === graph ? readChainNote(node) : undefined;
       const site = sites.get(node);
       const isNext = other !== undefined && keyOf(other) === key && other.factor === index + 1;
-      return isNext && site !== undefined && dataOf(site) === value ? [site] : [];
+      return isNext && site !== undefined && site.data === value ? [site] : [];
     })[0];
   }
   return whyOpen(graph, nodes, value) ?? { factors, projections, nodes };
@@ -149,7 +146,7 @@ function whyNotFollowed(
   if (graph.isOutput(value)) return { reason: `'${value}', between two factors, is an output of the graph` };
   if (use === undefined) return { reason: `nothing reads '${value}', behind which a factor would follow` };
   const site = sites.get(use.node);
-  if (uses.length === 1 && (site === undefined || dataOf(site) !== value))
+  if (uses.length === 1 && (site === undefined || site.data !== value))
     return {
       reason: `'${value}' is read by '${use.node.label}' (${use.node.opType}), which is no linear node with a constant weight`,
     };
@@ -206,14 +203,14 @@ function regionOf(
     operators.set(node, operator);
   }
   const { graph } = first.node;
-  const [source, output] = [dataOf(first), nodes.at(-1)?.outputs[0] ?? ''];
+  const [source, output] = [first.data, nodes.at(-1)?.outputs[0] ?? ''];
   const frame = frameOf(first, nodes, operators, sources);
   const expressed = expressSegment(
     { source, output, nodes },
     operators,
     frame,
     sources.layoutOf(source, frame),
-    inputsPerGroup(first) * first.groups,
+    first.inputs * first.groups,
   );
   if (isRefusal(expressed)) return expressed;
   const { expression, layout } = expressed;
@@ -246,7 +243,8 @@ function regionOf(
     chain: {
       note,
       factors,
-      last: { ...last, bias: linearBias(last.node).constant },
+      last,
+      bias: linearBias(last.node).constant,
       linear: [...factors, ...projections].map(({ node }) => node),
     },
   };
@@ -325,7 +323,7 @@ function frameOf(
   // A normalization without a Transpose around it stands at the axis of the units.
   const hasNorm = [...operators.values()].some(({ pointwise }) => pointwise === 'normalization');
   const plain = hasNorm ? (axis === 'left' ? 3 : 2) : undefined;
-  const rank = turn ?? sources.rankOf(dataOf(first)) ?? plain;
+  const rank = turn ?? sources.rankOf(first.data) ?? plain;
   // A vector has no other axes.
   return { axis, rank: rank === undefined || rank < 2 ? undefined : rank, type };
 }

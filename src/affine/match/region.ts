@@ -1,7 +1,7 @@
 import type { ConstantValue, Dimension, Graph, Node } from '../../graph/index.js';
 import { opsetOf } from '../../graph/opsets.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import type { LinearSite } from '../linear-sites.js';
+import type { LinearSite } from '../linear-site.js';
 import { type Expression, keyOf, type Measure } from '../map/expression.js';
 import type { Frame } from '../map/place.js';
 import type { Rearrangement } from '../map/rearrange.js';
@@ -15,8 +15,9 @@ export interface Chain {
   readonly note: ChainNote;
   /** In the order of application. */
   readonly factors: readonly LinearSite[];
-  /** The last factor, and its bias where that is a constant vector. */
-  readonly last: LinearSite & { readonly bias: ConstantValue | undefined };
+  readonly last: LinearSite;
+  /** The bias of the last factor, where that is a constant vector. */
+  readonly bias: ConstantValue | undefined;
   /** Its linear nodes: the factors, and the projections of its connections. */
   readonly linear: readonly Node[];
 }

@@ -115,7 +115,7 @@ export class Ledger {
         : 0;
     const biasSize = ((): number => {
       if (made === undefined) return 0;
-      if (made.kind === 'kept') return keptSize(made.value, kept.bias?.constant ?? chain?.last.bias);
+      if (made.kind === 'kept') return keptSize(made.value, kept.bias?.constant ?? chain?.bias);
       return once(`bias ${keys.all()}`, bias);
     })();
     // Of a normalization that keeps its statistics they are told, too.

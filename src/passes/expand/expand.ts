@@ -1,87 +1,42 @@
 import { availableParallelism } from 'node:os';
-import { findExpandableSites } from '../../affine/expandable-sites.js';
 import { factorName } from '../../affine/factor-names.js';
-import type { LinearSite } from '../../affine/linear-sites.js';
+import type { LinearSite } from '../../affine/linear-site.js';
+import { findExpandableSites } from '../../affine/linear-sites.js';
 import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../../graph/index.js';
 import { bodyOf } from '../../graph/opsets.js';
-import type { Skipped } from '../../graph/skipped.js';
+import type { Reason, Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import { ValueKeys } from '../../graph/value-keys.js';
 import { isPooled, withEigenThreads } from '../../linalg/gram-eigen.js';
 import { release } from '../../runtime/garbage.js';
 import { asConstants, laterTensor, scratchTensor } from '../rewrite/placement.js';
 import { behindIdentity, removeUnread } from '../rewrite/weight-source.js';
-import { type ChainPlan, chainParameters, planOf } from './chain-plan.js';
-import { type ExpandOptions, type Settings, settingsOf } from './expand-settings.js';
-import { fittingPlan } from './extra-factors.js';
-import { chainNodes, insertChain, needsZeroBias } from './factor-nodes.js';
+import { type ExpandAccount, type ExpandedSite, stayingElements } from './account.js';
+import { factorizeSite, findingOf } from './factorize.js';
+import type { FactorMaker, Finding, SiteFactors } from './factors.js';
 import { ALONE, LookAhead } from './look-ahead.js';
-import { type FreshName, imaginedNames } from './naming.js';
-import { type NormStatistics, shiftOf } from './norm-statistics.js';
-import { type ChainSettings, type ExpandInit, isPreserving } from './options.js';
+import { type NormStatistics, shiftOf } from './normalization.js';
+import { type ChainSettings, type ExpandOptions, isPreserving, type RecipeRule } from './options.js';
+import { type ChainPlan, chainParameters, planOf, splitAttributes } from './plan.js';
 import { checkProduct } from './product-check.js';
-import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
-import { NOT_SELECTED, Selection } from './selection.js';
-import { factorizeSite, findingOf } from './site-factors.js';
-import { matrixShape } from './site-matrices.js';
-import { splitAttributes } from './split-attributes.js';
-import { stayingElements } from './staying.js';
-import type { FactorMaker, Finding, SiteFactors } from './types.js';
+import { ruleOf } from './recipe.js';
+import { fittingPlan } from './residual.js';
+import { NOT_SELECTED, Selection, type Settings, settingsOf } from './selection.js';
+import { chainNodes, type FreshName, imaginedNames, insertChain, needsZeroBias } from './write.js';
 
-export { EXPAND_DEFAULTS, type ExpandOptions } from './expand-settings.js';
-export { type ChainOptions, EXPAND_INITS, type ExpandInit } from './options.js';
-export { parseRecipe, type Recipe, type RecipeRule } from './recipe.js';
+export type { ExpandAccount, ExpandedSite } from './account.js';
+export {
+  type ChainOptions,
+  EXPAND_INITS,
+  type ExpandInit,
+  type ExpandOptions,
+  type Recipe,
+  type RecipeRule,
+} from './options.js';
+export { parseRecipe } from './recipe.js';
+export { EXPAND_DEFAULTS } from './selection.js';
 
 const NAME = 'expand';
-
-/** One site that became a chain. */
-export interface ExpandedSite {
-  readonly node: string;
-  readonly op: string;
-  readonly weight: string;
-  /** The weight as a matrix, as it is stored. */
-  readonly rows: number;
-  readonly columns: number;
-  /** Singular values above the rounding of the weight's type (the largest of the groups); unknown in a dry run. */
-  readonly rank: number | undefined;
-  /** Units (channels) of each hidden layer. */
-  readonly hidden: number;
-  readonly depth: number;
-  readonly init: ExpandInit;
-  /** The chain computes what the site did; not so from fresh weights, with noise, or where `error` says how far off. */
-  readonly isPreserved: boolean;
-  /** ‖W - product‖F / ‖W‖F of a width below the rank; undefined of one that is enough. */
-  readonly error: number | undefined;
-  /**
-   * The largest ‖w - p‖ / ‖w‖ of a row or column w of the weight and p of the product of the factors as they are stored, from
-   * random vectors: within a factor of some 3. Undefined of fresh weights, with noise and in a dry run.
-   */
-  readonly largestError: number | undefined;
-  /** Residual connections of the chain. */
-  readonly residuals: number;
-  /** BatchNormalizations of the chain. */
-  readonly norms: number;
-  /** What was asked for and the chain is without, and why. */
-  readonly without: readonly string[];
-  /** Elements of the weight; 0 where a site before shares it, so that a sum counts it once. */
-  readonly parametersBefore: number;
-  /**
-   * Elements of the factors, 0 where a site before shares them; and those of the weight that the file still holds, since
-   * others read it as well.
-   */
-  readonly parametersAfter: number;
-  /** Names of the chain's nodes. */
-  readonly nodes: readonly string[];
-}
-
-export interface ExpandAccount {
-  readonly rewritten: readonly ExpandedSite[];
-  readonly skipped: readonly Skipped[];
-  /** A rule for each site that became a chain and each that was not selected: given back, it does the same. */
-  readonly recipe: Recipe;
-  /** Patterns that matched no node: most likely misspelt. */
-  readonly unmatched: readonly string[];
-}
 
 /**
  * Replaces every Gemm, MatMul, Conv and ConvTranspose with a constant weight by a chain of `depth` linear nodes that computes
@@ -108,8 +63,6 @@ interface Match {
   readonly plan: ChainPlan;
 }
 
-type Refusal = { readonly reason: string };
-
 /** A site of which all is found out that does not take the graph's being changed. */
 interface Begun {
   readonly plan: ChainPlan;
@@ -135,9 +88,9 @@ class Expansion {
   readonly #fresh: FreshName;
   readonly #keys = new ValueKeys();
   /** Chains by weight, so that a weight that several sites share is factorized once and stays shared. */
-  readonly #chains = new Map<string, Chain | Refusal>();
+  readonly #chains = new Map<string, Chain | Reason>();
   /** What becomes of the weights of sites that are begun. */
-  readonly #findings = new Map<string, Promise<Finding | SiteFactors | Refusal>>();
+  readonly #findings = new Map<string, Promise<Finding | SiteFactors | Reason>>();
   /** The elements that the account counted already. */
   readonly #counted = new Set<unknown>();
   readonly #zeros = new Map<string, string>();
@@ -230,7 +183,7 @@ class Expansion {
     return { plan, key };
   }
 
-  async #expandSite({ site, settings }: Match, { plan, key }: Begun): Promise<ExpandedSite | Refusal> {
+  async #expandSite({ site, settings }: Match, { plan, key }: Begun): Promise<ExpandedSite | Reason> {
     const { dryRun } = this.#settings;
     const { init } = settings;
     const { weight, op, rows, columns, node } = site;
@@ -286,7 +239,7 @@ class Expansion {
     base: string,
     { plan: { depth }, key }: Begun,
     settings: ChainSettings,
-  ): Promise<{ readonly chain: Chain | Refusal; readonly tensors: readonly Tensor[] }> {
+  ): Promise<{ readonly chain: Chain | Reason; readonly tensors: readonly Tensor[] }> {
     const result = await this.#findings.get(key);
     this.#findings.delete(key);
     if (result === undefined) throw new RangeError(`${base} was not factorized`);
@@ -389,7 +342,7 @@ class Expansion {
 }
 
 /** Whether a site can be expanded, and to what; pure. */
-function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<string>): Match | Refusal {
+function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<string>): Match | Reason {
   const { node, weight } = site;
   const plan = planOf(site, settings);
   if (plan.depth === 1) return { reason: 'a chain of one layer is the layer itself; use `depth: 2` or more' };
@@ -409,7 +362,7 @@ function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<s
 /** What a site holds that is factorized ahead of its turn: its eigenvectors, where they are made on one thread. */
 function bytesAhead({ site, settings: { init }, plan }: Match): number {
   const isPlain = !plan.isSplit && plan.skips.length === 0;
-  const { rows, columns } = matrixShape(site);
+  const { rows, columns } = site.matrixShape;
   const n = Math.min(rows, columns);
   if (!isPlain || !(init === 'balanced' || init === 'orthogonal') || !isPooled(n)) return ALONE;
   return 8 * n * n * site.groups;

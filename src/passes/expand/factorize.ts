@@ -1,263 +1,287 @@
-import { decompose, norm2, type Scaling } from '../../linalg/decompose.js';
+import { type FactorMatrix, type LinearSite, type SiteFactor, taps } from '../../affine/linear-site.js';
+import { EPSILON, type FloatType, narrow, Tensor } from '../../graph/index.js';
+import type { Reason } from '../../graph/skipped.js';
+import { decompose, type Scaling } from '../../linalg/decompose.js';
 import type { Floats } from '../../linalg/floats.js';
 import type { MatrixSource } from '../../linalg/gram-eigen.js';
-import { type Matrix, matmul } from '../../linalg/matmul.js';
-import { semiOrthogonal } from '../../linalg/orthogonal.js';
-import { countGarbage } from '../../runtime/garbage.js';
-import type { Random } from '../../runtime/random.js';
+import { mostMixed, mostTurned } from '../../linalg/product-tolerance.js';
+import { Random } from '../../runtime/random.js';
+import { balancedFactors, droppedPart, type Factors, identityFactors, rotateHidden } from './balanced.js';
+import {
+  type Finding,
+  noisy,
+  PLAIN,
+  relativeError,
+  type SiteFactors,
+  tooNarrow,
+  type WeightProbe,
+} from './factors.js';
+import { freshFactors, freshMatrices, freshProjectionScale } from './fresh.js';
+import { splitKernel, sufficientHidden } from './kernel-split.js';
+import { normStatistics } from './normalization.js';
+import { type ChainSettings, isFresh, isPreserving } from './options.js';
+import { alphaBeside, type ChainPlan, factorSizes, hasIdentities, projectionSize } from './plan.js';
+import { checkProduct, type MeasuredWeight, measureWeight } from './product-check.js';
+import { residualSiteFactors } from './residual.js';
 
-/** A factor, and how many of its last rows are known to be zero. */
-export interface FactorMatrix extends Matrix {
-  readonly zeroRows?: number;
+/** Factorizes the weight of a site, group by group. */
+export async function factorizeSite(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | Reason> {
+  const factors = isFresh(settings.init)
+    ? freshFactors(site, plan, settings, settings.init)
+    : await keptFactors(site, plan, settings);
+  if ('reason' in factors || (plan.skips.length === 0 && plan.norms.length === 0)) return factors;
+  return withExtras(site, plan, settings, factors);
 }
 
-/** Factors in the order of multiplication, left to right: A = F_1 F_2 ... F_depth. */
-export interface Factors {
-  /** Each made when it is called for, once and in this order, so that only one need be in memory. */
-  readonly factors: readonly (() => FactorMatrix | Promise<FactorMatrix>)[];
-  readonly rank: number;
-  /** Where singular values were dropped: the sum of their squares, and of all. */
-  readonly dropped?: Dropped;
-  /** The outer factors have the sizes of the weight's rows and columns, and the neighbours are not balanced. */
-  readonly isScaled?: boolean;
+/** Factors that compute what the weight does, with what tells whether their rounded product does. */
+async function keptFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | Reason> {
+  const { type, matrices } = await site.matrices();
+  const isCompared = isPreserving(settings) && !isCopied(plan, settings, type);
+  const measured = await measureWeight(site, plan, matrices, isCompared);
+  if (measured.problem !== undefined) return { reason: measured.problem };
+  const factors = hasIdentities(plan)
+    ? await residualSiteFactors(site, plan, settings)
+    : await plainFactors(site, plan, settings, {
+        matrices,
+        epsilon: EPSILON[type],
+        isApart: measured.spread > mostMixed(EPSILON[type]),
+        scaling: settings.init === 'orthogonal' && !isEven(measured, type, plan) ? 'always' : 'auto',
+      });
+  if ('reason' in factors || !isPreserving(settings)) return factors;
+  return { ...factors, probe: isCompared ? measured : COPIED };
 }
 
-export interface Dropped {
-  readonly dropped: number;
-  readonly all: number;
+/** Whether the factors are the weight itself and identities. Hidden units beyond the rank may go out of float16's range. */
+function isCopied(plan: ChainPlan, { init }: ChainSettings, type: FloatType): boolean {
+  const isPlain = !plan.isSplit && plan.skips.length === 0 && plan.norms.length === 0;
+  return init === 'identity' && isPlain && type !== 'float16';
 }
 
-/** What the largest `kept` of singular values leave out, in squares. */
-export function droppedPart(values: Float64Array, kept: number): Dropped {
-  const squares = (part: Float64Array): number => part.reduce((sum, value) => sum + value * value, 0);
-  return { dropped: squares(values.subarray(kept)), all: squares(values) };
+const COPIED: WeightProbe = { errorOf: async () => 0 };
+
+/** Whether rows and columns are so alike that hidden units can be turned together. */
+function isEven({ spread }: MeasuredWeight, type: FloatType, { depth }: ChainPlan): boolean {
+  return spread <= mostTurned(EPSILON[type], depth);
 }
 
-export interface BalancedSettings {
-  readonly depth: number;
-  readonly hidden: number;
-  /** Machine epsilon of the weight's type. */
+/** The weight of a site, as matricesOf gives it, and how it is to be decomposed. */
+interface Weight {
+  readonly matrices: readonly MatrixSource[];
+  /** Machine epsilon of its type. */
   readonly epsilon: number;
-  /** Drop the smallest singular values where there are more than `hidden`: the best approximation of that rank. */
-  readonly allowLossy: boolean;
-  readonly scaling?: Scaling;
+  readonly scaling: Scaling;
+  /** Hidden units beyond the rank are not turned together with those within. */
+  readonly isApart: boolean;
 }
 
-/** Which of the factors reads the input: the last of out x in matrices, the first of in x out ones. */
-export type Orientation = 'out-in' | 'in-out';
+async function plainFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+  weight: Weight,
+): Promise<SiteFactors | Reason> {
+  const { seed, noise } = settings;
+  const { orientation } = site;
+  const { matrices } = weight;
+  const results: Factors[] = [];
+  let rank = 0;
+  for (const [group, matrix] of matrices.entries()) {
+    const random = new Random(`${seed}/${site.weight.value}/${group}`);
+    const result = await groupFactors(site, plan, matrix, settings, weight, random);
+    rank = Math.max(rank, result.rank);
+    if (result.factors !== undefined) results.push(result);
+  }
+  if (results.length < matrices.length) return tooNarrow(site, plan, rank, settings);
+  const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
+  return {
+    ...PLAIN,
+    rank,
+    error: relativeError(results.flatMap(({ dropped }) => dropped ?? [])),
+    without: results.some(({ isScaled }) => isScaled) ? [NOT_BALANCED] : [],
+    // In the order of multiplication; the groups' blocks are consecutive.
+    factors: Array.from({ length: plan.depth }, (_, i) => {
+      const index = orientation === 'out-in' ? plan.depth - 1 - i : i;
+      const make = async (): Promise<SiteFactor> => {
+        const size = sizes[index];
+        if (size === undefined) throw new RangeError(`a chain of ${plan.depth} has no factor ${index}`);
+        const blocks: FactorMatrix[] = [];
+        for (const { factors } of results) {
+          const make = factors[i] as Factors['factors'][number];
+          blocks.push(await make());
+        }
+        const factor = site.factorOf(blocks, size);
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      };
+      return { index, make, isOwn: settings.init !== 'identity' && !plan.isSplit };
+    }),
+  };
+}
 
-/**
- * Balanced factors: F_1 = P s^(1/k), F_i = s^(1/k), F_k = s^(1/k) Q^T, so that each pair of neighbours satisfies
- * W_{i+1}^T W_{i+1} = W_i W_i^T on the rank of A, the manifold that gradient flow preserves (Arora, Cohen & Hazan,
- * "On the Optimization of Deep Networks", 2018, eq. 7). Hidden units beyond the rank have random incoming weights of
- * the same size, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
- *
- * @returns undefined factors when the rank of A does not fit into `hidden`
- */
-export async function balancedFactors(
-  a: MatrixSource,
-  orientation: Orientation,
-  { depth, hidden, epsilon, allowLossy, scaling }: BalancedSettings,
+const NOT_BALANCED =
+  'no balanced factors: rows or columns of its weight differ too much in size; the outer factors have their sizes';
+
+/** Factors of one group in the order of multiplication. */
+async function groupFactors(
+  site: LinearSite,
+  { depth, perGroup, kernels, isSplit }: ChainPlan,
+  matrix: MatrixSource,
+  { init, allowLossy }: ChainSettings,
+  { epsilon, scaling, isApart }: Weight,
   random: Random,
 ): Promise<Factors | { readonly rank: number; readonly factors: undefined }> {
-  const decomposition = await decompose(a, epsilon, scaling);
-  const rank = decomposition.values.length;
-  if (rank > hidden && !allowLossy) return { rank, factors: undefined };
-  const root = decomposition.values.map((value) => value ** (1 / depth));
-  const kept = root.subarray(0, hidden);
-  const size = Math.sqrt(kept.reduce((sum, value) => sum + value * value, 0) / Math.max(1, kept.length));
-  const first = async (): Promise<Matrix> =>
-    widenColumns(
-      leadingColumns(await decomposition.left(root), hidden),
-      hidden,
-      orientation === 'in-out' ? random : undefined,
-      size,
+  const { orientation } = site;
+  let result: Factors | { readonly rank: number; readonly factors: undefined };
+  if (isSplit) {
+    const how = init === 'identity' ? 'identity' : 'balanced';
+    const inputs = site.inputs;
+    const { rank, factors } = await splitKernel(
+      matrix.load(),
+      inputs,
+      kernels,
+      perGroup,
+      how,
+      epsilon,
+      random,
     );
-  const middle = (): Matrix => middleFactor(kept, hidden, random, size);
-  const last = async (): Promise<FactorMatrix> => {
-    const right = leadingRows(await decomposition.right(root), hidden);
-    decomposition.letGo?.();
-    return widenRows(right, hidden, orientation === 'out-in' ? random : undefined, size);
-  };
-  const factors = [first, ...Array.from({ length: depth - 2 }, () => middle), last];
+    result = factors
+      ? { rank, factors: [...factors].reverse().map((factor) => () => factor) }
+      : { rank, factors };
+  } else if (init === 'identity') {
+    result = identityFactors(matrix, orientation, depth, perGroup, random);
+  } else {
+    result = await balancedFactors(
+      matrix,
+      orientation,
+      { depth, hidden: perGroup, epsilon, allowLossy, scaling },
+      random,
+    );
+  }
+  if (init !== 'orthogonal' || result.factors === undefined) return result;
+  // The random incoming weights of units beyond the rank are of one size: rows or columns that are small beside it keep clear of them.
+  const within = Math.min(result.rank, perGroup);
+  const parts = isApart && !isSplit ? [within, perGroup - within] : [perGroup];
+  const own = parts.filter((part) => part > 0);
+  return { ...result, factors: rotateHidden(result.factors, own, epsilon < 1e-10, random) };
+}
+
+/** What factorizeSite would find, or refuse for; reads the weight, but factorizes it only where its rank decides. */
+export async function findingOf(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<Finding | Reason> {
+  const nothing: Finding = { rank: undefined, error: undefined };
+  const { init, allowLossy } = settings;
+  if (isFresh(init)) return nothing;
+  const { perGroup, kernels, isSplit } = plan;
+  const { type, matrices } = await site.matrices();
+  const measured = await measureWeight(site, plan, matrices, false);
+  if (measured.problem !== undefined) return { reason: measured.problem };
+  const isSure =
+    isEven(measured, type, plan) && measured.largest < SAFE[type] && alphaBeside(site, plan) === 1;
+  if (isPreserving(settings) && !isCopied(plan, settings, type) && !isSure)
+    return checkedFinding(site, plan, settings, type);
+  if (hasIdentities(plan) && !isSplit) {
+    if (perGroup >= site.outputs) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : { ...nothing, error: result.error };
+  }
+  if (isSplit) {
+    if (perGroup >= sufficientHidden(site.inputs, site.outputs, kernels)) return nothing;
+    const result = await factorizeSite(site, plan, settings);
+    return 'reason' in result ? result : nothing;
+  }
+  if (init === 'identity') {
+    const rank = site.outputs;
+    return rank > perGroup ? tooNarrow(site, plan, rank, settings) : nothing;
+  }
+  const { rows, columns } = site.matrixShape;
+  if (perGroup >= Math.min(rows, columns)) return nothing;
+  const spectra: Float64Array[] = [];
+  for (const matrix of matrices) spectra.push((await decompose(matrix, EPSILON[type])).values);
+  const rank = Math.max(...spectra.map((values) => values.length));
+  if (rank <= perGroup) return nothing;
+  if (!allowLossy) return tooNarrow(site, plan, rank, settings);
+  return { rank: undefined, error: relativeError(spectra.map((values) => droppedPart(values, perGroup))) };
+}
+
+/** Elements from which on factors may go out of a type's range. */
+const SAFE = { float16: 2 ** 10, bfloat16: 1e30, float32: 1e30, float64: 1e140 } as const satisfies Record<
+  FloatType,
+  number
+>;
+
+/** What becomes of a weight whose factors may be too far off: they are made, and compared with it. */
+async function checkedFinding(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+  type: FloatType,
+): Promise<Finding | Reason> {
+  const result = await factorizeSite(site, plan, settings);
+  if ('reason' in result) return result;
+  const factors: Tensor[] = [];
+  for (const { index, make } of result.factors) {
+    const { shape, data } = await make();
+    factors[index] = Tensor.of(site.weight.value, type, shape, narrow(type, data));
+  }
+  const checked = await checkProduct(result, factors, type, settings);
+  return 'reason' in checked ? checked : { rank: undefined, error: result.error };
+}
+
+/** Adds to factors what else a chain has: projections, and normalizations with statistics that fit. */
+export async function withExtras(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+  plain: SiteFactors,
+): Promise<SiteFactors> {
+  const sizes = factorSizes(site, plan);
+  const matrices: Floats[] = [];
+  for (const { index, make } of plain.factors) {
+    matrices[index] = site.outInOf((await make()).data, sizes[index] as (typeof sizes)[number]);
+  }
+  const learned = plan.skips.filter(({ isLearned }) => isLearned);
+  const projected: Floats[] = [];
+  for (const [i, skip] of learned.entries()) {
+    const size = projectionSize(site, plan, skip);
+    const { init, seed } = settings;
+    const isDouble = site.weight.dataType === 'float64';
+    const count = site.groups * size.outputs * size.inputs * taps(size.kernel);
+    const random = new Random(`${seed}/${site.weight.value}/projection/${i}`);
+    projected.push(
+      isFresh(init)
+        ? await freshMatrices(
+            size,
+            site.groups,
+            { init, scale: freshProjectionScale(site, size, init), isDouble },
+            random,
+          )
+        : new Float32Array(count),
+    );
+  }
+  const { norms, factors } =
+    plan.norms.length > 0
+      ? normStatistics(site, plan, matrices, projected, isFresh(settings.init))
+      : { norms: [], factors: matrices };
   return {
-    rank,
-    factors,
-    isScaled: decomposition.isScaled === true,
-    ...(rank > hidden && { dropped: droppedPart(decomposition.values, hidden) }),
+    ...plain,
+    projections: projected.map((data, i) =>
+      site.factorOfOutIn(data, projectionSize(site, plan, learned[i] as (typeof learned)[number])),
+    ),
+    norms,
+    factors: factors.map((data, index) => ({
+      index,
+      make: async () => site.factorOfOutIn(data, sizes[index] as (typeof sizes)[number]),
+    })),
   };
-}
-
-function leadingRows(matrix: Matrix, most: number): Matrix {
-  if (matrix.rows <= most) return matrix;
-  return { rows: most, columns: matrix.columns, data: matrix.data.subarray(0, most * matrix.columns) };
-}
-
-function leadingColumns(matrix: Matrix, most: number): Matrix {
-  const { rows, columns } = matrix;
-  if (columns <= most) return matrix;
-  const data = emptyLike(matrix.data, rows * most);
-  for (let i = 0; i < rows; i += 1) data.set(matrix.data.subarray(i * columns, i * columns + most), i * most);
-  return { rows, columns: most, data };
-}
-
-/**
- * The weight itself as the factor that reads the input, identities for the rest; hidden units beyond the outputs
- * have random incoming weights and zero outgoing ones.
- *
- * @returns undefined factors when there are more outputs than hidden units
- */
-export function identityFactors(
-  a: MatrixSource,
-  orientation: Orientation,
-  depth: number,
-  hidden: number,
-  random: Random,
-): Factors | { readonly rank: number; readonly factors: undefined } {
-  const outputs = orientation === 'out-in' ? a.rows : a.columns;
-  if (outputs > hidden) return { rank: outputs, factors: undefined };
-  const inputs = orientation === 'out-in' ? a.columns : a.rows;
-  const ones = new Float64Array(outputs).fill(1);
-  const reader = (): Matrix => {
-    const weight = a.load();
-    const size = norm2(weight.data) / Math.sqrt(Math.max(1, Math.min(outputs, inputs)));
-    return orientation === 'out-in'
-      ? widenRows(weight, hidden, random, size)
-      : widenColumns(weight, hidden, random, size);
-  };
-  const middle = Array.from({ length: depth - 2 }, () => () => middleFactor(ones, hidden, random, 1));
-  const writer = (): Matrix => {
-    const identity: Matrix = { rows: outputs, columns: outputs, data: diagonal(ones) };
-    return orientation === 'out-in'
-      ? widenColumns(identity, hidden, undefined, 0)
-      : widenRows(identity, hidden, undefined, 0);
-  };
-  return {
-    rank: outputs,
-    factors: orientation === 'out-in' ? [writer, ...middle, reader] : [reader, ...middle, writer],
-  };
-}
-
-function diagonal(values: Float64Array): Float64Array {
-  const n = values.length;
-  const data = new Float64Array(n * n);
-  for (let i = 0; i < n; i += 1) data[i * n + i] = values[i] as number;
-  return data;
-}
-
-/**
- * hidden x hidden: diag(values), and a random block between the units beyond them. Those read one another alone: if
- * they read the units within, W^T W of these would no longer be balanced.
- */
-export function middleFactor(values: Float64Array, hidden: number, random: Random, size: number): Matrix {
-  const rank = values.length;
-  const data = new Float64Array(hidden * hidden);
-  for (let i = 0; i < rank; i += 1) data[i * hidden + i] = values[i] as number;
-  const deviation = (size || 1) / Math.sqrt(Math.max(1, hidden - rank));
-  for (let i = rank; i < hidden; i += 1)
-    random.fillNormal(data.subarray(i * hidden + rank, (i + 1) * hidden), deviation);
-  return { rows: hidden, columns: hidden, data };
-}
-
-/** Adds rows up to `rows`: zero, or (incoming weights) random with the norm `size`. */
-function widenRows(matrix: Matrix, rows: number, random: Random | undefined, size: number): FactorMatrix {
-  if (matrix.rows === rows) return matrix;
-  const { columns } = matrix;
-  const zeroRows = random === undefined ? rows - matrix.rows : 0;
-  const data = emptyLike(matrix.data, rows * columns, (rows - zeroRows) * columns);
-  data.set(matrix.data);
-  random?.fillNormal(data.subarray(matrix.rows * columns), (size || 1) / Math.sqrt(columns));
-  return { rows, columns, data, zeroRows };
-}
-
-/** Adds columns up to `columns`: zero, or (incoming weights) random with the norm `size`. */
-function widenColumns(matrix: Matrix, columns: number, random: Random | undefined, size: number): Matrix {
-  if (matrix.columns === columns) return matrix;
-  const { rows } = matrix;
-  const data = emptyLike(matrix.data, rows * columns);
-  const deviation = (size || 1) / Math.sqrt(rows);
-  for (let i = 0; i < rows; i += 1) {
-    data.set(matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns), i * columns);
-    random?.fillNormal(data.subarray(i * columns + matrix.columns, (i + 1) * columns), deviation);
-  }
-  return { rows, columns, data };
-}
-
-/** @param used elements that are going to be written: the system has no memory for the others */
-function emptyLike(data: Floats, length: number, used = length): Floats {
-  countGarbage(data.BYTES_PER_ELEMENT * used);
-  return data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
-}
-
-type Factor = () => Matrix | Promise<Matrix>;
-
-/**
- * Turns the hidden units between the factors of a product by random rotations: F_1 O_1, O_1^T F_2 O_2, …, which leaves the
- * product as it was, and neighbours balanced: O^T W_{i+1}^T W_{i+1} O = O^T W_i W_i^T O. Each factor then is orthonormal
- * columns times its singular values times orthonormal rows, as it was, but not the identity on either side.
- *
- * A factor with more columns than hidden units that is read by one behind it has a kernel of columns / hidden taps, the
- * units outside.
- *
- * @param factors in the order of multiplication; each is called once and in this order
- * @param parts hidden units that are turned among themselves, one behind the other
- */
-export function rotateHidden(
-  factors: readonly Factor[],
-  parts: readonly number[],
-  isDouble: boolean,
-  random: Random,
-): Factor[] {
-  const out = isDouble ? 'float64' : 'float32';
-  let before: Matrix | undefined;
-  return factors.map((factor, i) => async () => {
-    let turned = await factor();
-    if (before !== undefined) turned = await matmul(before, turned, { transposeA: true, out });
-    before = undefined;
-    if (i === factors.length - 1) return turned;
-    before = await blockRotation(parts, random);
-    return turnColumns(turned, before, out);
-  });
-}
-
-async function blockRotation(parts: readonly number[], random: Random): Promise<Matrix> {
-  const [first = 0, ...others] = parts;
-  if (others.length === 0) return semiOrthogonal(first, first, true, random);
-  const size = parts.reduce((sum, part) => sum + part, 0);
-  const data = new Float64Array(size * size);
-  let start = 0;
-  for (const part of parts) {
-    const block = await semiOrthogonal(part, part, true, random);
-    for (let i = 0; i < part; i += 1)
-      data.set(block.data.subarray(i * part, (i + 1) * part), (start + i) * size + start);
-    start += part;
-  }
-  return { rows: size, columns: size, data };
-}
-
-async function turnColumns(matrix: Matrix, rotation: Matrix, out: 'float32' | 'float64'): Promise<Matrix> {
-  const hidden = rotation.rows;
-  const taps = matrix.columns / hidden;
-  if (taps === 1) return matmul(matrix, rotation, { out });
-  const inside = exchanged(matrix.data, matrix.rows, hidden, taps);
-  const { data } = await matmul({ rows: matrix.rows * taps, columns: hidden, data: inside }, rotation, {
-    out,
-  });
-  return { ...matrix, data: exchanged(data, matrix.rows, taps, hidden) };
-}
-
-/** [rows, a, b] as [rows, b, a]. */
-function exchanged(
-  data: Float32Array | Float64Array,
-  rows: number,
-  a: number,
-  b: number,
-): Float32Array | Float64Array {
-  const made = new Float64Array(data.length);
-  for (let row = 0; row < rows; row += 1) {
-    for (let i = 0; i < a; i += 1) {
-      for (let j = 0; j < b; j += 1) made[(row * b + j) * a + i] = data[(row * a + i) * b + j] as number;
-    }
-  }
-  return made;
 }

@@ -1,4 +1,4 @@
-import { taps } from '../../affine/chains/site-size.js';
+import { taps } from '../../affine/linear-site.js';
 import { decompose } from '../../linalg/decompose.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import type { Random } from '../../runtime/random.js';

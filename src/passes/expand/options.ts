@@ -1,5 +1,6 @@
-import { LINEAR_OPS } from '../../affine/linear-sites.js';
+import { LINEAR_OPS, type LinearOp } from '../../affine/linear-site.js';
 import { type DescriptorsFor, defaultsOf, type OptionDescriptors } from '../../graph/option-descriptors.js';
+import type { OnProgress } from '../account.js';
 
 /** How the factors of a chain begin. Those of `fresh:` forget the weight: they are for training from scratch. */
 export const EXPAND_INITS = [
@@ -152,6 +153,37 @@ export const CHAIN_OPTIONS = {
 } as const satisfies DescriptorsFor<ChainOptions>;
 
 export const CHAIN_DEFAULTS: Required<ChainOptions> = defaultsOf(CHAIN_OPTIONS);
+
+/** Settings for the sites whose node's name matches; what a rule does not set, the options of `expand` do. */
+export interface RecipeRule extends ChainOptions {
+  /** Glob on the node's name. */
+  readonly match: string;
+  /** Only nodes of this operator. */
+  readonly op?: LinearOp;
+  /** The sites stay as they are. */
+  readonly skip?: boolean;
+}
+
+/** Rules in their order: of those that match a site, the first holds. */
+export type Recipe = readonly RecipeRule[];
+
+export interface ExpandOptions extends ChainOptions {
+  /** Patterns (`*`, `?`, `[a-z]`, `[!a-z]`, see glob): only the sites whose node's name matches one; default all. */
+  readonly only?: readonly string[];
+  /** Patterns: no site whose node's name matches one. */
+  readonly exclude?: readonly string[];
+  /** Only sites of these operators; default all. */
+  readonly ops?: readonly LinearOp[];
+  /** Only sites whose weight has at least so many elements. */
+  readonly minSize?: number;
+  /** Settings for some of the sites: the first rule whose pattern matches the node's name holds. */
+  readonly recipe?: Recipe;
+  /** Seed of the weights of hidden units beyond the rank, of rotations, of fresh weights and of noise. */
+  readonly seed?: number;
+  /** The account says what would be done, the model is not changed. */
+  readonly dryRun?: boolean;
+  readonly onProgress?: OnProgress | undefined;
+}
 
 /** The options of `expand` that one value describes; the recipe, the dry run and the progress are not among them. */
 export const EXPAND_OPTIONS = {

@@ -1,12 +1,11 @@
-import { outputsPerGroup } from '../../affine/chains/site-size.js';
-import { findExpandableSites } from '../../affine/expandable-sites.js';
+import { findExpandableSites } from '../../affine/linear-sites.js';
 import { EPSILON, type Model } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { decompose } from '../../linalg/decompose.js';
-import { chainParameters, planOf } from './chain-plan.js';
+import type { Recipe, RecipeRule } from './options.js';
 import { CHAIN_DEFAULTS } from './options.js';
-import { type Recipe, type RecipeRule, ruleOf } from './recipe.js';
-import { matricesOf } from './site-matrices.js';
+import { chainParameters, planOf } from './plan.js';
+import { ruleOf } from './recipe.js';
 
 export interface RankRecipe {
   /** For `expand`: a chain of two layers for each site that it makes smaller, the others skipped. */
@@ -29,7 +28,7 @@ export async function rankRecipe(model: Model): Promise<RankRecipe> {
   const skipped: Skipped[] = [];
   for (const site of findExpandableSites(model).sites) {
     const { node, op } = site;
-    const { type, matrices } = await matricesOf(site);
+    const { type, matrices } = await site.matrices();
     let rank = 1;
     try {
       for (const matrix of matrices)
@@ -40,7 +39,7 @@ export async function rankRecipe(model: Model): Promise<RankRecipe> {
       recipe.push(ruleOf(node.label, undefined));
       continue;
     }
-    const settings = { ...CHAIN_DEFAULTS, depth: 2, width: rank / outputsPerGroup(site) };
+    const settings = { ...CHAIN_DEFAULTS, depth: 2, width: rank / site.outputs };
     const parameters = chainParameters(site, planOf(site, { ...settings, seed: 0 }));
     const isSmaller = parameters < site.rows * site.columns;
     recipe.push(ruleOf(node.label, isSmaller ? settings : undefined));

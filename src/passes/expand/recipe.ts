@@ -1,4 +1,4 @@
-import { LINEAR_OPS, type LinearOp } from '../../affine/linear-sites.js';
+import { LINEAR_OPS } from '../../affine/linear-site.js';
 import {
   checkOption,
   type DescriptorsFor,
@@ -7,20 +7,7 @@ import {
   shown,
   wrong,
 } from '../../graph/option-descriptors.js';
-import { CHAIN_DEFAULTS, CHAIN_OPTIONS, type ChainOptions } from './options.js';
-
-/** Settings for the sites whose node's name matches; what a rule does not set, the options of `expand` do. */
-export interface RecipeRule extends ChainOptions {
-  /** Glob on the node's name. */
-  readonly match: string;
-  /** Only nodes of this operator. */
-  readonly op?: LinearOp;
-  /** The sites stay as they are. */
-  readonly skip?: boolean;
-}
-
-/** Rules in their order: of those that match a site, the first holds. */
-export type Recipe = readonly RecipeRule[];
+import { CHAIN_DEFAULTS, CHAIN_OPTIONS, type ChainOptions, type Recipe, type RecipeRule } from './options.js';
 
 /** The keys of a rule, in their order. */
 export const RECIPE_OPTIONS = {

@@ -1,9 +1,53 @@
 import { glob } from '../../graph/glob.js';
 import type { Node } from '../../graph/index.js';
-import { described } from '../../graph/option-descriptors.js';
-import type { Settings } from './expand-settings.js';
-import { CHAIN_OPTIONS, type ChainSettings } from './options.js';
-import type { RecipeRule } from './recipe.js';
+import { checkOptions, defaultsOf, described, OptionError } from '../../graph/option-descriptors.js';
+import type { Reason } from '../../graph/skipped.js';
+import {
+  CHAIN_OPTIONS,
+  type ChainSettings,
+  EXPAND_OPTIONS,
+  type ExpandOptions,
+  isFresh,
+  type RecipeRule,
+} from './options.js';
+import { parseRecipe } from './recipe.js';
+
+export const EXPAND_DEFAULTS: Required<ExpandOptions> = {
+  ...defaultsOf(EXPAND_OPTIONS),
+  recipe: [],
+  dryRun: false,
+  onProgress: undefined,
+};
+
+export type Settings = Required<ExpandOptions>;
+
+/**
+ * Options with their defaults.
+ *
+ * @throws OptionError for those out of range
+ */
+export function settingsOf(options: ExpandOptions): Settings {
+  const settings: Settings = {
+    ...EXPAND_DEFAULTS,
+    ...checkOptions(EXPAND_OPTIONS, options),
+    recipe: parseRecipe(options.recipe ?? [], 'recipe'),
+    dryRun: options.dryRun === true,
+    onProgress: options.onProgress,
+  };
+  const { recipe, gain, noise } = settings;
+  const inits = [settings.init, ...recipe.flatMap(({ init }) => init ?? [])];
+  if (gain !== undefined && !inits.some(isFresh)) {
+    throw new OptionError('gain', 'goes with a fresh init, and no layer has one');
+  }
+  if (noise > 0 && inits.every(isFresh))
+    throw new OptionError('noise', 'goes with an init that is not fresh, and all are');
+  const isResidual = settings.residual || recipe.some(({ residual }) => residual === true);
+  for (const [key, descriptor] of Object.entries(EXPAND_OPTIONS)) {
+    if (!('needs' in descriptor) || options[key as keyof ExpandOptions] === undefined || isResidual) continue;
+    throw new OptionError(key, `goes with \`${descriptor.needs}\`, which no layer has`);
+  }
+  return settings;
+}
 
 export const NOT_SELECTED = 'not selected';
 
@@ -41,7 +85,7 @@ export class Selection {
    *
    * @param size elements of its weight
    */
-  settingsFor(node: Node, size: number): ChainSettings | { readonly reason: string } {
+  settingsFor(node: Node, size: number): ChainSettings | Reason {
     const { minSize, seed } = this.#settings;
     const chain: ChainSettings = { ...described(CHAIN_OPTIONS, this.#settings), seed };
     const matching = this.#rules.filter(({ rule }) => rule.op === undefined || rule.op === node.opType);

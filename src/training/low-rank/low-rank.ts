@@ -1,10 +1,9 @@
-import { inputsPerGroup, outputsPerGroup } from '../../affine/chains/site-size.js';
-import { findLinearSites, type LinearSite } from '../../affine/linear-sites.js';
+import { LinearSite } from '../../affine/linear-site.js';
+import { findLinearSites } from '../../affine/linear-sites.js';
 import { type Model, ModelError } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Floats } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
-import { blockOf, siteFactor } from '../../passes/expand/site-matrices.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 import type { EngineSpec } from '../engine/engine-spec.js';
 import type { PrunedWeight, TrainingState } from '../types.js';
@@ -148,7 +147,7 @@ function findTargets(
     const [rows = 0, columns = 0] = root.shape;
     if (reason !== undefined) reasons.set(name, reason);
     // The transpose of a matrix has the same singular values, so rows and columns are taken as they are stored.
-    else targets.set(name, site.kernel.length === 0 ? { ...site, rows, columns } : site);
+    else targets.set(name, site.kernel.length === 0 ? new LinearSite({ ...site, rows, columns }) : site);
   }
   const skipped = [...reasons]
     .filter(([name]) => !targets.has(name))
@@ -162,7 +161,7 @@ function whyNot(site: LinearSite, type: string): string | undefined {
     (node) => !node.is('Identity') && !(node.is('Transpose') && site.kernel.length === 0),
   );
   if (view !== undefined) return `it is read through ${view.opType}`;
-  const outputs = outputsPerGroup(site);
+  const outputs = site.outputs;
   const inputs = (site.rows * site.columns) / site.groups / Math.max(1, outputs);
   if (Math.min(outputs, inputs) === 1) return 'its matrix has one row or one column';
   return undefined;
@@ -184,7 +183,7 @@ async function pruneWeight(
   const slopes: Matrix[] = [];
   const found = { rank: 0, nuclearNorm: 0, squares: 0, dropped: 0 };
   for (let group = 0; group < site.groups; group += 1) {
-    const block = blockOf(site, data.subarray(group * length, (group + 1) * length));
+    const block = site.matrixOf(data.subarray(group * length, (group + 1) * length));
     const [matrix, slope] = await mapSingularValues(block, (values) => {
       const { rank, dropped, squares } = energyRank(values, energy);
       found.squares += squares;
@@ -197,10 +196,10 @@ async function pruneWeight(
     blocks.push(matrix as Matrix);
     if (slope !== undefined) slopes.push(slope);
   }
-  const whole = { inputs: inputsPerGroup(site), outputs: outputsPerGroup(site), kernel: site.kernel };
+  const whole = { inputs: site.inputs, outputs: site.outputs, kernel: site.kernel };
   const stored = (parts: readonly Matrix[]): RuntimeTensor => ({
     ...tensor,
-    data: siteFactor(site, parts, whole).data,
+    data: site.factorOf(parts, whole).data,
   });
   return {
     // What loses nothing is not rounded anew.

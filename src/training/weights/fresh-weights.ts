@@ -8,7 +8,7 @@ import {
   type Tensor,
   traitsOf,
 } from '../../graph/index.js';
-import { activationGain, freshScales } from '../../passes/expand/initialize.js';
+import { activationGain, freshScales } from '../../passes/expand/fresh.js';
 import { Random, type RuntimeTensor } from '../../runtime/index.js';
 import { FRESH_INITS } from '../choices.js';
 

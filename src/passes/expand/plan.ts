@@ -1,8 +1,107 @@
+import {
+  type AttributeProtos,
+  explicitPads,
+  lastKernel,
+  list,
+} from '../../affine/chains/kernel-attributes.js';
 import { skipPlace } from '../../affine/chains/skip-place.js';
 import { linearBias } from '../../affine/linear-bias.js';
-import type { LinearSite } from '../../affine/linear-sites.js';
+import { type FactorSize, type LinearSite, taps } from '../../affine/linear-site.js';
+import { makeAttribute } from '../../graph/index.js';
 import { shapesOf } from '../../graph/shapes/shapes.js';
-import type { ChainSettings } from './options.js';
+import type { Reason } from '../../graph/skipped.js';
+import { type ChainSettings, effectiveSize } from './options.js';
+
+/** The shape of a chain, without its numbers. */
+export interface ChainPlan extends ChainExtras {
+  readonly depth: number;
+  /** Hidden units of each group (of each matrix of a batch). */
+  readonly perGroup: number;
+  /** Spatial extents of each factor of a convolution, in the order of application; empty elsewhere. */
+  readonly kernels: readonly (readonly number[])[];
+  /** A factor behind the first has a kernel. */
+  readonly isSplit: boolean;
+}
+
+/** What the sizes of factors follow from. */
+export type ChainSizes = Pick<ChainPlan, 'depth' | 'perGroup' | 'kernels'>;
+
+export function planOf(site: LinearSite, settings: ChainSettings): ChainPlan {
+  const list = kernelList(site, settings.kernelSizes);
+  const depth = list?.length ?? settings.depth;
+  const ones = site.kernel.map(() => 1);
+  const kernels =
+    site.kernel.length === 0
+      ? []
+      : Array.from({ length: depth }, (_, i) => {
+          if (list === undefined) return i === 0 ? site.kernel : ones;
+          return site.kernel.map((extent) => (extent === 1 ? 1 : (list[i] as number)));
+        });
+  const isSplit = kernels.some((kernel, i) => i > 0 && taps(kernel) > 1);
+  const perGroup = Math.max(1, Math.round(settings.width * site.outputs));
+  const widths = [site.inputs, ...new Array<number>(depth - 1).fill(perGroup), site.outputs];
+  return { depth, perGroup, kernels, isSplit, ...extrasOf(site, { depth, widths, isSplit }, settings) };
+}
+
+/** The list whose kernels compose to the site's, along each axis where it has one. */
+function kernelList(
+  { op, kernel }: LinearSite,
+  lists: readonly (readonly number[])[],
+): readonly number[] | undefined {
+  const sizes = new Set(kernel.filter((extent) => extent !== 1));
+  const [size = 1] = sizes;
+  if (op !== 'Conv' || sizes.size > 1) return undefined;
+  return lists.find((list) => effectiveSize(list) === size);
+}
+
+/** The factors' sizes in the order of application. */
+export function factorSizes(site: LinearSite, { depth, perGroup, kernels }: ChainSizes): FactorSize[] {
+  return Array.from({ length: depth }, (_, i) => ({
+    inputs: i === 0 ? site.inputs : perGroup,
+    outputs: i === depth - 1 ? site.outputs : perGroup,
+    kernel: kernels[i] ?? [],
+  }));
+}
+
+/** The size of a projection. */
+export function projectionSize(
+  site: LinearSite,
+  { depth, perGroup }: ChainPlan,
+  { from, to }: Skip,
+): FactorSize {
+  return {
+    inputs: from === 0 ? site.inputs : perGroup,
+    outputs: to === depth ? site.outputs : perGroup,
+    kernel: site.kernel.map(() => 1),
+  };
+}
+
+/** Elements of the weights of a chain, projections included. */
+export function chainParameters(site: LinearSite, plan: ChainPlan): number {
+  const projections = plan.skips.filter(({ isLearned }) => isLearned);
+  const sizes = [...factorSizes(site, plan), ...projections.map((skip) => projectionSize(site, plan, skip))];
+  return sizes.reduce(
+    (sum, { inputs, outputs, kernel }) => sum + site.groups * inputs * outputs * taps(kernel),
+    0,
+  );
+}
+
+/** Whether a chain's factors have to make up for connections around them. */
+export function hasIdentities({ skips }: ChainPlan): boolean {
+  return skips.some(({ isLearned }) => !isLearned);
+}
+
+/** Gemm multiplies what its last factor makes by alpha, but not what is added behind it. */
+export function alphaBeside(site: LinearSite, { skips, depth }: ChainPlan): number {
+  if (site.op !== 'Gemm' || !skips.some(({ to, isLearned }) => to === depth && !isLearned)) return 1;
+  return site.node.attributes.float('alpha', 1);
+}
+
+export function tapOf(site: LinearSite): number {
+  const { op, node, kernel } = site;
+  const place = skipPlace({ op, node, kernel, attributes: node.proto.attribute ?? [] });
+  return 'tap' in place ? place.tap : 0;
+}
 
 /** A connection around some layers of a chain. */
 export interface Skip {
@@ -127,4 +226,29 @@ function normsOf(site: LinearSite, depth: number): Omit<ChainExtras, 'skips'> {
 function unitsFirst(rank: number, axis: number): number[] {
   const [batch = axis, ...others] = Array.from({ length: rank }, (_, at) => at).filter((at) => at !== axis);
   return [batch, axis, ...others];
+}
+
+/**
+ * The attributes of the factors of a convolution with more than one kernel. All of the padding is on the first, so that the
+ * others see zeros where the one kernel would have; each has the dilation; the last that has a kernel has the stride: what
+ * follows it works on the smaller grid, and what comes before needs every position.
+ */
+export function splitAttributes(
+  site: LinearSite,
+  { kernels }: ChainPlan,
+): readonly AttributeProtos[] | Reason {
+  const { attributes } = site.node;
+  const ones = site.kernel.map(() => 1);
+  const dilations = attributes.ints('dilations') ?? ones;
+  const strides = attributes.ints('strides') ?? ones;
+  const pads = explicitPads(site.node.proto.attribute ?? [], site.kernel, site.node);
+  if ('reason' in pads) return pads;
+  const last = lastKernel(kernels);
+  return kernels.map((kernel, i) => [
+    ...list('dilations', taps(kernel) > 1 ? dilations : ones, 1),
+    ...(site.groups > 1 ? [makeAttribute('group', { int: site.groups })] : []),
+    makeAttribute('kernel_shape', { ints: kernel }),
+    ...list('pads', i === 0 ? pads : [], 0),
+    ...list('strides', i === last ? strides : ones, 1),
+  ]);
 }

@@ -1,10 +1,151 @@
+import type { LinearSite } from '../../affine/linear-site.js';
+import { EPSILON } from '../../graph/index.js';
+import type { Reason } from '../../graph/skipped.js';
 import { decompose, norm2 } from '../../linalg/decompose.js';
+import { squaredSizes } from '../../linalg/even-scales.js';
+import { type Floats, joined, transposed } from '../../linalg/floats.js';
 import { type Matrix, matmul } from '../../linalg/matmul.js';
 import { semiOrthogonal } from '../../linalg/orthogonal.js';
-import type { Random } from '../../runtime/random.js';
-import type { Skip } from './chain-extras.js';
-import { type Dropped, droppedPart, middleFactor } from './factorize.js';
-import { widen } from './kernel-split.js';
+import { productTolerance } from '../../linalg/product-tolerance.js';
+import { Random } from '../../runtime/random.js';
+import { type Dropped, droppedPart, middleFactor } from './balanced.js';
+import { noisy, PLAIN, relativeError, type SiteFactors, tooNarrow } from './factors.js';
+import { splitKernel, widen } from './kernel-split.js';
+import { type ChainSettings, isFresh } from './options.js';
+import { alphaBeside, type ChainPlan, factorSizes, type Skip, tapOf } from './plan.js';
+
+/** Factors that make up for the connections around them. */
+export async function residualSiteFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<SiteFactors | Reason> {
+  const { seed, noise } = settings;
+  const { rank, factors, dropped } = await compensatedFactors(site, plan, settings);
+  if (factors === undefined) return tooNarrow(site, plan, rank, settings);
+  const isAround = plan.skips.some(
+    ({ from, to, isLearned }) => from === 0 && to === plan.depth && !isLearned,
+  );
+  const sizes = factorSizes(site, plan);
+  const noises = new Random(`${seed}/${site.weight.value}/noise`);
+  return {
+    ...PLAIN,
+    // Around all layers, the factors make something else than the weight.
+    rank: isAround ? undefined : rank,
+    error: relativeError(dropped),
+    factors: factors.map((data, index) => ({
+      index,
+      make: async () => {
+        const factor = site.factorOfOutIn(data, sizes[index] as (typeof sizes)[number]);
+        return noise === 0 ? factor : noisy(factor, noise, noises);
+      },
+    })),
+  };
+}
+
+/** An identity of more than so many times the norm of a weight is not added to it: its rounding would show in what is left. */
+const MOST_IDENTITY = 6;
+
+/** The same of each output and input channel: those that are off by more are not the same function, however small they are. */
+function mostBeside(epsilon: number, identities: number): number {
+  return Math.min(64, productTolerance(epsilon) / (2 * epsilon * identities));
+}
+
+/** The plan without the identities around its first layers that a small weight would drown in. */
+export async function fittingPlan(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<ChainPlan> {
+  const isEarly = (skip: ChainPlan['skips'][number]): boolean => skip.from === 0 && !skip.isLearned;
+  const early = plan.skips.filter(isEarly);
+  if (early.length === 0 || isFresh(settings.init)) return plan;
+  const { type, matrices } = await site.matrices();
+  const squares = matrices.map((matrix) => site.channelSquares(squaredSizes(matrix.load())));
+  const norm = Math.sqrt(squares.reduce((sum, { rows }) => rows.reduce((all, one) => all + one, sum), 0));
+  const identity = Math.sqrt(site.groups * site.inputs);
+  const each = squares.flatMap(({ rows, columns }) => [...rows, ...columns]).filter((square) => square > 0);
+  const least = Math.sqrt(each.reduce((most, square) => Math.min(most, square), Number.POSITIVE_INFINITY));
+  const isLarge = norm * MOST_IDENTITY >= identity;
+  if (isLarge && least * mostBeside(EPSILON[type], early.length) >= 1) return plan;
+  const last = Math.max(...early.map(({ to }) => to));
+  const [what, own, other] = isLarge
+    ? ['a row or column of its weight is', least, 1]
+    : ['its weight is', norm, identity];
+  const why = `no residual around layers 1-${last}: ${what} too small beside an identity (norms ${own.toPrecision(2)} and ${other.toPrecision(2)}), whose rounding would show`;
+  return { ...plan, skips: plan.skips.filter((skip) => !isEarly(skip)), without: [...plan.without, why] };
+}
+
+/** What stands in for the factors of a chain with residual connections: those, group by group, that make up for them. */
+export async function compensatedFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  settings: ChainSettings,
+): Promise<{
+  readonly rank: number;
+  /** outputs x (inputs * kernel) of the groups, consecutive; undefined where the rank does not fit. */
+  readonly factors: readonly Floats[] | undefined;
+  readonly dropped: readonly Dropped[];
+}> {
+  const { type, matrices } = await site.matrices();
+  const { depth, perGroup, skips, isSplit, kernels } = plan;
+  const identities = skips.filter(({ isLearned }) => !isLearned);
+  const alpha = alphaBeside(site, plan);
+  const inputs = site.inputs;
+  const tap = tapOf(site);
+  const init = settings.init === 'identity' || settings.init === 'orthogonal' ? settings.init : 'balanced';
+  const blocks: Floats[][] = Array.from({ length: depth }, () => []);
+  const dropped: Dropped[] = [];
+  let rank = 0;
+  let isTooNarrow = false;
+  for (const [group, source] of matrices.entries()) {
+    const random = new Random(`${settings.seed}/${site.weight.value}/${group}`);
+    const target = scaled(site.orientation === 'out-in' ? source.load() : turned(source.load()), alpha);
+    const task = { target, inputs, tap, depth, hidden: perGroup, skips: identities };
+    const result: ResidualFactors = isSplit
+      ? await splitKernel(
+          lessIdentity(target, inputs, tap),
+          inputs,
+          kernels,
+          perGroup,
+          init === 'identity' ? 'identity' : 'balanced',
+          EPSILON[type],
+          random,
+        )
+      : await residualFactors(
+          { ...task, init, epsilon: EPSILON[type], allowLossy: settings.allowLossy },
+          random,
+        );
+    rank = Math.max(rank, result.rank);
+    if (result.factors === undefined) {
+      isTooNarrow = true;
+      continue;
+    }
+    if (result.dropped !== undefined)
+      dropped.push({ dropped: result.dropped.dropped / alpha ** 2, all: norm2(source.load().data) ** 2 });
+    for (const [i, factor] of result.factors.entries())
+      blocks[i]?.push(i === depth - 1 ? scaled(factor, 1 / alpha).data : factor.data);
+  }
+  return { rank, factors: isTooNarrow ? undefined : blocks.map(joined), dropped };
+}
+
+function lessIdentity(matrix: Matrix, inputs: number, tap: number): Matrix {
+  const data = new Float64Array(matrix.data);
+  const width = matrix.columns / inputs;
+  for (let i = 0; i < inputs; i += 1) (data[i * matrix.columns + i * width + tap] as number) -= 1;
+  return { ...matrix, data };
+}
+
+function scaled(matrix: Matrix, factor: number): Matrix {
+  if (factor === 1) return matrix;
+  const data = new Float64Array(matrix.data);
+  for (let i = 0; i < data.length; i += 1) (data[i] as number) *= factor;
+  return { ...matrix, data };
+}
+
+function turned({ rows, columns, data }: Matrix): Matrix {
+  return { rows: columns, columns: rows, data: transposed(data, rows) };
+}
 
 /** What a chain with identities around some of its layers is to compute. */
 export interface ResidualTask {

@@ -1,11 +1,12 @@
-import { type FactorSize, taps } from '../../affine/chains/site-size.js';
-import type { LinearSite } from '../../affine/linear-sites.js';
+import { type FactorSize, type LinearSite, taps } from '../../affine/linear-site.js';
 import { findConstant, isConstant, type Node, traitsOf } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import { semiOrthogonal } from '../../linalg/orthogonal.js';
-import type { Random } from '../../runtime/random.js';
-import { type ChainSizes, factorSizes } from './chain-plan.js';
-import type { FreshInit } from './options.js';
+import { Random } from '../../runtime/random.js';
+import type { SiteFactors } from './factors.js';
+import { PLAIN } from './factors.js';
+import type { ChainSettings, FreshInit } from './options.js';
+import { type ChainPlan, type ChainSizes, factorSizes } from './plan.js';
 
 /** Weights of one sum, and sums that one input goes into. */
 interface Fans {
@@ -141,4 +142,29 @@ function isTransparent(node: Node, value: string): boolean {
   if (node.is(...TRANSPARENT)) return node.inputs[0] === value;
   const isBias = (input: string): boolean => input === value || isConstant(findConstant(node.graph, input));
   return node.is('Add') && node.inputs.every(isBias);
+}
+
+/** Random factors that keep nothing of the weight but its shape and type. */
+export function freshFactors(
+  site: LinearSite,
+  plan: ChainPlan,
+  { seed, gain }: ChainSettings,
+  init: FreshInit,
+): SiteFactors {
+  const { scales } = freshScales(site, plan, init, gain ?? activationGain(site.node));
+  const isDouble = site.weight.dataType === 'float64';
+  return {
+    ...PLAIN,
+    rank: undefined,
+    error: undefined,
+    factors: factorSizes(site, plan).map((size, index) => ({
+      index,
+      make: async () => {
+        const random = new Random(`${seed}/${site.weight.value}/fresh/${index}`);
+        const scale = scales[index] as number;
+        const data = await freshMatrices(size, site.groups, { init, scale, isDouble }, random);
+        return site.factorOfOutIn(data, size);
+      },
+    })),
+  };
 }

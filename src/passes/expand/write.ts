@@ -1,11 +1,12 @@
 import { type AttributeProtos, encodeAttributes } from '../../affine/chains/kernel-attributes.js';
 import { skipPlace } from '../../affine/chains/skip-place.js';
 import { factorName } from '../../affine/factor-names.js';
-import type { LinearSite } from '../../affine/linear-sites.js';
+import type { LinearSite } from '../../affine/linear-site.js';
 import { type ChainNote, type ChainPart, chainMetadata } from '../../affine/note.js';
 import {
   type AttributeValue,
   type Graph,
+  type Model,
   makeAttribute,
   type NodeSpec,
   type Tensor,
@@ -13,9 +14,7 @@ import {
 import { opsetOf } from '../../graph/opsets.js';
 import { asConstants, editWith } from '../rewrite/placement.js';
 import { describeSource } from '../rewrite/weight-source.js';
-import type { ChainPlan } from './chain-plan.js';
-import type { FreshName } from './naming.js';
-import { splitAttributes } from './split-attributes.js';
+import { type ChainPlan, splitAttributes } from './plan.js';
 
 /** A node of a chain to be: what it is, its name, the values that it reads and the one that it makes. */
 export interface ChainNode {
@@ -256,4 +255,21 @@ function made(name: string, value: AttributeValue): AttributeProtos[number] {
 /** The permutation that undoes another. */
 function inverseOf(permutation: readonly number[]): number[] {
   return permutation.map((_, axis) => permutation.indexOf(axis));
+}
+
+/** Gives `base`, or `base_2`, `base_3` …, and takes it. */
+export type FreshName = (base: string) => string;
+
+/** Names as model.freshName would give them, without taking them: for a dry run. */
+export function imaginedNames(model: Model): FreshName {
+  const names = new Set<string>();
+  for (const graph of [model.graph, ...model.functions, ...model.trainingGraphs]) {
+    for (const name of graph.names()) names.add(name);
+  }
+  return (base) => {
+    let name = base;
+    for (let count = 2; names.has(name); count += 1) name = `${base}_${count}`;
+    names.add(name);
+    return name;
+  };
 }

@@ -1,9 +1,8 @@
-import { type FactorSize, taps } from '../../affine/chains/site-size.js';
 import { biasVector, linearBias } from '../../affine/linear-bias.js';
-import type { LinearSite } from '../../affine/linear-sites.js';
+import { type FactorSize, type LinearSite, taps } from '../../affine/linear-site.js';
 import { type FloatType, narrow, widen } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
-import { type ChainPlan, factorSizes, projectionSize } from './chain-plan.js';
+import { type ChainPlan, factorSizes, projectionSize } from './plan.js';
 
 /** epsilon of a BatchNormalization, the default of ONNX. */
 export const NORM_EPSILON = Math.fround(1e-5);
