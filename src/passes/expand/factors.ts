@@ -2,7 +2,6 @@ import type { LinearSite, SiteFactor } from '../../affine/linear-site.js';
 import type { Tensor } from '../../graph/index.js';
 import type { Reason } from '../../graph/skipped.js';
 import type { Random } from '../../runtime/random.js';
-import { addNoise } from './fresh.js';
 import { sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './normalization.js';
 import type { ChainSettings } from './options.js';
@@ -96,4 +95,13 @@ export function tooNarrow(
   return {
     reason: `${what}${group}, more than the ${perGroup} hidden units of width ${width}; use \`width: ${enough}\` or more${other}`,
   };
+}
+
+/** Adds normal noise, relative to the root mean square of the elements; in place. */
+function addNoise(data: Floats, noise: number, random: Random): void {
+  if (noise === 0 || data.length === 0) return;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 1) sum += (data[i] as number) ** 2;
+  const deviation = noise * Math.sqrt(sum / data.length);
+  for (let i = 0; i < data.length; i += 1) data[i] = (data[i] as number) + deviation * random.normal();
 }

@@ -107,15 +107,6 @@ export async function freshMatrices(
   return data;
 }
 
-/** Adds normal noise, relative to the root mean square of the elements; in place. */
-export function addNoise(data: Floats, noise: number, random: Random): void {
-  if (noise === 0 || data.length === 0) return;
-  let sum = 0;
-  for (let i = 0; i < data.length; i += 1) sum += (data[i] as number) ** 2;
-  const deviation = noise * Math.sqrt(sum / data.length);
-  for (let i = 0; i < data.length; i += 1) data[i] = (data[i] as number) + deviation * random.normal();
-}
-
 /** Operators between a layer and its activation. */
 const TRANSPARENT = ['BatchNormalization', 'InstanceNormalization', 'Identity', 'Dropout', 'Cast'];
 const REACH = 8;
