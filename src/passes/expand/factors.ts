@@ -1,6 +1,7 @@
 import type { LinearSite, SiteFactor } from '../../affine/linear-site.js';
 import type { Tensor } from '../../graph/index.js';
 import type { Reason } from '../../graph/skipped.js';
+import type { Floats } from '../../linalg/floats.js';
 import type { Random } from '../../runtime/random.js';
 import { sufficientHidden } from './kernel-split.js';
 import type { NormStatistics } from './normalization.js';
