@@ -28,14 +28,13 @@ export type GradientArguments = Given<typeof GRADIENT_ARGUMENTS>;
 
 /** The loss, or UsageError for options that belong to another. */
 export function lossOption(args: GradientArguments): Loss {
-  const { loss: kind = 'cross-entropy', smoothing, temperature, delta, axis } = args;
+  const { loss: kind = 'cross-entropy', smoothing, temperature, delta, axis, ignoreIndex } = args;
   const soft = args.softTargets === true;
   if (delta !== undefined && kind !== 'huber') throw new UsageError('--delta goes with --loss huber');
   if (kind === 'huber') return { kind, ...(delta !== undefined && { delta }) };
-  const given = Object.entries({ 'soft-targets': soft || undefined, smoothing, temperature, axis });
-  const [stray] = given.filter(([, value]) => value !== undefined);
   if (kind !== 'cross-entropy') {
-    if (stray !== undefined) throw new UsageError(`--${stray[0]} goes with --loss cross-entropy`);
+    const stray = ['softTargets', 'smoothing', 'temperature', 'axis', 'ignoreIndex'] as const;
+    refuse(GRADIENT_ARGUMENTS, args, stray, 'goes with --loss cross-entropy');
     return { kind };
   }
   return {
@@ -44,6 +43,7 @@ export function lossOption(args: GradientArguments): Loss {
     ...(smoothing !== undefined && { smoothing }),
     ...(temperature !== undefined && { temperature }),
     ...(axis !== undefined && { axis }),
+    ...(ignoreIndex !== undefined && { ignoreIndex }),
   };
 }
 

@@ -29,7 +29,12 @@ export interface TargetFit {
 }
 
 type Range =
-  | { readonly kind: 'labels'; readonly classes: number; readonly isBinary: boolean }
+  | {
+      readonly kind: 'labels';
+      readonly classes: number;
+      readonly isBinary: boolean;
+      readonly ignored?: number | undefined;
+    }
   /** `classes` numbers at a distance of `stride` sum to 1. */
   | { readonly kind: 'distributions'; readonly classes: number; readonly stride: number }
   | { readonly kind: 'probabilities' };
@@ -188,7 +193,8 @@ function rangeOf(
       ? { kind: 'labels', classes: 2, isBinary: true }
       : { kind: 'probabilities' };
   if (loss.kind !== 'cross-entropy') return undefined;
-  if (loss.targets !== 'probabilities') return { kind: 'labels', classes, isBinary: false };
+  if (loss.targets !== 'probabilities')
+    return { kind: 'labels', classes, isBinary: false, ignored: loss.ignoreIndex };
   return { kind: 'distributions', classes, stride: sizeOf(expected.slice(place + 1)) };
 }
 
@@ -264,16 +270,24 @@ export async function readTargets(
   const fit = fitTargets(dataset, prediction, loss);
   if (target === undefined || fit?.range === undefined) return classes?.length;
   if (dataset.targets === undefined || size * sizeOf(target.shape) > MOST_READ) return classes?.length;
-  let most = 0;
+  let most = -1;
+  const ignored = ignoredLabel(fit.range);
   for (let from = 0; from < size; from += READ_AT_ONCE) {
     const indices = Array.from({ length: Math.min(READ_AT_ONCE, size - from) }, (_, at) => from + at);
     const read = await dataset.targets(indices);
     if (read === undefined) return classes?.length;
     const labels = checked(read, fit, dataset, (at) => dataset.numberOf?.(from + at) ?? from + at);
     if (fit.type === 'int64')
-      for (const label of labels.data as BigInt64Array) most = Math.max(most, Number(label));
+      for (const label of labels.data as BigInt64Array)
+        if (label !== ignored) most = Math.max(most, Number(label));
   }
+  if (ignored !== undefined && most < 0)
+    throw dataError(dataset, `every label is ${ignored}, which \`ignoreIndex: ${ignored}\` leaves out`);
   return fit.type === 'int64' ? (classes?.length ?? most + 1) : undefined;
+}
+
+function ignoredLabel(range: Range): bigint | undefined {
+  return range.kind === 'labels' && range.ignored !== undefined ? BigInt(range.ignored) : undefined;
 }
 
 type Fail = (sample: number, what: string) => ModelError;
@@ -283,14 +297,17 @@ function check(tensor: RuntimeTensor, { range }: TargetFit, count: number, fail:
   if (range?.kind === 'labels') {
     const labels = tensor.data as BigInt64Array;
     const { classes } = range;
+    const ignored = ignoredLabel(range);
     // An int64 from 0 to below 2^32 has a high half of 0: no BigInt is made of millions of pixels.
     const halves = new Uint32Array(labels.buffer, labels.byteOffset, 2 * labels.length);
     for (let at = 0; at < labels.length; at += 1) {
       if (halves[2 * at + 1] === 0 && (halves[2 * at] as number) < classes) continue;
-      throw fail(
-        Math.floor(at / each),
-        `the label ${labels[at]}, but ${range.isBinary ? "the loss bce takes 0 and 1; for more classes use `head: 3`, say: a fresh last layer; for quantities `targetType: 'value'`" : `the model has ${classes} classes (0–${classes - 1})`}`,
-      );
+      const label = labels[at] as bigint;
+      if (label === ignored) continue;
+      const why = range.isBinary
+        ? "the loss bce takes 0 and 1; for more classes use `head: 3`, say: a fresh last layer; for quantities `targetType: 'value'`"
+        : `the model has ${classes} classes (0–${classes - 1}); \`ignoreIndex: ${label}\` leaves such labels out${label < 0n ? '' : `, \`head: ${label + 1n}\` makes a last layer with room for them`}`;
+      throw fail(Math.floor(at / each), `the label ${label}, but ${why}`);
     }
     return;
   }

@@ -96,9 +96,9 @@ export interface TrainingState {
 
 export interface Evaluation {
   readonly samples: number;
-  /** Mean over the samples. */
+  /** Mean over the samples; over the labels that count, where a loss leaves some out. */
   readonly loss: number;
-  /** Share of samples that were classified right; undefined where the loss has no classes. */
+  /** Share of samples (or labels) that were classified right; undefined where the loss has no classes. */
   readonly accuracy: number | undefined;
 }
 

@@ -117,6 +117,7 @@ def losses():
     """Values and gradients of the losses themselves."""
     prediction, target = wave(1, (6, 5), 2.0), wave(2, (6, 5), 2.0)
     soft = torch.softmax(wave(3, (6, 5)), 1)
+    some = torch.tensor([3, 255, 2, 255, 1, 4])
     cases = {
         "mse": lambda x: F.mse_loss(x, target),
         "l1": lambda x: F.l1_loss(x, target),
@@ -124,6 +125,10 @@ def losses():
         "bce": lambda x: F.binary_cross_entropy_with_logits(x, soft),
         "labels": lambda x: F.cross_entropy(x, labels(6, 5)),
         "smooth": lambda x: F.cross_entropy(x, labels(6, 5), label_smoothing=0.2),
+        "ignored": lambda x: F.cross_entropy(x, some, ignore_index=255),
+        "ignored smooth": lambda x: F.cross_entropy(x, some, ignore_index=255, label_smoothing=0.2),
+        "ignored -1": lambda x: F.cross_entropy(x, some.where(some < 5, -1), ignore_index=-1),
+        "ignored pixels": lambda x: F.cross_entropy(x.reshape(2, 5, 3), some.reshape(2, 3), ignore_index=255),
         "soft": lambda x: F.cross_entropy(x, soft),
         "distilled": lambda x: 9 * F.cross_entropy(x / 3, soft),
     }

@@ -115,6 +115,73 @@ describe('labels that no class has, though the file does not declare the shape o
   });
 });
 
+describe('labels that a loss leaves out', () => {
+  const counts = (index: number): boolean => index % 3 > 0;
+  const kept = Array.from({ length: SIZE }, (_, index) => index).filter(counts);
+  const rows = (of: RuntimeTensor): RuntimeTensor => ({
+    ...of,
+    shape: [kept.length, 3],
+    data: Float32Array.from(
+      kept.flatMap((index) => [...(of.data as Float32Array).slice(3 * index, 3 * index + 3)]),
+    ),
+  });
+  const marked = (mark: number): Dataset => data(labels((index) => (counts(index) ? index % 4 : mark)));
+  const counted = data(
+    labels((at) => kept[at]! % 4, [kept.length]),
+    rows(x()),
+  );
+
+  test.each([255, -1, -100, 2 ** 40])('%d: as if these samples were not there', async (ignoreIndex) => {
+    const loss = { kind: 'cross-entropy', ignoreIndex, smoothing: 0.1 } as const;
+    const options = { optimizer: 'sgd', learningRate: 0.5, epochs: 3 } as const;
+    const all = marked(ignoreIndex);
+    const ignoring = await run(linear(4), all, { ...options, loss, batch: SIZE, validation: all, test: all });
+    const without = await run(linear(4), counted, {
+      ...options,
+      loss: { kind: 'cross-entropy', smoothing: 0.1 },
+      batch: kept.length,
+      validation: counted,
+      test: counted,
+    });
+    for (const [epoch, { training, validation }] of without.history.entries()) {
+      const found = ignoring.history[epoch]!;
+      expect(found.validation!.loss).toBeCloseTo(validation!.loss, 6);
+      expect(found.validation!.accuracy).toBeCloseTo(validation!.accuracy!, 6);
+      if (training === undefined) continue;
+      expect(found.training!.loss).toBeCloseTo(training.loss, 6);
+      expect(found.training!.accuracy).toBeCloseTo(training.accuracy!, 6);
+    }
+    const [one, other] = [ignoring, without].map(
+      ({ model }) => model.graph.initializers.get('w')!.array() as Float32Array,
+    );
+    for (const [index, weight] of one!.entries()) expect(weight).toBeCloseTo(other![index]!, 6);
+  });
+
+  test('a validation in parts is the mean over all labels that count', async () => {
+    // Of the first batch of 8 one label counts, of the others all do.
+    const uneven = data(labels((index) => (index > 0 && index < 8 ? 255 : index % 4)));
+    const loss = { kind: 'cross-entropy', ignoreIndex: 255 } as const;
+    const whole = await run(linear(4), uneven, { loss, batch: SIZE, validation: uneven });
+    const parts = await run(linear(4), uneven, { loss, batch: 8, validation: uneven });
+    const [expected, found] = [whole, parts].map(({ history }) => history[0]!.validation!);
+    expect(found!.loss).toBeCloseTo(expected!.loss, 6);
+    expect(found!.accuracy).toBeCloseTo(expected!.accuracy!, 6);
+  });
+
+  test('others are refused as ever, and so are data of such labels alone', async () => {
+    const loss = { kind: 'cross-entropy', ignoreIndex: 255 } as const;
+    await refused(
+      linear(4),
+      data(labels((index) => (index === 13 ? 254 : 255))),
+      'sample 13 has the label 254, but the model has 4 classes (0–3); `ignoreIndex: 254` leaves such labels out',
+      { loss },
+    );
+    await expect(describeTraining(linear(4), data(labels(() => 255)), { ...OPTIONS, loss })).rejects.toThrow(
+      'every label is 255',
+    );
+  });
+});
+
 test('what is validated on is looked at, too', async () => {
   const validation = data(labels((index) => (index === 20 ? 7 : 0)));
   const said = 'sample 20 has the label 7, but the model has 4 classes';

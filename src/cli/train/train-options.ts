@@ -1,4 +1,5 @@
 import { described, type OptionDescriptors } from '../../graph/option-descriptors.js';
+import { LOSS_FIELDS } from '../../passes/gradient/options.js';
 import { NORMALIZATIONS, type NormalizationName } from '../../runtime/io/image-options.js';
 import { SESSION_OPTIONS } from '../../runtime/session/options.js';
 import { SCHEDULE_KINDS } from '../../training/choices.js';
@@ -50,7 +51,8 @@ export const TRAIN_ARGUMENTS = {
     defaultHelp: 'cross-entropy for classes, bce after a Sigmoid or for one output, mse for other numbers',
     help: 'the loss',
   },
-  smoothing: { kind: 'number', min: 0, below: 1, default: 0, ...LOSS, help: 'label smoothing' },
+  smoothing: LOSS_FIELDS.smoothing,
+  ignoreIndex: LOSS_FIELDS.ignoreIndex,
   prediction: { kind: 'text', defaultHelp: 'the first', ...LOSS, help: 'output that the loss reads' },
   teacher: {
     kind: 'text',

@@ -1,12 +1,15 @@
 import type { Loss } from '../../passes/gradient/index.js';
 import type { TrainOptions } from '../../training/options.js';
+import { refuse } from '../shell/described.js';
 import { UsageError } from '../shell/errors.js';
 import { loadModel, nameOf } from '../shell/files.js';
 import type { Io } from '../shell/io.js';
 import type { Output } from '../shell/outputs.js';
 import { onModel } from '../shell/provider-options.js';
 import type { Data } from './train-data.js';
-import type { TrainArguments } from './train-options.js';
+import { TRAIN_ARGUMENTS, type TrainArguments } from './train-options.js';
+
+const LABELLED = ['smoothing', 'ignoreIndex'] as const;
 
 /** What is learnt from the data: its labels, or what a teacher says. */
 export interface Lesson extends AsyncDisposable {
@@ -25,18 +28,15 @@ export async function taught(
   },
   io: Io,
 ): Promise<Lesson> {
-  const { loss: kind, smoothing, temperature, teacher: file } = args;
-  if (smoothing !== undefined && kind !== undefined && kind !== 'cross-entropy') {
-    throw new UsageError('--smoothing goes with --loss cross-entropy');
-  }
+  const { loss: kind, smoothing, ignoreIndex, temperature, teacher: file } = args;
+  if (kind !== undefined && kind !== 'cross-entropy')
+    refuse(TRAIN_ARGUMENTS, args, LABELLED, 'goes with --loss cross-entropy');
   if (file === undefined) {
     if (temperature !== undefined) throw new UsageError('--temperature goes with --teacher');
-    const loss: Loss | undefined =
-      smoothing !== undefined
-        ? { kind: 'cross-entropy', smoothing }
-        : kind === undefined
-          ? undefined
-          : { kind };
+    const isLabelled = smoothing !== undefined || ignoreIndex !== undefined;
+    const loss: Loss | undefined = isLabelled
+      ? { kind: 'cross-entropy', smoothing, ignoreIndex }
+      : kind && { kind };
     return { data, loss, [Symbol.asyncDispose]: async () => undefined };
   }
   const { distilled } = await import('../../training/distill.js');

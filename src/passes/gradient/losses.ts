@@ -10,14 +10,19 @@ export type Loss =
       /** 'labels': int64 class numbers; 'probabilities': one number a class. Default 'labels'. */
       readonly targets?: 'labels' | 'probabilities';
       /** Share of the probability that is spread over all classes (Szegedy et al. 2016, section 7); default 0. */
-      readonly smoothing?: number;
+      readonly smoothing?: number | undefined;
       /**
        * Logits are divided by it and the loss is multiplied by its square, so that gradients keep their size (Hinton et
        * al. 2015, for targets that a teacher made at the same temperature); default 1.
        */
-      readonly temperature?: number;
+      readonly temperature?: number | undefined;
       /** The axis of the classes; default 1. */
-      readonly axis?: number;
+      readonly axis?: number | undefined;
+      /**
+       * A label that marks what is not to be learned (255 in segmentation, -100 in PyTorch): the loss is the mean over the other
+       * labels, 0 where there is none. Default: every label counts.
+       */
+      readonly ignoreIndex?: number | undefined;
     }
   | { readonly kind: 'mse' }
   | { readonly kind: 'l1' }
@@ -106,9 +111,10 @@ export function appendLoss(build: Builder, output: Value, loss: Loss, targetName
 function crossEntropy(
   build: Builder,
   prediction: Value,
-  { targets = 'labels', smoothing = 0, temperature = 1, axis = 1 }: Extract<Loss, { kind: 'cross-entropy' }>,
+  loss: Extract<Loss, { kind: 'cross-entropy' }>,
   name: string,
 ): LossPiece {
+  const { targets = 'labels', smoothing = 0, temperature = 1, axis = 1, ignoreIndex } = loss;
   const rank = prediction.shape.length;
   const place = normalAxis(rank === 1 ? 0 : axis, rank);
   if (place >= rank || place < 0) {
@@ -126,6 +132,7 @@ function crossEntropy(
   const [off, on] = [smoothing / classes, 1 - smoothing + smoothing / classes];
   let target: Target;
   let wanted: Value;
+  let counted: Value | undefined;
   if (targets === 'labels') {
     target = { name, type: 'int64', shape: logits.shape.filter((_, index) => index !== place) };
     // OneHot has float32 kernels, not float64.
@@ -138,12 +145,30 @@ function crossEntropy(
       'float32',
     );
     wanted = build.cast(hot, logits.type);
+    if (ignoreIndex !== undefined) {
+      counted = build.cast(isCounted(build, target, ignoreIndex), logits.type);
+      const spread = logits.shape.map((dim, index) => (index === place ? 1 : dim));
+      wanted = build.mul(wanted, build.reshape(counted, spread));
+    }
   } else {
     target = { name, type: logits.type, shape: logits.shape };
     wanted = build.shift(build.scale(target, 1 - smoothing), off);
   }
   const total = reduceAll(build, 'ReduceSum', build.mul(logProbabilities, wanted));
-  return { loss: build.scale(total, -(temperature ** 2) / count), target };
+  const scale = -(temperature ** 2);
+  if (counted === undefined) return { loss: build.scale(total, scale / count), target };
+  return { loss: build.div(build.scale(total, scale), countOf(build, counted)), target };
+}
+
+/** Which labels count, bool. */
+export function isCounted(build: Builder, labels: Value, ignoreIndex: number): Value {
+  const same = build.op('Equal', [labels, build.scalar('int64', ignoreIndex)], labels.shape, {}, 'bool');
+  return build.op('Not', [same], labels.shape, {}, 'bool');
+}
+
+/** How many there are among counted labels (1 and 0), at least 1: where all are left out, a mean is 0. */
+export function countOf(build: Builder, counted: Value): Value {
+  return build.binary('Max', reduceAll(build, 'ReduceSum', counted), build.scalar(counted.type, 1));
 }
 
 function softplus(build: Builder, x: Value): Value {

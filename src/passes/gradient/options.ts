@@ -24,6 +24,11 @@ export const LOSS_FIELDS = {
     help: 'divisor of the logits of cross-entropy, for distillation',
   },
   axis: { kind: 'integer', default: 1, group: 'Loss', help: 'axis of the classes in cross-entropy' },
+  ignoreIndex: {
+    kind: 'integer',
+    group: 'Loss',
+    help: 'label that cross-entropy and accuracy leave out: 255, say',
+  },
   delta: {
     kind: 'number',
     above: 0,

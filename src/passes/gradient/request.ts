@@ -7,7 +7,7 @@ import {
   type Tensor,
   valuesRead,
 } from '../../graph/index.js';
-import { checkOption, checkOptions } from '../../graph/option-descriptors.js';
+import { checkOption, checkOptions, OptionError } from '../../graph/option-descriptors.js';
 import type { BuilderOptions } from './builder.js';
 import { ABSORBED, type Loss, type LossKind } from './losses.js';
 import { GRADIENT_OPTIONS, LOSS_FIELDS, LOSS_OPTIONS } from './options.js';
@@ -64,6 +64,8 @@ export function lossOf(wanted: Loss | LossKind): Loss {
   const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
   checkOption(LOSS_OPTIONS.loss, loss.kind, 'loss');
   checkOptions(LOSS_FIELDS, loss);
+  if (loss.kind === 'cross-entropy' && loss.ignoreIndex !== undefined && loss.targets === 'probabilities')
+    throw new OptionError('ignoreIndex', 'goes with labels, and the targets are probabilities');
   return loss;
 }
 

@@ -17,12 +17,13 @@ import {
   type SessionOptions,
 } from '../../runtime/index.js';
 import type { Batch, Evaluation } from '../types.js';
-import { correctCount, type StepOptions } from './step.js';
+import { countsOf, type StepOptions } from './step.js';
 
 interface Opened {
   readonly session: Session;
   readonly model: LossModel;
   readonly correct: string | undefined;
+  readonly counted: string | undefined;
 }
 
 /** Sessions of different batch sizes that are kept: full batches, the last one of the training and of the validation set. */
@@ -54,12 +55,13 @@ export class Evaluator implements AsyncDisposable {
     weights: Readonly<Record<string, RuntimeTensor>>,
   ): Promise<Evaluation> {
     let samples = 0;
+    let weight = 0;
     let loss = 0;
     let correct: number | undefined;
     for await (const batch of batches) {
       const size = sizeOf(batch);
       if (size === 0) continue;
-      const { session, model, correct: hits } = await this.#open(size);
+      const { session, model, correct: hits, counted } = await this.#open(size);
       const known = new Map(session.inputs.map(({ name, type }) => [name, type]));
       const feeds = { ...weights, ...batch.inputs };
       if (model.target !== undefined && batch.target !== undefined) feeds[model.target] = batch.target;
@@ -69,16 +71,21 @@ export class Evaluator implements AsyncDisposable {
           return known.has(name) ? [[name, type === undefined ? tensor : convert(tensor, type)]] : [];
         }),
       );
-      const outputs = [model.loss, ...(hits === undefined ? [] : [hits])];
+      const outputs = [model.loss, hits, counted].filter((name) => name !== undefined);
       const results = await session.run(read, { outputs });
+      // The mean of a batch is of the labels that count.
+      const share = counted === undefined ? size : scalar(results[counted]);
       samples += size;
-      loss += size * scalar(results[model.loss]);
-      if (hits !== undefined) correct = (correct ?? 0) + scalar(results[hits]);
+      weight += share;
+      loss += share * scalar(results[model.loss]);
+      if (hits !== undefined) correct = (correct ?? 0) + (share * scalar(results[hits])) / size;
     }
+    if (samples > 0 && weight === 0)
+      throw new ModelError('no label of the data counts: all are the one that the loss leaves out');
     return {
       samples,
-      loss: loss / samples,
-      accuracy: correct === undefined ? undefined : correct / samples,
+      loss: loss / weight,
+      accuracy: correct === undefined ? undefined : correct / weight,
     };
   }
 
@@ -97,7 +104,8 @@ export class Evaluator implements AsyncDisposable {
     const base = made.model;
     const build = new Builder((name) => base.freshName(name));
     build.scope = 'evaluate';
-    const correct = correctCount(build, made, this.#options.loss, size);
+    const counts = countsOf(build, made, this.#options.loss, size);
+    const figures = [counts?.correct, counts?.counted].filter((value) => value !== undefined);
     const proto = base.graph.proto as GraphProto;
     const whole = createModel(
       createMessage('ModelProto', {
@@ -108,12 +116,13 @@ export class Evaluator implements AsyncDisposable {
           initializer: [...(proto.initializer ?? []), ...build.constants.map((tensor) => tensor.proto)],
           output: [
             ...(proto.output ?? []),
-            ...(correct ? [ValueInfo.tensor(correct.name, 'float32', []).proto] : []),
+            ...figures.map(({ name }) => ValueInfo.tensor(name, 'float32', []).proto),
           ],
         }),
       }),
     );
-    return { session: await openSession(whole, this.#session), model: made, correct: correct?.name };
+    const session = await openSession(whole, this.#session);
+    return { session, model: made, correct: counts?.correct.name, counted: counts?.counted?.name };
   }
 
   async #close(size: number): Promise<void> {

@@ -8,6 +8,7 @@ import {
   type Loss,
   ZeroGradientError,
 } from '../../passes/gradient/index.js';
+import { countOf, isCounted } from '../../passes/gradient/losses.js';
 import { normalAxis, product } from '../../passes/gradient/shapes.js';
 import type { MatrixProduct } from '../../passes/gradient/types.js';
 import type { Value } from '../../passes/gradient/value.js';
@@ -222,16 +223,23 @@ export function checkStepOptions(model: Model, { batch, clipNorm, emaDecay, wrt 
 
 /** The samples whose largest logit is the target's; of several positions a sample (segmentation), the share of them. */
 function countCorrect(build: Builder, made: Gradient, { loss, batch }: StepOptions): Value | undefined {
-  return correctCount(build, made, loss, batch);
+  return countsOf(build, made, loss, batch)?.correct;
 }
 
-/** How many samples of a batch are classified right, float32 []. */
-export function correctCount(
+export interface Counts {
+  /** How many samples of a batch are classified right, float32 []; of several positions a sample, the share of them. */
+  readonly correct: Value;
+  /** How many labels count, float32 []; undefined where all do. */
+  readonly counted: Value | undefined;
+}
+
+/** What a batch's figures are of; undefined where the loss has no classes. */
+export function countsOf(
   build: Builder,
   made: Pick<Gradient, 'model' | 'prediction' | 'target'>,
   wanted: StepOptions['loss'],
   batch: number,
-): Value | undefined {
+): Counts | undefined {
   const loss: Loss = typeof wanted === 'string' ? { kind: wanted } : wanted;
   const isBinary = loss.kind === 'bce' && loss.targets === 'labels';
   if ((loss.kind !== 'cross-entropy' && !isBinary) || made.target === undefined) return undefined;
@@ -248,7 +256,9 @@ export function correctCount(
     const found = build.op('Greater', [prediction, zero], prediction.shape, {}, 'bool');
     const same = build.op('Equal', [build.cast(found, 'int64'), target], prediction.shape, {}, 'bool');
     const hits = build.reshape(build.cast(same, 'float32'), [product(prediction.shape)]);
-    return build.scale(build.reduce('ReduceSum', hits, [0], true), batch / product(prediction.shape));
+    const all = product(prediction.shape);
+    const correct = build.scale(build.reduce('ReduceSum', hits, [0], true), batch / all);
+    return { correct, counted: undefined };
   }
   const rank = prediction.shape.length;
   const axis = normalAxis(rank === 1 ? 0 : (loss.axis ?? 1), rank);
@@ -264,5 +274,10 @@ export function correctCount(
       ? largest(target, normalAxis(target.shape.length === 1 ? 0 : (loss.axis ?? 1), target.shape.length))
       : build.reshape(target, [count]);
   const hits = build.cast(build.op('Equal', [found, right], [count], {}, 'bool'), 'float32');
-  return build.scale(build.reduce('ReduceSum', hits, [0], true), batch / count);
+  const sum = (of: Value): Value => build.reduce('ReduceSum', of, [0], true);
+  if (loss.ignoreIndex === undefined)
+    return { correct: build.scale(sum(hits), batch / count), counted: undefined };
+  const counted = build.cast(isCounted(build, right, loss.ignoreIndex), 'float32');
+  const share = build.div(sum(build.mul(hits, counted)), countOf(build, counted));
+  return { correct: build.scale(share, batch), counted: sum(counted) };
 }
