@@ -37,12 +37,25 @@ def figures(n: int, d: int, k: int, spread: float, mean: float, skew: int) -> di
     gram = np.linalg.eigvalsh(h @ h.T)[::-1][: min(n, d)]
     spectrum = np.linalg.svd(h - centre, compute_uv=False) ** 2
     spectrum = spectrum[spectrum > spectrum[0] * 1e-14]
+    falling = np.log(spectrum[spectrum > spectrum[0] * 1e-6])
+    raw = np.linalg.svd(h, compute_uv=False)
+    norms = np.linalg.norm(h, axis=1)
+    cosine = np.abs(np.linalg.eigvalsh(1 - h @ h.T / np.outer(norms, norms)))
+    values, vectors = np.linalg.eigh(within + 1e-4 * np.trace(total) / d * np.eye(d))
+    root = vectors / np.sqrt(values) @ vectors.T
+    lidar = np.linalg.eigvalsh(root @ between @ root)[::-1][:k]
     return {
         "gramEntropy": entropy(gram),
         "gramEffectiveRank": float(np.exp(entropy(gram))),
         "gramEffectiveRankRatio": float(np.exp(entropy(gram)) / min(n, d)),
         "centredEffectiveRank": float(np.exp(entropy(spectrum))),
         "centredParticipationRatio": float(spectrum.sum() ** 2 / (spectrum**2).sum()),
+        "cosineEntropy": entropy(cosine),
+        "cosineEffectiveRank": float(np.exp(entropy(cosine))),
+        "rankMe": float(np.exp(entropy(raw))),
+        "tunnelRank": int((raw > 1e-3 * raw[0]).sum()),
+        "spectrumSlope": float(-np.polyfit(np.log(np.arange(len(falling)) + 1), falling, 1)[0]),
+        "lidar": float(np.exp(entropy(lidar))),
         "totalVariation": float(np.trace(total)),
         "clusterVariation": float(np.trace(within)),
         "clusterVariationRatio": float(np.trace(within) / np.trace(total)),

@@ -1,8 +1,13 @@
 import type { EmbeddingMetrics } from '../../src/analysis/embeddings/embedding-metrics.js';
 import type { EmbeddingReport, EmbeddingRow } from '../../src/analysis/embeddings/embeddings.js';
 
-const OF_CLASSES = { clusterVariation: 12.25, clusterVariationRatio: 0.25, nc1: 0.125 };
-const NONE = { clusterVariation: undefined, clusterVariationRatio: undefined, nc1: undefined };
+const OF_CLASSES = { clusterVariation: 12.25, clusterVariationRatio: 0.25, nc1: 0.125, lidar: 3.5 };
+const NONE = {
+  clusterVariation: undefined,
+  clusterVariationRatio: undefined,
+  nc1: undefined,
+  lidar: undefined,
+};
 
 /** What embeddingReport says of the nodes of some weights. */
 export function embeddingsOf(weights: readonly string[], isLabelled = true): EmbeddingReport {
@@ -15,6 +20,11 @@ export function embeddingsOf(weights: readonly string[], isLabelled = true): Emb
       centredEffectiveRank: rank + 1,
       centredParticipationRatio: rank / 2,
       totalVariation: 49,
+      cosineEntropy: Math.log(rank + 2),
+      cosineEffectiveRank: rank + 2,
+      rankMe: rank + 3,
+      tunnelRank: index + 2,
+      spectrumSlope: 0.75,
       ...(isLabelled ? { ...OF_CLASSES, nc1: OF_CLASSES.nc1 / 4 ** index } : NONE),
     };
     return {

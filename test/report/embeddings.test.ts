@@ -13,11 +13,11 @@ const text = (report: typeof labelled, format: Format): string => render(rankDoc
 test('a table of its own, and why there is no figure', () => {
   expect(text(labelled, 'table').split('\n\n').slice(1).join('\n\n')).toMatchInlineSnapshot(`
     "Embeddings: outputs of the layers, 64 samples of 2 classes
-    node            value          op    features  Gram eff.rank  of max  Gram entropy  centred  part.ratio  variance   TCV  TCV of all     NC1  ‖W-W₂‖/‖W‖
-    ──────────────  ─────────────  ────  ────────  ─────────────  ──────  ────────────  ───────  ──────────  ────────  ────  ──────────  ──────  ──────────
-    node of first   first/output   Conv       256            1.5    2.3%          0.41      2.5         0.8      49.0  12.3       25.0%   0.125           –
-    node of second  second/output  Conv       256            2.5    3.9%          0.92      3.5         1.3      49.0  12.3       25.0%  0.0313           –
-    lost            lost           Conv       256              –       –             –        –           –         –     –           –       –           –
+    node            value          op    features  Gram eff.rank  of max  Gram entropy  centred  part.ratio  variance  cosine entropy  cosine eff.rank  RankMe  tunnel rank  alpha   TCV  TCV of all     NC1  LiDAR  ‖W-W₂‖/‖W‖
+    ──────────────  ─────────────  ────  ────────  ─────────────  ──────  ────────────  ───────  ──────────  ────────  ──────────────  ───────────────  ──────  ───────────  ─────  ────  ──────────  ──────  ─────  ──────────
+    node of first   first/output   Conv       256            1.5    2.3%          0.41      2.5         0.8      49.0            1.25              3.5     4.5            2   0.75  12.3       25.0%   0.125    3.5           –
+    node of second  second/output  Conv       256            2.5    3.9%          0.92      3.5         1.3      49.0            1.50              4.5     5.5            3   0.75  12.3       25.0%  0.0313    3.5           –
+    lost            lost           Conv       256              –       –             –        –           –         –               –                –       –            –      –     –           –       –      –           –
 
     The smallest of 2 classes has 3 samples of 64: little to tell its spread from; a greater \`samples\` takes more.
     Without an embedding: 2 nodes

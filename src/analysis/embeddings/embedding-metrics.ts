@@ -8,10 +8,17 @@ export interface EmbeddingMetrics {
   readonly centredEffectiveRank: number;
   readonly centredParticipationRatio: number;
   readonly totalVariation: number;
+  readonly cosineEntropy: number;
+  readonly cosineEffectiveRank: number;
+  readonly rankMe: number;
+  readonly tunnelRank: number;
+  /** Undefined where only one eigenvalue counts. */
+  readonly spectrumSlope: number | undefined;
   /** The ones from here on are of classes: undefined where the samples have none, or not enough of them. */
   readonly clusterVariation: number | undefined;
   readonly clusterVariationRatio: number | undefined;
   readonly nc1: number | undefined;
+  readonly lidar: number | undefined;
 }
 
 export type EmbeddingKey = keyof EmbeddingMetrics;
@@ -32,7 +39,7 @@ const DESCRIPTORS = {
     unit: '',
     format: 'fixed1',
     definition: 'exp of the Gram entropy: between 1 and min(N, d)',
-    source: `${HUH}; Roy & Vetterli 2007`,
+    source: 'Roy & Vetterli, The effective rank, EUSIPCO 2007',
     priority: 1,
     ofClasses: false,
   },
@@ -50,8 +57,8 @@ const DESCRIPTORS = {
     unit: 'nats',
     format: 'fixed2',
     definition:
-      'H = -sum p_i ln p_i with p_i = l_i / sum l, l_i the eigenvalues of the N x N Gram matrix H Hᵀ; the paper calls this the effective rank',
-    source: HUH,
+      'H = -sum p_i ln p_i with p_i = l_i / sum l, l_i the eigenvalues of the N x N Gram matrix H Hᵀ',
+    source: 'Roy & Vetterli 2007',
     priority: 3,
     ofClasses: false,
   },
@@ -83,6 +90,54 @@ const DESCRIPTORS = {
     priority: 8,
     ofClasses: false,
   },
+  cosineEntropy: {
+    header: 'cosine entropy',
+    unit: 'nats',
+    format: 'fixed2',
+    definition:
+      'H = -sum p_i ln p_i with p_i = |l_i| / sum |l|, l_i the eigenvalues of the N x N matrix of cosine distances K_ij = 1 - cos(h_i, h_j), the cosine with a zero vector being 0: the kernel that reproduces the figure of observation 1 of the paper, which calls its entropy the effective rank',
+    source: HUH,
+    priority: 2,
+    ofClasses: false,
+  },
+  cosineEffectiveRank: {
+    header: 'cosine eff.rank',
+    unit: '',
+    format: 'fixed1',
+    definition: 'exp of the cosine entropy: between 1 and N',
+    source: `${HUH}; Roy & Vetterli 2007`,
+    priority: 6,
+    ofClasses: false,
+  },
+  rankMe: {
+    header: 'RankMe',
+    unit: '',
+    format: 'fixed1',
+    definition:
+      'exp(-sum p_i ln p_i) with p_i = s_i / sum s, s_i the singular values of the N x d embeddings, not centred: between 1 and min(N, d)',
+    source: 'Garrido et al., RankMe, ICML 2023 (arXiv 2210.02885)',
+    priority: 6,
+    ofClasses: false,
+  },
+  tunnelRank: {
+    header: 'tunnel rank',
+    unit: '',
+    format: 'count',
+    definition: 'how many singular values of the N x d embeddings, not centred, exceed s1 / 1000',
+    source: 'Masarczyk et al., The Tunnel Effect, NeurIPS 2023 (arXiv 2305.19753)',
+    priority: 8,
+    ofClasses: false,
+  },
+  spectrumSlope: {
+    header: 'alpha',
+    unit: '',
+    format: 'fixed2',
+    definition:
+      'minus the slope of ln l_i over ln i by least squares, l_i the eigenvalues of the covariance, in falling order, that exceed l_1 / 10^6: l_i ~ i^-alpha',
+    source: 'Agrawal et al., alpha-ReQ, NeurIPS 2022',
+    priority: 8,
+    ofClasses: false,
+  },
   clusterVariation: {
     header: 'TCV',
     unit: 'of the embedding, squared',
@@ -110,6 +165,16 @@ const DESCRIPTORS = {
       'within-class variability tr(S_W pinv(S_B)) / K, S_W and S_B the covariance within and between the K classes: towards zero as classes collapse',
     source: 'Papyan, Han & Donoho, Prevalence of neural collapse, PNAS 117 (2020), arXiv 2008.08186',
     priority: 1,
+    ofClasses: true,
+  },
+  lidar: {
+    header: 'LiDAR',
+    unit: '',
+    format: 'fixed1',
+    definition:
+      'exp(-sum p_i ln p_i) with p_i = l_i / sum l, l_i the eigenvalues of (S_W + e I)^-1/2 S_B (S_W + e I)^-1/2 with e = 1e-4 tr S_T / d, so that it does not depend on the unit of the embeddings: at most K - 1',
+    source: 'Thilak et al., LiDAR, ICLR 2024 (arXiv 2312.04000), whose e is a constant',
+    priority: 7,
     ofClasses: true,
   },
 } as const satisfies Record<EmbeddingKey, MetricText & { readonly ofClasses: boolean }>;
@@ -147,22 +212,37 @@ export async function embeddingMetrics(
   // In units of its largest entry, so that no square over- or underflows.
   const unit = largestOnDiagonal(gram, samples) || 1;
   const scaled = gram.map((value) => value / unit);
-  const entropy = entropyOf(symmetricEigenvalues(scaled, samples), most);
+  const eigenvalues = symmetricEigenvalues(scaled, samples);
+  const entropy = entropyOf(eigenvalues, most);
   const centred = doublyCentred(scaled, samples);
+  const singular = eigenvalues.map((value) => Math.sqrt(value > NOISE ? value : 0));
+  const cosine = eigenvalues.every((value) => value <= 0)
+    ? undefined
+    : entropyOf(
+        symmetricEigenvalues(cosineDistances(scaled, samples), samples)
+          .map((value) => (Math.abs(value) > NOISE * samples ? Math.abs(value) : 0))
+          .sort(),
+        samples,
+      );
   // The mean takes one dimension, and rounding would put one back.
   const spread = symmetricEigenvalues(centred, samples).map((value) => (value > NOISE ? value : 0));
   const centredEntropy = entropyOf(spread, most);
   const totalVariation = spread.reduce((sum, value) => sum + value, 0) / samples;
-  const ofClasses = await classMetrics(centred, samples, totalVariation, classes);
+  const ofClasses = await classMetrics(centred, samples, features, totalVariation, classes);
   const { clusterVariation } = ofClasses;
-  const effectiveRank = entropy === undefined ? 0 : Math.min(most, Math.exp(entropy));
+  const effectiveRank = rankOf(entropy, most);
   return {
     gramEffectiveRank: effectiveRank,
     gramEffectiveRankRatio: most === 0 ? 0 : effectiveRank / most,
     gramEntropy: entropy ?? 0,
-    centredEffectiveRank: centredEntropy === undefined ? 0 : Math.min(most, Math.exp(centredEntropy)),
+    centredEffectiveRank: rankOf(centredEntropy, most),
     centredParticipationRatio: participationRatio(spread),
     totalVariation: unit * totalVariation,
+    cosineEntropy: cosine ?? 0,
+    cosineEffectiveRank: rankOf(cosine, samples),
+    rankMe: rankOf(entropyOf(singular, most), most),
+    tunnelRank: singular.filter((value) => value > 1e-3 * (singular.at(-1) ?? 0)).length,
+    spectrumSlope: slopeOf(spread),
     ...ofClasses,
     clusterVariation: clusterVariation === undefined ? undefined : unit * clusterVariation,
   };
@@ -171,19 +251,25 @@ export async function embeddingMetrics(
 /** What rounding leaves of an eigenvalue that is zero, where the largest entry of the Gram matrix is 1. */
 const NOISE = 64 * Number.EPSILON;
 
-type ClassMetrics = Pick<EmbeddingMetrics, 'clusterVariation' | 'clusterVariationRatio' | 'nc1'>;
+type ClassMetrics = Pick<EmbeddingMetrics, 'clusterVariation' | 'clusterVariationRatio' | 'nc1' | 'lidar'>;
 
 async function classMetrics(
   centred: Float64Array,
   samples: number,
+  features: number,
   totalVariation: number,
   classes: Classes | undefined,
 ): Promise<ClassMetrics> {
   if (classes === undefined || classes.count < 2 || samples <= classes.count) {
-    return { clusterVariation: undefined, clusterVariationRatio: undefined, nc1: undefined };
+    return {
+      clusterVariation: undefined,
+      clusterVariationRatio: undefined,
+      nc1: undefined,
+      lidar: undefined,
+    };
   }
   const { matmul } = await import('../../linalg/matmul.js');
-  const { symmetricEigen } = await import('../../linalg/kernels/index.js');
+  const { symmetricEigen, symmetricEigenvalues } = await import('../../linalg/kernels/index.js');
   const { count: k } = classes;
   const sizes = new Float64Array(k);
   for (let i = 0; i < samples; i += 1) {
@@ -233,11 +319,81 @@ async function classMetrics(
     for (let i = 0; i < samples; i += 1) energy += (rotated.data[j * samples + i] as number) ** 2;
     sum += energy / (value * value);
   }
+  // S_B = Bᵀ B and S_W = Dᵀ D: B (S_W + e I)^-1 Bᵀ = (B Bᵀ - B Dᵀ (D Dᵀ + e I)^-1 D Bᵀ) / e has the eigenvalues of LiDAR's matrix.
+  const lidar = async (): Promise<number> => {
+    const e = (1e-4 * totalVariation) / features;
+    const within = Float64Array.from({ length: samples * samples }, (_, at) => {
+      const [i, j] = [Math.floor(at / samples), at % samples];
+      const [c, o] = [classes.of[i] as number, classes.of[j] as number];
+      const product =
+        (centred[at] as number) -
+        (A.data[c * samples + j] as number) -
+        (A.data[o * samples + i] as number) +
+        (M.data[c * k + o] as number);
+      return product / samples;
+    });
+    const eigen = symmetricEigen(within, samples);
+    const Q = await matmul(
+      { rows: k, columns: samples, data: cross },
+      { rows: samples, columns: samples, data: eigen.vectors },
+      { transposeB: true },
+    );
+    for (let at = 0; at < Q.data.length; at += 1) {
+      const value = Math.max(0, eigen.values[at % samples] as number);
+      Q.data[at] = (Q.data[at] as number) / Math.sqrt(value + e);
+    }
+    const taken = await matmul(Q, Q, { transposeB: true });
+    const left = inner.map((value, at) => (value - (taken.data[at] as number)) / e);
+    return rankOf(entropyOf(symmetricEigenvalues(left, k), k), k);
+  };
   return {
     clusterVariation,
     clusterVariationRatio: totalVariation > 0 ? Math.min(1, clusterVariation / totalVariation) : undefined,
     nc1: rank === 0 ? undefined : sum / k,
+    lidar: rank === 0 ? undefined : await lidar(),
   };
+}
+
+/** 1 - cos(h_i, h_j), from the Gram matrix. */
+function cosineDistances(gram: Float64Array, n: number): Float64Array {
+  const inverse = Float64Array.from({ length: n }, (_, i) => {
+    const square = gram[i * (n + 1)] as number;
+    return square > 0 ? 1 / Math.sqrt(square) : 0;
+  });
+  const distances = new Float64Array(n * n);
+  for (let i = 0; i < n; i += 1) {
+    for (let j = 0; j < n; j += 1) {
+      const cosine = (gram[i * n + j] as number) * (inverse[i] as number) * (inverse[j] as number);
+      distances[i * n + j] = i === j ? 0 : 1 - cosine;
+    }
+  }
+  return distances;
+}
+
+/** The exponent of the power law that falling eigenvalues follow, by least squares in logarithms. */
+function slopeOf(ascending: Float64Array): number | undefined {
+  const least = 1e-6 * (ascending.at(-1) ?? 0);
+  const logs = Array.from(
+    ascending.filter((value) => value > least),
+    Math.log,
+  ).reverse();
+  if (logs.length < 2) return undefined;
+  const ranks = logs.map((_, index) => Math.log(index + 1));
+  const meanOf = (values: readonly number[]): number =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [x, y] = [meanOf(ranks), meanOf(logs)];
+  let [both, square] = [0, 0];
+  for (const [index, log] of logs.entries()) {
+    const offset = (ranks[index] as number) - x;
+    both += offset * (log - y);
+    square += offset * offset;
+  }
+  return -both / square;
+}
+
+/** The exponential of an entropy, which is at most the number of its shares; 0 where there is none. */
+function rankOf(entropy: number | undefined, most: number): number {
+  return entropy === undefined ? 0 : Math.min(most, Math.exp(entropy));
 }
 
 /** Entropy of the eigenvalues as shares of their sum, of the `most` largest; undefined where all are zero. */
