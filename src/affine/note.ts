@@ -1,4 +1,10 @@
-import { DATA_TYPES, type Node } from '../graph/index.js';
+import {
+  type AttributeProtos,
+  DATA_TYPES,
+  decodeFragment,
+  encodeFragment,
+  type Node,
+} from '../graph/index.js';
 
 /** The metadata_props key under which each node of a chain says where it belongs. */
 export const CHAIN_KEY = 'onnx-overparam';
@@ -47,6 +53,20 @@ export interface WeightSource {
     /** What a Constant node's tensor calls itself. */
     readonly tensor?: string;
   };
+}
+
+/** Attributes as text for a chain's note, so that the one convolution can have its own again. */
+export function encodeAttributes(attribute: AttributeProtos): string {
+  return Buffer.from(encodeFragment({ node: [{ op_type: 'Conv', attribute }] })).toString('base64');
+}
+
+/** Undefined where the text is none. */
+export function decodeAttributes(text: string): AttributeProtos | undefined {
+  try {
+    return decodeFragment(Buffer.from(text, 'base64')).node?.[0]?.attribute ?? [];
+  } catch {
+    return undefined;
+  }
 }
 
 /** The note of a factor; undefined of other nodes. */

@@ -36,6 +36,9 @@ export type AttributeValue =
   | { readonly tensor: Tensor }
   | { readonly graph: GraphProto };
 
+/** The attributes of a node, as a file has them. */
+export type AttributeProtos = AttributeProto[];
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 

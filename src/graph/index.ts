@@ -1,4 +1,10 @@
-export { ATTRIBUTE_FIELDS, Attributes, type AttributeValue, makeAttribute } from './attribute.js';
+export {
+  ATTRIBUTE_FIELDS,
+  type AttributeProtos,
+  Attributes,
+  type AttributeValue,
+  makeAttribute,
+} from './attribute.js';
 export {
   buildGraph,
   buildModel,

@@ -2,16 +2,15 @@ import { type FloatType, type Graph, KnownConstants, type Model, type Node } fro
 import type { Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import { explicitPads, whyNotKernels } from '../chains/kernel-attributes.js';
 import { linearBias } from '../linear-bias.js';
-import type { LinearSite } from '../linear-site.js';
+import { type LinearSite, taps } from '../linear-site.js';
 import { batchedSite, findExpandableSites } from '../linear-sites.js';
 import { expressSegment } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
 import type { Frame } from '../map/place.js';
 import { rearrangements } from '../map/rearrange.js';
 import { type ChainNote, type PartNote, readChainNote, readPartNote } from '../note.js';
-import { convolution } from '../operators/conv.js';
+import { convolution, explicitPads } from '../operators/conv.js';
 import { affineOperator } from '../operators/index.js';
 import { batchedMatmul } from '../operators/matrix.js';
 import { isRefusal } from '../refusal.js';
@@ -261,7 +260,23 @@ function whyNotOne(factors: readonly LinearSite[], note: ChainNote): string | un
   const later = rest.find(isSpatial);
   if (first.op !== 'Conv' || later === undefined) return undefined;
   if (note.attributes === undefined && factors.filter(isSpatial).length === 1) return undefined;
-  return whyNotKernels(factors.map(({ node, kernel }) => ({ node, kernel })));
+  return whyNotKernels(factors);
+}
+
+/** Why a chain of kernels is not one convolution; undefined where it is. */
+function whyNotKernels(chain: readonly LinearSite[]): string | undefined {
+  const last = chain.findLastIndex(({ kernel }) => taps(kernel) > 1);
+  const dilations = new Set<string>();
+  for (const [i, { node, kernel }] of chain.entries()) {
+    const { attributes } = node;
+    const automatic = attributes.string('auto_pad', 'NOTSET');
+    const isPadded = automatic.startsWith('SAME') || attributes.ints('pads')?.some((pad) => pad !== 0);
+    if (automatic.startsWith('SAME') || (isPadded && i > 0)) return 'a kernel behind its first is padded';
+    if (i !== last && attributes.ints('strides')?.some((stride) => stride !== 1))
+      return 'a kernel before its last has a stride';
+    if (taps(kernel) > 1) dilations.add((attributes.ints('dilations') ?? kernel.map(() => 1)).join());
+  }
+  return dilations.size > 1 ? 'its kernels have different dilations' : undefined;
 }
 
 function kindOf({ op, weight, weightInput }: LinearSite): string {

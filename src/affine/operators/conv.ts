@@ -1,5 +1,6 @@
-import { KnownConstants, type Node } from '../../graph/index.js';
+import { type AttributeProtos, Attributes, KnownConstants, type Node } from '../../graph/index.js';
 import { transposedExtra, type Window, windowOf } from '../../graph/operators/window.js';
+import { shapesOf } from '../../graph/shapes/shapes.js';
 import { swapped } from '../../linalg/floats.js';
 import { isZero, readVector, valuesOf } from '../map/channel-vector.js';
 import { strideVolume, tapsOfWindow } from '../map/geometry.js';
@@ -116,4 +117,29 @@ function stridedWindow(window: Window, node: Node): Windowed {
     slack: extents.map(() => 0),
     upsampling: { node, strides, extra, grid: { extents, dilations, pads, start } },
   };
+}
+
+/**
+ * The pads that attributes of a convolution stand for, in numbers: SAME depends on the kernel as a whole, and where there
+ * is a stride on the size of the input.
+ *
+ * @param reader reads what is padded
+ */
+export function explicitPads(
+  list: AttributeProtos,
+  kernel: readonly number[],
+  { graph, inputs }: Node,
+): readonly number[] | { readonly reason: string } {
+  const attributes = new Attributes(list, '');
+  let { pads, auto } = windowOf({ attributes }, kernel);
+  if (auto === undefined) return pads;
+  const sizes = shapesOf(graph)
+    .of(inputs[0] ?? '')
+    ?.slice(2);
+  ({ pads, auto } = windowOf({ attributes }, kernel, sizes));
+  return auto === undefined
+    ? pads
+    : {
+        reason: `its padding is ${auto} with a stride and the size of its input is not known, so that a chain of kernels cannot pad as it does`,
+      };
 }

@@ -1,19 +1,16 @@
-import {
-  type AttributeProtos,
-  decodeAttributes,
-  explicitPads,
-  withAttribute,
-} from '../../affine/chains/kernel-attributes.js';
 import type { Composition } from '../../affine/compose.js';
 import { type Geometry, type Grid, gridOf } from '../../affine/map/geometry.js';
 import type { Rearrangement } from '../../affine/map/rearrange.js';
 import { isSpatial } from '../../affine/match/declared.js';
 import type { Chain, Region } from '../../affine/match/region.js';
-import { foldedMetadata } from '../../affine/note.js';
+import { decodeAttributes, foldedMetadata } from '../../affine/note.js';
+import { explicitPads } from '../../affine/operators/conv.js';
 import {
+  type AttributeProtos,
   Attributes,
   type AttributeValue,
   copyUnknownFields,
+  makeAttribute,
   type Node,
   type NodeProto,
   type NodeSpec,
@@ -283,4 +280,11 @@ function chainGemmAttributes(region: Region, hasNewBias: boolean): NodeAttribute
     if (opsetOf(region.graph) < 7) attributes = set(attributes, 'broadcast', { int: 1 });
   }
   return { attributeProtos: attributes };
+}
+
+/** With an attribute in the place that it has, or at the end. */
+function withAttribute(attributes: AttributeProtos, name: string, value: AttributeValue): AttributeProtos {
+  const at = attributes.findIndex((attribute) => attribute.name === name);
+  const made = makeAttribute(name, value);
+  return at < 0 ? [...attributes, made] : attributes.toSpliced(at, 1, made);
 }

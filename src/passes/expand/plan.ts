@@ -1,16 +1,11 @@
-import {
-  type AttributeProtos,
-  explicitPads,
-  lastKernel,
-  list,
-} from '../../affine/chains/kernel-attributes.js';
-import { skipPlace } from '../../affine/chains/skip-place.js';
 import { linearBias } from '../../affine/linear-bias.js';
 import { type FactorSize, type LinearSite, taps } from '../../affine/linear-site.js';
-import { makeAttribute } from '../../graph/index.js';
+import { explicitPads } from '../../affine/operators/conv.js';
+import { type AttributeProtos, makeAttribute } from '../../graph/index.js';
 import { shapesOf } from '../../graph/shapes/shapes.js';
 import type { Reason } from '../../graph/skipped.js';
 import { type ChainSettings, effectiveSize } from './options.js';
+import { skipPlace } from './skip-place.js';
 
 /** The shape of a chain, without its numbers. */
 export interface ChainPlan extends ChainExtras {
@@ -243,7 +238,7 @@ export function splitAttributes(
   const strides = attributes.ints('strides') ?? ones;
   const pads = explicitPads(site.node.proto.attribute ?? [], site.kernel, site.node);
   if ('reason' in pads) return pads;
-  const last = lastKernel(kernels);
+  const last = kernels.findLastIndex((kernel) => taps(kernel) > 1);
   return kernels.map((kernel, i) => [
     ...list('dilations', taps(kernel) > 1 ? dilations : ones, 1),
     ...(site.groups > 1 ? [makeAttribute('group', { int: site.groups })] : []),
@@ -251,4 +246,9 @@ export function splitAttributes(
     ...list('pads', i === 0 ? pads : [], 0),
     ...list('strides', i === last ? strides : ones, 1),
   ]);
+}
+
+/** An attribute, where it says more than its default. */
+function list(name: string, values: readonly number[], usual: number): AttributeProtos {
+  return values.every((value) => value === usual) ? [] : [makeAttribute(name, { ints: values })];
 }

@@ -1,8 +1,7 @@
-import { type AttributeProtos, encodeAttributes } from '../../affine/chains/kernel-attributes.js';
-import { skipPlace } from '../../affine/chains/skip-place.js';
 import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-site.js';
-import { type ChainNote, type ChainPart, chainMetadata } from '../../affine/note.js';
+import { type ChainNote, type ChainPart, chainMetadata, encodeAttributes } from '../../affine/note.js';
+import type { AttributeProtos } from '../../graph/index.js';
 import {
   type AttributeValue,
   type Graph,
@@ -15,6 +14,7 @@ import { opsetOf } from '../../graph/opsets.js';
 import { asConstants, editWith } from '../rewrite/placement.js';
 import { describeSource } from '../rewrite/weight-source.js';
 import { type ChainPlan, splitAttributes } from './plan.js';
+import { skipPlace } from './skip-place.js';
 
 /** A node of a chain to be: what it is, its name, the values that it reads and the one that it makes. */
 export interface ChainNode {

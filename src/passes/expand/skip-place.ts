@@ -1,6 +1,6 @@
-import { Attributes, makeAttribute, type Node } from '../../graph/index.js';
-import type { LinearOp } from '../linear-site.js';
-import { type AttributeProtos, explicitPads } from './kernel-attributes.js';
+import type { LinearOp } from '../../affine/linear-site.js';
+import { explicitPads } from '../../affine/operators/conv.js';
+import { type AttributeProtos, Attributes, makeAttribute, type Node } from '../../graph/index.js';
 
 /** The part of a linear layer that a connection around it has to match. */
 export interface Spatial {
