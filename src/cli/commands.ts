@@ -39,6 +39,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./verify.js')).verifyCommand as AnyCommand,
   },
   {
+    usage: 'new <kind>',
+    describe: 'make a network to study: an MLP or a small CNN with random weights',
+    load: async () => (await import('./new.js')).newCommand as AnyCommand,
+  },
+  {
     usage: 'train <model>',
     describe: 'train a model on the stock onnxruntime; its graph stays as it is',
     load: async () => (await import('./train.js')).trainCommand as AnyCommand,

@@ -338,8 +338,12 @@ function times(before: number, after: number): string {
 }
 
 function closing(conclusion: string, { output }: PassDocumentOptions): Note[] {
+  return [{ text: conclusion }, ...writtenNotes(output)];
+}
+
+/** Where a model went. */
+export function writtenNotes(output: string | undefined): Note[] {
   return [
-    { text: conclusion },
     output === undefined
       ? { text: 'Dry run: nothing was written.', tone: 'aside' }
       : { text: `Written to ${output === '-' ? 'standard output' : output}.`, tone: 'good' },

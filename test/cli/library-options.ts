@@ -13,6 +13,8 @@ import { gradient } from '../../src/passes/gradient/index.js';
 import { GRADIENT_OPTIONS, LOSS_FIELDS } from '../../src/passes/gradient/options.js';
 import { benchModels } from '../../src/runtime/session/bench.js';
 import { BENCH_OPTIONS } from '../../src/runtime/session/options.js';
+import { newNetwork } from '../../src/study/networks.js';
+import { NETWORK_OPTIONS } from '../../src/study/options.js';
 import { openDataset, tensorDataset } from '../../src/training/data/index.js';
 import { AUGMENT_OPTIONS, DATA_OPTIONS } from '../../src/training/data/options.js';
 import { RANK_PRUNING_OPTIONS } from '../../src/training/low-rank/options.js';
@@ -71,6 +73,7 @@ export const LIBRARY: readonly LibraryOptions[] = [
     options: BENCH_OPTIONS,
     call: (options) => benchModels([{ name: 'a', model: MODEL }], options),
   },
+  { name: 'newNetwork', options: NETWORK_OPTIONS, call: (options) => newNetwork('mlp', options) },
   { name: 'train', options: TRAIN_OPTIONS, call: (options) => train(MODEL, DATA, options).result() },
   {
     name: 'train: rankPruning',

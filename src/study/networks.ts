@@ -1,0 +1,190 @@
+import { buildModel, type Model, type NodeSpec, OptionError, Tensor } from '../graph/index.js';
+import { checkOptions, defaultsOf, type OptionDefaults } from '../graph/option-descriptors.js';
+import type { Floats } from '../linalg/floats.js';
+import { matmul } from '../linalg/matmul.js';
+import { semiOrthogonal } from '../linalg/orthogonal.js';
+import { Random } from '../runtime/random.js';
+import {
+  type Activation,
+  type Initialization,
+  NETWORK_KINDS,
+  NETWORK_OPTIONS,
+  type NetworkKind,
+  type NetworkOptions,
+} from './options.js';
+
+/** The operator of an activation; 'linear' has none. */
+const OPERATORS: Readonly<Record<Exclude<Activation, 'linear'>, string>> = {
+  relu: 'Relu',
+  'leaky-relu': 'LeakyRelu',
+  tanh: 'Tanh',
+  gelu: 'Gelu',
+  selu: 'Selu',
+  sin: 'Sin',
+};
+
+/** A layer's weight: outputs x inputs, times the extent of a kernel where there is one. */
+interface LayerSize {
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly kernel: readonly number[];
+}
+
+/**
+ * A network to study, as an ordinary ONNX model of the standard operators of version 20.
+ *
+ * An MLP is `depth` Gemm nodes, `width` features wide, with an activation between them. A CNN is `depth` convolutions of 3 x 3
+ * with `width` channels, each followed by its activation; every second one has a stride of 2 as long as both axes have more than
+ * 4 pixels; GlobalAveragePool, Flatten and a Gemm follow. The batch is open.
+ *
+ * With n inputs and m outputs of a layer, times the 9 taps of a kernel, its weight is drawn from
+ *
+ * - 'normal': N(0, 1/n), 'uniform': U(-sqrt(3/n), sqrt(3/n)), the same variance (LeCun et al. 1998)
+ * - 'kaiming': N(0, 2/n) (He et al., ICCV 2015, eq. 10), 'xavier': N(0, 2/(n + m)) (Glorot & Bengio, AISTATS 2010, eq. 16)
+ * - 'orthogonal': orthonormal rows or columns, Haar (Saxe et al., ICLR 2014)
+ * - 'low-rank': U V / sqrt(r n) with U of m x r and V of r x n standard normal numbers, r the `rank`: variance 1/n, rank r
+ *
+ * @throws OptionError where an option is out of range, or `inputs` has another number of axes
+ * @example
+ * const model = await newNetwork('mlp', { inputs: [784], depth: 4, width: 64, init: 'orthogonal' });
+ */
+export async function newNetwork(kind: NetworkKind, options: NetworkOptions = {}): Promise<Model> {
+  if (!NETWORK_KINDS.includes(kind)) {
+    throw new OptionError('kind', `must be one of ${NETWORK_KINDS.join(', ')}, not '${kind}'`);
+  }
+  const checked = checkOptions(NETWORK_OPTIONS, options);
+  const settings = { ...defaultsOf(NETWORK_OPTIONS), ...checked };
+  const { inputs = kind === 'mlp' ? [32] : [1, 28, 28] } = checked;
+  const { outputs, depth, width } = settings;
+  const axes = kind === 'mlp' ? 1 : 3;
+  if (inputs.length !== axes) {
+    const shape = kind === 'mlp' ? 'features' : 'channels, height, width';
+    throw new OptionError(
+      'inputs',
+      `must be ${axes} of a network '${kind}' (${shape}), not ${inputs.length}`,
+    );
+  }
+  const layers = new Layers(settings);
+  const [features = 1, ...image] = inputs;
+  let channels = features;
+  if (kind === 'cnn') {
+    for (let i = 0; i < depth; i += 1) {
+      const isHalved = i % 2 === 1 && image.every((size) => size > 4);
+      await layers.convolution({ inputs: channels, outputs: width, kernel: [3, 3] }, isHalved ? 2 : 1);
+      if (isHalved) for (const [axis, size] of image.entries()) image[axis] = Math.ceil(size / 2);
+      layers.activate();
+      channels = width;
+    }
+    layers.pool();
+  }
+  for (let left = kind === 'mlp' ? depth : 1; left > 0; left -= 1) {
+    const size = { inputs: channels, outputs: left === 1 ? outputs : width, kernel: [] };
+    await layers.matrix(size, left === 1);
+    if (left > 1) layers.activate();
+    channels = size.outputs;
+  }
+  return buildModel({
+    inputs: [['x', 'float32', ['batch', ...inputs]]],
+    outputs: [['y', 'float32', ['batch', outputs]]],
+    nodes: layers.nodes,
+    initializers: layers.weights,
+    opset: 20,
+    ir: 9,
+  });
+}
+
+type Settings = Omit<OptionDefaults<typeof NETWORK_OPTIONS>, 'inputs'>;
+
+/** The nodes of a network, one layer after the other. */
+class Layers {
+  readonly nodes: NodeSpec[] = [];
+  readonly weights: Tensor[] = [];
+  readonly #settings: Settings;
+  #value = 'x';
+  #count = 0;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  async matrix(size: LayerSize, isLast: boolean): Promise<void> {
+    const inputs = await this.#parameters(size, [size.outputs, size.inputs]);
+    this.#add('Gemm', inputs, { transB: { int: 1 } }, isLast ? 'y' : undefined);
+  }
+
+  async convolution(size: LayerSize, stride: number): Promise<void> {
+    const inputs = await this.#parameters(size, [size.outputs, size.inputs, ...size.kernel]);
+    this.#add('Conv', inputs, {
+      kernel_shape: { ints: size.kernel },
+      pads: { ints: [1, 1, 1, 1] },
+      strides: { ints: [stride, stride] },
+    });
+  }
+
+  activate(): void {
+    const { activation } = this.#settings;
+    if (activation !== 'linear') this.#add(OPERATORS[activation]);
+  }
+
+  pool(): void {
+    this.#add('GlobalAveragePool');
+    this.#add('Flatten');
+  }
+
+  /** The names of a new layer's weight and bias. */
+  async #parameters(size: LayerSize, shape: readonly number[]): Promise<string[]> {
+    const { init, rank, noBias, seed } = this.#settings;
+    const layer = `layers.${this.#count}`;
+    this.#count += 1;
+    const random = new Random(seed, layer);
+    const weight = await drawWeight(size, init, rank, random);
+    this.weights.push(Tensor.of(`${layer}.weight`, 'float32', shape, Float32Array.from(weight)));
+    if (noBias) return [`${layer}.weight`];
+    this.weights.push(Tensor.of(`${layer}.bias`, 'float32', [size.outputs], new Float32Array(size.outputs)));
+    return [`${layer}.weight`, `${layer}.bias`];
+  }
+
+  #add(
+    opType: string,
+    parameters: readonly string[] = [],
+    attributes: NodeSpec['attributes'] = {},
+    output = `v${this.nodes.length}`,
+  ): void {
+    const name = parameters[0]?.replace('.weight', '') ?? `${opType.toLowerCase()}.${this.nodes.length}`;
+    this.nodes.push({ opType, name, inputs: [this.#value, ...parameters], outputs: [output], attributes });
+    this.#value = output;
+  }
+}
+
+async function drawWeight(
+  { outputs, inputs, kernel }: LayerSize,
+  init: Initialization,
+  rank: number,
+  random: Random,
+): Promise<Floats> {
+  const taps = kernel.reduce((product, extent) => product * extent, 1);
+  const [n, m] = [inputs * taps, outputs * taps];
+  const normal = (variance: number): Floats =>
+    random.fillNormal(new Float64Array(outputs * n), Math.sqrt(variance));
+  switch (init) {
+    case 'normal':
+      return normal(1 / n);
+    case 'kaiming':
+      return normal(2 / n);
+    case 'xavier':
+      return normal(2 / (n + m));
+    case 'uniform': {
+      const bound = Math.sqrt(3 / n);
+      return Float64Array.from({ length: outputs * n }, () => bound * (2 * random.uniform() - 1));
+    }
+    case 'orthogonal':
+      return (await semiOrthogonal(outputs, n, true, random)).data;
+    case 'low-rank': {
+      const r = Math.min(rank, outputs, n);
+      const left = random.fillNormal(new Float64Array(outputs * r), 1 / Math.sqrt(r * n));
+      const right = random.fillNormal(new Float64Array(r * n));
+      return (await matmul({ rows: outputs, columns: r, data: left }, { rows: r, columns: n, data: right }))
+        .data;
+    }
+  }
+}
