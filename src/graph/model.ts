@@ -1,5 +1,6 @@
 import { clonedProto } from './cloned-proto.js';
 import { ProtoGraph } from './graph.js';
+import { OpenFiles } from './io/open-files.js';
 import type { Scratch } from './io/scratch.js';
 import type { FileSource } from './io/source.js';
 import { toNumber } from './proto/codec.js';
@@ -26,9 +27,13 @@ export class ProtoModel implements Model {
   #scratch: Scratch | undefined;
   readonly #source: FileSource | undefined;
 
-  constructor(proto: ModelProto, source?: FileSource) {
+  readonly #files: OpenFiles;
+  #isDisposed = false;
+
+  constructor(proto: ModelProto, source?: FileSource, files = new OpenFiles()) {
     this.proto = proto;
     this.#source = source;
+    this.#files = files;
     this.path = source?.path;
     if (proto.graph === undefined) proto.graph = {};
     this.graph = new ProtoGraph(this, proto.graph, 'graph');
@@ -97,15 +102,21 @@ export class ProtoModel implements Model {
   }
 
   set scratch(scratch: Scratch | undefined) {
-    this.#scratch = scratch;
+    this.#scratch = scratch && this.#files.add(scratch);
   }
 
   clone(): Model {
-    const copy = new ProtoModel(clonedProto(this.proto), this.#source);
+    const copy = new ProtoModel(clonedProto(this.proto), this.#source, this.#files.share());
     copy.#revision = this.#revision;
     copy.#savedRevision = this.#savedRevision;
     copy.#scratch = this.#scratch;
     return copy;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    this.#files[Symbol.dispose]();
   }
 
   countRevision(): void {
@@ -124,8 +135,9 @@ export class ProtoModel implements Model {
   }
 }
 
-/** A model over a decoded ModelProto; `source` is the file that it was read from. */
-export const createModel = (proto: ModelProto, source?: FileSource): Model => new ProtoModel(proto, source);
+/** A model over a decoded ModelProto; `source` is the file that it was read from, `files` all that it holds open. */
+export const createModel = (proto: ModelProto, source?: FileSource, files?: OpenFiles): Model =>
+  new ProtoModel(proto, source, files);
 
 export const isModel = (value: unknown): value is Model => value instanceof ProtoModel;
 

@@ -16,10 +16,10 @@ export interface Pass<Account> {
  * An ONNX model. Read one with readModel, write it with saveModel or modelToBytes.
  *
  * @example
- * const model = await readModel('model.onnx');
+ * using model = await readModel('model.onnx');
  * for (const node of model.graph.nodes) console.log(node.opType, node.inputs);
  */
-export interface Model {
+export interface Model extends Disposable {
   readonly proto: ModelProto;
   /** The file it was read from; undefined for one read from bytes or made in memory. */
   readonly path: string | undefined;
@@ -52,6 +52,11 @@ export interface Model {
   claim(name: string): void;
   /** Where passes put large new weights, so that memory does not grow with them. */
   scratch: Scratch | undefined;
+  /**
+   * Closes the files that weights are read from and the temporary ones of passes, once its clones are disposed of too. Weights that were
+   * not read before, here or in a model made from this one, can be read no more. Without it the garbage collector closes them, some time.
+   */
+  [Symbol.dispose](): void;
   /** Counts a revision: what edits that go past the graph's methods call. */
   countRevision(): void;
 }

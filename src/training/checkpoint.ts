@@ -182,7 +182,7 @@ function tensorsOf(
 ): ReadonlyMap<string, RuntimeTensor> {
   const file = join(directory, name);
   try {
-    const source = new FileSource(file);
+    using source = new FileSource(file);
     const { tensors } = readSafetensors(source);
     if (digestOf(source) !== digest) {
       throw new ModelError('is damaged or of another checkpoint: its digest is not the one that was saved');

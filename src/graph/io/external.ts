@@ -5,6 +5,7 @@ import { tensorProtos } from '../model.js';
 import type { TensorProto } from '../proto/schema.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Model } from '../types.js';
+import { OpenFiles } from './open-files.js';
 import { type ByteSource, FileSource, RangeSource } from './source.js';
 
 /** The parts of TensorProto.external_data. */
@@ -36,12 +37,17 @@ export function externalLocation(tensor: TensorProto): ExternalLocation {
 export class ExternalFiles {
   readonly directory: string;
   readonly #open = new Map<string, FileSource>();
+  readonly #files: OpenFiles;
   /** Other folders in which links to data may end. */
   readonly #homes: readonly string[];
 
-  /** @param modelPath the model's file: where that is a link, its data may lie beside the file that it leads to */
-  constructor(directory: string, modelPath?: string) {
+  /**
+   * @param modelPath the model's file: where that is a link, its data may lie beside the file that it leads to
+   * @param files what closes them
+   */
+  constructor(directory: string, modelPath?: string, files = new OpenFiles()) {
     this.directory = directory;
+    this.#files = files;
     this.#homes = modelPath === undefined ? [] : homesOf(modelPath);
   }
 
@@ -91,7 +97,7 @@ export class ExternalFiles {
   #file(location: string, where: { tensor?: string | undefined }): FileSource {
     let file = this.#open.get(location);
     if (file === undefined) {
-      file = new FileSource(this.path(location, where));
+      file = this.#files.add(new FileSource(this.path(location, where)));
       this.#open.set(location, file);
     }
     return file;

@@ -6,6 +6,7 @@ import { bindExternal } from '../tensor/tensor.js';
 import type { Model } from '../types.js';
 import { ExternalFiles, externalDirectory } from './external.js';
 import { takeFileForm } from './file-form.js';
+import { OpenFiles } from './open-files.js';
 import { bindPayloads } from './payload.js';
 import { isPipe, readWhole } from './pipe.js';
 import { scanMessage } from './scan.js';
@@ -18,27 +19,30 @@ export interface ReadOptions {
 
 /**
  * Reads a model from a file or from bytes. Weights stay where they are until they are asked for, so memory grows
- * with the graph and not with the file. Nothing that the file holds is lost, known or not.
+ * with the graph and not with the file; the files stay open until the model is disposed of. Nothing that the file holds is lost, known or not.
  *
  * @throws ModelError when the file is missing, truncated, or not an ONNX model
  * @example
- * const model = await readModel('resnet50.onnx');
+ * using model = await readModel('resnet50.onnx');
  */
 export async function readModel(input: string | Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const path = typeof input === 'string' ? input : undefined;
+  const files = new OpenFiles();
   try {
     const source =
       typeof input !== 'string'
         ? new MemorySource(input)
         : isPipe(input)
           ? new MemorySource(await readWhole(input))
-          : new FileSource(input);
+          : files.add(new FileSource(input));
     const directory = options.directory ?? (path === undefined ? undefined : externalDirectory(path));
     return createModel(
-      decodeModel(source, directory, path),
+      decodeModel(source, directory, path, files),
       source instanceof FileSource ? source : undefined,
+      files,
     );
   } catch (error) {
+    files[Symbol.dispose]();
     if (error instanceof ModelError && error.where.file !== undefined) throw error;
     const what = error instanceof ModelError ? messageOf(error) : `not an ONNX model (${messageOf(error)})`;
     throw new ModelError(what, { file: path ?? 'model' }, { cause: error });
@@ -49,12 +53,13 @@ function decodeModel(
   source: ByteSource,
   directory: string | undefined,
   path: string | undefined,
+  openFiles: OpenFiles,
 ): ModelProto {
   if (source.length === 0) throw new ModelError('is empty, not an ONNX model');
   refuseOtherFormat(source);
   const { bytes, payloads } = scanMessage(source);
   const proto = decodeMessage('ModelProto', bytes);
-  const files = directory === undefined ? undefined : new ExternalFiles(directory, path);
+  const files = directory === undefined ? undefined : new ExternalFiles(directory, path, openFiles);
   for (const tensor of tensorProtos(proto)) {
     bindPayloads(tensor, payloads);
     if (tensor.data_location === 1 && files !== undefined) bindExternal(tensor, () => files.source(tensor));

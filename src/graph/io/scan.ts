@@ -1,4 +1,5 @@
 import { ModelError } from '../errors.js';
+import { MAX_DEPTH, nestedTooDeep } from '../proto/codec.js';
 import {
   FIELDS_BY_NUMBER,
   HOLDS_TENSOR,
@@ -39,9 +40,6 @@ export function scanMessage(source: ByteSource, message: MessageName = 'ModelPro
   return { bytes, payloads };
 }
 
-/** protobufjs refuses deeper nesting too; a message per level is far beyond any real model. */
-const MAX_DEPTH = 100;
-
 function scan(
   reader: WireReader,
   message: MessageName,
@@ -50,7 +48,7 @@ function scan(
   payloads: Map<number, Payload>,
   depth: number,
 ): Uint8Array {
-  if (depth > MAX_DEPTH) throw new RangeError('its messages are nested more than 100 deep');
+  if (depth > MAX_DEPTH) throw nestedTooDeep();
   const out: Uint8Array[] = [];
   const data = new Map<PayloadField, WireField[]>();
   // A run of fields that need no change is copied at once.

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ModelError, messageOf } from '../errors.js';
-import { type ByteSource, ConcatSource, MemorySource, ZeroSource } from './source.js';
+import { type ByteSource, ConcatSource, MemorySource, openDescriptors, ZeroSource } from './source.js';
 
 /** Smaller pieces stay in memory. */
 const SPILL_FROM = 1 << 20;
@@ -112,6 +112,7 @@ export class Scratch implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#descriptor === undefined) return;
+    openDescriptors.unregister(this);
     closeSync(this.#descriptor);
     this.#descriptor = undefined;
     if (this.#path !== undefined) unlinkSync(this.#path);
@@ -122,6 +123,7 @@ export class Scratch implements Disposable {
     const path = join(this.directory, `onnx-overparam-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
     try {
       this.#descriptor = openSync(path, 'wx+', 0o600);
+      openDescriptors.register(this, this.#descriptor, this);
     } catch (error) {
       throw new ModelError(
         `no temporary file could be made: ${messageOf(error)}; set TMPDIR to a directory with room`,

@@ -36,7 +36,8 @@ export class MemorySource implements ByteSource {
   }
 }
 
-const openDescriptors = new FinalizationRegistry<number>((descriptor) => {
+/** For those that nobody closes. */
+export const openDescriptors = new FinalizationRegistry<number>((descriptor) => {
   try {
     closeSync(descriptor);
   } catch {
@@ -48,11 +49,11 @@ const openDescriptors = new FinalizationRegistry<number>((descriptor) => {
  * A file, read by range through one descriptor that stays open: a save that replaces the path by another
  * file (see atomicWrite) does not disturb a model that still reads from the old one.
  */
-export class FileSource implements ByteSource {
+export class FileSource implements ByteSource, Disposable {
   readonly path: string;
   readonly length: number;
-  readonly #descriptor: number;
   readonly #modified: number;
+  #open: number | undefined;
 
   constructor(path: string) {
     this.path = path;
@@ -61,20 +62,39 @@ export class FileSource implements ByteSource {
       if (!status.isFile() && !status.isDirectory()) {
         throw new ModelError(`is a ${status.isFIFO() ? 'pipe' : 'device'}, not a file`, { file: path });
       }
-      this.#descriptor = openSync(path, 'r');
+      this.#open = openSync(path, 'r');
     } catch (error) {
       if (error instanceof ModelError) throw error;
       throw new ModelError(openErrorText(error), { file: path }, { cause: error });
     }
-    openDescriptors.register(this, this.#descriptor);
-    const status = fstatSync(this.#descriptor);
-    if (status.isDirectory()) throw new ModelError('is a directory, not a file', { file: path });
+    openDescriptors.register(this, this.#open, this);
+    const status = fstatSync(this.#open);
+    if (status.isDirectory()) {
+      this[Symbol.dispose]();
+      throw new ModelError('is a directory, not a file', { file: path });
+    }
     this.length = status.size;
     this.#modified = status.mtimeMs;
   }
 
+  /** Closes it: it can be read no more. */
+  [Symbol.dispose](): void {
+    if (this.#open === undefined) return;
+    openDescriptors.unregister(this);
+    closeSync(this.#open);
+    this.#open = undefined;
+  }
+
+  get #descriptor(): number {
+    if (this.#open !== undefined) return this.#open;
+    throw new ModelError('was closed with the model that it is of, and can be read no more', {
+      file: this.path,
+    });
+  }
+
   /** True while the path still leads to the file that was opened, unchanged. */
   get isCurrent(): boolean {
+    if (this.#open === undefined) return false;
     const now = statSync(this.path, { throwIfNoEntry: false });
     const opened = fstatSync(this.#descriptor);
     return now?.ino === opened.ino && now.dev === opened.dev && now.mtimeMs === this.#modified;

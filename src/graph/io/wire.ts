@@ -1,4 +1,5 @@
 import { ModelError } from '../errors.js';
+import { MAX_DEPTH, nestedTooDeep } from '../proto/codec.js';
 import type { ByteSource } from './source.js';
 
 /** What is read at a time: little behind a payload, where the next may follow soon; of structure more and more. */
@@ -62,6 +63,7 @@ export const VARINT = 0;
 export const FIXED64 = 1;
 export const LENGTH_DELIMITED = 2;
 const START_GROUP = 3;
+const END_GROUP = 4;
 export const FIXED32 = 5;
 
 export interface WireField {
@@ -110,14 +112,21 @@ export function readField(reader: WireReader, offset: number, end: number): Wire
   return { number, wireType, start: offset, contentStart, contentEnd };
 }
 
+/** Not recursive: groups may be nested deeper than the stack. */
 function endOfGroup(reader: WireReader, offset: number, end: number, group: number): number {
+  const open = [group];
   for (let position = offset; position < end; ) {
     const tag = reader.varint(position);
-    if (tag % 8 === 4) {
-      if (Math.floor(tag / 8) !== group) break;
-      return reader.next;
-    }
-    position = readField(reader, position, end).contentEnd;
+    const number = Math.floor(tag / 8);
+    if (tag % 8 === START_GROUP) {
+      if (open.length === MAX_DEPTH) throw nestedTooDeep();
+      open.push(number);
+      position = reader.next;
+    } else if (tag % 8 === END_GROUP) {
+      if (open.pop() !== number) break;
+      if (open.length === 0) return reader.next;
+      position = reader.next;
+    } else position = readField(reader, position, end).contentEnd;
   }
   throw new Error(`a protobuf group that starts at byte ${offset} does not end`);
 }

@@ -128,7 +128,7 @@ interface Placement {
 }
 
 /** A source of the serialized model in which some tensors are references to external files. */
-function serialize({ proto, changed }: Model, placed: ReadonlyMap<TensorProto, Placement>): ByteSource {
+function serialize({ proto, changed, path }: Model, placed: ReadonlyMap<TensorProto, Placement>): ByteSource {
   const payloads = new Map<number, Payload>();
   const restore = [putFileForm(proto, changed)];
   try {
@@ -151,6 +151,10 @@ function serialize({ proto, changed }: Model, placed: ReadonlyMap<TensorProto, P
       delete tensor.payload_ids;
     }
     return inflate(encodeMessage('ModelProto', proto), payloads);
+  } catch (error) {
+    throw error instanceof ModelError && error.where.file === undefined
+      ? new ModelError(error.what, { file: path }, { cause: error })
+      : error;
   } finally {
     for (const undo of restore) undo();
   }
@@ -347,7 +351,8 @@ interface ReplacedFile {
 /** The data files of the model at `path`, which is about to be replaced. */
 async function replacedFiles(path: string): Promise<readonly ReplacedFile[]> {
   // What is replaced may be no model; then it has no data files.
-  const paths = await readModel(path).then(dataFilesOf, () => []);
+  using before = await readModel(path).catch(() => undefined);
+  const paths = before === undefined ? [] : dataFilesOf(before);
   const others = paths.some((file) => isOwnName(basename(file), path)) ? await filesOfOthers(path) : [];
   return paths.map((file) => {
     const isOurs =
@@ -370,7 +375,7 @@ async function filesOfOthers(path: string): Promise<readonly string[] | undefine
   const found: string[] = [];
   for (const name of names) {
     // What cannot be read as a model reads no data either.
-    const model = await readModel(join(directory, name)).catch(() => undefined);
+    using model = await readModel(join(directory, name)).catch(() => undefined);
     if (model !== undefined) found.push(...dataFilesOf(model));
   }
   return found;

@@ -28,11 +28,15 @@ export function setMemoryLimit(bytes: number): void {
  * @throws ModelError naming the option that raises the limit
  */
 export function assertFits(bytes: number, what: string, where: Where = {}): void {
-  if (bytes <= limit) return;
+  if (fits(bytes)) return;
   throw new ModelError(
     `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; \`setMemoryLimit\` raises it`,
     where,
   );
+}
+
+export function fits(bytes: number): boolean {
+  return bytes <= limit;
 }
 
 function gib(bytes: number): string {

@@ -1,4 +1,5 @@
 import protobuf from 'protobufjs/light.js';
+import { ModelError, messageOf } from '../errors.js';
 import { type Int64, type Message, type MessageName, SCHEMA } from './schema.js';
 
 const root = protobuf.Root.fromJSON({
@@ -31,16 +32,34 @@ for (const [message, fields] of Object.entries(SCHEMA)) {
   for (const field of Object.keys(fields)) delete prototype[field];
 }
 
+/** How deep messages may be nested: readers of protobuf refuse more. */
+export const MAX_DEPTH = 100;
+
+export function nestedTooDeep(): ModelError {
+  return new ModelError(
+    `its messages are nested more than ${MAX_DEPTH} deep, more than protobuf allows; graphs of nodes take 3 levels each: make functions of the inner ones`,
+  );
+}
+
+/** @throws ModelError where protobufjs finds messages nested too deep */
+function withinDepth<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw /^max depth exceeded$/.test(messageOf(error)) ? nestedTooDeep() : error;
+  }
+}
+
 /** Decodes a message and keeps the fields that the schema does not know. Throws on malformed bytes. */
 export function decodeMessage<M extends MessageName>(name: M, bytes: Uint8Array): Message<M> {
   const reader = protobuf.Reader.create(bytes);
   reader.discardUnknown = false;
-  return root.lookupType(name).decode(reader) as Message<M>;
+  return withinDepth(() => root.lookupType(name).decode(reader) as Message<M>);
 }
 
 /** Encodes a message in field order, unknown fields last. */
 export function encodeMessage<M extends MessageName>(name: M, message: Message<M>): Uint8Array {
-  return root.lookupType(name).encode(message).finish();
+  return withinDepth(() => root.lookupType(name).encode(message).finish());
 }
 
 /** A message with the given fields set. */

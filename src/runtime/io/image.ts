@@ -177,7 +177,7 @@ function fileOf(source: string | Uint8Array): string | undefined {
 
 function headOf(source: string | Uint8Array): Uint8Array {
   if (typeof source !== 'string') return source;
-  const file = new FileSource(source);
+  using file = new FileSource(source);
   return file.read(0, Math.min(12, file.length));
 }
 

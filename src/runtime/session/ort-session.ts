@@ -270,7 +270,8 @@ export class OrtSession implements Session {
   async #kindOf(name: string): Promise<string> {
     try {
       const { model } = this.#origin;
-      const { graph } = isModel(model) ? model : await readModel(model);
+      using read = isModel(model) ? undefined : await readModel(model);
+      const { graph } = isModel(model) ? model : (read as Model);
       const value = [...graph.inputs, ...graph.outputs].find((candidate) => candidate.name === name);
       if (value !== undefined && value.kind !== 'unknown') return `${article(value.kind)} ${value.kind}`;
     } catch {

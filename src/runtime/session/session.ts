@@ -84,7 +84,14 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     );
   }
   const ort = await onnxruntime();
-  const known = await modelOf(model);
+  // Of a model by its path or bytes, for as long as it takes to open it.
+  using read = isModel(model) ? undefined : await readModel(model).catch(() => undefined);
+  // What is no model is for onnxruntime to say.
+  const known = isModel(model) ? model : read;
+  if (known !== undefined) {
+    assertFunctionsFit(known);
+    assertConstantsFit(known.nodes(), known);
+  }
   const profile = options.profile ? await placeProfile(known) : undefined;
   const directory = profile?.directory;
   const { optimization = known !== undefined && holdsFloat16(known) ? 'extended' : 'all' } = options;
@@ -152,18 +159,13 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     if (code === undefined) throw await fail(error);
     // onnxruntime computes with more types than its Node binding passes.
     try {
-      const bridged = bridge(isModel(model) ? model : await readModel(model), file);
+      if (known === undefined) throw error;
+      const bridged = bridge(known, file);
       return await open(bridged.model, bridged);
     } catch (again) {
       throw await fail(again);
     }
   }
-}
-
-/** The model, where it can be read; what is none is for onnxruntime to say. */
-async function modelOf(source: Model | string | Uint8Array): Promise<Model | undefined> {
-  if (isModel(source)) return source;
-  return await readModel(source).catch(() => undefined);
 }
 
 /** The model without the convolutions that WebGPU computes wrong. */
@@ -225,8 +227,6 @@ interface Placed {
 async function place(model: Model | string | Uint8Array): Promise<Placed> {
   const nothing = async (): Promise<void> => {};
   if (!isModel(model)) return { source: model, dispose: nothing };
-  assertFunctionsFit(model);
-  assertConstantsFit(model.nodes(), model);
   if (model.isOnDisk && model.path !== undefined) return { source: model.path, dispose: nothing };
   const tensors = [...tensorProtos(model.proto)].map((proto) => new Tensor(proto));
   const inline = tensors.reduce((sum, tensor) => sum + (tensor.isExternal ? 0 : tensor.byteLength), 0);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { FileSource, ModelError } from '../../graph/index.js';
+import { FileSource, ModelError, type OpenFiles } from '../../graph/index.js';
 import { held, readRows } from './rows.js';
 import type { Source } from './source.js';
 
@@ -18,6 +18,8 @@ const KINDS = {
 export type CifarKind = keyof typeof KINDS;
 
 export interface CifarOptions {
+  /** What closes them. */
+  readonly files: OpenFiles;
   readonly memory: number;
   /** Of CIFAR-100: which label; default fine. */
   readonly target?: string | number | undefined;
@@ -41,7 +43,7 @@ export function openCifar(files: readonly string[], kind: CifarKind, options: Ci
     );
   }
   const parts = files.map((file) => {
-    const source = new FileSource(file);
+    const source = options.files.add(new FileSource(file));
     if (source.length === 0 || source.length % stride !== 0) {
       throw new ModelError(
         `is no ${kind} file: its ${source.length} bytes are no whole number of records of ${stride}; is it cut short?`,

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import { CsvError, type InfoRecord, parse } from 'csv-parse';
 import {
+  assertFits,
   type ByteSource,
   FileSource,
   MemorySource,
@@ -37,7 +38,7 @@ const BLOCK = 4 * 2 ** 20;
  * @throws ModelError naming the file, the line and the column, for what is no number, and lines of another length
  */
 export async function openCsv(path: string, options: CsvOptions): Promise<Source> {
-  const head = headOf(new FileSource(path), 1 << 16);
+  const head = firstBytes(path);
   if (head.length === 0) throw new ModelError('is empty', { file: path });
   const isPacked = isGzip(head);
   const file = createReadStream(path);
@@ -50,6 +51,7 @@ export async function openCsv(path: string, options: CsvOptions): Promise<Source
       info: true,
       trim: true,
       skip_empty_lines: true,
+      max_record_size: LONGEST_ROW,
       delimiter: delimiter === undefined ? [',', ';', '\t'] : delimiter,
     });
     // An error of a stream does not go through a pipe.
@@ -76,6 +78,11 @@ function delimiterOf(head: Uint8Array): string {
   const count = (delimiter: string): number => line.split(delimiter).length;
   return [',', ';', '\t'].reduce((best, next) => (count(next) > count(best) ? next : best));
 }
+
+/** Bytes of a row. A longer one is no table, and would be held in memory. */
+const LONGEST_ROW = 1 << 26;
+/** What the target of a row takes while it may be a number or a class. */
+const TARGET_BYTES = 16;
 
 /** Rows as they come. */
 class Table {
@@ -112,6 +119,8 @@ class Table {
       this.#filled += 1;
     }
     this.#size += 1;
+    if (this.#size % 65536 === 0)
+      assertFits(TARGET_BYTES * this.#size, 'the targets of its rows', { file: this.#file });
     if (this.#filled === this.#block.length) this.#flush();
   }
 
@@ -264,4 +273,9 @@ function pick<A extends BigInt64Array | Float64Array>(all: A, indices: ArrayLike
   const result = new (all.constructor as new (length: number) => A)(indices.length);
   for (let at = 0; at < indices.length; at += 1) result[at] = all[indices[at] as number] as never;
   return result;
+}
+
+function firstBytes(path: string): Uint8Array {
+  using file = new FileSource(path);
+  return headOf(file, 1 << 16);
 }

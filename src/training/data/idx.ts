@@ -1,4 +1,11 @@
-import { type ByteSource, byteLengthOf, type DataType, ModelError, type Scratch } from '../../graph/index.js';
+import {
+  type ByteSource,
+  byteLengthOf,
+  type DataType,
+  ModelError,
+  type OpenFiles,
+  type Scratch,
+} from '../../graph/index.js';
 import { openContent } from './inflate.js';
 import { elementsOf, readRows } from './rows.js';
 import type { Column, Source } from './source.js';
@@ -50,6 +57,8 @@ export function isIdx(head: Uint8Array): boolean {
 export interface IdxOptions {
   readonly memory: number;
   readonly scratch: Scratch;
+  /** What closes them. */
+  readonly files: OpenFiles;
 }
 
 /** An IDX file as a column: its first dimension counts the samples. */

@@ -7,6 +7,7 @@ import {
   MemorySource,
   ModelError,
   messageOf,
+  type OpenFiles,
   type Scratch,
 } from '../../graph/index.js';
 
@@ -25,6 +26,8 @@ export interface ContentOptions {
   readonly memory: number;
   /** For what is unpacked and larger. */
   readonly scratch: Scratch;
+  /** What closes them. */
+  readonly files: OpenFiles;
   /** How many bytes there must be, told by the first of them. Throws for what is of another format. */
   lengthOf(head: Uint8Array): number;
 }
@@ -35,7 +38,7 @@ export interface ContentOptions {
  * @throws ModelError naming the file, for one that is missing, damaged, or longer or shorter than its head says
  */
 export async function openContent(path: string, options: ContentOptions): Promise<ByteSource> {
-  const file = new FileSource(path);
+  const file = options.files.add(new FileSource(path));
   if (isGzip(headOf(file, 2))) return await inflated(path, options);
   const expected = at(path, () => options.lengthOf(headOf(file, HEAD)));
   checkLength(file.length, expected, path);

@@ -6,6 +6,7 @@ import {
   MemorySource,
   ModelError,
   type NativeArray,
+  type OpenFiles,
   RangeSource,
 } from '../../graph/index.js';
 import {
@@ -32,6 +33,8 @@ export interface SampleArray extends Column {
 
 export interface NumpyOptions {
   readonly memory: number;
+  /** What closes them. */
+  readonly files: OpenFiles;
   readonly layout?: PixelLayout | undefined;
   readonly classNames?: readonly string[] | undefined;
 }
@@ -42,7 +45,7 @@ export interface NumpyOptions {
  * @throws ModelError naming the file, for what is none or is cut short
  */
 export function openNpy(path: string, name: string, options: NumpyOptions): SampleArray {
-  const source = new FileSource(path);
+  const source = options.files.add(new FileSource(path));
   return at(path, () => arrayOf(source, name, options));
 }
 
@@ -144,7 +147,7 @@ export function pixelsOf(
  * @throws ModelError naming the file and the array
  */
 export function openNpz(path: string, options: NumpyOptions): Map<string, () => SampleArray> {
-  const source = new FileSource(path);
+  const source = options.files.add(new FileSource(path));
   const arrays = new Map<string, () => SampleArray>();
   for (const member of at(path, () => listZip(source))) {
     if (!member.name.endsWith('.npy')) continue;

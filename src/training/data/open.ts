@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path';
-import { ModelError, Scratch } from '../../graph/index.js';
+import { ModelError, OpenFiles, Scratch } from '../../graph/index.js';
 import type { Dataset } from '../types.js';
 import { openCifar } from './cifar.js';
 import { datasetOf } from './dataset.js';
@@ -22,7 +22,8 @@ export function datasetSplits(path: string): readonly Split[] {
 }
 
 function arrayNames(found: Found): readonly string[] {
-  if (found.format === 'npz') return [...openNpz(found.file, { memory: 0 }).keys()];
+  using files = new OpenFiles();
+  if (found.format === 'npz') return [...openNpz(found.file, { memory: 0, files }).keys()];
   return found.format === 'npy' ? found.files.map((file) => basename(file, '.npy')) : [];
 }
 
@@ -47,17 +48,17 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   checkDatasetOptions(options);
   const data = recognize(path);
   const found = partOf(data, path, options.split);
-  const scratch = new Scratch();
+  const files = new OpenFiles();
   try {
     const source = await openSource(
       found,
       { ...options, classNames: options.classNames ?? classesOf(data) },
-      scratch,
+      files,
     );
     const opened = options.unlabeled ? { ...source, target: undefined } : source;
-    return datasetOf({ ...opened, dispose: () => scratch[Symbol.dispose]() }, options, path);
+    return datasetOf({ ...opened, dispose: () => files[Symbol.dispose]() }, options, path);
   } catch (error) {
-    scratch[Symbol.dispose]();
+    files[Symbol.dispose]();
     if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;
     throw new ModelError(error.message, { file: path }, { cause: error });
   }
@@ -85,23 +86,27 @@ function classesOf(data: Recognized): readonly string[] | undefined {
   return folders.length > 0 ? folders : undefined;
 }
 
-async function openSource(found: Found, options: DatasetOptions, scratch: Scratch): Promise<Source> {
+async function openSource(found: Found, options: DatasetOptions, files: OpenFiles): Promise<Source> {
   const { memory = MEMORY } = options;
+  const scratch = files.add(new Scratch());
   switch (found.format) {
     case 'idx':
-      return await openIdx(found.images, found.labels, { memory, scratch });
+      return await openIdx(found.images, found.labels, { memory, scratch, files });
     case 'cifar':
-      return openCifar(found.files, found.kind, { memory, target: options.target });
+      return openCifar(found.files, found.kind, { memory, files, target: options.target });
     case 'csv':
       // The parser loads with the first table.
       return await (await import('./csv.js')).openCsv(found.file, { ...options, memory, scratch });
     case 'images':
       return await openFolder(found.folder, { ...options, memory });
     case 'npz':
-      return sourceOfArrays(openNpz(found.file, { ...options, memory }), { ...options, file: found.file });
+      return sourceOfArrays(openNpz(found.file, { ...options, memory, files }), {
+        ...options,
+        file: found.file,
+      });
     case 'npy': {
       const open = (file: string) => (): SampleArray =>
-        openNpy(file, basename(file, '.npy'), { ...options, memory });
+        openNpy(file, basename(file, '.npy'), { ...options, memory, files });
       const arrays = new Map(found.files.map((file) => [basename(file, '.npy'), open(file)]));
       return sourceOfArrays(arrays, { ...options, file: dirname(found.files[0] ?? '') });
     }

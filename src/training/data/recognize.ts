@@ -73,7 +73,7 @@ function filesOf(found: Found): readonly string[] {
 }
 
 function recognizeFile(path: string): Found {
-  const source = new FileSource(path);
+  using source = new FileSource(path);
   let head = headOf(source, 4096);
   const isPacked = isGzip(head);
   if (isPacked) head = unpackedHead(head);

@@ -6,6 +6,7 @@ import { check } from '../../../src/graph/check/check.js';
 import { type Model, ModelError, modelToBytes, readModel } from '../../../src/graph/index.js';
 import { printModel } from '../../../src/graph/print.js';
 import { canonicalModels, drawFrom, drawModel } from '../../support/arbitraries.js';
+import { buildGraph, buildModel, type GraphSpec } from '../../support/build.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 import { encodeTree } from '../../support/wire.js';
 
@@ -106,7 +107,7 @@ describe('random damage', () => {
   });
 
   test('groups and messages nested without end', async () => {
-    await expect(readModel(new Uint8Array(200_000).fill(0x0b))).rejects.toBeInstanceOf(ModelError);
+    await expect(readModel(new Uint8Array(200_000).fill(0x0b))).rejects.toThrow(/nested more than 100 deep/);
     let bytes = Uint8Array.of();
     const wrap = (tag: number): void => {
       const length = [...Buffer.from(Uint32Array.of(0).buffer)].slice(0, 0);
@@ -116,8 +117,29 @@ describe('random damage', () => {
     };
     // attribute.g, node.attribute, graph.node and so on.
     for (let depth = 0; depth < 600; depth += 1) for (const tag of [0x0a, 0x32, 0x2a]) wrap(tag);
+    wrap(0x0a);
     wrap(0x3a);
-    await expect(readModel(bytes)).rejects.toBeInstanceOf(ModelError);
+    await expect(readModel(bytes)).rejects.toThrow(/nested more than 100 deep/);
+  });
+
+  test('graphs in graphs, as deep as they can be written', async () => {
+    const nested = (depth: number): Model => {
+      let graph: GraphSpec = { nodes: [], inputs: [], outputs: [] };
+      for (let level = 0; level < depth; level += 1) {
+        const node = {
+          opType: 'If',
+          inputs: ['c'],
+          outputs: [`y${level}`],
+          attributes: { then_branch: { graph: buildGraph(graph) } },
+        };
+        graph = { nodes: [node], inputs: [], outputs: [] };
+      }
+      return buildModel({ ...graph, inputs: [], outputs: [] });
+    };
+    const deep = nested(32);
+    expect([...(await readModel(modelToBytes(deep))).graphs()].length).toBe(33);
+    expect(() => modelToBytes(nested(40))).toThrow(ModelError);
+    expect(() => modelToBytes(nested(40))).toThrow(/nested more than 100 deep/);
   });
 });
 

@@ -1,9 +1,20 @@
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Model, type NodeSpec, setMemoryLimit, type Tensor } from '../../../src/graph/index.js';
+import {
+  type Model,
+  modelToBytes,
+  type NodeSpec,
+  saveModel,
+  setMemoryLimit,
+  type Tensor,
+} from '../../../src/graph/index.js';
 import { DEFAULT_MEMORY_LIMIT } from '../../../src/graph/limits/memory-limit.js';
 import { inlinedFunctions } from '../../../src/passes/rewrite/inline-functions.js';
 import { evaluateConstant, openSession, randomInputs } from '../../../src/runtime/index.js';
 import { buildModel, floats, ints } from '../../support/build.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
+
+const directory = scratchDirectory('memory-limit');
 
 afterEach(() => setMemoryLimit(DEFAULT_MEMORY_LIMIT));
 
@@ -31,6 +42,24 @@ const doubling = Array.from({ length: 40 }, (_, i) => ({
   ...node('Concat', i === 0 ? ['w', 'w'] : [`c${i - 1}`, `c${i - 1}`], i === 39 ? 'big' : `c${i}`),
   attributes: { axis: { int: 1 } },
 }));
+
+test('many constants, each of which would fit, are refused together, and by their path and bytes too', async () => {
+  const fill = (name: string) => node('ConstantOfShape', ['shape'], name);
+  const names = ['a', 'b', 'c', 'big'];
+  const model = buildModel({
+    inputs: [['x', 'float32', [1, 2 ** 14]]],
+    outputs: [['y', 'float32']],
+    nodes: [...names.map(fill), node('Sum', ['x', ...names], 'y')],
+    initializers: [ints('shape', [2 ** 14, 2 ** 13])],
+  });
+  const refused =
+    /tensor 'c': what it and the nodes before it compute of constants would take .* GiB of memory/;
+  await expect(openSession(model)).rejects.toThrow(refused);
+  await expect(openSession(modelToBytes(model))).rejects.toThrow(refused);
+  const path = join(directory, 'together.onnx');
+  await saveModel(model, path);
+  await expect(openSession(path)).rejects.toThrow(refused);
+});
 
 describe('what nodes make of a few constants is refused before anything is computed', () => {
   test.each<[string, readonly NodeSpec[], readonly Tensor[]]>([

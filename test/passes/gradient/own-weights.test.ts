@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { check } from '../../../src/graph/index.js';
+import { check, ModelError } from '../../../src/graph/index.js';
 import { ownWeights, trainableWeights } from '../../../src/passes/gradient/index.js';
 import { buildModel, floats, ints } from '../../support/build.js';
 import { expectSameFunction } from '../laws.js';
@@ -51,4 +51,23 @@ test('weights that nodes hold become initializers, numbers that are none stay wh
   expect(after.graph.nodes.map(({ opType }) => opType)).toContain('Constant');
   await expectSameFunction(before, after);
   expect(ownWeights(after, 'y')).toEqual([]);
+});
+
+test.each([
+  ['a weight of 16 GiB', [4, 1e9]],
+  ['one of no memory', [2 ** 52, 4]],
+])('%s that a node makes is refused by its size', (_, sizes) => {
+  const large = buildModel({
+    inputs: [['x', 'float32', [1, 4]]],
+    outputs: [['y', 'float32']],
+    nodes: [
+      { opType: 'ConstantOfShape', inputs: ['sizes'], outputs: ['w'], name: 'fill' },
+      { opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] },
+    ],
+    initializers: [ints('sizes', sizes)],
+  });
+  expect(() => ownWeights(large, 'y')).toThrow(ModelError);
+  expect(() => ownWeights(large, 'y')).toThrow(
+    /node 'fill', tensor 'w': .* GiB of memory, more than the limit/,
+  );
 });

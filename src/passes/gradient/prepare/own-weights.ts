@@ -1,4 +1,5 @@
 import {
+  assertFits,
   constantNodeTensor,
   isFloatType,
   type Model,
@@ -50,6 +51,8 @@ function filledTensor(node: Node): Tensor | undefined {
   const type = value?.dataType ?? 'float32';
   if (sizes === undefined || !isFloatType(type)) return undefined;
   const shape = sizes.integers();
+  const where = { file: node.graph.model.path, node: node.label, tensor: node.outputs[0] };
+  assertFits(8 * product(shape), 'the weight that it makes', where);
   const numbers = new Float64Array(product(shape)).fill(value?.floats()[0] ?? 0);
   return Tensor.of('', type, shape, narrow(type, numbers));
 }
