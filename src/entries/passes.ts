@@ -12,6 +12,8 @@
  *
  * @module
  */
+
+export { inlinedFunctions } from '../graph/edit/inline-functions.js';
 export type { OnProgress, Progress } from '../passes/account.js';
 export {
   COLLAPSE_DEFAULTS,
@@ -36,5 +38,4 @@ export type { ResidualMode } from '../passes/expand/options.js';
 export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
-export { inlinedFunctions } from '../passes/rewrite/inline-functions.js';
 export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

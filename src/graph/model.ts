@@ -6,6 +6,7 @@ import type { FileSource } from './io/source.js';
 import { toNumber } from './proto/codec.js';
 import type {
   AttributeProto,
+  FunctionProto,
   GraphProto,
   ModelProto,
   NodeProto,
@@ -19,13 +20,13 @@ export class ProtoModel implements Model {
   readonly proto: ModelProto;
   readonly path: string | undefined;
   readonly graph: Graph;
-  readonly functions: readonly Graph[];
   readonly trainingGraphs: readonly Graph[];
   #revision = 0;
   #savedRevision = 0;
   #names: Set<string> | undefined;
   #scratch: Scratch | undefined;
   readonly #source: FileSource | undefined;
+  readonly #functions = new WeakMap<FunctionProto, Graph>();
 
   readonly #files: OpenFiles;
   #isDisposed = false;
@@ -37,12 +38,19 @@ export class ProtoModel implements Model {
     this.path = source?.path;
     if (proto.graph === undefined) proto.graph = {};
     this.graph = new ProtoGraph(this, proto.graph, 'graph');
-    this.functions = (proto.functions ?? []).map((body) => new ProtoGraph(this, body, 'function'));
     this.trainingGraphs = (proto.training_info ?? []).flatMap((info) =>
       [info.initialization, info.algorithm]
         .filter((graph) => graph !== undefined)
         .map((graph) => new ProtoGraph(this, graph, 'graph')),
     );
+  }
+
+  get functions(): readonly Graph[] {
+    return (this.proto.functions ?? []).map((body) => {
+      const known = this.#functions.get(body) ?? new ProtoGraph(this, body, 'function');
+      this.#functions.set(body, known);
+      return known;
+    });
   }
 
   get irVersion(): number {

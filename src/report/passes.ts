@@ -149,9 +149,22 @@ export function expandDocument(account: ExpandAccount, options: PassDocumentOpti
       ...changedNotes(rewritten),
       ...errorNotes(rewritten),
       ...largeNotes(rewritten),
+      ...inlinedNotes(account, options),
       ...closing(conclusion, options),
     ],
   };
+}
+
+/** Calls of functions that gave way to their nodes. */
+function inlinedNotes(
+  { inlined }: { readonly inlined: readonly string[] },
+  options: PassDocumentOptions,
+): Note[] {
+  if (inlined.length === 0) return [];
+  const names = [...new Set(inlined)];
+  const list = names.slice(0, 3).map((name) => `'${name}'`);
+  const what = `${counted(inlined.length, 'call')} of the model's own functions: ${list.join(', ')}${names.length > 3 ? ' …' : ''}`;
+  return [{ text: options.output === undefined ? `Would inline ${what}` : `Inlined ${what}`, tone: 'aside' }];
 }
 
 /** Times its parameters that a chain may have before it is pointed out. */
@@ -291,6 +304,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
       ...unprobedNotes(rewritten),
       ...trainingNotes(rewritten),
       ...leftNotes(skipped, { verb: 'skipped', each: options.verbose === true }),
+      ...inlinedNotes(account, options),
       ...closing(conclusion, options),
       ...aheadNotes(account, options),
     ],

@@ -190,7 +190,7 @@ const SITE = {
   parametersAfter: 73728,
   nodes: ['fc1/overparam/0', 'fc1/overparam/1', 'fc1/overparam/2'],
 } as const;
-const CHOSEN = { recipe: [], unmatched: [] };
+const CHOSEN = { recipe: [], unmatched: [], inlined: [] };
 
 test('expand and collapse', () => {
   const skipped = [{ node: 'deconv', op: 'ConvTranspose', reason: 'ConvTranspose is not expanded' }];
@@ -233,17 +233,18 @@ test('expand and collapse', () => {
     multiplyAddsAfter: 55296,
   } as const;
   expect(
-    render(collapseDocument({ rewritten: [chain], skipped: [] }, { output: '-' })),
+    render(collapseDocument({ rewritten: [chain], skipped: [], inlined: ['block', 'block', 'head'] }, { output: '-' })),
   ).toMatchInlineSnapshot(`
     "node  op    nodes  found by  params before   after
     ────  ────  ─────  ────────  ─────────────  ──────
     fc1   Gemm      3  metadata         73,728  55,296
 
+    Inlined 3 calls of the model's own functions: 'block', 'head'
     3 nodes became 1; their constants shrink from 73,728 to 55,296 parameters (×0.750).
     Written to standard output.
     "
   `);
-  expect(render(collapseDocument({ rewritten: [], skipped: [] }, { output: 'x' }))).toContain(
+  expect(render(collapseDocument({ rewritten: [], skipped: [], inlined: [] }, { output: 'x' }))).toContain(
     'Nothing to collapse.',
   );
 });

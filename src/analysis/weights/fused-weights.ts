@@ -1,3 +1,4 @@
+import { calledKey, functionsOf } from '../../graph/edit/inliner.js';
 import {
   type ConstantValue,
   findConstant,
@@ -257,8 +258,9 @@ export function batched(node: Node, data: WeightData): Outcome {
   return { uses, reasons };
 }
 
-/** Operators of other domains, and Einsum, are named where they read a constant that looks like a weight. */
+/** Operators of other domains, and Einsum, are named where they read a constant that looks like a weight. Functions of the model's own are looked into. */
 function foreign(node: Node): Found {
+  if (functionsOf(node.graph.model).has(calledKey(node.proto))) return NOTHING;
   const isWeight = (input: string): boolean => {
     const found = input === '' ? undefined : findConstant(node.graph, input);
     if (found === undefined || !isConstant(found)) return false;

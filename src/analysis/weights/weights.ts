@@ -1,4 +1,5 @@
 import { LINEAR_OPS, type LinearOp, type LinearSite, linearSite } from '../../affine/linear-sites.js';
+import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import { glob } from '../../graph/glob.js';
 import {
   type DataType,
@@ -67,12 +68,36 @@ export interface Elements {
  * holds it), in the main graph, in subgraphs and in functions; and the nodes with weights that are left out, with the
  * reason. A matrix that several nodes use, a transposed view of it included, is one. Reads no weights.
  *
+ * Where a function of the model's own takes a weight as an argument, its nodes are those of a copy of the model that has its body in
+ * place of the call, with the name of the call before theirs.
+ *
+ * @throws ModelError for functions that stand for more nodes than fit the memory limit
  * @example
  * const { weights, others } = findWeights(await readModel('model.onnx'));
  */
 export function findWeights(
   model: Model,
   options: WeightOptions = {},
+): { weights: WeightMatrix[]; others: Overlooked[] } {
+  return weightsIn(withWeightsInSight(model), options);
+}
+
+/** The model, or a copy with functions in place of calls that weights are passed to. */
+function withWeightsInSight(model: Model): Model {
+  if (model.functions.length === 0) return model;
+  const copy = model.clone();
+  const calls = inlineCalls(copy, (plain) => {
+    const nodes = [plain.graph, ...plain.functions]
+      .flatMap((graph) => [...graph.walk()])
+      .flatMap((graph) => graph.nodes);
+    return nodes.filter((node) => weightsOf(node).uses.length > 0).map((node) => [node]);
+  });
+  return calls.length === 0 ? model : copy;
+}
+
+function weightsIn(
+  model: Model,
+  { chains = 'both' }: WeightOptions,
 ): { weights: WeightMatrix[]; others: Overlooked[] } {
   const uses: WeightUse[] = [];
   const others: Overlooked[] = [];
@@ -85,7 +110,6 @@ export function findWeights(
     }
   };
   for (const graph of [model.graph, ...model.functions]) visit(graph);
-  const { chains = 'both' } = options;
   const found = findChainProducts(model);
   if (found.products.length + found.open.length === 0) return { weights: merged(uses), others };
   if (chains !== 'factors') others.push(...found.open);

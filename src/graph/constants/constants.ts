@@ -149,12 +149,15 @@ export class ConstantSearch {
     const reason = reasonOf(node);
     if (reason !== undefined) return { reason: `'${value}' ${reason}` };
     if (node.is('Constant')) return constantNode(graph, node, value);
-    const results = node.inputs.map((input) =>
-      input === '' ? undefined : (this.#lookUp(graph, input) ?? { reason: `'${input}' depends on itself` }),
-    );
-    const variable = results.find(
-      (result): result is { readonly reason: string } => result !== undefined && !isConstant(result),
-    );
+    const results = node.inputs.map((input) => (input === '' ? undefined : this.#lookUp(graph, input)));
+    // What was not looked at stands behind one that is none.
+    const variable =
+      results.find(
+        (result): result is { readonly reason: string } => result !== undefined && !isConstant(result),
+      ) ??
+      node.inputs.flatMap((input, place) =>
+        input !== '' && results[place] === undefined ? [{ reason: `'${input}' depends on itself` }] : [],
+      )[0];
     if (variable !== undefined) {
       // Nobody asks where the input of an activation comes from.
       if (traitsOf(node).gain !== undefined) return { reason: `'${value}' is computed by ${node.opType}` };

@@ -45,6 +45,8 @@ export interface CollapsedChain {
 export interface CollapseAccount {
   readonly rewritten: readonly CollapsedChain[];
   readonly skipped: readonly Skipped[];
+  /** Calls of the model's own functions that were replaced by their nodes, since what is folded goes through them. */
+  readonly inlined: readonly string[];
 }
 
 export type Probed = Pick<CollapsedChain, 'probe' | 'unprobed'>;

@@ -4,9 +4,11 @@ import type { FoundRegions, RefusedRegion, Region } from '../../affine/match/reg
 import { findRegions } from '../../affine/match/regions.js';
 import type { InexactRegions } from '../../affine/match/segments.js';
 import { isDeclared } from '../../affine/note.js';
+import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import type { KnownConstants, Model, Node, Pass } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
+import { ValueKeys } from '../../graph/value-keys.js';
 import { withProducts } from '../../linalg/matrix.js';
 import { computedConstants } from '../../runtime/constants/computed-constants.js';
 import {
@@ -67,12 +69,14 @@ class Folding {
   readonly #inexact: InexactRegions = new Map();
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
-    this.#model = model;
+    // A dry run puts functions in place, too, but not in the model that it is given.
+    this.#model = settings.dryRun && model.functions.length > 0 ? model.clone() : model;
     this.#settings = settings;
   }
 
   async run(): Promise<CollapseAccount> {
     const { chainsOnly } = this.#settings;
+    const inlined = inlineCalls(this.#model, (plain) => this.#regionsIn(plain));
     const { regions, broken } = declaredRegions(this.#model, this.#ledger.keys);
     await this.#foldAll(regions, 1);
     // One expansion at a time: what a chain became stays, also where it says that it is of another.
@@ -86,7 +90,17 @@ class Folding {
     return {
       rewritten: this.#rewritten.filter((one) => !this.#taken.has(one)),
       skipped: [...broken.map(describeBroken), ...skippedOf(refused, inexact)],
+      inlined,
     };
+  }
+
+  /** What can be folded of a model, by its nodes. */
+  #regionsIn(model: Model): (readonly Node[])[] {
+    const { chainsOnly, force } = this.#settings;
+    const { regions } = declaredRegions(model, new ValueKeys());
+    const exclude = new Set(regions.flatMap(({ nodes }) => nodes));
+    const found = findRegions(model, { exclude, force, linearOnly: chainsOnly });
+    return [...regions, ...found.regions].map(({ nodes }) => nodes);
   }
 
   /**

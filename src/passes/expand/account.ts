@@ -50,6 +50,8 @@ export interface ExpandAccount {
   readonly recipe: Recipe;
   /** Patterns that matched no node: most likely misspelt. */
   readonly unmatched: readonly string[];
+  /** Calls of the model's own functions that were replaced by their nodes, since a weight is passed to them. */
+  readonly inlined: readonly string[];
 }
 
 /**

@@ -2,6 +2,8 @@ import { availableParallelism } from 'node:os';
 import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-site.js';
 import { findExpandableSites } from '../../affine/linear-sites.js';
+import { type FreshName, imaginedNames } from '../../graph/edit/imagined-names.js';
+import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../../graph/index.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Reason, Skipped } from '../../graph/skipped.js';
@@ -22,7 +24,7 @@ import { checkProduct } from './product-check.js';
 import { ruleOf } from './recipe.js';
 import { fittingPlan } from './residual.js';
 import { NOT_SELECTED, Selection, type Settings, settingsOf } from './selection.js';
-import { chainNodes, type FreshName, imaginedNames, insertChain, needsZeroBias } from './write.js';
+import { chainNodes, insertChain, needsZeroBias } from './write.js';
 
 export type { ExpandAccount, ExpandedSite } from './account.js';
 export {
@@ -99,9 +101,10 @@ class Expansion {
   #written: Promise<void> | undefined;
 
   constructor(model: Model, settings: Settings) {
-    this.#model = model;
+    // A dry run puts functions in place, too, but not in the model that it is given.
+    this.#model = settings.dryRun && model.functions.length > 0 ? model.clone() : model;
     this.#settings = settings;
-    this.#fresh = settings.dryRun ? imaginedNames(model) : (base) => model.freshName(base);
+    this.#fresh = settings.dryRun ? imaginedNames(this.#model) : (base) => model.freshName(base);
     this.#trained = trainedNames(model);
   }
 
@@ -116,6 +119,7 @@ class Expansion {
   }
 
   async #expandSites(): Promise<ExpandAccount> {
+    const { calls, isUnmatched } = this.#inlineCalls();
     const { sites, others } = findExpandableSites(this.#model);
     const selection = new Selection(this.#settings);
     const rewritten: ExpandedSite[] = [];
@@ -154,8 +158,26 @@ class Expansion {
       }),
       skipped,
       recipe,
-      unmatched: selection.unmatched,
+      unmatched: selection.unmatched.filter(isUnmatched),
+      inlined: calls,
     };
+  }
+
+  /** Brings the weights that functions of the model's own take as arguments in sight, as far as they become chains. */
+  #inlineCalls(): { readonly calls: readonly string[]; readonly isUnmatched: (pattern: string) => boolean } {
+    if (this.#model.functions.length === 0) return { calls: [], isUnmatched: () => true };
+    const selection = new Selection(this.#settings);
+    const isExpanded = (site: LinearSite): boolean => {
+      const chosen = selection.settingsFor(site.node, site.rows * site.columns);
+      return !('reason' in chosen) && !('reason' in match(site, chosen, this.#trained));
+    };
+    const calls = inlineCalls(this.#model, (plain) =>
+      findExpandableSites(plain)
+        .sites.filter(isExpanded)
+        .map(({ node }) => [node]),
+    );
+    const unmatched = new Set(selection.unmatched);
+    return { calls, isUnmatched: (pattern) => unmatched.has(pattern) };
   }
 
   /** Finds out what takes long of a site. It may be done ahead of its turn, for it changes nothing. */

@@ -1,11 +1,11 @@
 import { factorName } from '../../affine/factor-names.js';
 import type { LinearSite } from '../../affine/linear-site.js';
 import { type ChainNote, type ChainPart, chainMetadata, encodeAttributes } from '../../affine/note.js';
+import type { FreshName } from '../../graph/edit/imagined-names.js';
 import type { AttributeProtos } from '../../graph/index.js';
 import {
   type AttributeValue,
   type Graph,
-  type Model,
   makeAttribute,
   type NodeSpec,
   type Tensor,
@@ -255,21 +255,4 @@ function made(name: string, value: AttributeValue): AttributeProtos[number] {
 /** The permutation that undoes another. */
 function inverseOf(permutation: readonly number[]): number[] {
   return permutation.map((_, axis) => permutation.indexOf(axis));
-}
-
-/** Gives `base`, or `base_2`, `base_3` …, and takes it. */
-export type FreshName = (base: string) => string;
-
-/** Names as model.freshName would give them, without taking them: for a dry run. */
-export function imaginedNames(model: Model): FreshName {
-  const names = new Set<string>();
-  for (const graph of [model.graph, ...model.functions, ...model.trainingGraphs]) {
-    for (const name of graph.names()) names.add(name);
-  }
-  return (base) => {
-    let name = base;
-    for (let count = 2; names.has(name); count += 1) name = `${base}_${count}`;
-    names.add(name);
-    return name;
-  };
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { inlinedFunctions } from '../../../src/graph/edit/inline-functions.js';
 import {
   type Model,
   modelToBytes,
@@ -9,7 +10,6 @@ import {
   type Tensor,
 } from '../../../src/graph/index.js';
 import { DEFAULT_MEMORY_LIMIT } from '../../../src/graph/limits/memory-limit.js';
-import { inlinedFunctions } from '../../../src/passes/rewrite/inline-functions.js';
 import { evaluateConstant, openSession, randomInputs } from '../../../src/runtime/index.js';
 import { buildModel, floats, ints } from '../../support/build.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';

@@ -1,3 +1,5 @@
+import { type Copying, copyNode, nameOutputs } from '../../../graph/edit/copy-nodes.js';
+import { inlinedFunctions } from '../../../graph/edit/inline-functions.js';
 import {
   type Graph,
   type Model,
@@ -9,8 +11,6 @@ import {
 } from '../../../graph/index.js';
 import type { NodeProto } from '../../../graph/proto/schema.js';
 import { constantTensor } from '../../../runtime/index.js';
-import { type Copying, copyNode, nameOutputs } from '../../rewrite/copy-nodes.js';
-import { inlinedFunctions } from '../../rewrite/inline-functions.js';
 import { followsData } from '../request.js';
 import { probe } from './infer-shapes.js';
 

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { check, type Model, makeAttribute } from '../../../src/graph/index.js';
-import { createMessage } from '../../../src/graph/proto/codec.js';
-import { gradient, trainableWeights } from '../../../src/passes/gradient/index.js';
-import { inlinedFunctions } from '../../../src/passes/rewrite/inline-functions.js';
-import { openSession, randomInputs } from '../../../src/runtime/index.js';
-import { buildGraph, buildModel, floats } from '../../support/build.js';
-import { expectSameFunction } from '../laws.js';
-import { copyOf } from '../models.js';
+import { inlinedFunctions } from '../../src/graph/edit/inline-functions.js';
+import { check, type Model, makeAttribute } from '../../src/graph/index.js';
+import { createMessage } from '../../src/graph/proto/codec.js';
+import { gradient, trainableWeights } from '../../src/passes/gradient/index.js';
+import { openSession, randomInputs } from '../../src/runtime/index.js';
+import { expectSameFunction } from '../passes/laws.js';
+import { copyOf } from '../passes/models.js';
+import { buildGraph, buildModel, floats } from '../support/build.js';
 
 const reference = (name: string, of: string) =>
   createMessage('AttributeProto', { name, type: 1, ref_attr_name: of });

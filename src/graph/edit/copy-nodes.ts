@@ -1,6 +1,7 @@
-import { makeNode, specOf, Tensor } from '../../graph/index.js';
-import { createMessage } from '../../graph/proto/codec.js';
-import type { AttributeProto, GraphProto, NodeProto, ValueInfoProto } from '../../graph/proto/schema.js';
+import { makeNode, specOf } from '../node.js';
+import { createMessage } from '../proto/codec.js';
+import type { AttributeProto, GraphProto, NodeProto, ValueInfoProto } from '../proto/schema.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** From the names where nodes come from to those where they go. */
 export type Names = ReadonlyMap<string, string>;
@@ -11,6 +12,8 @@ export interface Copying {
   fresh(name: string): string;
   /** What an attribute that is no graph becomes; undefined leaves it out. Default: as it is. */
   attribute?(attribute: AttributeProto): AttributeProto | undefined;
+  /** Is told of every node that was made, those of subgraphs too. */
+  made?(copy: NodeProto, original: NodeProto): void;
 }
 
 /** Names for what nodes put out, where it has none yet. */
@@ -26,13 +29,15 @@ export function copyNode(node: NodeProto, names: Names, copying: Copying): NodeP
     const kept = copying.attribute === undefined ? attribute : copying.attribute(attribute);
     return kept === undefined ? [] : [withGraphs(kept, (graph) => copyGraph(graph, names, copying))];
   });
-  return makeNode({
+  const copy = makeNode({
     ...specOf(node),
     attributeProtos: attributes,
     name: copying.fresh(`${copying.label}/${node.name || node.op_type || ''}`),
     inputs: (node.input ?? []).map(renamed),
     outputs: (node.output ?? []).map(renamed),
   });
+  copying.made?.(copy, node);
+  return copy;
 }
 
 function copyGraph(graph: GraphProto, outer: Names, copying: Copying): GraphProto {
