@@ -233,7 +233,12 @@ test('expand and collapse', () => {
     multiplyAddsAfter: 55296,
   } as const;
   expect(
-    render(collapseDocument({ rewritten: [chain], skipped: [], inlined: ['block', 'block', 'head'] }, { output: '-' })),
+    render(
+      collapseDocument(
+        { rewritten: [chain], skipped: [], inlined: ['block', 'block', 'head'] },
+        { output: '-' },
+      ),
+    ),
   ).toMatchInlineSnapshot(`
     "node  op    nodes  found by  params before   after
     ────  ────  ─────  ────────  ─────────────  ──────
