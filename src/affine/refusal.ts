@@ -4,6 +4,7 @@ export const REFUSAL_KINDS = {
   cost: 'one node would take more parameters or multiply-adds',
   shared: 'a value within is used elsewhere',
   operand: 'an operand is no constant of a form that can be folded',
+  unknown: 'the rank of a value is unknown',
   unsupported: 'an operator or attribute that is not known to be affine',
 } as const;
 export type RefusalKind = keyof typeof REFUSAL_KINDS;

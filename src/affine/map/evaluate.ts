@@ -151,19 +151,63 @@ class Evaluation {
 
   /** Multiplies neighbours out until so many are left, the pair that costs the fewest multiply-adds first. */
   async #multiplied(expressions: readonly Expression[], count: number): Promise<AffineValues[]> {
-    const parts: AffineValues[] = [];
-    for (const expression of expressions) parts.push(await this.values(expression));
-    while (parts.length > count) {
-      let at = 0;
-      let least = Number.POSITIVE_INFINITY;
-      for (let i = 0; i + 1 < parts.length; i += 1) {
-        const cost = costOf((parts[i] as AffineValues).geometry, (parts[i + 1] as AffineValues).geometry);
-        if (cost < least) [at, least] = [i, cost];
-      }
-      const [first, second] = [parts[at] as AffineValues, parts[at + 1] as AffineValues];
-      parts.splice(at, 2, await composeValues(first, second, this.#options.layout));
+    const parts: (AffineValues | undefined)[] = [];
+    for (const part of expressions) parts.push(await this.values(part));
+    // A pair goes by the place of its first; of a part that was multiplied into the one before it, nothing is left.
+    const next = parts.map((_, i) => i + 1);
+    const before = parts.map((_, i) => i - 1);
+    const pairs = new CheapestFirst(parts.length);
+    const price = (at: number): void => {
+      const [first, second] = [parts[at], parts[next[at] ?? parts.length]];
+      if (first === undefined) return;
+      pairs.set(at, second === undefined ? undefined : costOf(first.geometry, second.geometry));
+    };
+    for (const at of parts.keys()) price(at);
+    for (let left = parts.length; left > count; left -= 1) {
+      const at = pairs.cheapest();
+      const behind = next[at ?? 0];
+      if (at === undefined || behind === undefined) break;
+      const [first, second] = [parts[at] as AffineValues, parts[behind] as AffineValues];
+      parts[at] = await composeValues(first, second, this.#options.layout);
+      parts[behind] = undefined;
+      pairs.set(behind, undefined);
+      const after = next[behind] ?? parts.length;
+      next[at] = after;
+      if (after < parts.length) before[after] = at;
+      price(at);
+      price(before[at] ?? -1);
     }
-    return parts;
+    return parts.filter((part) => part !== undefined);
+  }
+}
+
+/** Costs by place, of which the least is known, of equal ones the first: a tree of winners. */
+class CheapestFirst {
+  readonly #size: number;
+  readonly #costs: Float64Array;
+  /** Of each pair of branches the place that won; the leaves are the places. */
+  readonly #winners: Int32Array;
+
+  constructor(count: number) {
+    this.#size = 2 ** Math.ceil(Math.log2(Math.max(1, count)));
+    this.#costs = new Float64Array(this.#size).fill(Number.POSITIVE_INFINITY);
+    this.#winners = Int32Array.from({ length: 2 * this.#size }, (_, i) => Math.max(0, i - this.#size));
+    for (let at = this.#size - 1; at > 0; at -= 1) this.#winners[at] = this.#winners[2 * at] ?? 0;
+  }
+
+  /** @param cost undefined for a place that is none any more */
+  set(place: number, cost: number | undefined): void {
+    this.#costs[place] = cost === undefined ? Number.POSITIVE_INFINITY : Math.min(cost, Number.MAX_VALUE);
+    for (let at = (place + this.#size) >> 1; at > 0; at >>= 1) {
+      const [left = 0, right = 0] = [this.#winners[2 * at], this.#winners[2 * at + 1]];
+      this.#winners[at] = (this.#costs[right] as number) < (this.#costs[left] as number) ? right : left;
+    }
+  }
+
+  /** undefined where no place has a cost. */
+  cheapest(): number | undefined {
+    const place = this.#winners[1] ?? 0;
+    return this.#costs[place] === Number.POSITIVE_INFINITY ? undefined : place;
   }
 }
 

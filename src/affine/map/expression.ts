@@ -272,12 +272,38 @@ export function chain(first: Expression, second: Expression): Expression | Refus
   if (second.kind === 'identity') return first;
   const problem = whyNotComposable(first.geometry, second.geometry, [first.label, second.label]);
   if (problem !== undefined) return problem;
-  return {
-    kind: 'chain',
-    label: second.label,
-    parts: [...partsOf(first), ...partsOf(second)],
-    geometry: composeGeometry(first.geometry, second.geometry),
-  };
+  return new Chain(first, second);
+}
+
+/** A chain that is longer by some parts than another: its list of parts is made when it is asked for. */
+class Chain {
+  readonly kind = 'chain';
+  readonly label: string;
+  readonly geometry: Geometry;
+  #parts: readonly Expression[] | undefined;
+  readonly #halves: readonly [Expression, Expression];
+
+  constructor(first: Expression, second: Expression) {
+    this.label = second.label;
+    this.geometry = composeGeometry(first.geometry, second.geometry);
+    this.#halves = [first, second];
+  }
+
+  get parts(): readonly Expression[] {
+    this.#parts ??= this.#gathered();
+    return this.#parts;
+  }
+
+  #gathered(): Expression[] {
+    const parts: Expression[] = [];
+    const stack: Expression[] = [this];
+    for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
+      if (!(item instanceof Chain)) parts.push(...partsOf(item));
+      else if (item.#parts !== undefined) parts.push(...item.#parts);
+      else stack.push(item.#halves[1], item.#halves[0]);
+    }
+    return parts;
+  }
 }
 
 /** The geometry of one node as a map of its input; of a sum, of the sum of its data. */
@@ -302,41 +328,52 @@ export interface ExpressionConstant {
   readonly isWeight: boolean;
 }
 
+/** The constants of an expression in the order of its parts; what it holds more than once tells its own once. */
 export function constantsOfExpression(expression: Expression): ExpressionConstant[] {
-  const own = ({ node, constants, mixing }: MapOperator): ExpressionConstant[] =>
-    constants.map((constant) => ({ node, constant, isWeight: constant === mixing?.weight }));
-  switch (expression.kind) {
-    case 'identity':
-    case 'permute':
-      return [];
-    case 'chain':
-      return expression.parts.flatMap(constantsOfExpression);
-    case 'sum':
-      return [...expression.terms.flatMap(constantsOfExpression), ...own(expression.operator)];
-    case 'step':
-      return own(expression.operator);
+  const found: ExpressionConstant[] = [];
+  const seen = new Set<Expression>();
+  const stack: (Expression | MapOperator)[] = [expression];
+  for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
+    if ('node' in item) {
+      const { node, constants, mixing } = item;
+      for (const constant of constants) found.push({ node, constant, isWeight: constant === mixing?.weight });
+      continue;
+    }
+    if (seen.has(item)) continue;
+    seen.add(item);
+    if (item.kind === 'chain') stack.push(...item.parts.toReversed());
+    else if (item.kind === 'sum') stack.push(item.operator, ...item.terms.toReversed());
+    else if (item.kind === 'step') stack.push(item.operator);
   }
+  return found;
 }
 
 /**
- * A text that expressions have in common exactly where they compute the same numbers.
+ * A text that only expressions have in common that compute the same numbers.
  *
  * @param withBias false for what they multiply by alone
  */
 export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean): string {
-  const of = (part: Expression): string => keyOf(part, keys, withBias);
-  switch (expression.kind) {
-    case 'identity':
-      return 'x';
-    case 'permute':
-      return `[${expression.order.join(' ')}]`;
-    case 'chain':
-      return `(${expression.parts.map(of).join(' > ')})`;
-    case 'sum':
-      return `(${expression.terms.map(of).join(' + ')} ${operatorKey(expression.operator, expression.parts, keys, withBias)})`;
-    case 'step':
-      return operatorKey(expression.operator, expression.parts, keys, withBias);
-  }
+  /** What comes again is told by the place at which it came first: written out, sums of sums would double. */
+  const places = new Map<Expression, number>();
+  const of = (part: Expression): string => {
+    const place = places.get(part);
+    if (place !== undefined) return `#${place}`;
+    if (part.kind !== 'identity') places.set(part, places.size);
+    switch (part.kind) {
+      case 'identity':
+        return 'x';
+      case 'permute':
+        return `[${part.order.join(' ')}]`;
+      case 'chain':
+        return `(${part.parts.map(of).join(' > ')})`;
+      case 'sum':
+        return `(${part.terms.map(of).join(' + ')} ${operatorKey(part.operator, part.parts, keys, withBias)})`;
+      case 'step':
+        return operatorKey(part.operator, part.parts, keys, withBias);
+    }
+  };
+  return of(expression);
 }
 
 function operatorKey(

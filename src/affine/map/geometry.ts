@@ -134,7 +134,11 @@ export function mergeTaps(
 export function composeTaps(
   first: Geometry,
   second: Geometry,
-): { taps: (readonly number[])[]; places: number[] } {
+): { readonly taps: Geometry['taps']; readonly places: readonly number[] } {
+  // What looks at one place alone leaves the taps as they are.
+  const [only, ...others] = second.taps;
+  if (others.length === 0 && only?.every((offset) => offset === 0))
+    return { taps: first.taps, places: Array.from(first.taps.keys()) };
   const taps: (readonly number[])[] = [];
   const sums = second.taps.flatMap((outer) =>
     first.taps.map((inner) =>

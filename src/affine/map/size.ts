@@ -22,7 +22,11 @@ export function textOf({ factor, symbols }: Size): string {
   return [...(factor === 1 ? [] : [factor]), ...names].join('·');
 }
 
-export const isSame = (a: Size, b: Size): boolean => keyOf(a) === keyOf(b);
+export const isSame = (a: Size, b: Size): boolean =>
+  a === b ||
+  (a.factor === b.factor &&
+    a.symbols.length === b.symbols.length &&
+    a.symbols.every((symbol, i) => symbol === b.symbols[i]));
 
 export function times(a: Size, b: Size): Size {
   return { factor: a.factor * b.factor, symbols: [...a.symbols, ...b.symbols].sort() };

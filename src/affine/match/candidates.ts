@@ -1,57 +1,60 @@
-import type { Node } from '../../graph/index.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
-import { chain, type Expressed, expressSegment, type Measure, type Segment } from '../map/expression.js';
-import { isDiagonal, isPointwise } from '../map/geometry.js';
-import { rearrangements } from '../map/rearrange.js';
-import { isRefusal, type Refusal, refuse } from '../refusal.js';
-import type { AffineOperator } from '../rule.js';
-import { costBefore, costWith, isPointwiseTarget, type Pointwise, targetOf } from './cost.js';
+import { chain, type Expressed, expressSegment, type Segment } from '../map/expression.js';
+import type { AxisLayout } from '../map/layout.js';
+import type { Frame } from '../map/place.js';
+import { isSame, type Size } from '../map/size.js';
+import { isRefusal, type Refusal } from '../refusal.js';
 import { Frames, type SourceFrame } from './frames.js';
-import { keptOf } from './kept.js';
-import { keysOf, type Region, vectorShape } from './region.js';
-import type { AffineGraph } from './segments.js';
+import { type Candidate, Group, type Judgement } from './group.js';
 
-/** Of longer groups only the longest is tried: their number is quadratic. */
-const GROUP_LIMIT = 64;
+/** The longest group that is tried in a run of so many segments at most, and in a longer one: all groups of n would be n². */
+export const GROUP_LIMIT = 64;
+const GROUP_LIMIT_OF_LONG = 16;
 
 /** Windows that a group reaches beyond what cannot be composed from the front, in case it can from behind. */
 const LOOKAHEAD = 3;
 
-/** Makes regions of consecutive segments. */
-export class Candidates {
-  readonly affine: AffineGraph;
-  readonly #force: boolean;
-  readonly #keys: ValueKeys;
-  readonly #frames: Frames;
+/** Groups of the segments behind the first, by where they end: as candidates, or why they are none. */
+export type Groups = readonly (readonly [end: number, Candidate | Refusal])[];
 
-  constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
-    this.affine = affine;
-    this.#force = force;
-    this.#keys = keys;
-    this.#frames = new Frames(affine);
+/** A segment as it was expressed, of a source that lies so. */
+interface Known {
+  readonly frame: Frame;
+  readonly layout: AxisLayout | undefined;
+  readonly channels: number | undefined;
+  readonly made: Expressed | Refusal;
+}
+
+/** Looks for groups of consecutive segments that one node can stand in for. */
+export class Candidates {
+  readonly #judgement: Judgement;
+  readonly #frames: Frames;
+  /** Groups overlap: each segment is expressed once for each way in which it is looked at. */
+  readonly #known = new WeakMap<Segment, Known[]>();
+
+  constructor(judgement: Omit<Judgement, 'sources'>) {
+    this.#frames = new Frames(judgement.affine);
+    this.#judgement = { ...judgement, sources: this.#frames.sources };
   }
 
-  /**
-   * The groups that begin with a segment, as regions or with the reason why they are none.
-   *
-   * @param isLong the group of all segments is among them, however many there are
-   */
-  groups(segments: readonly Segment[], start: number, isLong = false): [end: number, Region | Refusal][] {
-    const ahead = segments.slice(start, isLong ? segments.length : start + GROUP_LIMIT);
+  /** The groups that begin with a segment. */
+  groups(segments: readonly Segment[], start: number): Groups {
+    const limit = segments.length > GROUP_LIMIT ? GROUP_LIMIT_OF_LONG : GROUP_LIMIT;
+    const ahead = segments.slice(start, start + limit);
     const [first] = ahead;
     if (first === undefined) return [];
-    let failed: [end: number, Region | Refusal][] = [];
-    let plain: [end: number, Region | Refusal][] | undefined;
-    // The first way to look at the source that leads to a region, better to one with a weight.
-    for (const way of this.#frames.of(
+    const ways = this.#frames.of(
       first.source,
       ahead.flatMap((segment) => segment.nodes),
-    )) {
+    );
+    if (isRefusal(ways)) return ahead.slice(0, 2).map((_, i) => [start + i + 1, ways]);
+    let failed: Groups = [];
+    let plain: Groups | undefined;
+    // The first way to look at the source that leads to a region, better to one with a weight.
+    for (const way of ways) {
       const groups = [...this.#groupsIn(way, ahead, start)];
-      const regions: Region[] = [];
-      for (const [, group] of groups) if (!isRefusal(group)) regions.push(group);
-      if (regions.some(({ target }) => !isPointwiseTarget(target))) return groups;
-      if (regions.length > 0) plain ??= groups;
+      const found = groups.flatMap(([, group]) => (isRefusal(group) ? [] : [group]));
+      if (found.some(({ isPointwise }) => !isPointwise)) return groups;
+      if (found.length > 0) plain ??= groups;
       if (failed.length === 0) failed = groups;
     }
     return plain ?? failed;
@@ -61,179 +64,106 @@ export class Candidates {
     way: SourceFrame,
     ahead: readonly Segment[],
     start: number,
-  ): Generator<[end: number, Region | Refusal]> {
-    const { operators } = this.affine;
-    const [first] = ahead;
-    if (first === undefined) return;
-    const { frame, layout, channels } = way;
+  ): Generator<readonly [end: number, Candidate | Refusal]> {
     const parts: Expressed[] = [];
-    const nodes: Node[] = [];
-    let expressed: Expressed | Refusal | undefined;
+    const group = new Group(this.#judgement, way, ahead[0]?.source ?? '');
+    let whole: Whole | Refusal | undefined;
     let failures = 0;
     for (const [i, segment] of ahead.entries()) {
       const before = parts.at(-1);
-      const part = expressSegment(
+      const part = this.#express(
         segment,
-        operators,
-        frame,
-        before ? before.layout : layout,
-        before?.expression.geometry.outputs ?? channels,
+        way.frame,
+        before ? before.layout : way.layout,
+        before?.expression.geometry.outputs ?? way.channels,
       );
       if (isRefusal(part)) {
         yield [start + i + 1, part];
         return;
       }
       parts.push(part);
-      nodes.push(...segment.nodes);
-      if (expressed === undefined) expressed = part;
-      else if (!isRefusal(expressed)) expressed = follow(expressed, part);
+      group.add(segment, part);
+      if (whole === undefined) whole = part;
+      else if (!isRefusal(whole)) whole = follow(whole, part);
       // What is padded and cropped again is exact as a whole, though its beginning is not.
-      if (isRefusal(expressed)) {
-        const refusal = expressed;
-        const whole = followBackwards(parts);
-        if (isRefusal(whole)) {
-          yield [start + i + 1, refusal];
+      if (isRefusal(whole)) {
+        const backwards = followBackwards(parts);
+        if (isRefusal(backwards)) {
+          yield [start + i + 1, whole];
           failures += 1;
           if (failures > LOOKAHEAD) return;
           continue;
         }
-        expressed = whole;
+        whole = backwards;
       }
-      const isTried = i < GROUP_LIMIT || i === ahead.length - 1;
-      if (nodes.length < 2 || !isTried) continue;
-      const region = this.#region(first.source, segment.output, [...nodes], way, expressed);
-      if (region !== undefined) yield [start + i + 1, region];
+      if (group.size < 2) continue;
+      const candidate = group.candidate(segment.output, whole);
+      if (candidate !== undefined) yield [start + i + 1, candidate];
     }
   }
 
-  /** The region of an expression; undefined where one node would be no less than what is there, a refusal where it would be more. */
-  #region(
-    source: string,
-    output: string,
-    nodes: readonly Node[],
-    { frame, head }: SourceFrame,
-    expressed: Expressed,
-  ): Region | Refusal | undefined {
-    const { operators, graph, inexact } = this.affine;
-    const { expression, layout } = expressed;
-    const known = inexact?.get(nodes.at(-1) as Node)?.get(source);
-    if (known !== undefined) return refuse(known.kind, known.reason);
-    const pointwise = nodes.some((node) => this.#isWeighted(node)) ? undefined : this.#pointwise(nodes);
-    // Without a weight it has to be one number a channel, or two.
-    if (
-      pointwise &&
-      !(pointwise.isPossible && isDiagonal(expression.geometry) && isPointwise(expression.geometry))
-    )
-      return undefined;
-    // Vectors would only grow.
-    if (pointwise && head.length > 0) return undefined;
-    const tail = layout === undefined ? [] : rearrangements(layout, nodes.at(-1)?.label ?? '');
-    if (isRefusal(tail)) return tail;
-    // A node that relabels alone belongs to a region only where it comes to nothing in it.
-    const isEdge = [nodes[0], nodes.at(-1)].some((node) => {
-      const operator = node && operators.get(node);
-      return operator !== undefined && 'relabelling' in operator;
-    });
-    if (isEdge && tail.length > 0) return undefined;
-    const makesConv =
-      pointwise === undefined &&
-      frame.axis === 'channel' &&
-      !nodes.some((node) => node.is('Conv', 'ConvTranspose'));
-    if (makesConv && frame.type !== 'float32' && frame.type !== 'float16')
-      return refuse('unsupported', `runtimes have products of matrices in ${frame.type}, but no Conv`);
-    const carrier = carrierOf(nodes, this.affine);
-    if (carrier === undefined) return undefined;
-    const before = costBefore(expressed, operators);
-    const kind = pointwise ?? { prefersGemm: carrier.is('Gemm') };
-    const bare = targetOf(expression.geometry, frame, kind, { head, tail });
-    const biasShape = vectorShape({ frame, expression, target: bare });
-    const kept = keptOf(expression, bare.main, biasShape);
-    if (expression.geometry.isOpen && kept.bias === undefined)
-      return refuse('operand', `the bias of '${nodes.at(-1)?.label}' is no constant vector`);
-    const after = costWith(bare, kept, expression.geometry, biasShape);
-    const target = { ...bare, cost: after };
-    // MatMul and Add are what MatMul and Add become.
-    if (after.nodes >= before.nodes && after.weights >= before.weights) return undefined;
-    const isDearer = after.weights > before.weights || after.multiplyAdds > before.multiplyAdds;
-    if (isDearer && !this.#force) {
-      const [what, were, would] =
-        after.weights > before.weights
-          ? ['weights', before.weights, after.weights]
-          : ['multiply-adds per output position', before.multiplyAdds, after.multiplyAdds];
-      return refuse(
-        'cost',
-        `one ${target.main} would have ${would} ${what}, the ${nodes.length} nodes have ${were}`,
-      );
-    }
-    const usesRunningStatistics = nodes.some((node) => operators.get(node)?.isTraining);
-    return {
-      graph,
-      source,
-      output,
-      nodes,
-      carrier,
-      frame,
-      shape: this.#frames.sources.shapeOf(source),
-      expression,
-      measures: expressed.measures,
-      head,
-      tail,
-      target,
-      kept,
-      before,
-      usesRunningStatistics,
-      keys: keysOf(expression, pointwise ? frame : undefined, target, this.#keys),
-    };
-  }
-
-  /** What nodes without a weight can become. */
-  #pointwise(nodes: readonly Node[]): Pointwise {
-    const operators = nodes.map((node) => this.affine.operators.get(node)).filter((op) => op !== undefined);
-    const hasNorm = operators.some(({ pointwise }) => pointwise === 'normalization');
-    const hasScale = operators.some(
-      ({ pointwise, data, signs }) => pointwise === 'factor' || data.length > 1 || signs?.[0] === -1,
+  #express(
+    segment: Segment,
+    frame: Frame,
+    layout: AxisLayout | undefined,
+    channels: number | undefined,
+  ): Expressed | Refusal {
+    const list = this.#known.get(segment) ?? [];
+    const known = list.find(
+      (one) =>
+        one.channels === channels &&
+        one.frame.axis === frame.axis &&
+        one.frame.rank === frame.rank &&
+        one.frame.type === frame.type &&
+        isSameAxes(one.layout, layout),
     );
-    const constants = operators.flatMap((operator) => operator.constants);
-    const isUniform = constants.every(({ shape }) => shape.every((dim) => dim === 1)) && !hasNorm;
-    return { hasNorm, hasScale, isPossible: constants.length > 0, isUniform };
-  }
-
-  #isWeighted(node: Node): boolean {
-    return this.affine.operators.get(node)?.mixing !== undefined;
+    if (known !== undefined) return known.made;
+    const made = expressSegment(segment, this.#judgement.affine.operators, frame, layout, channels);
+    if (list.length === 0) this.#known.set(segment, list);
+    list.push({ frame, layout, channels, made });
+    return made;
   }
 }
 
-function follow(first: Expressed, second: Expressed): Expressed | Refusal {
+/** True for layouts that nothing tells apart. */
+function isSameAxes(a: AxisLayout | undefined, b: AxisLayout | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  const isSameSize = (size: Size, other: Size | undefined): boolean =>
+    size === other || (other !== undefined && isSame(size, other));
+  return (
+    a.channel === b.channel &&
+    a.sizes.length === b.sizes.length &&
+    a.axes.length === b.axes.length &&
+    a.sizes.every((size, axis) => isSameSize(size, b.sizes[axis])) &&
+    a.axes.every((digits, at) => {
+      const others = b.axes[at] ?? [];
+      return (
+        digits.length === others.length &&
+        digits.every(
+          ({ axis, weight, size }, i) =>
+            axis === others[i]?.axis &&
+            isSameSize(weight, others[i]?.weight) &&
+            isSameSize(size, others[i]?.size),
+        )
+      );
+    })
+  );
+}
+
+/** What consecutive segments are together. */
+type Whole = Pick<Expressed, 'expression' | 'layout'>;
+
+function follow(first: Whole, second: Whole): Whole | Refusal {
   const expression = chain(first.expression, second.expression);
-  if (isRefusal(expression)) return expression;
-  const volume = first.expression.geometry.stride.reduce((product, step) => product * step, 1);
-  const later = second.measures.map((measure): Measure => ({ ...measure, volume: measure.volume * volume }));
-  return { expression, measures: [...first.measures, ...later], layout: second.layout };
+  return isRefusal(expression) ? expression : { expression, layout: second.layout };
 }
 
 /** The same from the last part to the first. */
-function followBackwards(parts: readonly Expressed[]): Expressed | Refusal {
+function followBackwards(parts: readonly Whole[]): Whole | Refusal {
   return parts
     .slice(0, -1)
-    .reduceRight<Expressed | Refusal>(
+    .reduceRight<Whole | Refusal>(
       (behind, part) => (isRefusal(behind) ? behind : follow(part, behind)),
-      parts.at(-1) as Expressed,
+      parts.at(-1) as Whole,
     );
-}
-
-/** The last of the nodes with the largest weight; without one, the last normalization, or else factor, or summand. */
-function carrierOf(nodes: readonly Node[], { operators }: AffineGraph): Node | undefined {
-  let carrier: Node | undefined;
-  let largest = -1;
-  const last: Partial<Record<NonNullable<AffineOperator['pointwise']>, Node>> = {};
-  for (const node of nodes) {
-    const operator = operators.get(node);
-    if (operator === undefined) continue;
-    const { mixing, pointwise, constants } = operator;
-    if (pointwise !== undefined && constants.length > 0) last[pointwise] = node;
-    if (mixing === undefined) continue;
-    const size = mixing.weight.shape.reduce((product, dim) => product * dim, 1);
-    if (size >= largest) [carrier, largest] = [node, size];
-  }
-  return carrier ?? last.normalization ?? last.factor ?? last.summand;
 }

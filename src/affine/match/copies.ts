@@ -60,16 +60,15 @@ export function withoutCopies({ regions, refused }: FoundRegions): FoundRegions 
 function copyOf(region: Region, part: readonly Region[], growth: number): RefusedRegion {
   const own = new Set(part.flatMap(({ nodes }) => nodes));
   const constants = constantsOfExpression(region.expression);
-  const found = [...constants.filter(({ isWeight }) => isWeight), ...constants].flatMap(
-    ({ constant, isWeight }) => {
-      const reader = otherReaderOf(constant, own);
-      return reader === undefined ? [] : [{ what: isWeight ? 'weight' : 'constant', constant, reader }];
-    },
-  )[0];
-  const reason =
-    found === undefined
-      ? `the file would hold ${growth} parameters more`
-      : `its ${found.what} '${found.constant.value}' is also read by ${found.reader}, so that there would be two`;
+  const weights = new Set(constants.flatMap(({ constant, isWeight }) => (isWeight ? [constant] : [])));
+  let reason = `the file would hold ${growth} parameters more`;
+  for (const constant of new Set([...weights, ...constants.map((one) => one.constant)])) {
+    const reader = otherReaderOf(constant, own);
+    if (reader === undefined) continue;
+    const what = weights.has(constant) ? 'weight' : 'constant';
+    reason = `its ${what} '${constant.value}' is also read by ${reader}, so that there would be two`;
+    break;
+  }
   return { kind: 'cost', reason, nodes: region.nodes };
 }
 
@@ -83,10 +82,14 @@ function growthOf(regions: readonly Region[]): number {
     const { weight, bias } = sizesAfter(region);
     made.set(`weight ${region.keys.weight()}`, weight);
     if (region.kept.bias === undefined) made.set(`bias ${region.keys.all()}`, bias);
-    for (const { constant } of constantsOfExpression(region.expression)) {
-      if (staying.has(constant.value) || !isReadOnlyByNodes(constant, nodes)) continue;
-      for (const [part, size] of storedParts(constant)) gone.set(part, size);
-    }
+  }
+  // One that all of the nodes read is looked at once.
+  const constants = new Set(
+    regions.flatMap(({ expression }) => constantsOfExpression(expression).map(({ constant }) => constant)),
+  );
+  for (const constant of constants) {
+    if (staying.has(constant.value) || !isReadOnlyByNodes(constant, nodes)) continue;
+    for (const [part, size] of storedParts(constant)) gone.set(part, size);
   }
   const sum = (sizes: Iterable<number>): number => [...sizes].reduce((total, size) => total + size, 0);
   return sum(made.values()) - sum(gone.values());

@@ -1,8 +1,9 @@
-import type { Expressed, Operators } from '../map/expression.js';
+import type { Expressed, Measure, Operators } from '../map/expression.js';
 import { type Geometry, gridOf, strideVolume } from '../map/geometry.js';
 import { channelAxis } from '../map/layout.js';
 import type { Frame } from '../map/place.js';
 import type { Rearrangement } from '../map/rearrange.js';
+import type { AffineOperator } from '../rule.js';
 import type { Kept } from './kept.js';
 
 export interface Cost {
@@ -16,26 +17,56 @@ export interface Cost {
   readonly multiplyAdds: number;
 }
 
-/** What the nodes of an expression cost as they are. */
-export function costBefore({ expression, measures }: Expressed, operators: Operators): Cost {
-  const constants = new Map<string, { size: number; isWeight: boolean }>();
-  for (const { node } of measures) {
-    const operator = operators.get(node);
-    if (operator === undefined) continue;
+/** What a partition of nodes leaves. Of two the first figure that differs decides, nodes before weights where all is to be folded. */
+export interface Score {
+  readonly weights: number;
+  readonly nodes: number;
+  /** Regions that give their source other axes first. */
+  readonly arranged: number;
+  /** What a chain of factors would not have. */
+  readonly oddities: number;
+}
+
+/** What nodes cost as they are, added up node by node. */
+export class CostBefore {
+  /** By name: what several nodes read counts once. */
+  readonly #constants = new Map<string, { readonly size: number; readonly isWeight: boolean }>();
+  /** Work by the positions of the source that there are for one of the node's output. */
+  readonly #work = new Map<number, number>();
+  #nodes = 0;
+  #weights = 0;
+  #parameters = 0;
+
+  add({ node, work, volume }: Measure, operator: AffineOperator): void {
+    if (!node.is('Dropout')) this.#nodes += 1;
+    if (work !== 0) this.#work.set(volume, (this.#work.get(volume) ?? 0) + work);
     for (const constant of operator.constants) {
       const size = constant.shape.reduce((product, dim) => product * dim, 1);
-      constants.set(constant.value, { size, isWeight: operator.mixing?.weight === constant });
+      const isWeight = operator.mixing?.weight === constant;
+      const known = this.#constants.get(constant.value);
+      this.#constants.set(constant.value, { size, isWeight });
+      this.#parameters += size - (known?.size ?? 0);
+      this.#weights += (isWeight ? size : 0) - (known?.isWeight ? known.size : 0);
     }
   }
-  const volume = strideVolume(expression.geometry);
-  const sizes = [...constants.values()];
-  return {
-    nodes: measures.filter(({ node }) => !node.is('Dropout')).length,
-    weights: sizes.reduce((sum, { size, isWeight }) => sum + (isWeight ? size : 0), 0),
-    parameters: sizes.reduce((sum, { size }) => sum + size, 0),
-    // A node in front of a stride works at more places than there are in the output.
-    multiplyAdds: measures.reduce((sum, { work, volume: own }) => sum + (work * volume) / own, 0),
-  };
+
+  /** @param geometry of all nodes: one in front of a stride works at more places than there are in the output */
+  total(geometry: Geometry): Cost {
+    const whole = strideVolume(geometry);
+    let multiplyAdds = 0;
+    for (const [volume, work] of this.#work) multiplyAdds += (work * whole) / volume;
+    return { nodes: this.#nodes, weights: this.#weights, parameters: this.#parameters, multiplyAdds };
+  }
+}
+
+/** What the nodes of an expression cost as they are. */
+export function costBefore({ expression, measures }: Expressed, operators: Operators): Cost {
+  const cost = new CostBefore();
+  for (const measure of measures) {
+    const operator = operators.get(measure.node);
+    if (operator !== undefined) cost.add(measure, operator);
+  }
+  return cost.total(expression.geometry);
 }
 
 /** Operators with numbers of their own. */

@@ -7,7 +7,7 @@ import type { Axis } from '../map/geometry.js';
 import { type AxisLayout, channelAxis, relabelled, sourceLayout } from '../map/layout.js';
 import type { Frame } from '../map/place.js';
 import { type Rearrangement, rearrangements } from '../map/rearrange.js';
-import { isRefusal } from '../refusal.js';
+import { isRefusal, type Refusal, refuse } from '../refusal.js';
 import type { AffineGraph } from './segments.js';
 
 /** A way to look at the source of a region. */
@@ -61,16 +61,18 @@ export class Frames {
     this.sources = new Sources(affine.graph, affine.constants);
   }
 
-  /** The ways to look at the source of some nodes, the best first. */
-  of(source: string, nodes: readonly Node[]): SourceFrame[] {
-    const own = this.#framesOf(source, nodes).map((frame) => ({
+  /** The ways to look at the source of some nodes, the best first; or why there are none. */
+  of(source: string, nodes: readonly Node[]): readonly SourceFrame[] | Refusal {
+    const frames = this.#framesOf(source, nodes);
+    const own = (isRefusal(frames) ? [] : frames).map((frame) => ({
       frame,
       layout: this.sources.layoutOf(source, frame),
       channels: this.#sizeOf(source, frame, nodes),
       head: [],
     }));
     const arranged = this.#arranged(source, nodes);
-    return arranged === undefined ? own : [...own, arranged];
+    if (arranged !== undefined) return [...own, arranged];
+    return isRefusal(frames) ? frames : own;
   }
 
   /**
@@ -112,7 +114,7 @@ export class Frames {
   }
 
   /** How a source may be mixed: as the first node with a weight says; behind a relabelling there are more ways. */
-  #framesOf(source: string, nodes: readonly Node[]): Frame[] {
+  #framesOf(source: string, nodes: readonly Node[]): Frame[] | Refusal {
     const { operators } = this.#affine;
     /** Values whose axes are the source's. */
     const alike = new Set([source]);
@@ -130,7 +132,7 @@ export class Frames {
         return [{ axis, type, rank: node.is('Gemm') ? 2 : this.#rankOf(alike) }];
       }
       const rank = this.#rankOf([source]);
-      if (rank === undefined) return [];
+      if (rank === undefined) return unknownRank(source);
       const axes: Axis[] = rank > 2 ? ['channel', 'last', 'left'] : ['last', 'left'];
       return axes.map((way) => ({ axis: way, rank, type }));
     }
@@ -138,7 +140,7 @@ export class Frames {
   }
 
   /** The same of nodes without a weight: as the first vector stands, and any way where all are single numbers. */
-  #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] {
+  #pointwiseFrames(source: string, nodes: readonly Node[]): Frame[] | Refusal {
     const operators = nodes.map((node) => this.#affine.operators.get(node)).filter((op) => op !== undefined);
     const norm = operators.find(({ pointwise }) => pointwise === 'normalization');
     const constants = operators.flatMap((operator) => operator.constants);
@@ -146,7 +148,7 @@ export class Frames {
     // Before operator set 7 vectors had to be aligned by an attribute.
     if (type === undefined || opsetOf(this.#affine.graph) < 7) return [];
     const rank = this.#rankOf([source]);
-    if (rank === undefined) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
+    if (rank === undefined) return norm === undefined ? [{ axis: 'last', rank, type }] : unknownRank(source);
     if (rank < 2) return norm === undefined ? [{ axis: 'last', rank, type }] : [];
     if (norm !== undefined) return [{ axis: 'channel', rank, type }];
     const vector = constants.find(({ shape }) => shape.some((dim) => dim !== 1));
@@ -180,4 +182,8 @@ export class Frames {
   #isWeighted(node: Node): boolean {
     return this.#affine.operators.get(node)?.mixing !== undefined;
   }
+}
+
+function unknownRank(source: string): Refusal {
+  return refuse('unknown', `the rank of '${source}' is unknown`);
 }

@@ -1,22 +1,12 @@
 import type { Node } from '../../graph/index.js';
 import { RELABELLING } from '../../graph/shapes/relabelling.js';
 import type { ValueKeys } from '../../graph/value-keys.js';
-import { stemOf } from '../factor-names.js';
-import { partsOf, type Segment } from '../map/expression.js';
+import type { Segment } from '../map/expression.js';
 import { isRefusal, type Refusal } from '../refusal.js';
-import { Candidates } from './candidates.js';
+import { Candidates, GROUP_LIMIT } from './candidates.js';
+import type { Score } from './cost.js';
 import type { RefusedRegion, Region } from './region.js';
 import { type AffineGraph, isReadOnlyBy, segmentOf } from './segments.js';
-
-/** What a partition leaves: the first that differs decides, nodes before weights where all is to be folded. */
-interface Score {
-  readonly weights: number;
-  readonly nodes: number;
-  /** Regions that give their source other axes first. */
-  readonly arranged: number;
-  /** What a chain of factors would not have. */
-  readonly oddities: number;
-}
 
 /** A partition of nodes into regions and nodes left alone. */
 interface Solution {
@@ -28,10 +18,22 @@ interface Solution {
 /** A group of consecutive segments: what it would be as one node, or the best that can be made inside of it. */
 interface Choice {
   readonly start: number;
-  readonly group: Solution;
+  readonly group: () => Solution;
   /** Of all groups up to this one. */
   readonly total: Score;
 }
+
+/** The best choice for each end, and why other groups could not be chosen. */
+interface Choices {
+  readonly best: readonly (Choice | undefined)[];
+  readonly failures: ReadonlyMap<string, Refusal>;
+}
+
+/**
+ * Sums within sums of one source of which all are looked into. Deeper ones are looked into from the middle on, since
+ * each would have to be looked at once for each around it.
+ */
+const NESTED_LIMIT = 16;
 
 const ZERO: Score = { weights: 0, nodes: 0, arranged: 0, oddities: 0 };
 const EMPTY: Solution = { regions: [], refused: [], score: ZERO };
@@ -45,11 +47,11 @@ export class Partition {
   constructor(affine: AffineGraph, force: boolean, keys: ValueKeys) {
     this.affine = affine;
     this.#force = force;
-    this.#candidates = new Candidates(affine, force, keys);
+    this.#candidates = new Candidates({ affine, force, keys });
   }
 
   /** The best partition of affine nodes, given in topological order, into regions and nodes left alone. */
-  solve(scope: readonly Node[]): Solution {
+  solve(scope: readonly Node[], depth = 0): Solution {
     const { graph, sources } = this.affine;
     const isInScope = new Set(scope);
     const isDone = new Set<Node>();
@@ -57,6 +59,7 @@ export class Partition {
     const refused: RefusedRegion[] = [];
     for (const end of [...scope].reverse()) {
       if (isDone.has(end)) continue;
+      /** From the last to the first. */
       const segments: Segment[] = [];
       for (let value = end.outputs[0] ?? ''; ; ) {
         const node = graph.producer(value);
@@ -67,7 +70,7 @@ export class Partition {
           refused.push(this.#shared(segment.readElsewhere, [node]));
           break;
         }
-        const next = segments[0];
+        const next = segments.at(-1);
         if (next !== undefined && !isReadOnlyBy(graph, value, new Set(next.nodes))) {
           const isPlain = [...next.nodes.slice(0, 1), node].every(
             (part) => part.is(...RELABELLING) === false,
@@ -77,13 +80,13 @@ export class Partition {
           }
           break;
         }
-        segments.unshift(segment);
+        segments.push(segment);
         for (const inner of segment.nodes) isDone.add(inner);
         value = segment.source;
       }
       // A node that joins values of different sources, or of shared ones, stays as it is.
       if (segments.length === 0) isDone.add(end);
-      solutions.push(segments.length === 0 ? this.#alone([end]) : this.#partition(segments));
+      solutions.push(segments.length === 0 ? this.#alone([end]) : this.#partition(segments.reverse(), depth));
     }
     return join([...solutions, { ...EMPTY, refused }]);
   }
@@ -107,70 +110,87 @@ export class Partition {
     return found;
   }
 
+  /**
+   * The best partition of consecutive segments. In a run that is longer than the groups that are tried, what became a
+   * group is one segment of the next round, until nothing more becomes one.
+   */
+  #partition(run: readonly Segment[], depth: number): Solution {
+    /** What segments are that were groups in a round before. */
+    const settled = new Map<Segment, Solution>();
+    for (let segments = run; ; ) {
+      const choices = this.#choices(segments, settled, depth);
+      const bounds = boundsOf(choices);
+      if (segments.length <= GROUP_LIMIT || bounds.length > segments.length) {
+        const groups = bounds.slice(1).map((end) => (choices.best[end] as Choice).group());
+        return join([...groups, { ...EMPTY, refused: this.#boundaries(segments, bounds, choices) }]);
+      }
+      segments = bounds.slice(1).map((end, i) => {
+        const group = segments.slice(bounds[i], end);
+        const [only] = group;
+        const merged = group.length === 1 && only !== undefined ? only : mergedSegment(group);
+        settled.set(merged, (choices.best[end] as Choice).group());
+        return merged;
+      });
+    }
+  }
+
   /** Dynamic programming over the ends of groups of consecutive segments. */
-  #partition(segments: readonly Segment[]): Solution {
-    const best: (Choice | undefined)[] = [{ start: 0, group: EMPTY, total: ZERO }];
+  #choices(segments: readonly Segment[], settled: ReadonlyMap<Segment, Solution>, depth: number): Choices {
+    const best: (Choice | undefined)[] = [{ start: 0, group: () => EMPTY, total: ZERO }];
     const failures = new Map<string, Refusal>();
     for (const [start, segment] of segments.entries()) {
       const before = best[start];
       if (before === undefined) continue;
-      const consider = (end: number, group: Solution): void => {
-        const choice = { start, group, total: sum(before.total, group.score) };
+      const consider = (end: number, score: Score, group: () => Solution): void => {
+        const choice = { start, group, total: sum(before.total, score) };
         const other = best[end];
         if (other === undefined || this.#isBetter(choice.total, other.total)) best[end] = choice;
       };
-      consider(start + 1, this.#inside(segment));
-      for (const [end, group] of this.#candidates.groups(segments, start, start === 0)) {
+      const inside = settled.get(segment) ?? this.#inside(segment, depth);
+      consider(start + 1, inside.score, () => inside);
+      for (const [end, group] of this.#candidates.groups(segments, start)) {
         if (isRefusal(group)) failures.set(`${start} ${end}`, group);
-        else consider(end, { regions: [group], refused: [], score: scoreOf(group) });
+        else {
+          const { score, region } = group;
+          consider(end, score, () => ({ regions: [region()], refused: [], score }));
+        }
       }
     }
-    const groups: Solution[] = [];
-    for (let end = segments.length; end > 0; ) {
-      const choice = best[end];
-      if (choice === undefined) throw new Error('a partition always exists');
-      groups.unshift(choice.group);
-      end = choice.start;
-    }
-    return join([...groups, { ...EMPTY, refused: this.#boundaries(segments, best, failures) }]);
+    return { best, failures };
   }
 
   #isBetter(a: Score, b: Score): boolean {
-    const rank = ({ weights, nodes, arranged, oddities }: Score): number[] =>
-      this.#force ? [nodes, weights, arranged, oddities] : [weights, nodes, arranged, oddities];
-    const [left, right] = [rank(a), rank(b)];
-    const at = left.findIndex((figure, i) => figure !== right[i]);
-    return at >= 0 && (left[at] as number) < (right[at] as number);
+    if (this.#force && a.nodes !== b.nodes) return a.nodes < b.nodes;
+    if (a.weights !== b.weights) return a.weights < b.weights;
+    if (a.nodes !== b.nodes) return a.nodes < b.nodes;
+    if (a.arranged !== b.arranged) return a.arranged < b.arranged;
+    return a.oddities < b.oddities;
   }
 
   /** Why each group was not made one with the group before it. */
   #boundaries(
     segments: readonly Segment[],
-    best: readonly (Choice | undefined)[],
-    failures: ReadonlyMap<string, Refusal>,
+    bounds: readonly number[],
+    { failures }: Choices,
   ): RefusedRegion[] {
     const found: RefusedRegion[] = [];
     const nodesOf = (start: number, end: number): Node[] =>
       segments.slice(start, end).flatMap((segment) => segment.nodes);
     const isRelabelling = (node: Node): boolean => node.is(...RELABELLING);
     let end = segments.length;
-    let start = best[end]?.start ?? 0;
-    while (start > 0) {
-      const earlier = best[start]?.start ?? 0;
+    for (let i = bounds.length - 2; i > 0; i -= 1) {
+      const [earlier, start] = [bounds[i - 1] ?? 0, bounds[i] ?? 0];
       // What only relabels does not stand between two groups, but in front of the later.
-      if (nodesOf(earlier, start).every(isRelabelling)) {
-        start = earlier;
-        continue;
-      }
+      if (nodesOf(earlier, start).every(isRelabelling)) continue;
       const nodes = nodesOf(earlier, end);
       // The refusal may have come before the end was reached.
       let failure: Refusal | undefined;
       for (let at = end; at > start && failure === undefined; at -= 1)
         failure = failures.get(`${earlier} ${at}`);
       const counted = nodes.filter((node) => !isRelabelling(node));
-      if (failure !== undefined && counted.length > 1 && nodes.some((node) => this.#isWeighted(node)))
+      if (failure !== undefined && counted.length > 1 && this.#isTold(failure, nodes))
         found.unshift({ ...failure, nodes });
-      [start, end] = [earlier, start];
+      end = start;
     }
     // The first group alone may be a block that is not one node.
     const only = segments.length === 1 ? failures.get('0 1') : undefined;
@@ -180,10 +200,18 @@ export class Partition {
     return found;
   }
 
+  /** What has no weight is no loss, unless it would be one node but for what is not known. */
+  #isTold({ kind }: Refusal, nodes: readonly Node[]): boolean {
+    return kind === 'unknown' || nodes.some((node) => this.#isWeighted(node));
+  }
+
   /** The best that can be made of one segment without making it one node. */
-  #inside({ nodes }: Segment): Solution {
+  #inside({ nodes }: Segment, depth: number): Solution {
     if (nodes.length === 1) return this.#alone(nodes);
-    return join([this.#alone(nodes.slice(-1)), this.solve(nodes.slice(0, -1))]);
+    if (depth < NESTED_LIMIT)
+      return join([this.#alone(nodes.slice(-1)), this.solve(nodes.slice(0, -1), depth + 1)]);
+    const half = Math.floor(nodes.length / 2);
+    return join([this.#alone(nodes.slice(half)), this.solve(nodes.slice(0, half))]);
   }
 
   #alone(nodes: readonly Node[]): Solution {
@@ -224,29 +252,22 @@ function sum(a: Score, b: Score): Score {
   };
 }
 
-function scoreOf(region: Region): Score {
-  const { head, target } = region;
-  const { weights, nodes } = target.cost;
-  return { weights, nodes, arranged: head.length > 0 ? 1 : 0, oddities: odditiesOf(region) };
+/** Where the groups of the best partition begin and end, from 0 on. */
+function boundsOf({ best }: Choices): number[] {
+  const bounds: number[] = [];
+  for (let end = best.length - 1; end > 0; ) {
+    const choice = best[end];
+    if (choice === undefined) throw new Error('a partition always exists');
+    bounds.push(end);
+    end = choice.start;
+  }
+  return [0, ...bounds.reverse()];
 }
 
-/**
- * What chains of factors have not: a bias before the end, a kernel behind the start, names of several sites. Where hidden
- * layers have the width of a boundary, cuts at each of them cost the same; then the one counts that looks like a boundary
- * of what was expanded.
- */
-function odditiesOf({ expression }: Region): number {
-  const steps = partsOf(expression).flatMap((part) =>
-    part.kind === 'step' && part.operator.mixing
-      ? [{ ...part.operator.mixing, node: part.operator.node }]
-      : [],
-  );
-  const biases = steps.slice(0, -1).filter(({ bias }) => bias !== undefined).length;
-  const kernels = steps
-    .slice(1)
-    .filter(
-      ({ axis, weight }) => axis === 'channel' && weight.shape.slice(2).some((extent) => extent > 1),
-    ).length;
-  const stems = new Set(steps.map(({ node }) => stemOf(node.name))).size;
-  return biases + kernels + Math.max(0, stems - 1);
+function mergedSegment(group: readonly Segment[]): Segment {
+  return {
+    source: group[0]?.source ?? '',
+    output: group.at(-1)?.output ?? '',
+    nodes: group.flatMap(({ nodes }) => nodes),
+  };
 }

@@ -3,7 +3,7 @@ import { toNumber } from '../proto/codec.js';
 import type { GraphProto } from '../proto/schema.js';
 import type { DataType } from '../tensor/data-type.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { Graph, Node, Origin } from '../types.js';
+import type { Graph, Model, Node, Origin } from '../types.js';
 import { type ConstantInput, hasKnownType, type TypeAndShape, typeOf } from './constant-shapes.js';
 
 /** A value that does not depend on the model's inputs. */
@@ -65,10 +65,20 @@ export function quantizedStorage({
  * @returns the constant, or the reason why the value is not one that can be relied on
  */
 export function findConstant(graph: Graph, value: string): ConstantResult {
-  return new ConstantSearch().find(graph, value);
+  const { model } = graph;
+  const { revision } = model;
+  let known = searches.get(model);
+  if (known?.revision !== revision) {
+    known = { revision, search: new ConstantSearch() };
+    searches.set(model, known);
+  }
+  return known.search.find(graph, value);
 }
 
-/** findConstant for many values of one model, which looks at each node once. It holds for the model as it is. */
+/** What was found in a model is kept until it changes: each value of a chain of n would look at up to n nodes. */
+const searches = new WeakMap<Model, { readonly revision: number; readonly search: ConstantSearch }>();
+
+/** findConstant for a model as it is, which looks at each node once. */
 export class ConstantSearch {
   readonly #known = new Map<Graph, Map<string, ConstantResult>>();
   /** What makes a value computed at run time, at the end of the way. */

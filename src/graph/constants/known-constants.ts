@@ -19,6 +19,8 @@ export class KnownConstants {
   static readonly stored = new KnownConstants();
 
   readonly #computed: ReadonlyMap<Node, ComputedConstant>;
+  /** What was asked for of nodes that may make products, as of a revision of their model. */
+  readonly #products = new WeakMap<Node, { readonly revision: number; readonly found: ConstantResult }>();
 
   /** @param computed by the node whose first output it is */
   constructor(computed: ReadonlyMap<Node, ComputedConstant> = new Map()) {
@@ -38,15 +40,24 @@ export class KnownConstants {
     const computed = node.outputs[0] === value ? this.#computed.get(node)?.constant : undefined;
     if (computed !== undefined) return computed;
     if (!node.is('MatMul', 'Reshape', 'Transpose')) return found;
+    const { revision } = home.model;
+    const before = this.#products.get(node);
+    if (before?.revision === revision) return before.found;
+    const product = this.#product(value, home, node) ?? found;
+    this.#products.set(node, { revision, found: product });
+    return product;
+  }
+
+  #product(value: string, home: Graph, node: Node): ConstantValue | undefined {
     const inputs: ConstantValue[] = [];
     for (const input of node.inputs) {
       const operand = this.of(home, input);
-      if (!isConstant(operand)) return found;
+      if (!isConstant(operand)) return undefined;
       inputs.push(operand);
     }
     const shape = productShape(node, inputs);
     const [first] = inputs;
-    if (shape === undefined || first === undefined) return found;
+    if (shape === undefined || first === undefined) return undefined;
     return {
       value,
       graph: home,
