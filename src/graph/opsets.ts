@@ -11,8 +11,8 @@ export function bodyOf(graph: Graph): Graph {
 /** Operator sets that hold in a graph: a function has its own. */
 export function opsetsOf(graph: Graph): readonly OperatorSetIdProto[] {
   const body = bodyOf(graph);
-  const own = body.kind === 'function' ? (body.proto as FunctionProto).opset_import : undefined;
-  return own ?? graph.model.proto.opset_import ?? [];
+  const owner = body.kind === 'function' ? (body.proto as FunctionProto) : graph.model.proto;
+  return owner.opset_import ?? [];
 }
 
 /** Version of the standard operator set that holds in a graph. */
