@@ -14,6 +14,7 @@ import {
   diagonal,
   isMatrix,
   type MatrixLayout,
+  outIn,
   sumValues,
 } from './values.js';
 
@@ -37,17 +38,41 @@ export async function evaluateExpression(
   return new Evaluation(expression, options).whole(expression);
 }
 
+/**
+ * For each output, whether it follows from the input or from a bias, by which elements are zero and not by how large their
+ * products are: what float64 loses below its smallest number counts.
+ */
+export async function reachedOutputs(expression: Expression): Promise<boolean[]> {
+  const evaluation = new Evaluation(expression, { layout: 'out-in' }, true);
+  const { kernel, bias } = outIn(await evaluation.values(expression));
+  const { outputs } = expression.geometry;
+  const each = kernel.length / outputs;
+  return Array.from(
+    { length: outputs },
+    (_, m) => bias?.[m] === 1 || kernel.subarray(m * each, (m + 1) * each).some((value) => value !== 0),
+  );
+}
+
+/** Which elements are not zero. */
+function pattern({ geometry, kernel, layout, bias }: AffineValues): AffineValues {
+  const isThere = (value: number): number => Number(value !== 0);
+  return { geometry, layout, kernel: kernel.map(isThere), bias: bias?.map(isThere) };
+}
+
 /** Bytes of the last product that are computed at a time. */
 const PART_BYTES = 96 << 20;
 
 class Evaluation {
   readonly #options: EvaluateOptions;
+  readonly #isPattern: boolean;
   /** Parts that expressions share, which are computed once; others are not kept. */
   readonly #shared: ReadonlySet<Expression>;
   readonly #known = new Map<Expression, Promise<AffineValues>>();
 
-  constructor(expression: Expression, options: EvaluateOptions) {
+  /** @param isPattern computes not numbers, but which of them are not zero */
+  constructor(expression: Expression, options: EvaluateOptions, isPattern = false) {
     this.#options = options;
+    this.#isPattern = isPattern;
     this.#shared = sharedParts(expression);
   }
 
@@ -131,7 +156,8 @@ class Evaluation {
       case 'sum': {
         const terms: { sign: Sign; values: AffineValues }[] = [];
         for (const [i, term] of expression.terms.entries()) {
-          terms.push({ sign: expression.operator.signs?.[i] ?? 1, values: await this.values(term) });
+          const sign = this.#isPattern ? 1 : (expression.operator.signs?.[i] ?? 1);
+          terms.push({ sign, values: await this.values(term) });
         }
         const values = sumValues(terms, expression.geometry);
         const own = await this.#own(expression);
@@ -141,12 +167,15 @@ class Evaluation {
   }
 
   /** What a node makes of its input; of a sum, of the sum of its data. */
-  #own({
+  async #own({
     operator,
     geometry,
     parts,
   }: Extract<Expression, { readonly operator: MapOperator }>): Promise<AffineValues> {
-    return operator.values(geometry, { parts, isUnscaled: operator.node === this.#options.unscaled });
+    const isUnscaled =
+      operator.node === this.#options.unscaled || (this.#isPattern && operator.mixing?.alpha !== 0);
+    const values = await operator.values(geometry, { parts, isUnscaled });
+    return this.#isPattern ? pattern(values) : values;
   }
 
   /** Multiplies neighbours out until so many are left, the pair that costs the fewest multiply-adds first. */
@@ -168,7 +197,8 @@ class Evaluation {
       const behind = next[at ?? 0];
       if (at === undefined || behind === undefined) break;
       const [first, second] = [parts[at] as AffineValues, parts[behind] as AffineValues];
-      parts[at] = await composeValues(first, second, this.#options.layout);
+      const made = await composeValues(first, second, this.#options.layout);
+      parts[at] = this.#isPattern ? pattern(made) : made;
       parts[behind] = undefined;
       pairs.set(behind, undefined);
       const after = next[behind] ?? parts.length;

@@ -214,14 +214,23 @@ function floatsOf(tensor: RuntimeTensor | undefined): Float32Array | Float64Arra
   return widen(tensor.type as FloatType, tensor.data as NativeArrays[FloatType]);
 }
 
-/** max |a - b| / max |a|; infinite where the sizes differ. */
+/**
+ * max |a - b| / max |a| over what is finite in a: what overflows within the nodes, and not in what they become, is no
+ * difference. Infinite where b is not finite and a is, or the sizes differ; NaN where nothing of a is finite.
+ */
 function difference(a: Float32Array | Float64Array, b: Float32Array | Float64Array): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY;
   let most = 0;
   let largest = 0;
+  let count = 0;
   for (let i = 0; i < a.length; i += 1) {
-    most = Math.max(most, Math.abs((a[i] as number) - (b[i] as number)));
-    largest = Math.max(largest, Math.abs(a[i] as number));
+    const [was, is] = [a[i] as number, b[i] as number];
+    if (!Number.isFinite(was)) continue;
+    if (!Number.isFinite(is)) return Number.POSITIVE_INFINITY;
+    count += 1;
+    most = Math.max(most, Math.abs(was - is));
+    largest = Math.max(largest, Math.abs(was));
   }
+  if (count === 0) return Number.NaN;
   return most === 0 ? 0 : most / largest;
 }

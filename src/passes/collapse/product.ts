@@ -1,4 +1,5 @@
 import { type Composition, composeRegion } from '../../affine/compose.js';
+import { reachedOutputs } from '../../affine/map/evaluate.js';
 import type { Region } from '../../affine/match/region.js';
 import type { Tensor } from '../../graph/index.js';
 import { scratchTensor } from '../rewrite/placement.js';
@@ -32,6 +33,20 @@ export class Products {
       this.#weights.set(weightKey, known);
     }
     const { tensor, rounding } = known;
-    return { composition, weight: tensor, problem: rounding.problem(added, alpha) };
+    const problem = rounding.problem(added, alpha) ?? (await whyUnderflown(region, rounding.empty(added)));
+    return { composition, weight: tensor, problem };
   }
+}
+
+/** The reason where outputs of which nothing is left are no zeros, but products below the smallest number of float64. */
+async function whyUnderflown(
+  { expression, target }: Region,
+  empty: readonly number[],
+): Promise<string | undefined> {
+  if (empty.length === 0) return undefined;
+  const reached = await reachedOutputs(expression);
+  const lost = target.isUniform ? 0 : empty.find((output) => reached[output]);
+  return lost === undefined || !reached[lost]
+    ? undefined
+    : `the folded constants of output channel ${lost} would vanish, being less than float64 can hold`;
 }

@@ -124,6 +124,13 @@ export class Rounding {
     return undefined;
   }
 
+  /** Outputs of which nothing is left, once all elements were taken in: neither a weight nor a bias. */
+  empty(bias?: Floats): number[] {
+    return [...this.#sizes.keys()].filter(
+      (i) => this.#sizes[i] === 0 && (bias === undefined || bias[i % bias.length] === 0),
+    );
+  }
+
   #lossOf(magnitude: number): number {
     if (magnitude === 0 || magnitude >= this.#least) return 0;
     // Of float64 what was lost is not known, but no more than a step.
@@ -141,9 +148,10 @@ export class Rounding {
 /** Why what a probe told forbids a fold. */
 export function problemOfProbe(probe: number | undefined): string | undefined {
   if (probe === undefined || probe < MOST_DIFFERENT) return undefined;
+  if (Number.isNaN(probe)) return 'what the nodes compute of a random input is not finite';
   return Number.isFinite(probe)
     ? `one node would compute something else: a probe differs by ${probe.toPrecision(3)} of its largest output`
-    : 'what the nodes compute of a random input is not finite';
+    : 'one node would compute something else: of a random input it is not finite where the nodes are';
 }
 
 function product(dims: readonly number[]): number {

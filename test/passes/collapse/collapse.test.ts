@@ -149,6 +149,31 @@ describe('collapse undoes expand', () => {
     }
   });
 
+  test('of transposed convolutions by structure, too', async () => {
+    const model = buildModel({
+      inputs: [['x', 'float32', [2, 6, 5, 5]]],
+      outputs: [['y', 'float32']],
+      nodes: [
+        {
+          opType: 'ConvTranspose',
+          name: 'up',
+          inputs: ['x', 'w', 'b'],
+          outputs: ['y'],
+          attributes: { strides: { ints: [2, 2] }, pads: { ints: [1, 0, 0, 1] } },
+        },
+      ],
+      initializers: [weight('w', [6, 4, 3, 3]), weight('b', [4])],
+      opset: 17,
+    });
+    for (const depth of [2, 3]) {
+      const { model: after } = await expanded(model, { depth });
+      const { model: folded, account } = await collapsed(await stripped(after), { chainsOnly: true });
+      expect(account.rewritten.map(({ by, from }) => [by, from.length])).toEqual([['structure', depth]]);
+      expect(opsOf(folded)).toEqual(['ConvTranspose']);
+      await expectSameFunction(model, folded);
+    }
+  });
+
   test('of trained factors, to what they compute', async () => {
     for (const opset of [9, 17]) {
       for (const depth of [2, 4]) {

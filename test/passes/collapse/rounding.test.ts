@@ -9,6 +9,7 @@ import {
   Tensor,
 } from '../../../src/graph/index.js';
 import { expand } from '../../../src/passes/expand/expand.js';
+import { openSession } from '../../../src/runtime/session/session.js';
 import { buildModel } from '../../support/build.js';
 import { collapsed, expectSameFunction, TOLERANCE } from '../laws.js';
 import { copyOf, opsOf, valuesOf, weight } from '../models.js';
@@ -87,6 +88,27 @@ const CASES: readonly (readonly [what: string, tame: Model, wild: Model, reason:
   ['a product overflows float64', products('float64', 1), products('float64', 1e200), /not be finite/],
   ['a product vanishes in float16', products('float16', 1), products('float16', 1e-4), /vanish in float16/],
   ['a product vanishes in float32', products('float32', 1), products('float32', 1e-25), /vanish in float32/],
+  ['a product vanishes in float64', products('float64', 1), products('float64', 1e-200), /vanish/],
+  [
+    'a factor makes one output vanish in float64',
+    multiplied('float64', 1, [1, 2, 3]),
+    multiplied('float64', 1e-200, [1e200, 1e-200, 1]),
+    /channel 1 would vanish/,
+  ],
+  [
+    'numbers without a weight vanish in float64',
+    network(
+      [3, 6],
+      [node('Mul', ['x', 'a'], 'h'), node('Mul', ['h', 'b'], 'y')],
+      [filled('a', [6], 2, 'float64'), filled('b', [6], 2, 'float64')],
+    ),
+    network(
+      [3, 6],
+      [node('Mul', ['x', 'a'], 'h'), node('Mul', ['h', 'b'], 'y')],
+      [filled('a', [6], 1e-200, 'float64'), filled('b', [6], 1e-200, 'float64')],
+    ),
+    /vanish/,
+  ],
   ['a product loses its bits in float32', products('float32', 1), products('float32', 1e-20), /vanish/],
   ['a factor overflows', multiplied('float16', 1, [2, 2]), multiplied('float16', 1e3, [2, 2e3]), /overflow/],
   [
@@ -265,6 +287,36 @@ test('with explain, what computes nothing finite is not folded', async () => {
     expect(account.rewritten).toEqual([]);
     expect(account.skipped.map((skip) => skip.reason)).toContainEqual(expect.stringMatching('finite'));
   }
+});
+
+test('what is zero, or cancels, is folded: nothing is lost', async () => {
+  const zeros = multiplied('float64', 1, [1, 0, 3]);
+  const { model: folded, account } = await collapsed(zeros);
+  expect(account.rewritten).toHaveLength(1);
+  await expectSameFunction(zeros, folded, TOLERANCE.float64);
+});
+
+test('where nodes overflow within, the folded node computes what they would in a larger type', async () => {
+  const model = network(
+    [2, 1],
+    [node('Mul', ['x', 'k'], 'h'), node('MatMul', ['h', 'w'], 'y')],
+    [filled('k', [1], 1e30), filled('w', [1, 1], 1e-30)],
+  );
+  const { model: folded, account } = await collapsed(model);
+  expect(account.rewritten).toHaveLength(1);
+  const run = async (of: Model): Promise<number[]> => {
+    // As written: onnxruntime would fold it too.
+    await using session = await openSession(of, { optimization: 'disabled' });
+    const data = Float32Array.of(0.5, 1e10);
+    const { y } = await session.run({ x: { type: 'float32', shape: [2, 1], data } });
+    return [...(y!.data as Float32Array)];
+  };
+  const [was, is] = [await run(model), await run(folded)];
+  expect(was[1]).toBe(Number.POSITIVE_INFINITY);
+  expect(is[1]! / 1e10).toBeCloseTo(1, 5);
+  expect(is[0]! / was[0]!).toBeCloseTo(1, 5);
+  // A probe compares what the nodes compute a number of.
+  expect((await collapsed(model, { explain: true })).account.rewritten[0]?.probe).toBeLessThan(1e-5);
 });
 
 test('whatever the scales of factors, outputs and types, what is folded is right for each output', async () => {
