@@ -306,10 +306,10 @@ function sameWeights(original: Model, again: Model): void {
     for (const { which, count, of } of lines) {
       const [most, error] = [new Float64Array(count), new Float64Array(count)];
       for (const [at, value] of a.entries()) {
+        if (!Number.isFinite(value)) continue;
         const line = of(at);
         most[line] = Math.max(most[line] ?? 0, Math.abs(value));
-        if (Number.isFinite(value))
-          error[line] = Math.max(error[line] ?? 0, Math.abs(value - (b[at] ?? Number.NaN)));
+        error[line] = Math.max(error[line] ?? 0, Math.abs(value - (b[at] ?? Number.NaN)));
       }
       const worst = error.findIndex((off, line) => !(off <= OFF[dataType] * (most[line] ?? 0)));
       if (worst >= 0) {
