@@ -13,6 +13,7 @@ export class ValueIndex implements GraphIndex {
   /** The graphs of this graph's nodes. */
   readonly subgraphs: readonly Graph[];
   readonly #graph: Graph;
+  #typed: ReadonlySet<string> | undefined;
 
   constructor(graph: Graph) {
     this.#graph = graph;
@@ -31,6 +32,12 @@ export class ValueIndex implements GraphIndex {
     this.inputs = new Set(graph.inputs.map((input) => input.name));
     this.outputs = new Set(graph.outputs.map((output) => output.name));
     this.subgraphs = subgraphs;
+  }
+
+  /** Values that value_info says or, before an edit, said something of. */
+  get typed(): ReadonlySet<string> {
+    this.#typed ??= new Set((this.#graph.proto.value_info ?? []).map(({ name = '' }) => name));
+    return this.#typed;
   }
 
   /** True for a value of the graph itself, not of one around or below. */

@@ -15,6 +15,7 @@ import {
   putInput,
   removeInitializers,
   renameInProtos,
+  replaceNodes,
   setInitializer,
 } from './edit/edit-protos.js';
 import { ValueIndex } from './graph-index.js';
@@ -148,17 +149,17 @@ export class ProtoGraph implements Graph {
     const position = checkEdit(this, change);
     if (removeNodes.length + insertNodes.length + gone.length + setInitializers.length === 0) return [];
     const removed = new Set(removeNodes.map((node) => node.proto));
-    const list = this.proto.node ?? [];
     const inserted = insertNodes.map(makeNode);
     for (const tensor of setInitializers) ValueInfo.tensor(tensor.name, tensor.dataType, tensor.shape);
-    const keptBefore = list.slice(0, position).filter((proto) => !removed.has(proto));
-    const keptAfter = list.slice(position).filter((proto) => !removed.has(proto));
-    this.proto.node = [...keptBefore, ...inserted, ...keptAfter];
+    replaceNodes(this, removed, inserted, position);
     const unmade = new Set(removeNodes.flatMap((node) => node.outputs));
     for (const output of insertNodes.flatMap((spec) => spec.outputs)) unmade.delete(output);
     forgetTypes(this, unmade);
-    const successor = setInitializers.length > 0 ? this.#initializerLost(change) : undefined;
-    for (const tensor of setInitializers) setInitializer(this, tensor, successor);
+    if (setInitializers.length > 0) {
+      const lost = this.#valuesLost(change);
+      const tensors = new Map(setInitializers.map((tensor) => [tensor.name, tensor]));
+      for (const tensor of tensors.values()) setInitializer(this, tensor, lost);
+    }
     const names = new Set(setInitializers.map((tensor) => tensor.name));
     removeInitializers(this, new Set(gone.filter((name) => !names.has(name))));
     const nodes = inserted.map((proto) => this.#wrap(proto));
@@ -173,8 +174,8 @@ export class ProtoGraph implements Graph {
     return nodes;
   }
 
-  /** The first initializer that an edit's removed nodes read, if through other nodes, and its inserted nodes do not. */
-  #initializerLost({ removeNodes = [], insertNodes = [] }: GraphEdit): string | undefined {
+  /** What an edit's removed nodes read, if through other nodes, and its inserted nodes do not. */
+  #valuesLost({ removeNodes = [], insertNodes = [] }: GraphEdit): ReadonlySet<string> {
     const removed = new Set(removeNodes);
     const kept = new Set(insertNodes.flatMap((spec) => spec.inputs));
     const isLost = (input: string): boolean => !kept.has(input);
@@ -184,7 +185,7 @@ export class ProtoGraph implements Graph {
       if (producer === undefined || removed.has(producer)) continue;
       for (const input of producer.inputs) if (isLost(input)) lost.add(input);
     }
-    return (this.proto as GraphProto).initializer?.find(({ name = '' }) => lost.has(name))?.name;
+    return lost;
   }
 
   insert(spec: NodeSpec, before?: Node): Node {

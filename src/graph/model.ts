@@ -1,4 +1,5 @@
 import { clonedProto } from './cloned-proto.js';
+import { type FreshNames, namesOf } from './fresh-names.js';
 import { ProtoGraph } from './graph.js';
 import { OpenFiles } from './io/open-files.js';
 import type { Scratch } from './io/scratch.js';
@@ -23,7 +24,7 @@ export class ProtoModel implements Model {
   readonly trainingGraphs: readonly Graph[];
   #revision = 0;
   #savedRevision = 0;
-  #names: Set<string> | undefined;
+  #names: FreshNames | undefined;
   #scratch: Scratch | undefined;
   readonly #source: FileSource | undefined;
   readonly #functions = new WeakMap<FunctionProto, Graph>();
@@ -94,15 +95,11 @@ export class ProtoModel implements Model {
   }
 
   freshName(base: string): string {
-    const names = this.#allNames();
-    let name = base;
-    for (let count = 2; names.has(name); count += 1) name = `${base}_${count}`;
-    names.add(name);
-    return name;
+    return this.#allNames().take(base);
   }
 
   claim(name: string): void {
-    this.#names?.add(name);
+    this.#names?.claim(name);
   }
 
   get scratch(): Scratch | undefined {
@@ -131,14 +128,8 @@ export class ProtoModel implements Model {
     this.#revision += 1;
   }
 
-  #allNames(): Set<string> {
-    if (this.#names === undefined) {
-      const names = new Set<string>();
-      for (const graph of [this.graph, ...this.functions, ...this.trainingGraphs]) {
-        for (const name of graph.names()) names.add(name);
-      }
-      this.#names = names;
-    }
+  #allNames(): FreshNames {
+    this.#names ??= namesOf(this);
     return this.#names;
   }
 }

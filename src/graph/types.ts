@@ -181,6 +181,8 @@ export interface GraphIndex {
   readonly outputs: ReadonlySet<string>;
   /** The graphs of this graph's nodes. */
   readonly subgraphs: readonly Graph[];
+  /** Values that value_info says or, before an edit, said something of. */
+  readonly typed: ReadonlySet<string>;
   /** True for a value of the graph itself, not of one around or below. */
   has(value: string): boolean;
   /** The readers, in a subgraph, of values of the graphs around it. */

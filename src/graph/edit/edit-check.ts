@@ -3,6 +3,7 @@ import { makeNode } from '../node.js';
 import type { GraphProto, NodeProto } from '../proto/schema.js';
 import { subgraphsOf, valuesMadeBelow, valuesRead } from '../subgraphs.js';
 import type { Graph, GraphEdit, Node, Origin, Use } from '../types.js';
+import { indexNear } from './nearby.js';
 
 /** Throws where an edit would break the graph; returns where the inserted nodes go. */
 export function checkEdit(graph: Graph, change: GraphEdit): number {
@@ -259,7 +260,8 @@ function isNamedAround(graph: Graph, name: string, apart: ReadonlySet<Node>): bo
 
 /** Where a node stands in a graph; throws where it does not. */
 export function positionOf(graph: Graph, node: Node): number {
-  const position = (graph.proto.node ?? []).indexOf(node.proto);
+  const { proto } = node;
+  const position = indexNear(graph.proto.node ?? [], (other) => other === proto);
   if (position < 0 || node.graph !== graph) {
     throw editError(graph, `node '${node.label}' is not in this graph (was it removed before?)`);
   }

@@ -97,7 +97,7 @@ export async function foldRegion(
   });
   for (const { constant, isWeight } of constants) {
     if (isWeight) made.read.set(constant.value, region.keys.weight());
-    removeUnread(constant);
+    removeUnread([constant]);
   }
   for (const value of shapes) removeUnreadValue(graph, value);
   return {

@@ -150,7 +150,7 @@ class Expansion {
       }
     }
     const staying = stayingElements(expanded);
-    if (!this.#settings.dryRun) for (const site of expanded) removeUnread(site.weight);
+    if (!this.#settings.dryRun) removeUnread(expanded.map(({ weight }) => weight));
     return {
       rewritten: rewritten.map((row, i) => {
         const kept = staying[i] ?? 0;

@@ -89,26 +89,46 @@ function withoutValue(proto: NodeProto): NodeProto {
   return copy;
 }
 
-/** Removes what made a weight, as far as nothing reads it any more: path nodes from the last on, then leaves. */
-export function removeUnread(weight: ConstantValue): void {
+/**
+ * Removes what made weights, as far as nothing reads it any more: nodes of their paths from the last on, then leaves. One edit
+ * a graph for all of them: one for each would take the square of their number.
+ */
+export function removeUnread(weights: readonly ConstantValue[]): void {
+  const gone = new Set<Node>();
   const isRead = (graph: Graph, value: string): boolean =>
-    graph.uses(value).length > 0 || graph.isOutput(value);
-  for (const node of [...weight.path].reverse()) {
-    const isPresent = node.graph.nodes.includes(node);
-    if (isPresent && !node.outputs.some((output) => output !== '' && isRead(node.graph, output))) {
-      node.graph.remove(node);
+    graph.isOutput(value) || graph.uses(value).some(({ node }) => !gone.has(node));
+  const isPresent = (node: Node): boolean =>
+    node.outputs.some((output) => node.graph.producer(output) === node);
+  for (const { path } of weights) {
+    for (const node of [...path].reverse()) {
+      const isNeeded = node.outputs.some((output) => output !== '' && isRead(node.graph, output));
+      if (!isNeeded && isPresent(node)) gone.add(node);
     }
   }
-  for (const leaf of weight.leaves) {
-    const origin = weight.graph.resolve(leaf.name);
-    if (
-      origin?.kind === 'initializer' &&
-      origin.tensor.proto === leaf.proto &&
-      !isRead(origin.graph, leaf.name)
-    ) {
-      origin.graph.removeInitializer(leaf.name);
+  const unread = new Map<Graph, Set<string>>();
+  for (const { graph, leaves } of weights) {
+    for (const { name, proto } of leaves) {
+      const origin = graph.resolve(name);
+      if (origin?.kind !== 'initializer' || origin.tensor.proto !== proto || isRead(origin.graph, name))
+        continue;
+      const names = unread.get(origin.graph) ?? new Set();
+      unread.set(origin.graph, names.add(name));
     }
   }
+  const nodesOf = new Map<Graph, Node[]>();
+  for (const node of gone) {
+    const nodes = nodesOf.get(node.graph) ?? [];
+    nodes.push(node);
+    nodesOf.set(node.graph, nodes);
+  }
+  // Readers before what they read: graphs within others first.
+  for (const [graph, nodes] of [...nodesOf].sort(([a], [b]) => depthOf(b) - depthOf(a)))
+    graph.remove(...nodes);
+  for (const [graph, names] of unread) graph.edit({ removeInitializers: [...names] });
+}
+
+function depthOf(graph: Graph): number {
+  return graph.parent === undefined ? 0 : 1 + depthOf(graph.parent);
 }
 
 /**
