@@ -221,7 +221,7 @@ export function checkOption(descriptor: OptionDescriptor, value: unknown, at: st
     }
     case 'dims': {
       if (!isObject(value)) return wrong(at, 'sizes of dimensions by name', value);
-      const size = { kind: 'integer', min: 1, help: '' } as const;
+      const size = { kind: 'integer', min: 0, help: '' } as const;
       return Object.fromEntries(
         Object.entries(value).map(([name, item]) => [name, checkNumber(size, item, `${at}['${name}']`)]),
       );

@@ -95,7 +95,7 @@ describe('wrong command lines: exit 2 and one line that says what to do', () => 
     [['rank-report', '-', '-'], 'only one of the models can come from standard input'],
     [['verify', SHAPES, SHAPES, '--samples', '0'], '--samples must be an integer ≥ 1 and ≤ 1000000, is 0'],
     [['verify', SHAPES, SHAPES, '--tolerance', '-1'], '--tolerance must be a number ≥ 0, is -1'],
-    [['verify', SHAPES, SHAPES, '--dim', 'batch'], "--dim must be name=size with a size ≥ 1, is 'batch'"],
+    [['verify', SHAPES, SHAPES, '--dim', 'batch'], "--dim must be name=size with a size ≥ 0, is 'batch'"],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli(args);
     expect(stderr).toContain(`error: ${message}`);

@@ -117,8 +117,8 @@ function parsed(descriptor: OptionDescriptor, given: unknown, flag: string): unk
         words.map((word) => {
           const at = word.lastIndexOf('=');
           const size = numberOf(word.slice(at + 1));
-          if (at >= 1 && Number.isSafeInteger(size) && size >= 1) return [word.slice(0, at), size];
-          throw new UsageError(`${flag} must be name=size with a size ≥ 1, is ${shown(word)}`);
+          if (at >= 1 && Number.isSafeInteger(size) && size >= 0) return [word.slice(0, at), size];
+          throw new UsageError(`${flag} must be name=size with a size ≥ 0, is ${shown(word)}`);
         }),
       );
     default:

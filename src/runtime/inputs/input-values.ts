@@ -107,6 +107,16 @@ class Sizes {
   }
 }
 
+/**
+ * The inputs of operators that generate text: tokens, the largest length (longer than the tokens given), the least one, numbers of
+ * beams and of results, penalties (above 0), masks.
+ */
+const GENERATING: Readonly<Record<string, readonly ('token' | 'longest' | 'one' | 'two')[]>> = {
+  BeamSearch: ['token', 'longest', 'one', 'two', 'one', 'one', 'one', 'one', 'one', 'one'],
+  GreedySearch: ['token', 'longest', 'one', 'one', 'one', 'one', 'one'],
+  Sampling: ['token', 'longest', 'one', 'one', 'one', 'one', 'one'],
+};
+
 /** What one input of a node may hold. Of a size that is not known, 1 is assumed: then there is one index, 0. */
 function valuesAt(node: Node, index: number, sizes: Sizes): InputValues | undefined {
   const below = (size: number | undefined): InputValues => range(0, (size ?? 1) - 1);
@@ -137,6 +147,8 @@ function valuesAt(node: Node, index: number, sizes: Sizes): InputValues | undefi
       return below(sizes.at(node, 2, 0));
     case 'RotaryEmbedding 3':
       return below(sizes.at(node, 1, 0));
+    case 'com.microsoft.GroupQueryAttention 9':
+      return below(sizes.at(node, 7, 0));
     case 'ai.onnx.ml.ArrayFeatureExtractor 1':
       return below(sizes.at(node, 0, -1));
     case 'MaxUnpool 1':
@@ -202,6 +214,17 @@ function valuesAt(node: Node, index: number, sizes: Sizes): InputValues | undefi
     case 'Dropout 1':
     case 'NonMaxSuppression 3':
       return always(0.5);
+  }
+  const generating = node.domain === 'com.microsoft' ? GENERATING[node.opType] : undefined;
+  switch (generating?.[index]) {
+    case 'token':
+      return below(Math.max(0, node.attributes.int('vocab_size', 0)) || 10);
+    case 'longest':
+      return always((sizes.at(node, 0, 1) ?? 1) + 4);
+    case 'one':
+      return always(1);
+    case 'two':
+      return always(2);
   }
   return node.opType.startsWith('Reduce') && node.domain === '' && index === 1 ? ORDINAL : undefined;
 }

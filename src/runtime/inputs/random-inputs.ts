@@ -15,6 +15,7 @@ import {
 import { emptyRecord } from '../../graph/record.js';
 import { Random } from '../random.js';
 import type { RuntimeTensor } from '../types.js';
+import { decoderInputs } from './decoder-inputs.js';
 import { inputValues } from './input-values.js';
 import { checkDims, isOpen, type OpenDims, sizeIn } from './open-dims.js';
 
@@ -44,7 +45,8 @@ export interface RandomInputOptions {
  * What reads an input tells what it may hold: indices (of Gather, GatherND, ScatterElements, ArrayFeatureExtractor,
  * EmbedLayerNormalization …) stay within the axis that they index, lengths of sequences and `k` of TopK within theirs, axes, shapes and
  * sizes are such that the model runs, and no integer is divided by 0. Operators that move values about (Cast, Reshape, Slice, Concat …)
- * are looked through. The smallest size counts; of one that is not known, 0 is the only index. Functions of the model are not looked
+ * are looked through. In front of an attention with a cache, masks are all ones and as long as the past and the new tokens together,
+ * and lengths say so. The smallest size counts; of one that is not known, 0 is the only index. Functions of the model are not looked
  * into.
  *
  * Each tensor has a random stream of its own, so that one input more changes none of the others.
@@ -59,7 +61,9 @@ export function randomInputs(model: Model, options: RandomInputOptions = {}): Re
   const { seed = 0, batch } = options;
   const inputs = fedInputs(model.graph);
   checkDims(model, inputs, options.dims ?? {});
-  const dims = { ...batchDims(inputs, batch), ...options.dims };
+  const given = { ...batchDims(inputs, batch), ...options.dims };
+  const decoder = decoderInputs(model.graph, inputs, given);
+  const dims = { ...decoder.dims, ...given };
   const tensors = inputs.map((input) => ({
     name: input.name,
     ...tensorOf(input, { dims, batch }, model.path),
@@ -70,7 +74,9 @@ export function randomInputs(model: Model, options: RandomInputOptions = {}): Re
     const isData = type === 'string' || type === 'bool';
     const values = isData ? undefined : inputValues(model.graph, name, known, isFloatType(type));
     const random = new Random(seed, name);
-    if (values !== undefined && 'each' in values) feeds[name] = fixed(type, shape, values.each);
+    const single = decoder.values.get(name);
+    if (single !== undefined && !isData) feeds[name] = fixed(type, shape, () => single);
+    else if (values !== undefined && 'each' in values) feeds[name] = fixed(type, shape, values.each);
     else if (values !== undefined && isFloatType(type)) {
       // Whole numbers, which a Cast leaves as they are.
       feeds[name] = fixed(type, shape, () => values.from + random.integer(values.to - values.from + 1));
