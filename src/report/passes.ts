@@ -282,7 +282,7 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
         : `their constants ${after > before ? 'grow' : 'shrink'} from ${formatCount(before)} to ${counted(after, 'parameter')} (${times(before, after)})`;
   const conclusion =
     rewritten.length === 0
-      ? 'Nothing to collapse.'
+      ? nothingFolded(account, options)
       : `${counted(nodes, 'node')} ${what} ${formatCount(nodesAfter)}; ${size}.`;
   const isExplained = rewritten.some((row) => row.probe !== undefined || row.unprobed !== undefined);
   const columns = shown(COLLAPSE_COLUMNS, {
@@ -309,6 +309,17 @@ export function collapseDocument(account: CollapseAccount, options: PassDocument
       ...aheadNotes(account, options),
     ],
   };
+}
+
+/** Said of a model that comes out as it went in: a pipeline goes on with it, and its user is to know. */
+function nothingFolded({ skipped }: CollapseAccount, { output }: PassDocumentOptions): string {
+  const [first, ...others] = skipped;
+  const more = others.length === 0 ? '' : ` (and ${counted(others.length, 'more reason')})`;
+  const why =
+    first === undefined
+      ? 'No neighbouring nodes are together one affine map'
+      : `Not folded: ${first.reason}${more}`;
+  return `Nothing to collapse. ${why}.${output === undefined ? '' : ' The output is the model unchanged.'}`;
 }
 
 /** A dry run that matches alone does not see what chains become. */

@@ -250,7 +250,15 @@ test('expand and collapse', () => {
     "
   `);
   expect(render(collapseDocument({ rewritten: [], skipped: [], inlined: [] }, { output: 'x' }))).toContain(
-    'Nothing to collapse.',
+    'Nothing to collapse. No neighbouring nodes are together one affine map. The output is the model unchanged.',
+  );
+  const unknown = [1, 2, 3].map((i) => ({
+    node: `n${i}`,
+    op: 'Mul',
+    reason: `the rank of 'v${i}' is unknown`,
+  }));
+  expect(render(collapseDocument({ rewritten: [], skipped: unknown, inlined: [] }))).toContain(
+    "Nothing to collapse. Not folded: the rank of 'v1' is unknown (and 2 more reasons).",
   );
 });
 

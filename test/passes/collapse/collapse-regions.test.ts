@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Model, type NodeSpec, Tensor } from '../../../src/graph/index.js';
 import { type ExpandOptions, expand } from '../../../src/passes/expand/expand.js';
+import { buildModel } from '../../support/build.js';
 import { collapsed, expectSameFunction } from '../laws.js';
 import { copyOf, opsOf, stack, weight } from '../models.js';
 
@@ -285,4 +286,51 @@ test('what nodes compute of constants alone is one: weight normalization, the sc
   const { model: folded } = await collapsed(model);
   expect(opsOf(folded)).toEqual(['MatMul', 'Constant', 'Reshape', 'Transpose', 'Softmax']);
   await expectSameFunction(model, folded);
+});
+
+test('what is not folded because a rank is unknown is told: of normalizations, and of a product behind a Reshape', async () => {
+  const vectors = ['n1', 'n2'].flatMap((name) => [
+    positive(`${name}.scale`, 6),
+    weight(`${name}.b`, [6]),
+    weight(`${name}.mean`, [6]),
+    positive(`${name}.var`, 6),
+  ]);
+  const model = buildModel({
+    inputs: [
+      ['x', 'float32', [2, 6, 4]],
+      ['sizes', 'int64', ['rank']],
+    ],
+    outputs: [
+      ['y', 'float32'],
+      ['z', 'float32'],
+    ],
+    nodes: [
+      { opType: 'Reshape', name: 'open', inputs: ['x', 'sizes'], outputs: ['r'] },
+      { opType: 'Relu', name: 'act', inputs: ['r'], outputs: ['a'] },
+      batchNorm('n1', 'a', 'b'),
+      batchNorm('n2', 'b', 'y'),
+      { opType: 'Sigmoid', name: 'gate', inputs: ['r'], outputs: ['g'] },
+      { opType: 'Mul', name: 'scale', inputs: ['g', 'factors'], outputs: ['s'] },
+      { opType: 'Reshape', name: 'flat', inputs: ['s', 'shape'], outputs: ['f'] },
+      { opType: 'MatMul', name: 'product', inputs: ['f', 'w'], outputs: ['z'] },
+    ],
+    initializers: [
+      ...vectors,
+      positive('factors', 4),
+      weight('w', [4, 4]),
+      Tensor.of('shape', 'int64', [2], new BigInt64Array([-1n, 4n])),
+    ],
+  });
+  const { account, model: folded } = await collapsed(model);
+  expect(opsOf(folded)).toEqual(opsOf(model));
+  expect(account.skipped).toContainEqual({
+    node: 'n1, n2',
+    op: 'BatchNormalization',
+    reason: "the rank of 'a' is unknown",
+  });
+  expect(account.skipped).toContainEqual({
+    node: 'scale, flat, product',
+    op: 'Mul, Reshape, MatMul',
+    reason: "the rank of 'g' is unknown",
+  });
 });
