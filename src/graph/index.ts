@@ -17,6 +17,7 @@ export {
 } from './build.js';
 export { assertValid, check, type Problem } from './check/check.js';
 export {
+  type ComputedConstant,
   type ConstantResult,
   type ConstantValue,
   constantNodeTensor,
@@ -25,7 +26,7 @@ export {
   isConstant,
   quantizedStorage,
 } from './constants/constants.js';
-export { type ComputedConstant, KnownConstants } from './constants/known-constants.js';
+export { KnownConstants } from './constants/known-constants.js';
 export { type Difference, type DiffOptions, diffModels, formatDifferences } from './diff/diff.js';
 export { isOutOfMemory, ModelError, messageOf, type Where } from './errors.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';

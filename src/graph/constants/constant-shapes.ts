@@ -52,6 +52,10 @@ export function typeOf(
     }
     case 'DequantizeLinear':
       return second && { dataType: second.dataType, shape };
+    case 'MatMul': {
+      const product = second && matrixProduct(shape, second.shape);
+      return product && { dataType, shape: product };
+    }
     case 'Transpose':
       return { dataType, shape: permutationOf(node, rank).map((axis) => shape[axis] ?? 0) };
     case 'Reshape': {
@@ -167,6 +171,11 @@ function sliced(
     dims[axis] = Math.max(0, Math.ceil(length / step));
   }
   return { dataType, shape: dims };
+}
+
+function matrixProduct(a: readonly number[], b: readonly number[]): number[] | undefined {
+  if (a.length < 2 || b.length < 2 || a.at(-1) !== b.at(-2)) return undefined;
+  return [...broadcast([a.slice(0, -2), b.slice(0, -2)]), a.at(-2) ?? 0, b.at(-1) ?? 0];
 }
 
 function reshaped(from: readonly number[], target: readonly number[], allowZero: boolean): number[] {

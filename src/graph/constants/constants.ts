@@ -65,31 +65,78 @@ export function quantizedStorage({
  * @returns the constant, or the reason why the value is not one that can be relied on
  */
 export function findConstant(graph: Graph, value: string): ConstantResult {
-  const { model } = graph;
-  const { revision } = model;
-  let known = searches.get(model);
-  if (known?.revision !== revision) {
-    known = { revision, search: new ConstantSearch() };
-    searches.set(model, known);
-  }
-  return known.search.find(graph, value);
+  return stored.of(graph.model).find(graph, value);
 }
 
-/** What was found in a model is kept until it changes: each value of a chain of n would look at up to n nodes. */
-const searches = new WeakMap<Model, { readonly revision: number; readonly search: ConstantSearch }>();
+/** What a run found a node to make of constants alone. */
+export interface ComputedConstant {
+  /** For float types. */
+  readonly constant?: ConstantValue;
+  /** For lists of integers: shapes, axes, pads. */
+  readonly integers?: readonly number[];
+}
 
-/** findConstant for a model as it is, which looks at each node once. */
+export interface ConstantSearchOptions {
+  /** Whether a matrix product of constants is one; default false. */
+  readonly products?: boolean;
+  /** What a run found, by the node whose first output it is. */
+  readonly computed?: ReadonlyMap<Node, ComputedConstant>;
+}
+
+/** Searches of models, each as long as its model stays as it is. */
+export class ConstantSearches {
+  readonly #options: ConstantSearchOptions;
+  readonly #searches = new WeakMap<Model, { readonly revision: number; readonly search: ConstantSearch }>();
+
+  constructor(options: ConstantSearchOptions = {}) {
+    this.#options = options;
+  }
+
+  of(model: Model): ConstantSearch {
+    const before = this.#searches.get(model);
+    if (before?.revision === model.revision) return before.search;
+    const search = new ConstantSearch(this.#options);
+    this.#searches.set(model, { revision: model.revision, search });
+    return search;
+  }
+}
+
+const stored = new ConstantSearches();
+
+/** findConstant for many values of one model, which looks at each node once. It holds for the model as it is. */
 export class ConstantSearch {
+  readonly #options: ConstantSearchOptions;
   readonly #known = new Map<Graph, Map<string, ConstantResult>>();
   /** What makes a value computed at run time, at the end of the way. */
   readonly #causes = new WeakMap<ConstantResult, string>();
 
-  /** Not recursive: chains of constants may be deeper than the stack. */
+  constructor(options: ConstantSearchOptions = {}) {
+    this.#options = options;
+  }
+
   find(graph: Graph, value: string): ConstantResult {
     const stack = [{ graph, value, isOpen: false }];
+    try {
+      this.#search(stack);
+    } catch (error) {
+      // What is not finished must not be taken for a result.
+      for (const item of stack) {
+        const origin = item.graph.resolve(item.value);
+        if (origin !== undefined) this.#known.get(origin.graph)?.delete(item.value);
+      }
+      throw error;
+    }
+    return this.#lookUp(graph, value) ?? { reason: `'${value}' is made by nothing` };
+  }
+
+  /** Not recursive: chains of constants may be deeper than the stack. */
+  #search(stack: { graph: Graph; value: string; isOpen: boolean }[]): void {
     for (let item = stack.at(-1); item !== undefined; item = stack.at(-1)) {
       const origin = item.graph.resolve(item.value);
-      if (origin === undefined) return { reason: `'${item.value}' is made by nothing` };
+      if (origin === undefined) {
+        stack.pop();
+        continue;
+      }
       const known = this.#of(origin.graph);
       if (!item.isOpen && known.has(item.value)) {
         stack.pop();
@@ -104,7 +151,6 @@ export class ConstantSearch {
         stack.pop();
       }
     }
-    return this.#lookUp(graph, value) ?? { reason: `'${value}' is made by nothing` };
   }
 
   #of(graph: Graph): Map<string, ConstantResult> {
@@ -124,7 +170,7 @@ export class ConstantSearch {
 
   /** The input of a node that is to be looked at first; undefined where the node's own result follows. */
   #next(origin: Origin): string | undefined {
-    if (origin.kind !== 'node' || reasonOf(origin.node) !== undefined || origin.node.is('Constant'))
+    if (origin.kind !== 'node' || this.#reason(origin.node) !== undefined || origin.node.is('Constant'))
       return undefined;
     const { node, graph } = origin;
     let next: string | undefined;
@@ -135,7 +181,7 @@ export class ConstantSearch {
       if (found !== undefined) continue;
       // Behind an input may stand a whole network: what is no constant at a glance ends the search.
       const from = graph.resolve(input);
-      if (from?.kind === 'input' || (from?.kind === 'node' && reasonOf(from.node) !== undefined))
+      if (from?.kind === 'input' || (from?.kind === 'node' && this.#reason(from.node) !== undefined))
         return input;
       next ??= input;
     }
@@ -151,12 +197,27 @@ export class ConstantSearch {
       case 'input':
         return { reason: `'${value}' is an input` };
       case 'node':
-        return this.#ofNode(origin.graph, origin.node, value);
+        return this.#withComputed(origin.node, value, this.#ofNode(origin.graph, origin.node, value));
     }
   }
 
+  #withComputed(node: Node, value: string, found: ConstantResult): ConstantResult {
+    if (isConstant(found) || node.outputs[0] !== value) return found;
+    return this.#options.computed?.get(node)?.constant ?? found;
+  }
+
+  #reason(node: Node): string | undefined {
+    return this.#options.products && node.is('MatMul') ? undefined : reasonOf(node);
+  }
+
+  /** The values of a small integer constant. */
+  #integers(constant: ConstantValue): readonly number[] | undefined {
+    const node = makers.get(constant)?.node;
+    return (node && this.#options.computed?.get(node)?.integers) ?? integersOf(constant);
+  }
+
   #ofNode(graph: Graph, node: Node, value: string): ConstantResult {
-    const reason = reasonOf(node);
+    const reason = this.#reason(node);
     if (reason !== undefined) return { reason: `'${value}' ${reason}` };
     if (node.is('Constant')) return constantNode(graph, node, value);
     const results = node.inputs.map((input) => (input === '' ? undefined : this.#lookUp(graph, input)));
@@ -178,7 +239,8 @@ export class ConstantSearch {
     }
     const inputs = results.map((result) => (result !== undefined && isConstant(result) ? result : undefined));
     const asked = inputs.map(
-      (input): ConstantInput | undefined => input && { ...typed(input), integers: () => integersOf(input) },
+      (input): ConstantInput | undefined =>
+        input && { ...typed(input), integers: () => this.#integers(input) },
     );
     const type = typeOf(node, asked, node.outputs.indexOf(value));
     if (type === undefined)

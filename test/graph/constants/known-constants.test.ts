@@ -45,4 +45,35 @@ describe('known constants', () => {
     graph.setInitializer(floats('b', [5, 7]));
     expect(KnownConstants.stored.shape(graph.nodes[2]!, 1)).toEqual([7, 3]);
   });
+
+  test('chains of products as long as one likes', () => {
+    const length = 20_000;
+    const { graph } = buildModel({
+      inputs: [],
+      outputs: [['m', 'float32']],
+      nodes: Array.from({ length }, (_, i) => ({
+        opType: i % 2 === 0 ? 'MatMul' : 'Transpose',
+        inputs: [i === 0 ? 'a' : `m${i}`, ...(i % 2 === 0 ? ['a'] : [])],
+        outputs: [i === length - 1 ? 'm' : `m${i + 1}`],
+      })),
+      initializers: [floats('a', [2, 2])],
+    });
+    const found = KnownConstants.stored.of(graph, 'm');
+    if (!isConstant(found)) throw new Error(found.reason);
+    expect(found.shape).toEqual([2, 2]);
+    expect(found.path.length).toBe(length);
+  });
+
+  test('a value that nothing makes is one when something does', () => {
+    const { graph } = buildModel({
+      inputs: [['x', 'float32']],
+      outputs: [['t', 'float32']],
+      nodes: [{ opType: 'Reshape', inputs: ['x', 's'], outputs: ['t'] }],
+      initializers: [],
+    });
+    for (let count = 0; count < 2; count += 1)
+      expect(KnownConstants.stored.of(graph, 's')).toEqual({ reason: "'s' is made by nothing" });
+    graph.setInitializer(ints('s', [2]));
+    expect(isConstant(KnownConstants.stored.of(graph, 's'))).toBe(true);
+  });
 });
