@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { ModelError } from '../graph/errors.js';
+import { readText } from '../graph/io/pipe.js';
 import { described, type OptionDescriptors } from '../graph/option-descriptors.js';
 import { EXPAND_OPTIONS, type ExpandOptions, type Recipe } from '../passes/expand/options.js';
 import { parseRecipeText, recipeFormat } from '../passes/expand/recipe.js';
@@ -35,13 +35,7 @@ export async function expandOptionsOf(args: Given<typeof EXPAND_ARGUMENTS>): Pro
 }
 
 async function readRecipe(file: string): Promise<Recipe> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new ModelError(code === 'ENOENT' ? 'no such file' : String(code), { file }, { cause: error });
-  }
+  const text = await readText(file);
   try {
     return await parseRecipeText(text, recipeFormat(file));
   } catch (error) {

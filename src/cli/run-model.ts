@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
@@ -180,14 +179,8 @@ async function mendedNotes(model: Model): Promise<string[]> {
 }
 
 async function readLabels(file: string): Promise<string[]> {
-  const { ModelError } = await import('../graph/index.js');
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new ModelError(isMissing ? 'no such file' : 'cannot be read', { file }, { cause: error });
-  }
+  const { ModelError, readText } = await import('../graph/index.js');
+  const text = await readText(file);
   if (!text.trimStart().startsWith('[')) return text.replace(/\r?\n$/, '').split(/\r?\n/);
   try {
     return (JSON.parse(text) as unknown[]).map(String);

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { NamedLog } from '../report/training/page-data.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
@@ -45,15 +44,9 @@ export const trainLogCommand: Command<Arguments> = {
 };
 
 async function readLog(file: string, io: Io): Promise<NamedLog['log']> {
-  const { ModelError, messageOf } = await import('../graph/index.js');
+  const { ModelError, readText } = await import('../graph/index.js');
   const { readTrainLog } = await import('../report/training/log.js');
-  let text: string;
-  try {
-    text = file === '-' ? new TextDecoder().decode(await readAll(io.stdin)) : await readFile(file, 'utf8');
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new ModelError(missing ? 'no such file' : messageOf(error), { file }, { cause: error });
-  }
+  const text = file === '-' ? new TextDecoder().decode(await readAll(io.stdin)) : await readText(file);
   try {
     return readTrainLog(text);
   } catch (error) {

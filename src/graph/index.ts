@@ -33,7 +33,7 @@ export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { dataFilesOf } from './io/external.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
 export { OpenFiles } from './io/open-files.js';
-export { readWhole } from './io/pipe.js';
+export { readText, readWhole } from './io/pipe.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';

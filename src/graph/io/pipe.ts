@@ -32,6 +32,26 @@ export async function readWhole(path: string): Promise<Uint8Array> {
   }
 }
 
+/** Bytes of a text. More is no recipe and no log, and the engine has no string for it. */
+const LONGEST_TEXT = 256 * 2 ** 20;
+
+/**
+ * All of a file of text, or of a pipe: recipes, names of classes, logs.
+ *
+ * @throws ModelError as readWhole, and for more than 256 MiB
+ */
+export async function readText(path: string): Promise<string> {
+  const tooLong = (bytes: number): ModelError =>
+    new ModelError(`has ${bytes} bytes, too many for a file of text (${LONGEST_TEXT} at most)`, {
+      file: path,
+    });
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > LONGEST_TEXT) throw tooLong(size);
+  const bytes = await readWhole(path);
+  if (bytes.length > LONGEST_TEXT) throw tooLong(bytes.length);
+  return new TextDecoder().decode(bytes);
+}
+
 async function readPipe(path: string): Promise<Uint8Array> {
   // To open a pipe waits for its writer, and would wait for ever where there is none.
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);

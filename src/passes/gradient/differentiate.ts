@@ -45,7 +45,7 @@ export async function differentiate(model: Model, options: GradientOptions): Pro
   const touched = rough.nodes
     .flatMap(({ node }) => [...node.inputs, ...node.outputs])
     .filter((name) => name !== '');
-  const probed = await probe(base, inputs, [...touched, prediction], numbersOf);
+  const probed = await probe(base, inputs, touched, numbersOf, [prediction]);
 
   const build = new Builder((name) => base.freshName(name), options);
   const values = new Values(graph, probed.shapes, build, types);

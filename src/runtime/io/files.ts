@@ -146,7 +146,8 @@ export function fitFeeds(
       put(target, content.single, file);
     } else if (name !== undefined) {
       const tensors = Object.entries(content.named);
-      const tensor = content.named[name] ?? (tensors.length === 1 ? tensors[0]?.[1] : undefined);
+      const own = Object.hasOwn(content.named, name) ? content.named[name] : undefined;
+      const tensor = own ?? (tensors.length === 1 ? tensors[0]?.[1] : undefined);
       if (tensor === undefined) throw new ModelError(`holds no tensor '${name}'`, { file });
       put(name, tensor, file);
     } else {

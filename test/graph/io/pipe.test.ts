@@ -1,8 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { FileSource, modelToBytes, readModel, readWhole, saveModel } from '../../../src/graph/index.js';
+import {
+  FileSource,
+  modelToBytes,
+  readModel,
+  readText,
+  readWhole,
+  saveModel,
+} from '../../../src/graph/index.js';
 import { buildModel, floats } from '../../support/build.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 
@@ -38,6 +45,28 @@ test.skipIf(process.platform === 'win32')(
 test.skipIf(process.platform === 'win32')('a device is no file', async () => {
   await expect(readModel('/dev/zero')).rejects.toThrow('/dev/zero: is a device, not a file');
   await expect(readWhole('/dev/zero')).rejects.toThrow('/dev/zero: is a device, not a file');
+});
+
+test('texts come from files and pipes, and of those that cannot be texts it is said why', async () => {
+  const file = join(directory, 'recipe.json');
+  writeFileSync(file, '\uFEFF{"depth": 3}');
+  expect(await readText(file)).toBe('{"depth": 3}');
+  await expect(readText(join(directory, 'none'))).rejects.toThrow(/none: no such file$/);
+  await expect(readText(directory)).rejects.toThrow(/is a directory, not a file$/);
+  const long = join(directory, 'long.json');
+  writeFileSync(long, '');
+  truncateSync(long, 2 ** 32);
+  await expect(readText(long)).rejects.toThrow(/has 4294967296 bytes, too many for a file of text/);
+});
+
+test.skipIf(process.platform === 'win32')('texts of devices and pipes', async () => {
+  await expect(readText('/dev/zero')).rejects.toThrow('/dev/zero: is a device, not a file');
+  const pipe = join(directory, 'text');
+  execFileSync('mkfifo', [pipe]);
+  await expect(readText(pipe)).rejects.toThrow(/is a pipe that nothing writes into$/);
+  const writer = spawn('bash', ['-c', `exec 3<>"${pipe}"; echo ready; sleep 0.2; echo cat >&3; sleep 0.2`]);
+  await new Promise((resolve) => writer.stdout.once('data', resolve));
+  expect(await readText(pipe)).toBe('cat\n');
 });
 
 test('a model that is a link may have data beside the file that it leads to, as in a cache of blobs', async () => {

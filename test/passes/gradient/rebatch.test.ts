@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { check, type Model, type NodeSpec, ValueInfo } from '../../../src/graph/index.js';
+import { followBatch } from '../../../src/passes/gradient/prepare/batch-axis.js';
 import { openedBatch, rebatched } from '../../../src/passes/gradient/prepare/rebatch.js';
 import { openSession, randomInputs } from '../../../src/runtime/index.js';
 import { buildModel, floats, ints } from '../../support/build.js';
@@ -162,4 +163,25 @@ describe('a model that was written for a batch of 1', () => {
       "is written for a batch of 1, and at another its output 'y' mixes samples",
     );
   });
+});
+
+test.each([
+  [11, 'Softmax'],
+  [11, 'LogSoftmax'],
+  [13, 'Softmax'],
+])('the batch beside the default axis of operator set %i: %s', (opset, opType) => {
+  // [2, B, 3]: until operator set 13, all axes from the first on are one.
+  const { graph } = buildModel({
+    opset,
+    inputs: [['x', 'float32', [1, 2, 3]]],
+    outputs: [['y', 'float32']],
+    nodes: [node('Transpose', 'x', 't', perm(1, 0, 2)), node(opType, 't', 'y')],
+  });
+  const shapes = new Map([
+    ['x', [1, 2, 3]],
+    ['t', [2, 1, 3]],
+    ['y', [2, 1, 3]],
+  ]);
+  const plan = followBatch(graph, graph.nodes, ['x'], shapes);
+  expect(plan?.labels.get('y')).toEqual(opset < 13 ? undefined : { axis: 1, outer: 1, inner: 1 });
 });

@@ -10,6 +10,7 @@ import {
 import { toNumbers } from '../../../graph/proto/codec.js';
 import type { GraphProto } from '../../../graph/proto/schema.js';
 import { emptyRecord } from '../../../graph/record.js';
+import { Shapes } from '../../../graph/shapes/shapes.js';
 import {
   checkDims,
   dimKey,
@@ -84,19 +85,22 @@ export interface Probed {
 }
 
 /**
- * The shapes of values, found by running the model once on random inputs: a Shape operator behind each value, so
- * that only shapes come out and activations are freed as in any run. This takes every operator that onnxruntime has
- * as it is, shapes that are computed on the way included, at the cost of one forward pass.
+ * The shapes of values: as the rules of operators tell them and, where these do not, found by running the model once on random
+ * inputs: a Shape operator behind each value, so that only shapes come out and activations are freed as in any run. This takes
+ * every operator that onnxruntime has as it is, shapes that are computed on the way included, at the cost of one forward pass.
  *
  * @param inputs with settled sizes
  * @param values names of the values whose shapes are wanted
  * @param numbers names of small integer or float values whose elements are wanted
+ * @param run names of values that are computed in any case, so that a model that does not run with these inputs says so
+ * @throws ModelError where onnxruntime does not run what it is asked for
  */
 export async function probe(
   model: Model,
   inputs: readonly ValueInfo[],
   values: Iterable<string>,
   numbers: Iterable<string> = [],
+  run: readonly string[] = [],
 ): Promise<Probed> {
   const { graph } = model;
   const shapes = new Map<string, readonly number[]>();
@@ -108,7 +112,16 @@ export async function probe(
     if (tensor !== undefined)
       found.set(name, numbersOf({ type: tensor.dataType, shape: tensor.shape, data: tensor.array() }));
   }
-  const wantedShapes = [...new Set(values)].filter((name) => !shapes.has(name));
+  const told = new Shapes(graph, {
+    inputs: new Map(inputs.map(({ name, shape = [] }) => [name, shape])),
+    noted: false,
+  });
+  const wanted = new Set([...run, ...values]);
+  for (const name of wanted) {
+    const shape = shapes.has(name) ? undefined : sizesOf(told.of(name));
+    if (shape !== undefined) shapes.set(name, shape);
+  }
+  const wantedShapes = [...wanted].filter((name) => run.includes(name) || !shapes.has(name));
   const wantedNumbers = [...new Set(numbers)].filter((name) => !found.has(name));
   const byInput = wantedNumbers.find((name) => inputs.some((input) => input.name === name));
   if (byInput !== undefined) {
@@ -167,6 +180,12 @@ export async function probe(
   for (const [name, output] of shapeName) shapes.set(name, numbersOf(results[output]));
   for (const name of wantedNumbers) found.set(name, numbersOf(results[name]));
   return { shapes, numbers: found };
+}
+
+/** A shape all of whose sizes are known. */
+function sizesOf(shape: readonly Dimension[] | undefined): readonly number[] | undefined {
+  const sizes = shape?.filter((dim) => typeof dim === 'number' && dim >= 0);
+  return sizes?.length === shape?.length ? (sizes as number[] | undefined) : undefined;
 }
 
 function numbersOf(tensor: RuntimeTensor | undefined): number[] {
