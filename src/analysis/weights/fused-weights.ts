@@ -1,3 +1,4 @@
+import { LINEAR_OPS, type LinearOp } from '../../affine/linear-site.js';
 import { calledKey, functionsOf } from '../../graph/edit/inliner.js';
 import {
   type ConstantValue,
@@ -19,77 +20,85 @@ type Outcome = Found | Reason;
 /** So many matrices of a batched weight are looked at; more would drown the rest of a report. */
 const MOST_BATCHES = 32;
 
-/** Inputs of com.microsoft's attention operators that hold several projections side by side, and their names. */
-const PROJECTIONS: Readonly<Record<string, readonly (readonly [input: number, names: readonly string[]])[]>> =
-  {
-    Attention: [[1, ['q', 'k', 'v']]],
-    PackedAttention: [[1, ['q', 'k', 'v']]],
-    DecoderMaskedSelfAttention: [[1, ['q', 'k', 'v']]],
-    LongformerAttention: [
-      [1, ['q', 'k', 'v']],
-      [4, ['global q', 'global k', 'global v']],
-    ],
-    DecoderAttention: [
-      [2, ['q']],
-      [3, ['k', 'v']],
-    ],
-  };
-
-/** Batches of matrices, one an expert. */
-const EXPERTS: Readonly<Record<string, readonly number[]>> = { MoE: [2, 4, 6] };
-
-/** Tables whose rows are looked up. */
-const TABLES: Readonly<Record<string, readonly number[]>> = { EmbedLayerNormalization: [2, 3, 4] };
-
 interface QuantizedOp extends Omit<Quantization, 'axes'> {
   readonly input: number;
   readonly axis: (node: Node) => number;
   readonly isConv?: boolean;
 }
 
-/** Operators with an integer weight: where it stands, and its scale and zero point. */
-const QUANTIZED: Readonly<Record<string, QuantizedOp>> = {
-  QLinearConv: { input: 3, scale: 4, zeroPoint: 5, axis: () => 0, isConv: true },
-  QLinearMatMul: { input: 3, scale: 4, zeroPoint: 5, axis: () => -1 },
-  QGemm: {
+type Reader = (node: Node) => Found;
+
+/** How operators with an integer weight are read, in either domain. */
+const INTEGER: Readonly<Record<string, Reader>> = {
+  QLinearConv: integers({ input: 3, scale: 4, zeroPoint: 5, axis: () => 0, isConv: true }),
+  QLinearMatMul: integers({ input: 3, scale: 4, zeroPoint: 5, axis: () => -1 }),
+  QGemm: integers({
     input: 3,
     scale: 4,
     zeroPoint: 5,
     axis: (node) => (node.attributes.int('transB', 0) === 1 ? 0 : 1),
-  },
-  DynamicQuantizeMatMul: { input: 1, scale: 2, zeroPoint: 3, axis: () => -1 },
-  MatMulIntegerToFloat: { input: 1, scale: 3, zeroPoint: 5, axis: () => -1 },
+  }),
+  DynamicQuantizeMatMul: integers({ input: 1, scale: 2, zeroPoint: 3, axis: () => -1 }),
+  MatMulIntegerToFloat: integers({ input: 1, scale: 3, zeroPoint: 5, axis: () => -1 }),
+  // The scale of these comes from other nodes.
+  MatMulInteger: unscaled(-1),
+  ConvInteger: unscaled(0),
 };
 
-/** Operators whose integer weight gets its scale from other nodes, and the axis of several. */
-const UNSCALED: Readonly<Record<string, number>> = { MatMulInteger: -1, ConvInteger: 0 };
+/** How operators of the standard that are no linear sites are read, besides those with gates. */
+const STANDARD: Readonly<Record<string, Reader>> = { ...INTEGER, Gather: tables(0), Einsum: foreign };
+
+const QKV = ['q', 'k', 'v'];
+
+/** The same of com.microsoft. */
+const CONTRIB: Readonly<Record<string, Reader>> = {
+  ...INTEGER,
+  Attention: attention([1, QKV]),
+  PackedAttention: attention([1, QKV]),
+  DecoderMaskedSelfAttention: attention([1, QKV]),
+  LongformerAttention: attention([1, QKV], [4, QKV.map((name) => `global ${name}`)]),
+  DecoderAttention: attention([2, ['q']], [3, ['k', 'v']]),
+  QAttention: quantizedAttention,
+  DynamicQuantizeLSTM: quantizedRecurrent,
+  // Batches of matrices, one an expert.
+  MoE: experts(2, 4, 6),
+  EmbedLayerNormalization: tables(2, 3, 4),
+  MatMulNBits: blocks,
+};
+
+/** Fused operators of com.microsoft that take their weight as the standard operator does. */
+const FUSED: Readonly<Record<string, LinearOp>> = {
+  FusedConv: 'Conv',
+  FusedGemm: 'Gemm',
+  FusedMatMul: 'MatMul',
+  FusedMatMulActivation: 'MatMul',
+};
+
+/** The linear operator that a node is, or takes its weight like; undefined for others. */
+export function linearOpOf(node: Node): LinearOp | undefined {
+  const isFused = node.domain === 'com.microsoft' && Object.hasOwn(FUSED, node.opType);
+  return isFused ? FUSED[node.opType] : LINEAR_OPS.find((name) => node.is(name));
+}
 
 const NOTHING: Found = { uses: [], reasons: [] };
 
 /** The weights of an operator that is no linear site; nothing for those that have none. */
 export function fusedWeights(node: Node): Found {
-  const { opType, domain } = node;
+  const { domain } = node;
   if (domain !== '' && domain !== 'com.microsoft') return foreign(node);
-  const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
-  const found = ((): Found | undefined => {
-    const { gates } = traitsOf(node);
-    if (gates !== undefined) return recurrent(node, gates);
-    if (domain === '' && opType === 'Gather') return tables(node, [0]);
-    const quantized = Object.hasOwn(QUANTIZED, opType) ? QUANTIZED[opType] : undefined;
-    if (quantized !== undefined) return integers(node, quantized);
-    if (Object.hasOwn(UNSCALED, opType)) return unscaled(node, UNSCALED[opType] as number);
-    if (domain === '') return opType === 'Einsum' ? foreign(node) : undefined;
-    if (Object.hasOwn(PROJECTIONS, opType)) return attention(node);
-    if (Object.hasOwn(EXPERTS, opType)) return experts(node, EXPERTS[opType] as readonly number[]);
-    if (Object.hasOwn(TABLES, opType)) return tables(node, TABLES[opType] as readonly number[]);
-    if (opType === 'QAttention') return quantizedAttention(node);
-    if (opType === 'DynamicQuantizeLSTM') return quantizedRecurrent(node);
-    if (opType === 'MatMulNBits') return blocks(node);
-    return foreign(node);
-  })();
+  const found = readerOf(node)?.(node);
   if (found === undefined || found === NOTHING) return NOTHING;
+  const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
   if (referring === undefined) return found;
   return { uses: [], reasons: [`its attribute '${referring}' is an attribute of the function`] };
+}
+
+function readerOf(node: Node): Reader | undefined {
+  const { gates } = traitsOf(node);
+  if (gates !== undefined) return () => recurrent(node, gates);
+  const table = node.domain === '' ? STANDARD : CONTRIB;
+  if (Object.hasOwn(table, node.opType)) return table[node.opType];
+  return node.domain === '' ? undefined : foreign;
 }
 
 /** W and R of each direction and gate. */
@@ -139,19 +148,19 @@ function ofGates(
 }
 
 /** The projections that stand side by side in the columns of a weight. */
-function attention(node: Node): Found {
-  const inputs = PROJECTIONS[node.opType] ?? [];
-  return each(inputs, ([input, names]) => {
-    if (!node.inputs[input]) return NOTHING;
-    const weight = floatConstant(node, input);
-    return 'reason' in weight ? weight : projections(node, constantData(weight, node, false), names);
-  });
+function attention(...inputs: readonly (readonly [input: number, names: readonly string[]])[]): Reader {
+  return (node) =>
+    each(inputs, ([input, names]) => {
+      if (!node.inputs[input]) return NOTHING;
+      const weight = floatConstant(node, input);
+      return 'reason' in weight ? weight : projections(node, constantData(weight, node, false), names);
+    });
 }
 
 function quantizedAttention(node: Node): Found {
   return each([1], (input) => {
     const data = quantizedData(node, input, { scale: 4, zeroPoint: 7, axes: [-1] });
-    return 'reason' in data ? data : projections(node, data, ['q', 'k', 'v']);
+    return 'reason' in data ? data : projections(node, data, QKV);
   });
 }
 
@@ -175,15 +184,20 @@ function projections(node: Node, data: WeightData, names: readonly string[]): Ou
   return only(uses);
 }
 
-function integers(node: Node, { input, scale, zeroPoint, axis, isConv = false }: QuantizedOp): Found {
-  return each([input], () => {
-    const data = quantizedData(node, input, { scale, zeroPoint, axes: [axis(node)] });
-    if ('reason' in data) return data;
-    return isConv ? convolution(node, data) : batched(node, data);
-  });
+function integers({ input, scale, zeroPoint, axis, isConv = false }: QuantizedOp): Reader {
+  return (node) =>
+    each([input], () => {
+      const data = quantizedData(node, input, { scale, zeroPoint, axes: [axis(node)] });
+      if ('reason' in data) return data;
+      return isConv ? convolution(node, data) : batched(node, data);
+    });
 }
 
-function unscaled(node: Node, axis: number): Found {
+function unscaled(axis: number): Reader {
+  return (node) => scaledLater(node, axis);
+}
+
+function scaledLater(node: Node, axis: number): Found {
   if (!isConstant(findConstant(node.graph, node.inputs[1] ?? ''))) return NOTHING;
   const scaled = scaledBehind(node);
   if (scaled === undefined) {
@@ -193,7 +207,7 @@ function unscaled(node: Node, axis: number): Found {
     };
   }
   const isConv = node.opType === 'ConvInteger';
-  return integers(node, { input: 1, scale: scaled.scale, zeroPoint: 3, axis: () => axis, isConv });
+  return integers({ input: 1, scale: scaled.scale, zeroPoint: 3, axis: () => axis, isConv })(node);
 }
 
 function blocks(node: Node): Found {
@@ -205,22 +219,24 @@ function blocks(node: Node): Found {
   });
 }
 
-function experts(node: Node, inputs: readonly number[]): Found {
-  return each(inputs, (input) => {
-    if (!node.inputs[input]) return NOTHING;
-    const weight = floatConstant(node, input);
-    return 'reason' in weight ? weight : batched(node, constantData(weight, node, false));
-  });
+function experts(...inputs: readonly number[]): Reader {
+  return (node) =>
+    each(inputs, (input) => {
+      if (!node.inputs[input]) return NOTHING;
+      const weight = floatConstant(node, input);
+      return 'reason' in weight ? weight : batched(node, constantData(weight, node, false));
+    });
 }
 
 /** Constant floating-point tables of two dimensions; everything else that is gathered from is no weight. */
-function tables(node: Node, inputs: readonly number[]): Found {
-  return each(inputs, (input) => {
-    const weight = floatConstant(node, input);
-    if ('reason' in weight || weight.shape.length !== 2) return NOTHING;
-    const [rows = 0, columns = 0] = weight.shape;
-    return only([{ node, op: node.opType, data: constantData(weight, node), rows, columns }]);
-  });
+function tables(...inputs: readonly number[]): Reader {
+  return (node) =>
+    each(inputs, (input) => {
+      const weight = floatConstant(node, input);
+      if ('reason' in weight || weight.shape.length !== 2) return NOTHING;
+      const [rows = 0, columns = 0] = weight.shape;
+      return only([{ node, op: node.opType, data: constantData(weight, node), rows, columns }]);
+    });
 }
 
 /** The weight of a convolution as its matrix; its shape is known to be one or not. */

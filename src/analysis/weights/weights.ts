@@ -1,4 +1,4 @@
-import { LINEAR_OPS, type LinearOp, type LinearSite, linearSite } from '../../affine/linear-sites.js';
+import { type LinearOp, type LinearSite, linearSite } from '../../affine/linear-sites.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import { glob } from '../../graph/glob.js';
 import {
@@ -14,7 +14,7 @@ import {
 import type { ChainView } from '../report/options.js';
 import { sliceElements } from '../spectra/conv-spectrum.js';
 import { type ChainProduct, findChainProducts } from './chain-products.js';
-import { batched, convGeometry, convolution, fusedWeights } from './fused-weights.js';
+import { batched, convGeometry, convolution, fusedWeights, linearOpOf } from './fused-weights.js';
 import type { Found, WeightUse } from './types.js';
 import { constantData, type ReadElements, type StoredElements } from './weight-data.js';
 
@@ -150,17 +150,8 @@ function withChains(
   });
 }
 
-/** Fused operators of com.microsoft that take their weight as the standard operator does. */
-const FUSED: Readonly<Record<string, LinearOp>> = {
-  FusedConv: 'Conv',
-  FusedGemm: 'Gemm',
-  FusedMatMul: 'MatMul',
-  FusedMatMulActivation: 'MatMul',
-};
-
 function weightsOf(node: Node): Found {
-  const isFused = node.domain === 'com.microsoft' && Object.hasOwn(FUSED, node.opType);
-  const op = isFused ? FUSED[node.opType] : LINEAR_OPS.find((name) => node.is(name));
+  const op = linearOpOf(node);
   if (op === undefined) return fusedWeights(node);
   const site = linearSite(node, op);
   if (!('reason' in site)) return { uses: [useOf(site)], reasons: [] };

@@ -1,5 +1,5 @@
 import { type FactorSize, type LinearSite, taps } from '../../affine/linear-site.js';
-import { findConstant, isConstant, type Node, traitsOf } from '../../graph/index.js';
+import { findConstant, isConstant, isView, type Node, traitsOf } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import { semiOrthogonal } from '../../linalg/orthogonal.js';
 import { Random } from '../../runtime/random.js';
@@ -107,8 +107,6 @@ export async function freshMatrices(
   return data;
 }
 
-/** Operators between a layer and its activation. */
-const TRANSPARENT = ['BatchNormalization', 'InstanceNormalization', 'Identity', 'Dropout', 'Cast'];
 const REACH = 8;
 
 /** The gain of the activation that reads a node's output, through a bias or a normalization; 1 where there is none. */
@@ -129,8 +127,11 @@ export function activationGain(node: Node): number {
   return 1;
 }
 
+/** True for what may stand between a layer and its activation: a normalization, a bias, other axes for the same elements. */
 function isTransparent(node: Node, value: string): boolean {
-  if (node.is(...TRANSPARENT)) return node.inputs[0] === value;
+  const { shape, weights, matrices } = traitsOf(node);
+  const isNormalization = shape === 'first' && weights !== undefined && matrices === undefined;
+  if (isNormalization || isView(node) || node.is('Dropout')) return node.inputs[0] === value;
   const isBias = (input: string): boolean => input === value || isConstant(findConstant(node.graph, input));
   return node.is('Add') && node.inputs.every(isBias);
 }

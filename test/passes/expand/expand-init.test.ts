@@ -3,8 +3,10 @@ import { describe, expect, test } from 'vitest';
 import type { Model } from '../../../src/graph/index.js';
 import { smallSvd } from '../../../src/linalg/kernels/index.js';
 import type { ExpandInit, ExpandOptions } from '../../../src/passes/expand/expand.js';
+import { activationGain } from '../../../src/passes/expand/fresh.js';
 import { Random } from '../../../src/runtime/random.js';
 import { openSession } from '../../../src/runtime/session/session.js';
+import { buildModel } from '../../support/build.js';
 import { expanded, expectRestored, expectSameFunction, TOLERANCE } from '../laws.js';
 import { type Layer, lowRank, oneLayer, relativeError, stack, valuesOf, weight } from '../models.js';
 
@@ -320,4 +322,29 @@ describe('a width below the rank', () => {
     const { account } = await expanded(model, { width: 0.4, allowLossy: true });
     expect(account.rewritten).toMatchObject([{ hidden: 2, rank: 2, isPreserved: true, error: undefined }]);
   });
+});
+
+test.each<[readonly string[], number]>([
+  [['Relu'], Math.SQRT2],
+  [['BatchNormalization', 'Relu'], Math.SQRT2],
+  [['LayerNormalization', 'Dropout', 'Relu'], Math.SQRT2],
+  [['Transpose', 'Identity', 'Tanh'], 5 / 3],
+  [['Softmax', 'Relu'], 1],
+  [['Sin', 'Relu'], 1],
+])('the gain of the activation behind a layer is seen through what only normalizes or turns: %j', (ops, gain) => {
+  const model = buildModel({
+    inputs: [['x', 'float32', [6, 6]]],
+    outputs: [['y', 'float32']],
+    nodes: [
+      { opType: 'MatMul', name: 'fc', inputs: ['x', 'w'], outputs: ['v0'] },
+      ...ops.map((opType, i) => {
+        const size = opType === 'BatchNormalization' ? 5 : opType === 'LayerNormalization' ? 3 : 1;
+        const inputs = [`v${i}`, ...Array(size - 1).fill('s')];
+        return { opType, inputs, outputs: [i === ops.length - 1 ? 'y' : `v${i + 1}`] };
+      }),
+    ],
+    initializers: [weight('w', [6, 6]), weight('s', [6])],
+    opset: 17,
+  });
+  expect(activationGain(model.graph.nodes[0]!)).toBe(gain);
 });
