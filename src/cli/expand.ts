@@ -1,7 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { ModelError } from '../graph/errors.js';
+import type { Skipped } from '../graph/skipped.js';
 import type { ExpandAccount } from '../passes/expand/account.js';
-import type { ExpandOptions } from '../passes/expand/options.js';
+import { type ExpandOptions, SKIPPED_BY_RECIPE } from '../passes/expand/options.js';
+import type { RankRecipe } from '../passes/expand/rank-recipe.js';
 import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
@@ -44,13 +46,16 @@ export const expandCommand: Command<Arguments> = {
     const passWith = (more: ExpandOptions) =>
       expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update });
     let pass = passWith({});
+    let ranked: RankRecipe | undefined;
     const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
     try {
       if (args.byRank) {
         const { rankRecipe } = await import('../passes/expand/rank-recipe.js');
-        pass = passWith({ recipe: (await onFile(nameOf(args.model), () => rankRecipe(model))).recipe });
+        ranked = await onFile(nameOf(args.model), () => rankRecipe(model));
+        pass = passWith({ recipe: ranked.recipe });
       }
-      const [account] = await onFile(nameOf(args.model), () => model.apply(pass));
+      const [made] = await onFile(nameOf(args.model), () => model.apply(pass));
+      const account = ranked === undefined ? made : withReasons(made, ranked);
       refuseNothing(account, args);
       if (output !== undefined) await writeModel(model, output, args.overwrite, io);
       progress.clear();
@@ -61,6 +66,18 @@ export const expandCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** An account that says why, in place of that its recipe says so. */
+function withReasons(account: ExpandAccount, { skipped }: RankRecipe): ExpandAccount {
+  const reasons = new Map(skipped.map(({ node, reason }) => [node, reason]));
+  const isByRecipe = ({ reason }: Skipped): boolean => reason === SKIPPED_BY_RECIPE;
+  return {
+    ...account,
+    skipped: account.skipped.map((row) =>
+      isByRecipe(row) ? { ...row, reason: reasons.get(row.node) ?? row.reason } : row,
+    ),
+  };
+}
 
 /** UsageError where patterns name nothing, ModelError where nothing that could be written would differ from the model. */
 function refuseNothing({ rewritten, skipped, unmatched }: ExpandAccount, args: Arguments): void {

@@ -1,7 +1,7 @@
 import { countGarbage, release } from '../runtime/garbage.js';
 import { evenScales, rescaled, squaredSizes } from './even-scales.js';
 import type { Floats } from './floats.js';
-import { gramEigen, type MatrixSource } from './gram-eigen.js';
+import { gramEigen, type MatrixSource, NotFiniteError } from './gram-eigen.js';
 import type { SmallSvd } from './kernels/index.js';
 import { gram, type Matrix, matmul } from './matmul.js';
 import { PartRank, partNoise, rankByParts } from './part-rank.js';
@@ -224,7 +224,7 @@ function rankOf(squares: Float64Array, allowed: number): number {
 
 async function decomposeSmall(a: Matrix, epsilon: number): Promise<Decomposition> {
   const { rows, columns } = a;
-  if (!a.data.every(Number.isFinite)) throw new RangeError('has NaN or infinite values');
+  if (!a.data.every(Number.isFinite)) throw new NotFiniteError();
   const { smallSvd } = await import('./kernels/eigen/jacobi.js');
   const {
     values,

@@ -16,6 +16,15 @@ export interface MatrixSource {
   letGo?(): void;
 }
 
+/** A matrix is no matrix of numbers: not to be mistaken for the RangeErrors of V8, where memory is short. */
+export class NotFiniteError extends RangeError {
+  override name = 'NotFiniteError';
+
+  constructor() {
+    super('has NaN or infinite values');
+  }
+}
+
 /** Eigenvalues, descending, and eigenvectors, as rows, of a Gram matrix. */
 export interface GramEigen extends SymmetricEigen {
   /** Squared norms of the rows or columns. */
@@ -63,7 +72,7 @@ export async function gramEigen(source: Loaded, n: number, side: 'rows' | 'colum
   source.letGo?.();
   const diagonal = Float64Array.from({ length: n }, (_, i) => place.data[i * place.stride + i] as number);
   const squaredNorm = diagonal.reduce((sum, square) => sum + square, 0);
-  if (!Number.isFinite(squaredNorm)) throw new RangeError('has NaN or infinite values');
+  if (!Number.isFinite(squaredNorm)) throw new NotFiniteError();
   if (own !== undefined) countGarbage(8 * n * n);
   const { values, vectors } = await (own?.eigen({ gemm }) ??
     (pool as KernelPool).eigenvectors(place.data, n, { transfer: true }));

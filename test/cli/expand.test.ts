@@ -158,7 +158,10 @@ test('--by-rank factorizes what has less rank than it could, and leaves the rest
     'json',
   );
   expect(code).toBe(0);
-  const { rewritten, total } = JSON.parse(stdout);
+  const { rewritten, skipped, total } = JSON.parse(stdout);
+  expect(skipped).toMatchObject([
+    { node: 'full', reason: 'two layers of its rank 12 would have 288 parameters, no fewer than its 144' },
+  ]);
   expect(rewritten).toMatchObject([{ node: 'low', rank: 1, hidden: 1, depth: 2 }]);
   expect(total).toEqual({ parametersBefore: 192, parametersAfter: 28 });
   expect((await cli('verify', 'low.onnx', 'small.onnx')).code).toBe(0);

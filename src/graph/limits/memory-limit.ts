@@ -28,11 +28,14 @@ export function setMemoryLimit(bytes: number): void {
  * @throws ModelError naming the option that raises the limit
  */
 export function assertFits(bytes: number, what: string, where: Where = {}): void {
-  if (fits(bytes)) return;
-  throw new ModelError(
-    `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; \`setMemoryLimit\` raises it`,
-    where,
-  );
+  const problem = whyTooLarge(bytes, what);
+  if (problem !== undefined) throw new ModelError(problem, where);
+}
+
+/** The same as a reason; undefined where it fits. */
+export function whyTooLarge(bytes: number, what: string): string | undefined {
+  if (fits(bytes)) return undefined;
+  return `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; \`setMemoryLimit\` raises it`;
 }
 
 export function fits(bytes: number): boolean {

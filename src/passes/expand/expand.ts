@@ -1,10 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { factorName } from '../../affine/factor-names.js';
-import type { LinearSite } from '../../affine/linear-site.js';
+import { type LinearSite, taps } from '../../affine/linear-site.js';
 import { findExpandableSites } from '../../affine/linear-sites.js';
 import { type FreshName, imaginedNames } from '../../graph/edit/imagined-names.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import { type FloatType, type Graph, type Model, narrow, type Pass, Tensor } from '../../graph/index.js';
+import { whyTooLarge } from '../../graph/limits/memory-limit.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Reason, Skipped } from '../../graph/skipped.js';
 import { trainedNames } from '../../graph/trained-names.js';
@@ -18,12 +19,18 @@ import { factorizeSite, findingOf } from './factorize.js';
 import type { FactorMaker, Finding, SiteFactors } from './factors.js';
 import { ALONE, LookAhead } from './look-ahead.js';
 import { type NormStatistics, shiftOf } from './normalization.js';
-import { type ChainSettings, type ExpandOptions, isPreserving, type RecipeRule } from './options.js';
-import { type ChainPlan, chainParameters, planOf, splitAttributes } from './plan.js';
+import {
+  type ChainSettings,
+  type ExpandOptions,
+  isPreserving,
+  NOT_SELECTED,
+  type RecipeRule,
+} from './options.js';
+import { type ChainPlan, chainParameters, factorSizes, planOf, splitAttributes } from './plan.js';
 import { checkProduct } from './product-check.js';
 import { ruleOf } from './recipe.js';
 import { fittingPlan } from './residual.js';
-import { NOT_SELECTED, Selection, type Settings, settingsOf } from './selection.js';
+import { Selection, type Settings, settingsOf } from './selection.js';
 import { chainNodes, insertChain, needsZeroBias } from './write.js';
 
 export type { ExpandAccount, ExpandedSite } from './account.js';
@@ -376,9 +383,27 @@ function match(site: LinearSite, settings: ChainSettings, trained: ReadonlySet<s
   if (sharded.some((spec) => spec.tensor_name === node.inputs[site.weightInput])) {
     return { reason: 'its device configuration shards its weight' };
   }
+  const tooLarge = whyTooLargeFactor(site, plan);
+  if (tooLarge !== undefined) return { reason: tooLarge };
   const attributes = plan.isSplit ? splitAttributes(site, plan) : undefined;
   if (attributes !== undefined && 'reason' in attributes) return attributes;
   return { site, plan, settings };
+}
+
+/** A factor is in memory as a whole, and a small model can have large ones: of a layer of few inputs and 50,000 outputs, say. */
+function whyTooLargeFactor(site: LinearSite, plan: ChainPlan): string | undefined {
+  const { groups, outputs, weight, matrixShape } = site;
+  const elements = factorSizes(site, plan).map(
+    (size) => groups * size.inputs * size.outputs * taps(size.kernel),
+  );
+  const largest = elements.reduce((most, count) => Math.max(most, count), 0);
+  // What the file holds as it is fits.
+  if (largest <= site.size) return undefined;
+  const what = `layer ${elements.indexOf(largest) + 1} of its chain`;
+  const problem = whyTooLarge(largest * (weight.dataType === 'float64' ? 8 : 4), what);
+  const enough = Math.min(matrixShape.rows, matrixShape.columns) / outputs;
+  if (problem === undefined || plan.perGroup <= enough * outputs) return problem;
+  return `${problem}; \`width: ${Math.ceil(enough * 1e4) / 1e4}\` is enough for any weight of its shape`;
 }
 
 /** What a site holds that is factorized ahead of its turn: its eigenvectors, where they are made on one thread. */

@@ -20,6 +20,10 @@ export type FreshInit = Extract<ExpandInit, `fresh:${string}`>;
 export const RESIDUAL_MODES = ['none', 'learn'] as const;
 export type ResidualMode = (typeof RESIDUAL_MODES)[number];
 
+/** Why a site is left out that the options leave out. */
+export const NOT_SELECTED = 'not selected';
+export const SKIPPED_BY_RECIPE = `${NOT_SELECTED}: a rule of the recipe skips it`;
+
 /** What is settled for each site by itself. */
 export interface ChainOptions {
   /** Linear layers per chain, >= 1; 1 changes nothing. */

@@ -1,7 +1,8 @@
 import { findExpandableSites } from '../../affine/linear-sites.js';
-import { EPSILON, type Model } from '../../graph/index.js';
+import { EPSILON, type Model, ModelError } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { decompose } from '../../linalg/decompose.js';
+import { NotFiniteError } from '../../linalg/gram-eigen.js';
 import type { Recipe, RecipeRule } from './options.js';
 import { CHAIN_DEFAULTS } from './options.js';
 import { chainParameters, planOf } from './plan.js';
@@ -19,6 +20,7 @@ export interface RankRecipe {
  * rank, where those have fewer parameters than one. Rank is told by the rounding of the weight's type, so the product of
  * the two is the weight. For models that were trained to low rank.
  *
+ * @throws ModelError where a weight cannot be decomposed, for lack of memory, say
  * @example
  * const { recipe } = await rankRecipe(model);
  * await model.apply(expand({ recipe }));
@@ -34,7 +36,11 @@ export async function rankRecipe(model: Model): Promise<RankRecipe> {
       for (const matrix of matrices)
         rank = Math.max(rank, (await decompose(matrix, EPSILON[type])).values.length);
     } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
+      if (!(error instanceof NotFiniteError)) {
+        // A weight without a rank would read as one that needs nothing done.
+        const what = `cannot find the rank of its weight '${site.weight.value}': ${(error as Error).message}`;
+        throw new ModelError(what, { node: node.label }, { cause: error });
+      }
       skipped.push({ node: node.label, op, reason: `its weight ${error.message}` });
       recipe.push(ruleOf(node.label, undefined));
       continue;
@@ -44,7 +50,11 @@ export async function rankRecipe(model: Model): Promise<RankRecipe> {
     const isSmaller = parameters < site.rows * site.columns;
     recipe.push(ruleOf(node.label, isSmaller ? settings : undefined));
     if (!isSmaller)
-      skipped.push({ node: node.label, op, reason: `two layers of its rank ${rank} would be no smaller` });
+      skipped.push({
+        node: node.label,
+        op,
+        reason: `two layers of its rank ${rank} would have ${parameters} parameters, no fewer than its ${site.size}`,
+      });
   }
   return { recipe, skipped };
 }

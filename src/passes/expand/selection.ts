@@ -8,7 +8,9 @@ import {
   EXPAND_OPTIONS,
   type ExpandOptions,
   isFresh,
+  NOT_SELECTED,
   type RecipeRule,
+  SKIPPED_BY_RECIPE,
 } from './options.js';
 import { parseRecipe } from './recipe.js';
 
@@ -48,8 +50,6 @@ export function settingsOf(options: ExpandOptions): Settings {
   }
   return settings;
 }
-
-export const NOT_SELECTED = 'not selected';
 
 interface Pattern {
   readonly text: string;
@@ -91,7 +91,7 @@ export class Selection {
     const matching = this.#rules.filter(({ rule }) => rule.op === undefined || rule.op === node.opType);
     const found = use(matching, node.label);
     if (!this.isSelected(node) || size < minSize) return { reason: NOT_SELECTED };
-    if (found?.rule.skip === true) return { reason: `${NOT_SELECTED}: the recipe skips it` };
+    if (found?.rule.skip === true) return { reason: SKIPPED_BY_RECIPE };
     const { match: _match, op: _op, skip: _skip, ...own } = found?.rule ?? { match: '' };
     return { ...chain, ...own };
   }

@@ -181,3 +181,19 @@ test('options out of range are refused early', () => {
   ];
   for (const [options, message] of cases) expect(() => expand(options)).toThrow(message);
 });
+
+test('a factor that takes more memory than the limit is not made; the width that does is named', async () => {
+  const vocabulary = stack(
+    [1, 2],
+    [{ opType: 'MatMul', name: 'head', inputs: ['x', 'w'], outputs: ['y'] }],
+    [weight('w', [2, 40_000])],
+  );
+  const { account } = await expanded(vocabulary, {});
+  expect(account.rewritten).toEqual([]);
+  expect(account.skipped[0]?.reason).toBe(
+    'layer 2 of its chain would take 5.96 GiB of memory, more than the limit of 1 GiB; `setMemoryLimit` raises it; `width: 0.0001` is enough for any weight of its shape',
+  );
+  const narrow = await expanded(vocabulary, { width: 0.0001 });
+  expect(narrow.account.rewritten).toMatchObject([{ hidden: 4, rank: 2 }]);
+  await expectSameFunction(vocabulary, narrow.model);
+});
