@@ -31,7 +31,12 @@ function modelDifference({ state }: Checkpoint, { graph }: Model): string {
   for (const [name, { type, shape }] of state.weights) {
     const tensor = graph.initializers.get(name);
     if (tensor === undefined) return `the checkpoint has the weight '${name}', and it has none of that name`;
-    const [before, now] = [`${type}[${shape.join(', ')}]`, `${tensor.dataType}[${tensor.shape.join(', ')}]`];
+    // Weights of half precision are trained in float32.
+    const isMaster = type === 'float32' && (tensor.dataType === 'float16' || tensor.dataType === 'bfloat16');
+    const [before, now] = [
+      `${isMaster ? tensor.dataType : type}[${shape.join(', ')}]`,
+      `${tensor.dataType}[${tensor.shape.join(', ')}]`,
+    ];
     if (before !== now) return `the weight '${name}' was ${before} and is ${now}`;
   }
   return 'its weights have the same names and shapes, but nodes, attributes, inputs or constants differ';

@@ -29,7 +29,7 @@ import { decayedWeights } from './optimizers/weight-decay.js';
 const IR_VERSION = 7;
 
 export interface TrainingInfoOptions
-  extends Omit<StepOptions, 'batch' | 'emaDecay' | 'weightDecayOf' | 'masks'> {
+  extends Omit<StepOptions, 'batch' | 'emaDecay' | 'weightDecayOf' | 'masks' | 'roundWeights'> {
   /** Samples a step, where the model leaves its batch open or says 1. */
   readonly batch?: number | undefined;
   /** Of the weights that `decayedWeights` names; default 0. */
@@ -91,6 +91,8 @@ export async function withTrainingInfo(model: Model, options: TrainingInfoOption
     weightDecayOf,
     // Whoever runs the algorithm knows of no masks to feed.
     masks: 'operator',
+    // A binding sets an initializer of the model, in the type that it has.
+    roundWeights: true,
   });
   const info = new InfoBuilder(host.model, step, options.learningRate);
   const built = info.build();

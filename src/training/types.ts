@@ -88,7 +88,10 @@ export interface DivergenceOrigin {
 export interface TrainingState {
   /** Steps done. */
   readonly step: number;
-  /** Trained weights and running statistics, by the names of the model's initializers. */
+  /**
+   * Trained weights and running statistics, by the names of the model's initializers. Trained weights of half precision are
+   * float32 here, and rounded for the model alone.
+   */
   readonly weights: ReadonlyMap<string, RuntimeTensor>;
   /** State of the optimizer, by `<slot>/<weight>`, moving averages of weights (`ema/<weight>`) among it. */
   readonly slots: ReadonlyMap<string, RuntimeTensor>;

@@ -73,6 +73,7 @@ export function bodyOf(
 export function dataInputs(step: Step): ValueInfo[] {
   const inner = new Set([
     ...step.carried.map(({ from }) => from),
+    ...step.before.nodes.flatMap(({ outputs }) => outputs),
     ...step.gradient.masks.map(({ name }) => name),
   ]);
   return step.gradient.model.graph.inputs.filter(({ name }) => !inner.has(name));

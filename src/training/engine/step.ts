@@ -1,4 +1,11 @@
-import { type DataType, type Model, ModelError, type Tensor } from '../../graph/index.js';
+import {
+  DATA_TYPES,
+  type DataType,
+  type Model,
+  ModelError,
+  type NativeArray,
+  Tensor,
+} from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
 import { Builder } from '../../passes/gradient/builder.js';
 import {
@@ -12,6 +19,7 @@ import { countOf, isCounted } from '../../passes/gradient/losses.js';
 import { normalAxis, product } from '../../passes/gradient/shapes.js';
 import type { MatrixProduct } from '../../passes/gradient/types.js';
 import type { Value } from '../../passes/gradient/value.js';
+import { convert } from '../../runtime/index.js';
 import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from '../optimizers/index.js';
 import { type Masks, sliceMasks } from '../optimizers/masks.js';
 import type { OptimizerRule, Update, UpdateContext } from '../optimizers/optimizer-rule.js';
@@ -43,6 +51,12 @@ export interface StepOptions
   readonly clipNorm?: number | undefined;
   /** Keep moving averages of the weights, with this decay; default: none. */
   readonly emaDecay?: number | undefined;
+  /**
+   * Weights of half precision are carried as they are, rounded after each update; default false: they are carried in float32, and
+   * rounded for the model alone (Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.1), so that small updates
+   * add up. Updates and the optimizer's state are float32 in both cases.
+   */
+  readonly roundWeights?: boolean | undefined;
   /**
    * Terms that a penalty adds to the gradient of a weight, before norms are taken. Called once a weight while the
    * graph is built.
@@ -128,9 +142,22 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   const trained = [...made.gradients.keys()];
   if (trained.length === 0) throw new ZeroGradientError([], model.path);
 
+  const parameters = new Map(
+    trained.map((name) => {
+      const weight = known(name);
+      if (!isHalf(weight.type)) return [name, weight] as const;
+      if (options.roundWeights) return [name, build.cast(weight, 'float32')] as const;
+      const master: Value = { ...weight, name: base.freshName(`master/${name}`), type: 'float32' };
+      const { type, shape } = weight;
+      before.multi('Cast', [master], [{ name, type, shape }], { to: { int: DATA_TYPES[type].code } });
+      return [name, master] as const;
+    }),
+  );
+  const parameterOf = (name: string): Value => parameters.get(name) ?? known(name);
   const held: Held[] = [];
   let gradients = trained.map((name) => {
-    const [parameter, given] = [known(name), known(name, made.gradients.get(name))];
+    const parameter = parameterOf(name);
+    const given = build.cast(known(name, made.gradients.get(name)), parameter.type);
     const hold = (key: string): Value => {
       const value = { ...parameter, name: base.freshName(`${key}/${name}`) };
       held.push({ ...value, key: `${key}/${name}` });
@@ -163,7 +190,8 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   const slot = (name: string, parameter: Value): Value => ({ ...parameter, name: base.freshName(name) });
   for (const [index, name] of trained.entries()) {
     build.scope = `step/${name}`;
-    const parameter = known(name);
+    const parameter = parameterOf(name);
+    const start = (): Tensor | undefined => inType(initial(name), parameter.type);
     const slots = Object.fromEntries(
       options.optimizer.slots.map((key) => [key, slot(`${key}/${name}`, parameter)]),
     );
@@ -178,14 +206,16 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     };
     const update = updateOf(context, products.get(name));
     sources.push(update.source);
-    carry('weight', name, parameter, update.parameter, () => initial(name));
+    if (options.roundWeights)
+      carry('weight', name, known(name), build.cast(update.parameter, known(name).type), () => initial(name));
+    else carry('weight', name, parameter, update.parameter, start);
     for (const [key, from] of Object.entries(slots)) {
       carry('slot', `${key}/${name}`, from, update.slots[key] ?? from, () => undefined);
     }
     if (options.emaDecay !== undefined) {
       const average = slot(`ema/${name}`, parameter);
       const next = movingAverage(build, average, update.parameter, number, options.emaDecay);
-      carry('slot', `ema/${name}`, average, next, () => initial(name));
+      carry('slot', `ema/${name}`, average, next, start);
     }
   }
   for (const [name, next] of made.state) {
@@ -207,6 +237,21 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     norms: clipNorms ?? gradientNorms(build, sources),
     trained,
   };
+}
+
+function isHalf(type: DataType): boolean {
+  return type === 'float16' || type === 'bfloat16';
+}
+
+function inType(tensor: Tensor | undefined, type: DataType): Tensor | undefined {
+  if (tensor === undefined || tensor.dataType === type) return tensor;
+  const { name, dataType, shape } = tensor;
+  return Tensor.of(
+    name,
+    type,
+    shape,
+    convert({ type: dataType, shape, data: tensor.array() }, type).data as NativeArray,
+  );
 }
 
 /** An update, and what the norm of the gradient is taken of. */

@@ -1,7 +1,7 @@
 import { createModel, type Model, type NativeArray, type Tensor } from '../../graph/index.js';
 import { createMessage } from '../../graph/proto/codec.js';
 import type { GraphProto } from '../../graph/proto/schema.js';
-import type { RuntimeTensor } from '../../runtime/index.js';
+import { convert, type RuntimeTensor } from '../../runtime/index.js';
 
 /** A model with other weights, to look at: it shares everything else with the given one, which stays as it is. */
 export function withWeights(model: Model, weights: ReadonlyMap<string, RuntimeTensor>): Model {
@@ -27,5 +27,5 @@ export function putWeights(model: Model, weights: ReadonlyMap<string, RuntimeTen
 }
 
 function replaced(old: Tensor, weight: RuntimeTensor | undefined): Tensor {
-  return weight === undefined ? old : old.withData(weight.data as NativeArray);
+  return weight === undefined ? old : old.withData(convert(weight, old.dataType).data as NativeArray);
 }

@@ -1,4 +1,4 @@
-import { type Model, type NodeSpec, Tensor, ValueInfo } from '../../../src/graph/index.js';
+import { type Model, type NodeSpec, narrow, Tensor, ValueInfo } from '../../../src/graph/index.js';
 import { buildModel } from '../../../src/runtime/session/small-model.js';
 import { size } from './check-gradient.js';
 
@@ -16,14 +16,12 @@ export function labels(count: number, classes: number): BigInt64Array {
   return BigInt64Array.from({ length: count }, (_, i) => BigInt((7 * i + 3) % classes));
 }
 
-type Type = 'float32' | 'float64';
+type Type = 'float16' | 'float32' | 'float64';
 type Weight = readonly [name: string, seed: number, shape: readonly number[], scale: number, shift?: number];
 
 function weight(type: Type, [name, seed, shape, scale, shift]: Weight): Tensor {
   const numbers = wave(seed, shape, scale, shift);
-  return type === 'float64'
-    ? Tensor.of(name, 'float64', shape, numbers)
-    : Tensor.of(name, 'float32', shape, Float32Array.from(numbers));
+  return Tensor.of(name, type, shape, narrow(type, numbers));
 }
 
 interface Network {
