@@ -1,5 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { ModelError } from '../graph/errors.js';
+import { PatternError } from '../graph/glob.js';
 import type { Skipped } from '../graph/skipped.js';
 import type { ExpandAccount } from '../passes/expand/account.js';
 import { type ExpandOptions, SKIPPED_BY_RECIPE } from '../passes/expand/options.js';
@@ -7,7 +8,7 @@ import type { RankRecipe } from '../passes/expand/rank-recipe.js';
 import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
-import { onFile, UsageError } from './shell/errors.js';
+import { onFile } from './shell/errors.js';
 import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
@@ -79,15 +80,15 @@ function withReasons(account: ExpandAccount, { skipped }: RankRecipe): ExpandAcc
   };
 }
 
-/** UsageError where patterns name nothing, ModelError where nothing that could be written would differ from the model. */
+/** PatternError where a pattern names nothing, ModelError where nothing that could be written would differ from the model. */
 function refuseNothing({ rewritten, skipped, unmatched }: ExpandAccount, args: Arguments): void {
-  if (rewritten.length > 0) return;
-  const only = unmatched.length > 0 ? unmatched : [args.only ?? []].flat();
-  const [first] = skipped;
-  if (unmatched.length > 0 || (only.length > 0 && first === undefined)) {
-    throw new UsageError(`no layer is expanded: none matches '${only.join("', '")}'`);
+  const names = [...rewritten, ...skipped].map(({ node }) => node);
+  for (const option of ['only', 'exclude'] as const) {
+    const pattern = args[option]?.find((text) => unmatched.includes(text));
+    if (pattern !== undefined) throw new PatternError(option, pattern, 'linear layer', names, undefined);
   }
-  if (args.dryRun || first === undefined) return;
+  const [first] = skipped;
+  if (rewritten.length > 0 || args.dryRun || first === undefined) return;
   throw new ModelError(`no layer can be expanded, and nothing was written: ${first.reason}`, {
     file: nameOf(args.model),
     node: first.node,

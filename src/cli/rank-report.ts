@@ -1,6 +1,7 @@
 import { type ChainView, checkRankOptions, RANK_OPTIONS } from '../analysis/report/options.js';
 import type { RankReport } from '../analysis/report/rank-report.js';
 import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
+import { PatternError } from '../graph/glob.js';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { HtmlReportModel } from '../report/html/index.js';
@@ -235,10 +236,14 @@ async function checkNames(
   if (only.length === 0) return;
   const { chosenBy, findWeights, nodesOf } = await import('../analysis/weights/weights.js');
   const { weights } = findWeights(model, { chains });
-  if (weights.length === 0 || weights.some(chosenBy(only))) return;
-  const names = weights.flatMap((weight) => [weight.name, ...nodesOf(weight)]);
-  const meant = nearest(only[0] ?? '', names);
-  const hint =
-    meant === undefined ? `the first of ${weights.length} is '${names[0]}'` : `did you mean '${meant}'?`;
-  throw new UsageError(`--only: no weight or node matches '${only.join("', '")}'; ${hint}`);
+  const pattern = only.find((one) => !weights.some(chosenBy([one])));
+  if (pattern === undefined) return;
+  const meant = nearest(
+    pattern,
+    weights.flatMap((weight) => [weight.name, ...nodesOf(weight)]),
+  );
+  if (meant !== undefined)
+    throw new UsageError(`--only '${pattern}' matches no weight or node; did you mean '${meant}'?`);
+  const names = weights.map(({ name }) => name);
+  throw new PatternError('only', pattern, 'weight or node', names, model.path);
 }

@@ -1,4 +1,5 @@
 import yargs, { type Argv } from 'yargs';
+import { PatternError } from '../graph/glob.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';
@@ -122,7 +123,8 @@ async function runCommand(
     const words = (text: string): string => inFlags(text, options);
     return await handler({ ...Object.fromEntries(positionals), ...given }, { ...io, words });
   } catch (error) {
-    throw error instanceof OptionError ? usageErrorOf(error, options) : error;
+    if (error instanceof OptionError || error instanceof PatternError) throw usageErrorOf(error, options);
+    throw error;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { NamedLog } from '../report/training/page-data.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
@@ -9,7 +10,17 @@ import { keepApart, outputsOf } from './shell/outputs.js';
 import { version } from './shell/version.js';
 
 const { quiet, verbose } = COMMON_OPTIONS;
-const OPTIONS = { ...FILE_OPTIONS, quiet, verbose };
+const OPTIONS = {
+  ...FILE_OPTIONS,
+  format: {
+    kind: 'choice',
+    choices: ['html', 'json'],
+    defaultHelp: "the output's ending, html",
+    help: 'a page, or the logs as one list',
+  },
+  quiet,
+  verbose,
+} as const satisfies OptionDescriptors;
 
 type Arguments = Given<typeof OPTIONS> & { readonly logs: readonly string[] };
 
@@ -25,23 +36,28 @@ export const trainLogCommand: Command<Arguments> = {
       })
       .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change'),
   handler: async (args, io) => {
-    const { output } = args;
+    const format = args.format ?? (args.output?.toLowerCase().endsWith('.json') ? 'json' : 'html');
+    const output = args.output ?? (format === 'json' ? '-' : undefined);
     if (output === undefined)
       throw new UsageError('no output: pass -o <file.html>, or -o - for standard output');
     const { assertWritable, atomicWrite, MemorySource } = await import('../graph/index.js');
     keepApart(outputsOf({ '--output': output }), args.logs, io);
     if (output !== '-') await assertWritable(output, args);
-    const { renderTrainPage } = await import('../report/training/page.js');
     const logs: NamedLog[] = [];
     for (const file of args.logs) logs.push({ name: nameOf(file), log: await readLog(file, io) });
-    const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
-    const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
-    const text = renderTrainPage(logs, { date, version: version() });
+    const text = format === 'json' ? `${JSON.stringify(logs, undefined, 2)}\n` : await pageOf(logs, io);
     if (output === '-') await write(io, text);
     else await atomicWrite(output, new MemorySource(new TextEncoder().encode(text)), args);
     return 0;
   },
 };
+
+async function pageOf(logs: readonly NamedLog[], io: Io): Promise<string> {
+  const { renderTrainPage } = await import('../report/training/page.js');
+  const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
+  const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
+  return renderTrainPage(logs, { date, version: version() });
+}
 
 async function readLog(file: string, io: Io): Promise<NamedLog['log']> {
   const { ModelError, readText } = await import('../graph/index.js');

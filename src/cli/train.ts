@@ -88,27 +88,13 @@ export const trainCommand: Command<Arguments> = {
     await using lesson = await taught(data, settings, { ...args, outputs: replaced }, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {
-      await onTraining(args, () => dryRun(model, lesson.data, options, args, io));
+      await onModel(nameOf(args.model), () => dryRun(model, lesson.data, options, args, io));
       return 0;
     }
     // Awaited here: the data is disposed behind it.
-    return await onTraining(args, () => run(model, lesson.data, options, { ...args, output }, io));
+    return await onModel(nameOf(args.model), () => run(model, lesson.data, options, { ...args, output }, io));
   },
 };
-
-/** Work on the model: a pattern that matches nothing is an error of the command line, in its words. */
-async function onTraining<T>(args: Arguments, work: () => Promise<T>): Promise<T> {
-  const { PatternError } = await import('../training/weights/prepare-model.js');
-  return await onModel(nameOf(args.model), async () => {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof PatternError)) throw error;
-      const { option, pattern, reason } = error;
-      throw new UsageError(`--${option === 'only' ? 'train' : option} '${pattern}' ${reason}`);
-    }
-  });
-}
 
 /** What a user should know before the hours that a training takes. */
 async function warnOf(plan: TrainPlan, io: Io): Promise<void> {

@@ -21,7 +21,7 @@
 export type { FunctionSpec, GraphSpec, ValueSpec } from '../graph/build.js';
 export { assertValid, type Problem } from '../graph/check/check.js';
 export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
-export { glob } from '../graph/glob.js';
+export { glob, PatternError } from '../graph/glob.js';
 export {
   type Attributes,
   type AttributeValue,

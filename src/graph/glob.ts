@@ -1,3 +1,5 @@
+import { ModelError } from './errors.js';
+
 type Token = '*' | ((character: string) => boolean);
 
 /**
@@ -75,4 +77,55 @@ function setAt(
   }
   const has = (found: string): boolean => ranges.some(([low, high]) => low <= found && found <= high);
   return { token: (found) => has(found) !== isNegated, end };
+}
+
+/** A pattern of names that matches nothing, though an option asks for what it matches. */
+export class PatternError extends ModelError {
+  /** Key of the option. */
+  readonly option: string;
+  readonly pattern: string;
+  /** The message without the option and the pattern: 'matches no trainable weight; there are: fc1, fc2'. */
+  readonly reason: string;
+
+  /**
+   * @param what it should match, in the singular
+   * @param names what it could have matched
+   */
+  constructor(
+    option: string,
+    pattern: string,
+    what: string,
+    names: readonly string[],
+    file: string | undefined,
+  ) {
+    const list =
+      names.length === 0
+        ? 'there is none'
+        : `there are: ${names.slice(0, MOST).join(', ')}${names.length > MOST ? ` and ${names.length - MOST} more` : ''}`;
+    const reason = `matches no ${what}; ${list}`;
+    super(`${option}: '${pattern}' ${reason}`, { file });
+    this.option = option;
+    this.pattern = pattern;
+    this.reason = reason;
+  }
+}
+
+const MOST = 8;
+
+/**
+ * Whether a name is one of those that patterns of an option match.
+ *
+ * @throws PatternError for the first pattern that matches none of the names
+ */
+export function matching(
+  patterns: readonly string[],
+  names: readonly string[],
+  told: { readonly option: string; readonly what: string; readonly file: string | undefined },
+): (name: string) => boolean {
+  const tests = patterns.map((pattern) => {
+    const test = glob(pattern);
+    if (names.some(test)) return test;
+    throw new PatternError(told.option, pattern, told.what, names, told.file);
+  });
+  return (name) => tests.some((test) => test(name));
 }

@@ -173,10 +173,6 @@ describe('wrong options: exit 2 and what to do', () => {
 
 describe('what does not work: exit 1 and why', () => {
   test.each([
-    [
-      ['--batch', '2', '--wrt', 'nothing*'],
-      "no initializer or float input matches 'nothing*'; the first of 7 is 'w1'",
-    ],
     [['--batch', '2', '--freeze', '*'], 'nothing is left to differentiate by'],
     [['--batch', '2', '--prediction', 'z'], "has no output 'z'; its outputs are 'y'"],
     [

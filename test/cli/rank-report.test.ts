@@ -217,7 +217,7 @@ describe('wrong command lines', () => {
     [['--rank', '-1'], '--rank must be an integer ≥ 0, is -1'],
     [
       ['--only', 'conv.wieght'],
-      "--only: no weight or node matches 'conv.wieght'; did you mean 'conv.weight'?",
+      "--only 'conv.wieght' matches no weight or node; did you mean 'conv.weight'?",
     ],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli([SHAPES, ...args]);
@@ -287,9 +287,9 @@ describe('embeddings', () => {
     }
   });
 
-  test('a value that is not there is an error of the work', async () => {
+  test('a value that is not there is an error of the command line', async () => {
     const { code, stderr } = await cli([SHAPES, '--random-data', '--at', 'nothing*']);
-    expect(code).toBe(1);
-    expect(stderr).toContain("no value or node of the main graph matches 'nothing*'");
+    expect(code).toBe(2);
+    expect(stderr).toContain("--at 'nothing*' matches no value or node of the main graph");
   });
 });

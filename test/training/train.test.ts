@@ -319,7 +319,7 @@ describe('is refused', () => {
   };
 
   test.each<[string, TrainOptions, string]>([
-    ['a glob that matches nothing', { freeze: ['conv*'] }, "freeze: no trainable weight matches 'conv"],
+    ['a glob that matches nothing', { freeze: ['conv*'] }, "freeze: 'conv*' matches no trainable weight"],
     ['everything frozen', { freeze: ['*'] }, 'nothing is left to train'],
   ])('%s', (_, options, message) => refused(options, message));
 

@@ -1,5 +1,5 @@
-import { glob } from '../../graph/glob.js';
-import { ancestors, type Graph, type Model, ModelError, type Node, valuesRead } from '../../graph/index.js';
+import { glob, PatternError } from '../../graph/glob.js';
+import { ancestors, type Graph, type Model, type Node, valuesRead } from '../../graph/index.js';
 import { scaledBehind } from '../weights/quantized-weights.js';
 import { findWeights } from '../weights/weights.js';
 
@@ -118,9 +118,8 @@ function tapsAt(graph: Graph, globs: readonly string[], weights: ReadonlyMap<Nod
   }
   const unused = tests.find(({ isUsed }) => !isUsed);
   if (unused !== undefined) {
-    throw new ModelError(`no value or node of the main graph matches '${unused.pattern}'`, {
-      file: graph.model.path,
-    });
+    const names = graph.nodes.map(({ label }) => label);
+    throw new PatternError('at', unused.pattern, 'value or node of the main graph', names, graph.model.path);
   }
   return taps;
 }

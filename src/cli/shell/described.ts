@@ -1,4 +1,5 @@
 import type { Argv, Options } from 'yargs';
+import type { PatternError } from '../../graph/glob.js';
 import {
   checkOption,
   defaultText,
@@ -148,8 +149,9 @@ export function refuse<D extends OptionDescriptors>(
 }
 
 /** What the library says of an option, by the option's name on the command line. */
-export function usageErrorOf(error: OptionError, descriptors: OptionDescriptors): UsageError {
-  const { option, problem } = error;
+export function usageErrorOf(error: OptionError | PatternError, descriptors: OptionDescriptors): UsageError {
+  const { option } = error;
+  const problem = error instanceof OptionError ? error.problem : `'${error.pattern}' ${error.reason}`;
   const descriptor = descriptors[option];
   const name = descriptor === undefined ? option : `--${flagOf(option, descriptor)}`;
   return new UsageError(inFlags(`${name} ${problem}`, descriptors), { cause: error });

@@ -1,4 +1,5 @@
 import { ModelError, messageOf } from '../../graph/errors.js';
+import { PatternError } from '../../graph/glob.js';
 import { printable } from '../../report/text/text.js';
 
 /** The command line was wrong. */
@@ -67,7 +68,9 @@ export async function onFile<T>(file: string, work: () => T | Promise<T>): Promi
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof ModelError) || error.where.file !== undefined) throw error;
+    const isPlaced = !(error instanceof ModelError) || error.where.file !== undefined;
+    // A pattern is of the command line, whatever file it names nothing in.
+    if (isPlaced || error instanceof PatternError) throw error;
     throw new ModelError(error.message, { file }, { cause: error });
   }
 }

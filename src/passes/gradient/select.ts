@@ -1,4 +1,4 @@
-import { glob } from '../../graph/glob.js';
+import { matching } from '../../graph/glob.js';
 import { isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { fedInputs } from '../../runtime/index.js';
 import type { LossKind } from './losses.js';
@@ -19,7 +19,7 @@ export interface WrtPatterns {
 /**
  * What to differentiate by, by patterns of names (see glob); undefined without patterns, for `gradient` to choose.
  *
- * @throws ModelError for a pattern that matches nothing, and where nothing is left
+ * @throws PatternError for a pattern that matches nothing; ModelError where nothing is left
  * @example
  * gradient(model, { loss: 'mse', wrt: selectWrt(model, { loss: 'mse', freeze: ['backbone.*'] }) });
  */
@@ -38,25 +38,11 @@ export function selectWrt(
       dataType !== undefined && isFloatType(dataType) ? [name] : [],
     ),
   ];
-  const matching = (patterns: readonly string[], among: readonly string[], what: string): Set<string> => {
-    const found = new Set<string>();
-    for (const pattern of patterns) {
-      const names = among.filter(glob(pattern));
-      if (names.length === 0) {
-        throw new ModelError(
-          `no ${what} matches '${pattern}'; the first of ${among.length} is '${among[0] ?? ''}'`,
-          {
-            file: path,
-          },
-        );
-      }
-      for (const name of names) found.add(name);
-    }
-    return found;
-  };
-  const chosen = wrt === undefined ? trainable : [...matching(wrt, floats, 'initializer or float input')];
-  const frozen = matching(freeze, chosen.length > 0 ? chosen : floats, 'weight to freeze');
-  const left = chosen.filter((name) => !frozen.has(name));
+  const file = path;
+  const isWanted = wrt && matching(wrt, floats, { option: 'wrt', what: 'initializer or float input', file });
+  const chosen = isWanted === undefined ? trainable : floats.filter(isWanted);
+  const isFrozen = matching(freeze, chosen, { option: 'freeze', what: 'weight to differentiate by', file });
+  const left = chosen.filter((name) => !isFrozen(name));
   if (left.length === 0) throw new ModelError('nothing is left to differentiate by', { file: path });
   return left;
 }

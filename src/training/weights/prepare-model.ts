@@ -1,5 +1,5 @@
-import { glob } from '../../graph/glob.js';
-import { type Model, ModelError } from '../../graph/index.js';
+import { matching } from '../../graph/glob.js';
+import type { Model } from '../../graph/index.js';
 import {
   ownWeights,
   tiedWeights,
@@ -32,37 +32,7 @@ function untieMatching(model: Model, output: string, globs: TrainOptions['untie'
   const tied = tiedWeights(model, output, trainableWeights(inlined(model).graph, output)).map(
     ({ name }) => name,
   );
-  const tests = globs.map((pattern) => {
-    const test = glob(pattern);
-    if (tied.some(test)) return test;
-    throw new PatternError('untie', pattern, 'weight that layers share', tied, model.path);
-  });
-  return untieShared(model, output, (name) => tied.includes(name) && tests.some((test) => test(name)));
+  const told = { option: 'untie', what: 'weight that layers share', file: model.path };
+  const isMeant = matching(globs, tied, told);
+  return untieShared(model, output, (name) => tied.includes(name) && isMeant(name));
 }
-
-/** A pattern of names matches nothing. */
-export class PatternError extends ModelError {
-  readonly option: 'only' | 'freeze' | 'untie';
-  readonly pattern: string;
-  /** What it does not match, for a message of its own: 'matches no trainable weight; there are: fc1, fc2'. */
-  readonly reason: string;
-
-  constructor(
-    option: PatternError['option'],
-    pattern: string,
-    what: string,
-    names: readonly string[],
-    file: string | undefined,
-  ) {
-    const list =
-      names.length === 0
-        ? 'there is none'
-        : `there are: ${names.slice(0, MOST).join(', ')}${names.length > MOST ? ` and ${names.length - MOST} more` : ''}`;
-    super(`${option}: no ${what} matches '${pattern}'; ${list}`, { file });
-    this.option = option;
-    this.pattern = pattern;
-    this.reason = `matches no ${what}; ${list}`;
-  }
-}
-
-const MOST = 8;

@@ -1,5 +1,5 @@
 import { findWeights } from '../../analysis/weights/weights.js';
-import { glob } from '../../graph/glob.js';
+import { matching } from '../../graph/glob.js';
 import {
   ancestors,
   findConstant,
@@ -11,7 +11,6 @@ import {
 import { stoppingNodes, trainableWeights, ZeroGradientError } from '../../passes/gradient/index.js';
 import { inlined } from '../../passes/gradient/prepare/inline.js';
 import type { TrainOptions } from '../options.js';
-import { PatternError } from './prepare-model.js';
 
 /** The initializers of a model that are trained, and those that could be and are not. */
 export interface ChosenWeights {
@@ -36,19 +35,10 @@ export function chosenWeights(model: Model, options: TrainOptions): ChosenWeight
       file: path,
     });
   }
-  const matching = (
-    globs: readonly string[] | undefined,
-    option: 'only' | 'freeze',
-  ): ((name: string) => boolean) => {
-    const tests = (globs ?? []).map((pattern) => {
-      const test = glob(pattern);
-      if (all.some(test)) return test;
-      throw new PatternError(option, pattern, 'trainable weight', all, path);
-    });
-    return (name) => tests.some((test) => test(name));
-  };
-  const isChosen = options.only === undefined ? () => true : matching(options.only, 'only');
-  const isFrozen = matching(options.freeze, 'freeze');
+  const isMatching = (option: 'only' | 'freeze'): ((name: string) => boolean) =>
+    matching(options[option] ?? [], all, { option, what: 'trainable weight', file: path });
+  const isChosen = options.only === undefined ? () => true : isMatching('only');
+  const isFrozen = isMatching('freeze');
   const wanted = all.filter((name) => isChosen(name) && !isFrozen(name));
   if (wanted.length === 0)
     throw new ModelError('nothing is left to train: all weights are frozen', { file: path });

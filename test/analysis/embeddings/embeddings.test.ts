@@ -371,7 +371,7 @@ describe('embeddings of a model', () => {
       'takes 64 samples at a time, more than the 12',
     );
     await expect(embeddingReport(model, source(), { at: ['nothing*'] })).rejects.toThrow(
-      "no value or node of the main graph matches 'nothing*'",
+      "at: 'nothing*' matches no value or node of the main graph",
     );
     await expect(embeddingReport(model, source(), { samples: 1 })).rejects.toThrow(RangeError);
   });

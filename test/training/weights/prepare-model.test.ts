@@ -57,7 +57,7 @@ test.each([
   const [one, two] = [...(await readModel(modelToBytes(model))).graph.initializers.values()];
   expect([...one!.floats()]).not.toEqual([...two!.floats()]);
   expect(() => planTraining(merged(by), data(3), { untie: ['v*'] })).toThrow(
-    "untie: no weight that layers share matches 'v*'; there are: w",
+    "untie: 'v*' matches no weight that layers share; there are: w",
   );
 });
 
