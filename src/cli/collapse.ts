@@ -60,7 +60,7 @@ export const collapseCommand: Command<Arguments> = {
         onProgress: progress.update,
       });
       const [account] = await onModel(nameOf(args.model), () => model.apply(pass));
-      if (output !== undefined) await writeModel(model, output, args.overwrite, io);
+      if (output !== undefined) await writeModel(model, output, args, io);
       progress.clear();
       if (!args.quiet && places.list !== undefined) await tell(io, placeText(places.list, products));
       const document = collapseDocument(account, { output, verbose: args.verbose || explain });

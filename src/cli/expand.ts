@@ -58,7 +58,7 @@ export const expandCommand: Command<Arguments> = {
       const [made] = await onFile(nameOf(args.model), () => model.apply(pass));
       const account = ranked === undefined ? made : withReasons(made, ranked);
       refuseNothing(account, args);
-      if (output !== undefined) await writeModel(model, output, args.overwrite, io);
+      if (output !== undefined) await writeModel(model, output, args, io);
       progress.clear();
       await summarize(expandDocument(account, { output, verbose: args.verbose }), { ...args, output }, io);
     } finally {

@@ -47,7 +47,7 @@ export const gradientCommand: Command<Arguments> = {
       const options: GradientOptions = { loss, ...graph, wrt, weights };
       return choice === undefined ? plain(model, options, output) : withInfo(model, options, choice, output);
     });
-    if (output !== undefined) await writeModel(made, output, args.overwrite, io);
+    if (output !== undefined) await writeModel(made, output, args, io);
     await summarize(document, { ...args, output }, io);
     return 0;
   },

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { TrainPlan } from '../training/events.js';
@@ -12,7 +11,7 @@ import { onFile, UsageError } from './shell/errors.js';
 import { checkOutput, loadModel, MODEL, nameOf, summarize, warn, writeModel } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
-import { keepApart, outputsOf } from './shell/outputs.js';
+import { keepApart, keepOutside, outputsOf } from './shell/outputs.js';
 import { onModel } from './shell/provider-options.js';
 import { version } from './shell/version.js';
 import { type Data, openData } from './train/train-data.js';
@@ -68,7 +67,9 @@ export const trainCommand: Command<Arguments> = {
       '--log': args.log,
       '--html': args.html,
     });
-    keepApart(outputs, [], io);
+    const { checkpoint, dataFile } = args;
+    const weights = dataFile === undefined ? dataFile : join(dirname(output ?? ''), dataFile);
+    keepApart([...outputs, ...outputsOf({ '--checkpoint': checkpoint, '--data-file': weights })], [], io);
     // Without --overwrite no file that exists is written.
     const replaced = args.overwrite || args.resume ? outputs : [];
     keepApart(replaced, [args.teacher].flat(), io);
@@ -139,6 +140,7 @@ async function run(
   const { TrainLogFiles } = await import('./train/train-log-file.js');
   const { TrainProgress } = await import('./train/train-progress.js');
   const { train } = await import('../training/train.js');
+  const { isOfCheckpoint, removeCheckpoint } = await import('../training/checkpoint.js');
   const { output } = args;
   const { checkpoint: given } = args;
   const directory = given ?? (output === undefined || output === '-' ? undefined : `${output}.checkpoint`);
@@ -152,6 +154,10 @@ async function run(
     throw new UsageError(
       `${directory} has a checkpoint: pass --resume to go on from it, or --overwrite to begin anew`,
     );
+  }
+  if (directory !== undefined) {
+    const files = { '--output': output, '--log': args.log, '--html': args.html };
+    keepOutside(outputsOf(files), directory, isOfCheckpoint);
   }
   const logs = new TrainLogFiles(
     { log: args.log, page: args.html },
@@ -200,9 +206,8 @@ async function run(
     const { collapse } = await import('../passes/collapse/collapse.js');
     await onFile(nameOf(args.model), () => model.apply(collapse({ chainsOnly: true })));
   }
-  if (output !== undefined) await writeModel(model, output, args.overwrite, io);
-  if (given === undefined && directory !== undefined && args.resume)
-    await rm(directory, { recursive: true, force: true });
+  if (output !== undefined) await writeModel(model, output, args, io);
+  if (given === undefined && directory !== undefined && args.resume) await removeCheckpoint(directory);
   const { trainDocument } = await import('../report/training/summary.js');
   await summarize(trainDocument(result, { output, verbose: args.verbose, plan }), { ...args, output }, io);
   return 0;

@@ -37,7 +37,7 @@ export { readText, readWhole } from './io/pipe.js';
 export { type ReadOptions, readModel } from './io/read.js';
 export { Scratch } from './io/scratch.js';
 export { type ByteSource, type FileRange, FileSource, MemorySource, RangeSource } from './io/source.js';
-export { modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
+export { assertDataFile, modelToBytes, type Saved, type SaveOptions, saveModel } from './io/write.js';
 export { assertConstantsFit } from './limits/constant-budget.js';
 export { assertFunctionsFit } from './limits/function-size.js';
 export { assertFits, DEFAULT_MEMORY_LIMIT, setMemoryLimit } from './limits/memory-limit.js';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   atomicWrite,
@@ -164,6 +164,21 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
     },
     state: { step, weights, slots },
   };
+}
+
+/** Whether a file of that name in the directory of a checkpoint belongs to the checkpoint. */
+export function isOfCheckpoint(name: string): boolean {
+  return name === INDEX || STATE.test(name) || BEST.test(name);
+}
+
+/** Removes the checkpoint of a directory and, where nothing else is in it, the directory. */
+export async function removeCheckpoint(directory: string): Promise<void> {
+  // The index goes first: without it the rest is no checkpoint.
+  await rm(join(directory, INDEX), { force: true });
+  const own = (await readdir(directory).catch(() => [])).filter(isOfCheckpoint);
+  await Promise.all(own.map((name) => rm(join(directory, name), { force: true })));
+  // What is not empty stays.
+  await rmdir(directory).catch(() => undefined);
 }
 
 /** One piece at a time, so that a large state needs no second copy in memory. */

@@ -86,19 +86,27 @@ export async function warn(text: string, io: Io): Promise<void> {
   await tell(io, text, ['warning:', 'yellow']);
 }
 
+interface WriteArguments {
+  readonly overwrite: boolean;
+  readonly dataFile?: string | undefined;
+}
+
 /** Where a model is to be written, checked before the work. */
 export async function checkOutput(
-  args: { readonly output?: string | undefined; readonly overwrite: boolean; readonly dryRun: boolean },
+  args: WriteArguments & { readonly output?: string | undefined; readonly dryRun: boolean },
   io: Io,
 ): Promise<string | undefined> {
-  const { output, overwrite, dryRun } = args;
+  const { output, overwrite, dataFile, dryRun } = args;
   if (dryRun) return undefined;
   if (output === undefined || output === '') {
     throw new UsageError('no output: pass -o <file>, -o - for standard output, or --dry-run');
   }
   if (output !== STDIO) {
-    const { assertWritable } = await import('../../graph/index.js');
+    const { assertDataFile, assertWritable } = await import('../../graph/index.js');
     await assertWritable(output, { overwrite });
+    if (dataFile !== undefined) assertDataFile(output, dataFile);
+  } else if (dataFile !== undefined) {
+    throw new UsageError('--data-file goes with an output file, not with standard output');
   } else if (io.stdout.isTTY) {
     throw new UsageError('a model is binary and standard output is a terminal; redirect it, or name a file');
   }
@@ -106,11 +114,18 @@ export async function checkOutput(
 }
 
 /** Writes a model. Ctrl-C while it does leaves the old file and no other. */
-export async function writeModel(model: Model, output: string, overwrite: boolean, io: Io): Promise<void> {
+export async function writeModel(
+  model: Model,
+  output: string,
+  { overwrite, dataFile }: WriteArguments,
+  io: Io,
+): Promise<void> {
   const { modelToBytes, saveModel } = await import('../../graph/index.js');
   if (output === STDIO) await write(io, modelToBytes(model));
   else {
-    const { kept } = await interruptible((signal) => saveModel(model, output, { overwrite, signal }));
+    const { kept } = await interruptible((signal) =>
+      saveModel(model, output, { overwrite, dataFile, signal }),
+    );
     for (const file of kept) {
       await tell(io, `${file} stays, which the replaced model read: another model may read it too`, NOTE);
     }

@@ -81,6 +81,11 @@ export async function writeTalk({ stderr }: Io, text: string): Promise<void> {
   await new Promise<void>((resolve) => stderr.write(text, () => resolve()));
 }
 
+/** A line of a terminal that the next one takes the place of; without a text it goes away. */
+export function writeLive({ stderr }: Io, text = ''): void {
+  stderr.write(`\r\u001b[K${printable(text)}`);
+}
+
 /** All bytes of a stream. */
 export async function readAll(stream: Readable): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];

@@ -36,6 +36,11 @@ export const FILE_OPTIONS = {
 /** What a command that writes a model takes. */
 export const OUTPUT_OPTIONS = {
   ...FILE_OPTIONS,
+  dataFile: {
+    kind: 'text',
+    defaultHelp: 'only what was external or passes 2 GiB, in <output>.data',
+    help: 'put the weights into a new file of this name beside the output',
+  },
   dryRun: { kind: 'flag', default: false, help: 'say what would be done, write nothing' },
 } as const satisfies OptionDescriptors;
 

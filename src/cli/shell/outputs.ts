@@ -42,8 +42,29 @@ export function keepApart(outputs: readonly Output[], inputs: readonly (string |
   }
 }
 
-/** Where a file is or will be, without links. */
+/**
+ * @param isOwn whether a file of that name is one that is kept in the folder
+ * @throws UsageError where an output would be one of those files
+ */
+export function keepOutside(
+  outputs: readonly Output[],
+  folder: string,
+  isOwn: (name: string) => boolean,
+): void {
+  for (const { option, path } of outputs) {
+    const place = placeOf(path);
+    if (dirname(place) === placeOf(folder) && isOwn(basename(place)))
+      throw new UsageError(`${option} ${path} is a file of the checkpoint in ${folder}; name another file`);
+  }
+}
+
+/** Where a file is or will be, without links. File systems of Windows and macOS take upper and lower case for the same. */
 function placeOf(path: string): string {
+  const place = realPlaceOf(path);
+  return process.platform === 'linux' ? place : place.toLowerCase();
+}
+
+function realPlaceOf(path: string): string {
   try {
     return realpathSync(path);
   } catch {

@@ -1,5 +1,5 @@
 import { formatCount, printable, shorten } from '../../report/text/text.js';
-import type { Io } from './io.js';
+import { type Io, writeLive } from './io.js';
 
 const SHOW_AFTER = 1000;
 const EVERY = 200;
@@ -52,7 +52,7 @@ export class ProgressLine {
     const left = this.#end === undefined ? '' : `  ${timeLeft(this.#end - now)}`;
     const width = (this.#io.stderr.columns ?? 80) - 1;
     const text = `${shorten(`${counter}  ${printable(what)}`, Math.max(20, width - left.length))}${left}`;
-    this.#io.stderr.write(`\r\u001b[K${text}`);
+    writeLive(this.#io, text);
     this.#isShown = true;
   };
 
@@ -61,7 +61,7 @@ export class ProgressLine {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#state = undefined;
-    if (this.#isShown) this.#io.stderr.write('\r\u001b[K');
+    if (this.#isShown) writeLive(this.#io);
     this.#isShown = false;
   }
 }

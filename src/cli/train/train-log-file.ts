@@ -1,4 +1,4 @@
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readFile } from 'node:fs/promises';
 import { assertWritable, atomicWrite, MemorySource, ModelError, messageOf } from '../../graph/index.js';
 import { failureLine, type LogContext, logLine, readTrainLog } from '../../report/training/log.js';
 import type { TrainEvent } from '../../training/events.js';
@@ -8,6 +8,8 @@ export class TrainLogFiles {
   readonly #context: LogContext;
   readonly #log: string | undefined;
   readonly #page: string | undefined;
+  /** Whether the page may take the place of a file: always when it is drawn anew. */
+  #replaces = false;
   /** The log so far, for the page. */
   #lines: string[] = [];
 
@@ -23,6 +25,7 @@ export class TrainLogFiles {
   /** Checks before the work that both can be written. A log that is gone on with is there already. */
   async begin(options: { readonly overwrite: boolean; readonly resume: boolean }): Promise<void> {
     const overwrite = options.overwrite || options.resume;
+    this.#replaces = overwrite;
     if (this.#page !== undefined) await assertWritable(this.#page, { overwrite });
     if (this.#log === undefined) return;
     await assertWritable(this.#log, { overwrite });
@@ -30,7 +33,10 @@ export class TrainLogFiles {
     if (before !== '') readTrainLog(before);
     // A line that an interruption cut short is not gone on with.
     const whole = before.slice(0, before.lastIndexOf('\n') + 1);
-    if (whole !== before || !options.resume) await this.#touch(() => writeFile(this.#log as string, whole));
+    if (whole !== before || !options.resume) {
+      const content = new MemorySource(new TextEncoder().encode(whole));
+      await atomicWrite(this.#log, content, { overwrite });
+    }
   }
 
   async take(event: TrainEvent): Promise<void> {
@@ -70,6 +76,9 @@ export class TrainLogFiles {
     const log = readTrainLog(this.#lines.join(''));
     const { model, time, tool } = this.#context;
     const text = renderTrainPage([{ name: model, log }], { date: time.slice(0, 10), version: tool });
-    await atomicWrite(this.#page, new MemorySource(new TextEncoder().encode(text)), { overwrite: true });
+    await atomicWrite(this.#page, new MemorySource(new TextEncoder().encode(text)), {
+      overwrite: this.#replaces,
+    });
+    this.#replaces = true;
   }
 }

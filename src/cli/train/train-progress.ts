@@ -3,7 +3,7 @@ import { formatNumber, formatSignificant, pad, printable, shorten } from '../../
 import { meanRatio } from '../../report/training/page-data.js';
 import { duration } from '../../report/training/summary.js';
 import type { EpochRecord, TrainEvent } from '../../training/events.js';
-import { hasColour, type Io, writeTalk } from '../shell/io.js';
+import { hasColour, type Io, writeLive, writeTalk } from '../shell/io.js';
 
 interface Cell {
   readonly header: string;
@@ -69,7 +69,7 @@ export class TrainProgress {
   /** Writes what waits, and takes the line of the epoch away. */
   clear(): void {
     this.#flush();
-    if (this.#isShown) this.#io.stderr.write('\r\u001b[K');
+    if (this.#isShown) writeLive(this.#io);
     this.#isShown = false;
   }
 
@@ -91,7 +91,7 @@ export class TrainProgress {
   }
 
   #write(text: string): void {
-    if (this.#isShown) this.#io.stderr.write('\r\u001b[K');
+    if (this.#isShown) writeLive(this.#io);
     this.#isShown = false;
     void writeTalk(this.#io, `${text}\n`);
   }
@@ -111,7 +111,7 @@ export class TrainProgress {
       `${formatNumber(Math.round(samplesPerSecond), 'count')} samples/s`,
       `${duration(secondsLeft)} left`,
     ].join('  ');
-    this.#io.stderr.write(`\r\u001b[K${shorten(printable(text), (this.#io.stderr.columns ?? 80) - 1, 1)}`);
+    writeLive(this.#io, shorten(printable(text), (this.#io.stderr.columns ?? 80) - 1, 1));
     this.#isShown = true;
   }
 }

@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ModelError } from '../errors.js';
 import { tensorProtos } from '../model.js';
+import { OptionError, shown } from '../option-descriptors.js';
 import { copyUnknownFields, createMessage, encodeMessage } from '../proto/codec.js';
 import type { TensorProto } from '../proto/schema.js';
 import { dataTypeOf } from '../tensor/data-type.js';
@@ -36,6 +37,11 @@ export interface SaveOptions extends WriteOptions {
    * pass 2 GiB, 'always', or 'never'.
    */
   readonly external?: 'auto' | 'always' | 'never';
+  /**
+   * Put weights into a file of this name beside the model, which must not be there yet. Default: `<target>.data`, or
+   * `<target>.1.data` where that exists.
+   */
+  readonly dataFile?: string | undefined;
 }
 
 /** protobuf's limit for one message. */
@@ -65,6 +71,8 @@ export interface Saved {
  * await saveModel(model, 'out.onnx', { overwrite: true });
  */
 export async function saveModel(model: Model, target: string, options: SaveOptions = {}): Promise<Saved> {
+  const { dataFile } = options;
+  if (dataFile !== undefined) assertDataFile(target, dataFile);
   await assertWritable(target, options);
   const existing = await stat(target).catch(() => undefined);
   if (existing !== undefined && dataFilesOf(model).some((file) => isSameFile(file, target))) {
@@ -80,7 +88,8 @@ export async function saveModel(model: Model, target: string, options: SaveOptio
   const replaced = existing === undefined ? [] : await replacedFiles(path);
   // Another process may take the name of the data file while it is being written.
   for (let attempts = 5; ; attempts -= 1) {
-    const plan = planExternal(model, path, options.external ?? 'auto');
+    const mode = options.external ?? (dataFile === undefined ? 'auto' : 'always');
+    const plan = planExternal(model, path, mode, dataFile);
     const content = withinLimit(serialize(model, plan.placed), path);
     const data = plan.file && { ...plan.file, path: join(dirname(path), plan.file.location) };
     let written: FileIdentity | undefined;
@@ -91,13 +100,32 @@ export async function saveModel(model: Model, target: string, options: SaveOptio
       await atomicWrite(path, content, options);
     } catch (error) {
       if (data !== undefined && written !== undefined) await removeSame(data.path, written);
-      if (error instanceof NameTaken && written === undefined && attempts > 1) continue;
+      const isRetried = dataFile === undefined && written === undefined && attempts > 1;
+      if (error instanceof NameTaken && isRetried) continue;
       throw error;
     }
     const unread = replaced.filter(({ path: old }) => !plan.kept.has(old) && old !== data?.path);
     for (const { path: old, file, isOurs } of unread) if (isOurs) await removeSame(old, file);
     return { data: data?.path, kept: unread.filter(({ isOurs }) => !isOurs).map(({ path: old }) => old) };
   }
+}
+
+/**
+ * Checks before the work that weights can go to a file of that name beside a model.
+ *
+ * @throws OptionError for a name with a folder; ModelError where there is a file of that name
+ */
+export function assertDataFile(target: string, dataFile: string): void {
+  const isPlain = basename(dataFile) === dataFile && !/^\.{0,2}$|[\\\0]/.test(dataFile);
+  if (!isPlain || dataFile === basename(target)) {
+    throw new OptionError(
+      'dataFile',
+      `must be the name of another file beside the model, without a folder, is ${shown(dataFile)}`,
+    );
+  }
+  const file = join(dirname(target), dataFile);
+  if (lstatSync(file, { throwIfNoEntry: false }) !== undefined)
+    throw new ModelError('exists already; name another data file', { file });
 }
 
 function withinLimit(content: ByteSource, file: string): ByteSource {
@@ -188,7 +216,12 @@ interface Plan {
 }
 
 /** Decides which tensors go to which external file, and where in it. */
-function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'never'): Plan {
+function planExternal(
+  model: Model,
+  path: string,
+  mode: 'auto' | 'always' | 'never',
+  dataFile: string | undefined,
+): Plan {
   const all = [...tensorProtos(model.proto)];
   const old = all.filter((tensor) => tensor.data_location === 1);
   const inline = all.filter((tensor) => tensor.data_location !== 1);
@@ -231,7 +264,7 @@ function planExternal(model: Model, path: string, mode: 'auto' | 'always' | 'nev
   const placed = new Map<TensorProto, Placement>();
   if (copied.length === 0 && moved.length === 0) return { placed, file: undefined, kept };
 
-  const location = freeLocation(path);
+  const location = dataFile ?? freeLocation(path);
   const layout = new Layout();
   const ordered = copied.map((tensor) => ({ tensor, at: externalLocation(tensor) }));
   const [first] = ordered;
