@@ -21,7 +21,7 @@ export const newCommand: Command<Arguments> = {
     const { newNetwork } = await import('../study/networks.js');
     const { networkDocument } = await import('../report/network.js');
     const model = await newNetwork(args.kind, described(NETWORK_OPTIONS, args));
-    if (output !== undefined) await writeModel(model, output, args.overwrite, io);
+    if (output !== undefined) await writeModel(model, output, args, io);
     await summarize(networkDocument(model, { output }), { ...args, output }, io);
     return 0;
   },

@@ -83,7 +83,8 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   refuse(OPTIONS, args, ['runs', 'warmup', 'bind'], 'goes with --bench');
   const { seed, dims, batches, threads, output, strictEp: strict, labels: labelFile } = args;
   const [path = '', ...others] = args.model;
-  if (others.length > 0) throw new UsageError('several models go with --bench; run takes one');
+  if (others.length > 0)
+    throw new UsageError('run takes one model, with --bench several; put inputs behind -i, one each');
   if (batches !== undefined && batches.length > 1)
     throw new UsageError('several --batch sizes go with --bench');
   const { list, device } = providersOf(args);

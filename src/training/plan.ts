@@ -52,7 +52,7 @@ export interface Settled {
  * stays as it is. Where the file leaves the shape of the output open, `describeTraining` computes it: what depends on it (the
  * default loss, whether targets fit) is then known there alone.
  *
- * @throws OptionError for options out of range; ModelError for globs that match nothing, and data that does not fit the model
+ * @throws OptionError for options out of range; PatternError for globs that match nothing; ModelError for data that does not fit the model
  * @example
  * const { weights, stepsPerEpoch } = planTraining(model, dataset, { epochs: 3 });
  */

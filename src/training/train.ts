@@ -22,7 +22,7 @@ export interface Training extends AsyncIterable<TrainEvent> {
  * Work is done in a thread of its own. The same model, data, options and machine give the same bits, whether the training
  * ran through or was stopped and resumed.
  *
- * @throws (from the iteration or `result`) OptionError for options out of range; ModelError for data that does not fit;
+ * @throws (from the iteration or `result`) OptionError for options out of range; PatternError for patterns that match nothing; ModelError for data that does not fit;
  *   GradientError naming the nodes that no gradient passes through; ProviderError for a provider that does not load;
  *   DivergenceError with the step and the weight
  * @example

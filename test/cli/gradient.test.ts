@@ -7,6 +7,7 @@ import { run } from '../../src/cli/run.js';
 import { check, readModel, saveModel } from '../../src/graph/index.js';
 import { openSession, randomInputs } from '../../src/runtime/index.js';
 import { CNN, MLP } from '../passes/gradient/networks.js';
+import { buildModel, floats } from '../support/build.js';
 
 let directory = '';
 const path = (name: string): string => join(directory, name);
@@ -172,6 +173,21 @@ describe('wrong options: exit 2 and what to do', () => {
 });
 
 describe('what does not work: exit 1 and why', () => {
+  test('a gradient that a node stops from all of the weights', async () => {
+    const model = buildModel({
+      inputs: [['x', 'float32', [2, 3]]],
+      outputs: [['y', 'float32']],
+      nodes: [
+        { opType: 'MatMul', inputs: ['x', 'w'], outputs: ['h'] },
+        { opType: 'Round', inputs: ['h'], outputs: ['y'], name: '/q' },
+      ],
+      initializers: [floats('w', [3, 2], (index) => index)],
+    });
+    await saveModel(model, path('round.onnx'));
+    const { code, stdout, stderr } = await cli('gradient', path('round.onnx'), '--loss', 'mse', '--dry-run');
+    expect(stderr).toContain("no gradient flows through Round '/q': its derivative is zero");
+    expect([code, stdout]).toEqual([1, '']);
+  });
   test.each([
     [['--batch', '2', '--freeze', '*'], 'nothing is left to differentiate by'],
     [['--batch', '2', '--prediction', 'z'], "has no output 'z'; its outputs are 'y'"],

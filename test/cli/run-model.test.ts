@@ -148,7 +148,10 @@ describe('run', () => {
   test.each([
     [['run'], 'a model file is missing'],
     [['run', SHAPES], 'no inputs: pass --input or --random; the model takes image: float32'],
-    [['run', SHAPES, SHAPES, '--random'], 'several models go with --bench'],
+    [
+      ['run', SHAPES, SHAPES, '--random'],
+      'run takes one model, with --bench several; put inputs behind -i, one each',
+    ],
     [['run', SHAPES, '--random', '--ep', 'gpu'], '--ep must be one of auto, cpu, cuda'],
     [['run', SHAPES, '--random', '--ep', 'auto', '--ep', 'cpu'], '--ep auto stands alone'],
     [['run', SHAPES, '--random', '--ep', 'cpu', '--ep', 'cuda'], '--ep cpu comes last'],

@@ -1,5 +1,5 @@
 import { ancestors, createNode, type Model, makeNode } from '../../graph/index.js';
-import { findActivity } from './activity.js';
+import { findActivity, stoppingNodes, ZeroGradientError } from './activity.js';
 import { assemble } from './assemble.js';
 import { Builder } from './builder.js';
 import { rewriteForward } from './forward.js';
@@ -71,6 +71,8 @@ export async function differentiate(model: Model, options: GradientOptions): Pro
     const value = gradientOf(name);
     if (value !== undefined) found.set(name, value);
   }
+  const stopping = new Set(found.size > 0 ? [] : stoppingNodes(nodes, wrt, prediction).values());
+  if (stopping.size > 0) throw new ZeroGradientError([...stopping], model.path);
   return assemble({
     base,
     inputs,

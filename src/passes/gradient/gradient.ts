@@ -11,7 +11,8 @@ import type { Gradient, GradientOptions } from './request.js';
  * The rules are vector-Jacobian products, accumulated in reverse order (Griewank & Walther, "Evaluating Derivatives",
  * 2nd ed., chapter 3). Only what lies between `wrt` and the loss is differentiated.
  *
- * @throws GradientError naming every node in between whose operator has no gradient, before any work
+ * @throws GradientError naming every node in between whose operator has no gradient, before any work; ZeroGradientError where
+ *   nodes with a derivative of zero keep it from all of `wrt`
  * @throws OptionError for options out of range; ModelError for sizes that are open and unknown names
  * @example
  * const step = await gradient(model, { loss: 'cross-entropy', batch: 64 });

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ModelError } from '../../graph/index.js';
 import { type ImageFit, isImageName, readImage } from '../../runtime/index.js';
@@ -59,7 +59,7 @@ export function imagesIn(path: string): string[] {
  * A folder of images: one folder a class, or images alone, which have no labels. They are decoded when they are asked for;
  * what fits into `memory` is kept.
  *
- * @throws ModelError for a folder without images, and for classes that `classNames` does not have
+ * @throws ModelError for a folder without images, images that are cut short, and for classes that `classNames` does not have
  */
 export async function openFolder(path: string, options: FolderOptions): Promise<Source> {
   const folders = subfolders(path).filter((name) => imagesIn(join(path, name)).length > 0);
@@ -83,6 +83,8 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
   }
   const [first] = samples;
   if (first === undefined) throw new ModelError('has no images', { file: path });
+  // What is cut short is found before the training, not in the midst of it.
+  for (const { file } of samples) if (!isWhole(file)) await readImage(file);
   const { width, height, channels } = await readImage(first.file);
   const labels = BigInt64Array.from(samples, ({ label }) => BigInt(label));
   return {
@@ -99,6 +101,37 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
           },
     classes,
   };
+}
+
+/** What the last bytes of an image hold, by its first ones. */
+const ENDS = [
+  { begin: Buffer.from([0xff, 0xd8]), end: Buffer.from([0xff, 0xd9]) },
+  { begin: Buffer.from('\u0089PNG', 'latin1'), end: Buffer.from('IEND') },
+] as const;
+/** How images of formats without such an end begin: WebP, GIF, TIFF, AVIF. */
+const OTHERS = /^(RIFF|GIF8|II\*\0|MM\0\*|.{4}ftyp)/s;
+const TAIL = 4096;
+
+/** Whether an image has its end, as far as a look at a few bytes tells. */
+function isWhole(file: string): boolean {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch {
+    return false;
+  }
+  try {
+    const { size } = fstatSync(descriptor);
+    const bytes = Buffer.alloc(TAIL);
+    const at = (from: number): Buffer =>
+      bytes.subarray(0, readSync(descriptor, bytes, 0, Math.min(TAIL, size), from));
+    const start = at(0);
+    const format = ENDS.find(({ begin }) => start.subarray(0, begin.length).equals(begin));
+    if (format === undefined) return OTHERS.test(start.toString('latin1', 0, 8));
+    return at(Math.max(0, size - TAIL)).includes(format.end);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 interface Size {
