@@ -73,6 +73,8 @@ export interface TextsOption extends Described<readonly string[]> {
 /** Sizes of dimensions by name. */
 export interface DimsOption extends Described<Readonly<Record<string, number>>> {
   readonly kind: 'dims';
+  /** The least size, 1 unless given. */
+  readonly min?: number;
 }
 
 export type OptionDescriptor =
@@ -221,7 +223,7 @@ export function checkOption(descriptor: OptionDescriptor, value: unknown, at: st
     }
     case 'dims': {
       if (!isObject(value)) return wrong(at, 'sizes of dimensions by name', value);
-      const size = { kind: 'integer', min: 0, help: '' } as const;
+      const size = { kind: 'integer', min: descriptor.min ?? 1, help: '' } as const;
       return Object.fromEntries(
         Object.entries(value).map(([name, item]) => [name, checkNumber(size, item, `${at}['${name}']`)]),
       );

@@ -110,7 +110,7 @@ function outside(option: OptionDescriptor): fc.Arbitrary<unknown> {
     case 'patterns':
       return fc.constantFrom<unknown>('', [''], ['a', 3]);
     case 'dims':
-      return fc.constantFrom<unknown>('n=0', { n: 0 }, { n: 1.5 }, 3);
+      return fc.constantFrom<unknown>('n=0', { n: (option.min ?? 1) - 1 }, { n: 1.5 }, 3);
   }
 }
 

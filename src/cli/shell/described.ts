@@ -113,15 +113,17 @@ function parsed(descriptor: OptionDescriptor, given: unknown, flag: string): unk
         return list;
       });
     }
-    case 'dims':
+    case 'dims': {
+      const { min = 1 } = descriptor;
       return Object.fromEntries(
         words.map((word) => {
           const at = word.lastIndexOf('=');
           const size = numberOf(word.slice(at + 1));
-          if (at >= 1 && Number.isSafeInteger(size) && size >= 0) return [word.slice(0, at), size];
-          throw new UsageError(`${flag} must be name=size with a size ≥ 0, is ${shown(word)}`);
+          if (at >= 1 && Number.isSafeInteger(size) && size >= min) return [word.slice(0, at), size];
+          throw new UsageError(`${flag} must be name=size with a size ≥ ${min}, is ${shown(word)}`);
         }),
       );
+    }
     default:
       return given;
   }

@@ -5,6 +5,7 @@ export const RANDOM_INPUT_OPTIONS = {
   seed: { kind: 'integer', min: 0, default: 0, help: 'seed of random inputs' },
   dims: {
     kind: 'dims',
+    min: 0,
     flag: 'dim',
     defaultHelp: '1',
     help: 'size of an open dimension of random inputs: name=4 or x[1]=4',
