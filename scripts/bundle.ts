@@ -18,7 +18,8 @@ const OUT = join(ROOT, 'dist/bin');
 
 // Packages of CommonJS ask for Node's own modules by a `require` that modules do not have.
 const BANNER = `import { createRequire as requireOf } from 'node:module';
-const require = requireOf(import.meta.url);`;
+let requireHere;
+const require = (name) => (requireHere ??= requireOf(import.meta.url))(name);`;
 
 /** Writes the files that changed and removes those that are no longer part of it. */
 async function bundleCli(ofPage: readonly string[]): Promise<void> {

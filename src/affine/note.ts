@@ -7,7 +7,7 @@ import {
 } from '../graph/index.js';
 
 /** The metadata_props key under which each node of a chain says where it belongs. */
-export const CHAIN_KEY = 'onnx-overparam';
+const CHAIN_KEY = 'onnx-overparam';
 
 /** What a node of a chain says of itself. Stored as JSON, so that it can be read in any viewer. */
 export interface ChainNote {
@@ -31,7 +31,7 @@ export interface ChainNote {
  * What else stands in a chain: a normalization behind a factor, Transposes around it that bring the units to the axis that it
  * takes for channels and back, a sum with a connection around layers, or a projection in one.
  */
-export const CHAIN_PARTS = ['norm', 'turn', 'add', 'project'] as const;
+const CHAIN_PARTS = ['norm', 'turn', 'add', 'project'] as const;
 export type ChainPart = (typeof CHAIN_PARTS)[number];
 
 /** What a node of a chain that is no factor says of itself. */

@@ -1,5 +1,5 @@
 /** Why something is not folded. */
-export const REFUSAL_KINDS = {
+const REFUSAL_KINDS = {
   inexact: 'one node would compute something else',
   cost: 'one node would take more parameters or multiply-adds',
   shared: 'a value within is used elsewhere',

@@ -25,7 +25,7 @@ export function listOf(values: ListArgument): string[] {
 }
 
 /** A metric by its key or its column's header, or UsageError with the one that was probably meant. */
-export function metricNamed(name: string, option: string): MetricDescriptor {
+function metricNamed(name: string, option: string): MetricDescriptor {
   const found = findMetric(name);
   if (found !== undefined) return found;
   throw new UsageError(`${option}: ${unknown('metric', name, METRIC_KEYS)}`);

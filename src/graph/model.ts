@@ -17,7 +17,7 @@ import type {
 import type { Graph, Model, Node, Pass } from './types.js';
 
 /** See Model in types. */
-export class ProtoModel implements Model {
+class ProtoModel implements Model {
   readonly proto: ModelProto;
   readonly path: string | undefined;
   readonly graph: Graph;

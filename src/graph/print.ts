@@ -279,7 +279,7 @@ function valueText(name: string): string {
 }
 
 /** A name as it is or, where it would not read back unambiguously, in quotes. */
-export function nameText(name: string): string {
+function nameText(name: string): string {
   return /^[^\s\p{Cc}\p{Cf}"'()[\]{},=#%]*$/u.test(name) ? name : quoted(name);
 }
 

@@ -21,7 +21,7 @@ export function* valuesRead(node: NodeProto): Generator<string> {
 }
 
 /** The values that a graph itself has: inputs, initializers, outputs of its nodes. */
-export function* valuesMade(graph: GraphProto): Generator<string> {
+function* valuesMade(graph: GraphProto): Generator<string> {
   for (const { name = '' } of graph.input ?? []) yield name;
   for (const { name = '' } of graph.initializer ?? []) yield name;
   for (const { values } of graph.sparse_initializer ?? []) yield values?.name ?? '';

@@ -6,6 +6,7 @@ import { isFilled, tiedWeights } from '../passes/gradient/index.js';
 import { outputShape } from '../passes/gradient/output-shape.js';
 import { inlined } from '../passes/gradient/prepare/inline.js';
 import { fedInputs } from '../runtime/index.js';
+import { DEVICE_OPTION, SESSION_OPTIONS } from '../runtime/session/options.js';
 import type { EngineSpec } from './engine/engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
 import { feedsOf } from './feed.js';
@@ -95,6 +96,7 @@ export function settle(
     ...TRAIN_DEFAULTS,
     ...checkOptions(TRAIN_OPTIONS, { ...options, fromScratch: fresh }),
   };
+  checkOptions({ ...SESSION_OPTIONS, ...DEVICE_OPTION }, options);
   const cuts = options.rankPruning && {
     ...RANK_PRUNING_DEFAULTS,
     ...checkOptions(RANK_PRUNING_OPTIONS, options.rankPruning),

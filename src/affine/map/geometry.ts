@@ -107,7 +107,7 @@ function highest(taps: Geometry['taps'], axis: number): number {
   return taps.reduce((most, tap) => Math.max(most, tap[axis] ?? 0), Number.NEGATIVE_INFINITY);
 }
 
-export function gcd(a: number, b: number): number {
+function gcd(a: number, b: number): number {
   while (b !== 0) [a, b] = [b, a % b];
   return Math.abs(a);
 }

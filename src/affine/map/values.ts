@@ -269,7 +269,7 @@ export function sumValues(
 }
 
 /** The kernel in fewer groups: zeros where inputs and outputs were of different ones. */
-export function coarsened(map: AffineValues, groups: number): Floats {
+function coarsened(map: AffineValues, groups: number): Floats {
   const values = outIn(map);
   if (values.geometry.groups === groups) return values.kernel;
   const { auto: _auto, ...geometry } = values.geometry;

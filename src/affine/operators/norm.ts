@@ -76,7 +76,7 @@ function shapeBeside(channels: number, { axes }: AxisLayout): number[] {
   return [channels, ...axes.slice(2).map(() => 1)];
 }
 
-export function epsilonOf({ attributes }: Node): number {
+function epsilonOf({ attributes }: Node): number {
   return attributes.float('epsilon', Math.fround(1e-5));
 }
 

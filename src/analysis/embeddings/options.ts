@@ -1,7 +1,7 @@
 import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 
 /** What values of a model are looked at: those that its linear nodes make, or those that they read. */
-export const EMBEDDINGS = ['outputs', 'inputs'] as const;
+const EMBEDDINGS = ['outputs', 'inputs'] as const;
 
 /** The options of `embeddingReport` that one value describes. */
 export const EMBEDDING_OPTIONS = {

@@ -6,7 +6,7 @@ export interface Undefined {
 }
 
 /** Fewer eigenvalues than this say nothing about a distribution. WeightWatcher's own limit is `min_evals`, 10. */
-export const FEWEST_VALUES = 5;
+const FEWEST_VALUES = 5;
 
 /** What of a spectrum is known. */
 export interface Resolution {

@@ -98,7 +98,7 @@ const AMOUNT = `${PREFIX}amount`;
  * in each run. A weight moves the more the longer the sums over it are. Its inputs are the model's own and one more, `amount`: 1, or
  * 0 for the model as it is. Branches and bodies, and functions, move in what comes out of them alone.
  */
-export function roundingModel(model: Model, types: ReadonlyMap<string, FloatType>): Model {
+function roundingModel(model: Model, types: ReadonlyMap<string, FloatType>): Model {
   const { graph } = model;
   const added: NodeSpec[] = [];
   const constants: Tensor[] = [];

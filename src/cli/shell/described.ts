@@ -23,7 +23,7 @@ export function flagOf(key: string, { flag }: Pick<OptionDescriptor, 'flag'> = {
 }
 
 /** The line of help of an option. */
-export function helpOf(descriptor: OptionDescriptor): string {
+function helpOf(descriptor: OptionDescriptor): string {
   const usual = defaultText(descriptor);
   const more = `${descriptor.help}${isRepeated(descriptor) ? '; may repeat' : ''}`;
   return usual === undefined ? more : `${more} (default: ${usual})`;

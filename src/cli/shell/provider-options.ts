@@ -5,6 +5,7 @@ import {
   type ExecutionProvider,
   PROVIDERS,
 } from '../../runtime/providers/known-providers.js';
+import { DEVICE_OPTION } from '../../runtime/session/options.js';
 import { onFile, UsageError } from './errors.js';
 
 export const EP_CHOICES = ['auto', ...EXECUTION_PROVIDERS] as const;
@@ -20,7 +21,10 @@ export const PROVIDER_OPTIONS = {
     default: ['cpu'],
     help: 'execution provider, the preferred one first',
   },
-  device: { kind: 'integer', min: 0, default: 0, help: `which GPU, for ${TAKE_DEVICE.join(', ')}` },
+  device: {
+    ...DEVICE_OPTION.device,
+    help: `${DEVICE_OPTION.device.help}, for ${TAKE_DEVICE.join(', ')}`,
+  },
 } as const satisfies OptionDescriptors;
 
 export const STRICT_OPTION = {

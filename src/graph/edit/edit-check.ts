@@ -245,7 +245,7 @@ function isWithin(node: Node, set: ReadonlySet<Node>): boolean {
 }
 
 /** True for a name of a value of a graph below, but for those in the nodes `apart`. */
-export function isNamedBelow(graph: Graph, name: string, apart?: ReadonlySet<Node>): boolean {
+function isNamedBelow(graph: Graph, name: string, apart?: ReadonlySet<Node>): boolean {
   return graph.index.subgraphs.some(
     (inner) =>
       (inner.owner === undefined || !apart?.has(inner.owner)) &&

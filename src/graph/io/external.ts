@@ -105,7 +105,7 @@ export class ExternalFiles {
 }
 
 /** Throws ModelError for a location that is absolute or climbs out of the model's directory. */
-export function checkLocation(location: string, where: { tensor?: string | undefined } = {}): void {
+function checkLocation(location: string, where: { tensor?: string | undefined } = {}): void {
   const isOutside =
     isAbsolute(location) || /^[a-zA-Z]:/.test(location) || climbsOut(location) || location.includes('\0');
   if (isOutside) {

@@ -19,11 +19,6 @@ export function fileOrderOf(body: Body): readonly NodeProto[] | undefined {
   return fileOrders.get(body);
 }
 
-/** Was the model read, from a file or from bytes? */
-export function wasRead(model: ModelProto): boolean {
-  return read.has(model);
-}
-
 /** Puts the nodes of every graph of a model that was just read in topological order, where they have one. */
 export function takeFileForm(model: ModelProto): void {
   read.add(model);

@@ -239,7 +239,7 @@ async function checkedFinding(
 }
 
 /** Adds to factors what else a chain has: projections, and normalizations with statistics that fit. */
-export async function withExtras(
+async function withExtras(
   site: LinearSite,
   plan: ChainPlan,
   settings: ChainSettings,

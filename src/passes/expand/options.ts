@@ -17,7 +17,7 @@ export type ExpandInit = (typeof EXPAND_INITS)[number];
 export type FreshInit = Extract<ExpandInit, `fresh:${string}`>;
 
 /** What a residual connection does where its two ends have different shapes: it is left out, or has a learned projection. */
-export const RESIDUAL_MODES = ['none', 'learn'] as const;
+const RESIDUAL_MODES = ['none', 'learn'] as const;
 export type ResidualMode = (typeof RESIDUAL_MODES)[number];
 
 /** Why a site is left out that the options leave out. */

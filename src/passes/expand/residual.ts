@@ -77,7 +77,7 @@ export async function fittingPlan(
 }
 
 /** What stands in for the factors of a chain with residual connections: those, group by group, that make up for them. */
-export async function compensatedFactors(
+async function compensatedFactors(
   site: LinearSite,
   plan: ChainPlan,
   settings: ChainSettings,
@@ -187,7 +187,7 @@ export interface ResidualFactors {
  * identities times a number and the first makes up for all: (W - k I) / l with l the sum over the paths through it, k over those
  * around it.
  */
-export async function residualFactors(task: ResidualTask, random: Random): Promise<ResidualFactors> {
+async function residualFactors(task: ResidualTask, random: Random): Promise<ResidualFactors> {
   const { init, depth, skips, epsilon } = task;
   const solution = await solve(task, { target: task.target, first: 1, last: depth, skips }, random);
   if (init !== 'orthogonal' || solution.factors === undefined) return solution;
@@ -394,7 +394,7 @@ export type Polynomial = readonly number[];
  * The sum over the paths from one value of a chain to a later one, in which each layer counts as a factor a and each connection
  * as 1.
  */
-export function pathSum(from: number, to: number, skips: readonly Skip[]): Polynomial {
+function pathSum(from: number, to: number, skips: readonly Skip[]): Polynomial {
   const sums = new Map<number, Polynomial>([[from, [1]]]);
   for (let value = from + 1; value <= to; value += 1) {
     const sum = [0, ...(sums.get(value - 1) ?? [])];
@@ -418,7 +418,7 @@ export function evaluated(polynomial: Polynomial, a: number): number {
  * connection. As a function of ln a its logarithm is convex and grows, so that Newton's steps from above converge from
  * above.
  */
-export function layerWeight(polynomial: Polynomial, layers: number, value: number): number {
+function layerWeight(polynomial: Polynomial, layers: number, value: number): number {
   const degree = layers + polynomial.length - 1;
   // The path through all layers alone would need this much.
   let a = value ** (1 / degree);

@@ -9,7 +9,7 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 /** The size of an axis; 1 for axes before the first, as broadcasting has them. */
-export function dimAt(shape: readonly number[], axis: number): number {
+function dimAt(shape: readonly number[], axis: number): number {
   return shape[axis] ?? 1;
 }
 

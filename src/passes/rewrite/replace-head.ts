@@ -11,6 +11,7 @@ import {
   Tensor,
   ValueInfo,
 } from '../../graph/index.js';
+import { checkOptions, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import type { GraphProto, ValueInfoProto } from '../../graph/proto/schema.js';
 import { Random } from '../../runtime/index.js';
 
@@ -22,6 +23,11 @@ export interface HeadOptions {
   /** Of its weights; default 0. */
   readonly seed?: number | undefined;
 }
+
+const HEAD_OPTIONS = {
+  outputs: { kind: 'integer', min: 1, help: 'outputs of the fresh layer' },
+  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of its weights' },
+} as const satisfies OptionDescriptors;
 
 export interface HeadAccount {
   /** The node whose weights are fresh. */
@@ -54,14 +60,13 @@ const BEHIND = [
  * to be trained on them. Its weights are normal with the deviation 1 / sqrt(fan-in) (LeCun et al. 1998), its bias is zero. All
  * else stays.
  *
- * @throws ModelError, before anything changes, where the last layer is not found or something behind it counts on its outputs
+ * @throws OptionError for options out of range; ModelError, before anything changes, where the last layer is not found or something behind it counts on its outputs
  * @example
  * const { before } = replaceHead(model, { outputs: 3 });
  */
 export function replaceHead(model: Model, { outputs, output, seed = 0 }: HeadOptions): HeadAccount {
   const { graph, path } = model;
-  if (!Number.isSafeInteger(outputs) || outputs < 1)
-    throw new ModelError(`a head has a whole number of outputs above 0, not ${outputs}`);
+  checkOptions(HEAD_OPTIONS, { outputs, seed });
   const name = output ?? graph.outputs[0]?.name ?? '';
   const { site, between } = lastLayer(graph, name);
   const { node } = site;

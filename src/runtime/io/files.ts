@@ -47,7 +47,7 @@ const OTHERS = [
 ] as const;
 
 /** The formats that writeTensorFile knows by the ending of the name. */
-export const TENSOR_FORMATS = ['npz', 'npy', 'json'] as const;
+const TENSOR_FORMATS = ['npz', 'npy', 'json'] as const;
 export type TensorFormat = (typeof TENSOR_FORMATS)[number];
 
 /** The format that a file's name tells; undefined for none. */

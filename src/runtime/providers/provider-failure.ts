@@ -67,7 +67,7 @@ export async function explainFailure(
 }
 
 /** Does the loader find a library, where it looks by itself? Not by a search of our own, which would miss its rules. */
-export function loaderFinds(library: string): boolean {
+function loaderFinds(library: string): boolean {
   try {
     process.dlopen({ exports: {} }, library);
     return true;

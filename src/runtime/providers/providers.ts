@@ -1,5 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { ModelError } from '../../graph/index.js';
+import { checkOptions } from '../../graph/option-descriptors.js';
+import { DEVICE_OPTION } from '../session/options.js';
 import { EXECUTION_PROVIDERS, type ExecutionProvider, PROVIDERS } from './known-providers.js';
 
 export { EXECUTION_PROVIDERS, type ExecutionProvider, PROVIDERS };
@@ -15,14 +17,15 @@ export type ProviderChoice = ExecutionProvider | 'auto' | readonly (ExecutionPro
 /**
  * The lists of providers to try, one after the other until one loads: a single one, unless 'auto' was asked for.
  *
- * @throws ModelError for a list that onnxruntime would not follow
+ * @throws OptionError for a device that is no whole number of at least 0; ModelError for a list that onnxruntime would not follow
  */
 export function candidates(
   choice: ProviderChoice,
   options: { readonly device?: number | undefined; readonly strict?: boolean | undefined },
 ): readonly (readonly ExecutionProvider[])[] {
   const list = [...new Set([choice].flat())];
-  const { device, strict } = options;
+  const { device } = checkOptions(DEVICE_OPTION, options);
+  const { strict } = options;
   if (list.length === 0) throw new ModelError('no execution provider is named');
   for (const name of list) {
     if (name !== 'auto' && !EXECUTION_PROVIDERS.includes(name)) {
@@ -47,9 +50,6 @@ export function candidates(
   }
   if (strict && cpu >= 0) {
     throw new ModelError('nothing may fall to the CPU, yet the CPU is among the providers asked for');
-  }
-  if (device !== undefined && (!Number.isInteger(device) || device < 0)) {
-    throw new ModelError(`the device must be a whole number of at least 0, not ${device}`);
   }
   if (device !== undefined && !named.some((name) => PROVIDERS[name].takesDevice)) {
     const hint = named.includes('webgpu')

@@ -23,6 +23,11 @@ export const SESSION_OPTIONS = {
   },
 } as const satisfies OptionDescriptors;
 
+/** Of what runs on a GPU. */
+export const DEVICE_OPTION = {
+  device: { kind: 'integer', min: 0, default: 0, help: 'which GPU' },
+} as const satisfies OptionDescriptors;
+
 /** Of `benchModels`. */
 export const BENCH_OPTIONS = {
   batches: {

@@ -18,6 +18,7 @@ import {
   Tensor,
   tensorProtos,
 } from '../../graph/index.js';
+import { checkOptions } from '../../graph/option-descriptors.js';
 import {
   explainFailure,
   notOnThisPlatform,
@@ -30,6 +31,7 @@ import type { Session, SessionOptions } from '../types.js';
 import type { CreateSession } from './binding.js';
 import { type Bridge, bridge } from './bridge.js';
 import { onnxruntime } from './onnxruntime.js';
+import { SESSION_OPTIONS } from './options.js';
 import { OrtSession, wrap } from './ort-session.js';
 import { placeProfile, temporaryDirectory } from './profile.js';
 
@@ -37,8 +39,8 @@ import { placeProfile, temporaryDirectory } from './profile.js';
  * Loads a model into onnxruntime. One that was not changed since it was read is loaded from its file; a changed one
  * from bytes or, where it has external data or passes 2 GiB, from a temporary copy that goes away with the session.
  *
- * @throws ProviderError for a provider that does not load here, saying what is missing and what mends it; ModelError
- *   when onnxruntime refuses the model
+ * @throws OptionError for `threads` or `device` out of range; ProviderError for a provider that does not load here, saying what is
+ *   missing and what mends it; ModelError for providers that do not go together, and when onnxruntime refuses the model
  * @example
  * await using session = await openSession('model.onnx', { providers: ['cuda'] });
  * const { y } = await session.run({ x: { type: 'float32', shape: [1, 3], data: new Float32Array(3) } });
@@ -47,10 +49,8 @@ export async function openSession(
   model: Model | string | Uint8Array,
   options: SessionOptions = {},
 ): Promise<Session> {
-  const { threads, device } = options;
-  if (threads !== undefined && (!Number.isInteger(threads) || threads < 1)) {
-    throw new ModelError(`threads must be a whole number of at least 1, not ${threads}`);
-  }
+  const { device } = options;
+  checkOptions(SESSION_OPTIONS, options);
   const tries = candidates(options.providers ?? 'cpu', options);
   const passedOver: ProviderFailure[] = [];
   for (const [index, providers] of tries.entries()) {

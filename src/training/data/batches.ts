@@ -1,4 +1,5 @@
 import { ModelError } from '../../graph/index.js';
+import { checkOptions, type OptionDescriptors, OptionError } from '../../graph/option-descriptors.js';
 import { Random } from '../../runtime/index.js';
 import type { Batch, BatchOptions, Dataset } from '../types.js';
 
@@ -13,10 +14,16 @@ export interface BatchesOptions extends BatchOptions {
   readonly start?: number | undefined;
 }
 
+const BATCHES_OPTIONS = {
+  batch: { kind: 'integer', min: 1, help: 'samples per batch' },
+  prefetch: { kind: 'integer', min: 0, default: 2, help: 'batches that are made ahead' },
+  start: { kind: 'integer', min: 0, default: 0, help: 'batches to pass over' },
+} as const satisfies OptionDescriptors;
+
 /**
  * An epoch of batches, in an order that depends on `seed` and `epoch` alone.
  *
- * @throws ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
+ * @throws OptionError for options out of range; ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
  * @example
  * for await (const { inputs, target } of shuffledBatches(dataset, { batch: 64, seed: 0, epoch: 3, augment: true })) {
  *   console.log(inputs, target);
@@ -44,15 +51,7 @@ async function* batches(
   options: BatchesOptions,
 ): AsyncGenerator<Batch, void, void> {
   const { batch, dropLast = false, prefetch = 2, start = 0 } = options;
-  for (const [name, value, least] of [
-    ['batch', batch, 1],
-    ['prefetch', prefetch, 0],
-    ['start', start, 0],
-  ] as const) {
-    if (!Number.isInteger(value) || value < least) {
-      throw new ModelError(`${name} must be a whole number of at least ${least}, not ${value}`);
-    }
-  }
+  checkOptions(BATCHES_OPTIONS, { batch, prefetch, start });
   const count = dropLast ? Math.floor(order.length / batch) : Math.ceil(order.length / batch);
   if (count === 0)
     throw new ModelError(`a batch of ${batch} is more than the ${order.length} samples there are`);
@@ -81,12 +80,13 @@ async function* batches(
  * dataset, so it is to be disposed after them. A sample is augmented in a part as in the whole.
  *
  * @param fraction of the samples in the second part, between 0 and 1; each part has at least one
+ * @throws OptionError for a fraction out of range; ModelError for data of one sample
  * @example
  * const [train, validation] = splitDataset(dataset, 0.1, 0);
  */
 export function splitDataset(dataset: Dataset, fraction: number, seed = 0): readonly [Dataset, Dataset] {
   if (!(fraction > 0 && fraction < 1)) {
-    throw new ModelError(`the part to split off must be between 0 and 1, not ${fraction}`);
+    throw new OptionError('fraction', `must be a number between 0 and 1, is ${fraction}`);
   }
   if (dataset.size < 2) throw new ModelError('one sample cannot be split');
   const order = shuffledOrder(dataset.size, seed, -1);

@@ -48,7 +48,7 @@ describe('what is asked for', () => {
     ['cpu', { device: 1 }, 'cpu cannot be told a device'],
     ['webgpu', { device: 1 }, 'VK_ICD_FILENAMES'],
     ['auto', { device: 1 }, "'auto' takes no device"],
-    ['cuda', { device: -1 }, 'the device must be a whole number'],
+    ['cuda', { device: -1 }, 'device must be an integer ≥ 0, is -1'],
   ] as [ProviderChoice, object, string][])('%j %j is refused', (choice, options, message) => {
     expect(() => candidates(choice, options)).toThrow(message);
   });

@@ -165,6 +165,8 @@ describe('openSession', () => {
   });
 
   it('refuses odd numbers of threads', async () => {
-    await expect(openSession(linear(), { threads: 0 })).rejects.toThrow('threads must be a whole number');
+    await expect(openSession(linear(), { threads: 0 })).rejects.toThrow(
+      'threads must be an integer ≥ 1 and ≤ 1024, is 0',
+    );
   });
 });

@@ -64,7 +64,7 @@ export function swatch(model: number, marks = ''): SVGElement {
   );
 }
 
-export function debounced(milliseconds: number, work: () => void): () => void {
+function debounced(milliseconds: number, work: () => void): () => void {
   let timer = 0;
   return () => {
     clearTimeout(timer);

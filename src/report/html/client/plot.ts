@@ -252,7 +252,7 @@ function attachCursor(root: SVGElement, cursor: SVGElement, { spec, x, y, box }:
 }
 
 /** Where a key goes from the place `at` among `count`; undefined for a key that goes nowhere. */
-export function stepTo(key: string, at: number, count: number): number | undefined {
+function stepTo(key: string, at: number, count: number): number | undefined {
   const leap = Math.max(1, Math.round(count / 10));
   const moves: Readonly<Record<string, number>> = {
     ArrowRight: at + 1,
