@@ -458,7 +458,18 @@ class Drawer {
   /** What takes time, memory or a deep stack where its size is not known first. */
   #hostile(): void {
     const one = (): string => this.#constant('seed', [1, 64], () => 1);
-    switch (this.#pick('concat', 'tile', 'expand', 'constant of shape', 'chain', 'branches', 'slice')) {
+    switch (
+      this.#pick(
+        'concat',
+        'tile',
+        'expand',
+        'constant of shape',
+        'chain',
+        'weight chain',
+        'branches',
+        'slice',
+      )
+    ) {
       case 'concat': {
         let value = one();
         for (let left = this.#pick(3, 20, 40); left > 0; left -= 1)
@@ -494,6 +505,15 @@ class Drawer {
           else if (op === 'Gemm' && isMatrix) this.#then(op, [this.#value, weight]);
           else this.#then(op === 'Gemm' ? 'Abs' : op, [this.#value]);
         }
+        break;
+      }
+      case 'weight chain': {
+        const c = this.#shape[1] ?? 1;
+        let weight = this.#weight([c, c]);
+        const op = this.#pick('Neg', 'Identity');
+        for (let left = this.#pick(1000, 3000, 5000); left > 0; left -= 1) weight = this.#add(op, [weight]);
+        if (this.#shape.length === 2) this.#then('MatMul', [this.#value, weight]);
+        else this.#then('Add', [this.#value, this.#add('ReduceMax', [weight], { keepdims: { int: 0 } })]);
         break;
       }
       case 'branches': {

@@ -10,6 +10,7 @@
  * - LOSSY: what expand or collapse made computes something else, or has a weight that is not finite where all were; a model
  *   that overflows on the way has no function to keep, and is not compared
  * - DIFFERS: a model beside itself
+ * - refused: the run command fails where onnxruntime alone runs
  * - changed: a file that no pass changed is not written as it was read
  * - escape: control characters of names reach a terminal
  *
@@ -50,7 +51,17 @@ import { openSession, randomInputs, runModel, summarize } from '../src/runtime/i
 import { bytesOf, type Draft, drawDraft, smaller } from './fuzz-models.js';
 import { atStep, isWorker, Worker } from './worker.js';
 
-const KINDS = ['raw error', 'hang', 'memory', 'died', 'LOSSY', 'DIFFERS', 'changed', 'escape'] as const;
+const KINDS = [
+  'raw error',
+  'hang',
+  'memory',
+  'died',
+  'LOSSY',
+  'DIFFERS',
+  'refused',
+  'changed',
+  'escape',
+] as const;
 
 interface Finding {
   readonly kind: (typeof KINDS)[number];
@@ -255,6 +266,19 @@ async function runs(model: Model, step: string): Promise<boolean> {
   try {
     const run = await runModel(model, randomInputs(model, { seed: 0 }));
     show(runDocument(run, { model: 'a' }), step);
+    return true;
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    if (await runsPlainly(model)) throw new Found('refused', `onnxruntime runs it: ${messageOf(error)}`);
+    return false;
+  }
+}
+
+/** Whether onnxruntime runs a model with nothing written beside. */
+async function runsPlainly(model: Model): Promise<boolean> {
+  try {
+    await using session = await openSession(model);
+    await session.run(randomInputs(model, { seed: 0 }));
     return true;
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
