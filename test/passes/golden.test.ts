@@ -93,6 +93,7 @@ test('the collapsed model, printed', async () => {
   `);
   expect(account).toMatchInlineSnapshot(`
     {
+      "inlined": [],
       "rewritten": [
         {
           "by": "metadata",

@@ -238,6 +238,7 @@ describe('the same seed gives the same bytes', () => {
     const copy = await copyOf(square);
     const [account] = await copy.apply(expand({ depth: 1 }));
     expect(account).toEqual({
+      inlined: [],
       rewritten: [],
       skipped: [
         {
