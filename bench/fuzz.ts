@@ -237,11 +237,7 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
   } catch (error) {
     if (error instanceof Found) return { ...far, finding: { kind: error.kind, step, detail: error.message } };
     const isRefusal = error instanceof ModelError || error instanceof OptionError;
-    if (isRefusal) {
-      const words = messageOf(error);
-      if (CONTROL.test(words)) return { ...far, finding: { kind: 'escape', step, detail: words } };
-      return { ...far, refused: `${step}: ${words}` };
-    }
+    if (isRefusal) return { ...far, refused: `${step}: ${messageOf(error)}` };
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return { ...far, finding: { kind: 'raw error', step, detail } };
   } finally {

@@ -8,6 +8,7 @@ import {
   type Node,
   quantizedStorage,
 } from '../graph/index.js';
+import { windowOf, windowProblem } from '../graph/operators/window.js';
 import { shapesOf } from '../graph/shapes/shapes.js';
 import { LINEAR_OPS, type LinearOp, LinearSite } from './linear-site.js';
 import { readChainNote, readPartNote } from './note.js';
@@ -121,6 +122,8 @@ function convSite(node: Node, op: 'Conv' | 'ConvTranspose'): LinearSite | { read
   if (groups < 1 || rows % groups !== 0) {
     return { reason: `its ${rows} channels do not divide into ${groups} groups` };
   }
+  const problem = windowProblem(windowOf(node, kernel));
+  if (problem !== undefined) return { reason: `it ${problem}` };
   const columns = kernel.reduce((total, extent) => total * extent, perGroup);
   const orientation = op === 'Conv' ? 'out-in' : 'in-out';
   return new LinearSite({ node, op, weightInput: 1, weight, orientation, rows, columns, groups, kernel });

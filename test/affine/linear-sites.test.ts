@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { findLinearSites, type LinearSite } from '../../src/affine/linear-sites.js';
+import { convolution } from '../../src/affine/operators/conv.js';
+import { isRefusal } from '../../src/affine/refusal.js';
 import type { NodeSpec } from '../../src/graph/index.js';
 import { buildGraph, buildModel, floats } from '../support/build.js';
 
@@ -167,4 +169,24 @@ test('an attribute that a function passes on is not known here', () => {
   expect(findLinearSites(model).others).toMatchObject([
     { reason: "its attribute 'alpha' is an attribute of the function" },
   ]);
+});
+
+test.each([
+  ['dilations', [-1]],
+  ['strides', [0]],
+  ['strides', [1, 1]],
+  ['pads', [1]],
+])('a convolution with %s %j is no convolution', (name, ints) => {
+  const model = buildModel({
+    inputs: [['x', 'float32', [1, 2, 9]]],
+    outputs: [['y', 'float32']],
+    nodes: [
+      { opType: 'Conv', inputs: ['x', 'w'], outputs: ['y'], name: 'conv', attributes: { [name]: { ints } } },
+    ],
+    initializers: [floats('w', [2, 2, 3], (i) => i)],
+  });
+  const { sites, others } = findLinearSites(model);
+  expect(sites).toEqual([]);
+  expect(others[0]?.reason).toContain(`${name} [${ints.join(', ')}]`);
+  expect(isRefusal(convolution(model.graph.nodes[0]!))).toBe(true);
 });

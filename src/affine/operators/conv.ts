@@ -1,5 +1,5 @@
 import { type AttributeProtos, Attributes, KnownConstants, type Node } from '../../graph/index.js';
-import { transposedExtra, type Window, windowOf } from '../../graph/operators/window.js';
+import { transposedExtra, type Window, windowOf, windowProblem } from '../../graph/operators/window.js';
 import { shapesOf } from '../../graph/shapes/shapes.js';
 import { swapped } from '../../linalg/floats.js';
 import { isZero, readVector, valuesOf } from '../map/channel-vector.js';
@@ -39,6 +39,8 @@ export function convolution(
   const isForward = node.opType === 'Conv';
   const [outputs, inputs] = isForward ? [rows, perGroup * groups] : [perGroup * groups, rows];
   const said = windowOf(node, extents);
+  const problem = windowProblem(said);
+  if (problem !== undefined) return refuse('operand', `'${node.label}' ${problem}`);
   const window = pads === undefined ? said : { ...said, pads, auto: undefined };
   const form = isForward
     ? 'conv'

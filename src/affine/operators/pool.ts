@@ -1,5 +1,5 @@
 import type { Node } from '../../graph/index.js';
-import { windowOf } from '../../graph/operators/window.js';
+import { windowOf, windowProblem } from '../../graph/operators/window.js';
 import { kernelSize } from '../map/geometry.js';
 import { forwardWindow, identityAt, windowInSource, wrongAxis } from '../map/place.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
@@ -10,6 +10,8 @@ export function averagePool(node: Node): MapOperator | Refusal {
   const { attributes } = node;
   const window = windowOf(node, attributes.ints('kernel_shape') ?? []);
   const inexact = (what: string): Refusal => refuse('inexact', `'${node.label}' (AveragePool) ${what}`);
+  const problem = windowProblem(window);
+  if (problem !== undefined) return refuse('operand', `'${node.label}' (AveragePool) ${problem}`);
   if (attributes.int('ceil_mode', 0) === 1)
     return inexact("rounds its output's size up, so that its last windows are shorter");
   const isPadded = window.auto !== undefined || window.pads.some((pad) => pad !== 0);

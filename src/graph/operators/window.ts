@@ -45,6 +45,18 @@ export function windowOf(
     : { ...base, pads: halved(known, mode) };
 }
 
+/** Why a window is none that the standard has, as a phrase of its node; undefined where it is right. */
+export function windowProblem({ extents, strides, dilations, pads }: Window): string | undefined {
+  const lists = { strides, dilations };
+  for (const [name, list] of Object.entries(lists)) {
+    if (list.length !== extents.length || list.some((step) => step < 1))
+      return `has ${name} [${list.join(', ')}] for a kernel of ${extents.length} axes`;
+  }
+  return pads.length === 2 * extents.length
+    ? undefined
+    : `has pads [${pads.join(', ')}] for a kernel of ${extents.length} axes`;
+}
+
 /** How many elements, pads among them, a number of places of a window spans along an axis. */
 export function reach(
   { extents, strides, dilations }: Pick<Window, 'extents' | 'strides' | 'dilations'>,
