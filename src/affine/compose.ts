@@ -22,6 +22,8 @@ export interface Composition {
   readonly bias: ComposedBias | undefined;
   /** All that is added, where that is constant: the bias, whether new or not. */
   readonly added: Float64Array | undefined;
+  /** Of a normalization, which subtracts a mean of its own: the factors and summands that it has with that mean. */
+  readonly normalized?: { readonly factors: Floats; readonly summands: Floats };
   /** What the node multiplies its weight by. */
   readonly alpha: number;
 }
@@ -191,8 +193,9 @@ async function pointwise(region: Region): Promise<Composition> {
   if (target.main !== 'BatchNormalization')
     return composed(kernel, expression.geometry.hasBias ? shift : undefined);
   const { mean, variance, epsilon } = await statisticsOf(carrier);
-  return composed(
+  const made = composed(
     kernel.map((factor, i) => factor * Math.sqrt((variance[i] as number) + epsilon)),
     shift.map((value, i) => value + (kernel[i] as number) * (mean[i] as number)),
   );
+  return { ...made, normalized: { factors: kernel, summands: shift } };
 }

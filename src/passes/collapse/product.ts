@@ -33,9 +33,28 @@ export class Products {
       this.#weights.set(weightKey, known);
     }
     const { tensor, rounding } = known;
-    const problem = rounding.problem(added, alpha) ?? (await whyUnderflown(region, rounding.empty(added)));
+    const problem =
+      rounding.problem(added, alpha) ??
+      whyCancelled(composition) ??
+      (await whyUnderflown(region, rounding.empty(added)));
     return { composition, weight: tensor, problem };
   }
+}
+
+/** How many times the size of an output its bias may be, where the mean of a normalization takes most of it away again. */
+const MOST_CANCELLED = 2 ** 10;
+
+/** The reason where the bias of a normalization and its mean nearly cancel, so that rounding decides what is left. */
+function whyCancelled({ added, normalized }: Composition): string | undefined {
+  if (added === undefined || normalized === undefined) return undefined;
+  const { factors, summands } = normalized;
+  const lost = added.findIndex((value, i) => {
+    const size = Math.abs(factors[i] as number) + Math.abs(summands[i] as number);
+    return Math.abs(value) > MOST_CANCELLED * size;
+  });
+  return lost < 0
+    ? undefined
+    : `the folded bias of channel ${lost} (${(added[lost] as number).toPrecision(3)}) and the mean would cancel, and what is left would be rounding`;
 }
 
 /** The reason where outputs of which nothing is left are no zeros, but products below the smallest number of float64. */

@@ -482,3 +482,25 @@ test('an axis that an input leaves open is open behind it, whatever is noted', a
     await expectSameFunction(model(batch), folded);
   }
 });
+
+test('a scale that leaves a normalization only the rounding of its mean is not folded into it', async () => {
+  const scaled = (scale: number): Model =>
+    network(
+      [2, 3, 4],
+      [node('Mul', ['x', 'k'], 'm'), node('BatchNormalization', ['m', 's', 't', 'mean', 'variance'], 'y')],
+      [
+        filled('k', [3, 1], scale),
+        filled('s', [3], 1 / scale),
+        filled('t', [3], 0.5),
+        filled('mean', [3], 1e6),
+        filled('variance', [3], 1),
+      ],
+    );
+  const { model, account } = await collapsed(scaled(1e6));
+  expect(account.rewritten).toEqual([]);
+  expect(account.skipped[0]?.reason).toMatch(/bias of channel 0 .* and the mean would cancel/);
+  expect(opsOf(model)).toEqual(['Mul', 'BatchNormalization']);
+  const tame = await collapsed(scaled(2));
+  expect(tame.account.rewritten).toHaveLength(1);
+  await expectSameFunction(scaled(2), tame.model);
+});
