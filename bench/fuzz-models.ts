@@ -472,7 +472,7 @@ class Drawer {
     ) {
       case 'concat': {
         let value = one();
-        for (let left = this.#pick(3, 20, 40); left > 0; left -= 1)
+        for (let left = this.#pick(3, 18, 40); left > 0; left -= 1)
           value = this.#add('Concat', [value, value], { axis: { int: 0 } });
         this.#then('Add', [this.#value, this.#add('ReduceMax', [value], { keepdims: { int: 0 } })]);
         break;
