@@ -311,6 +311,9 @@ async function overflows(model: Model): Promise<boolean> {
 /** How far a weight that comes back from a chain may be off, of the largest element of its row or column. */
 const OFF = { float64: 1e-10, float32: 1e-4, float16: 0.02, bfloat16: 0.1 } as const;
 
+/** What rounding does to the smallest numbers of a type. */
+const STEPS = { float64: 0, float32: 2 ** -145, float16: 2 ** -20, bfloat16: 2 ** -129 } as const;
+
 /** The outputs of a model are compared by their largest element, which hides what becomes of small rows of a weight. */
 function sameWeights(original: Model, again: Model): void {
   for (const { name, dataType, shape } of original.graph.initializers.values()) {
@@ -331,7 +334,9 @@ function sameWeights(original: Model, again: Model): void {
         most[line] = Math.max(most[line] ?? 0, Math.abs(value));
         error[line] = Math.max(error[line] ?? 0, Math.abs(value - (b[at] ?? Number.NaN)));
       }
-      const worst = error.findIndex((off, line) => !(off <= OFF[dataType] * (most[line] ?? 0)));
+      const worst = error.findIndex(
+        (off, line) => !(off <= OFF[dataType] * (most[line] ?? 0) + STEPS[dataType]),
+      );
       if (worst >= 0) {
         throw new Found('LOSSY', `${which} ${worst} of ${name} is off by ${error[worst]} of ${most[worst]}`);
       }

@@ -1,5 +1,5 @@
 import { KnownConstants } from '../constants/known-constants.js';
-import type { Graph } from '../types.js';
+import type { Graph, Node } from '../types.js';
 import { ShapeEvidence } from './shape-evidence.js';
 import { type Shape, shapesMade } from './shape-rules.js';
 
@@ -13,6 +13,8 @@ export interface ShapeOptions {
    * not tell. It may be older than the nodes. Default true.
    */
   readonly noted?: boolean | undefined;
+  /** Of a branch: shapes of the values of the graphs around it, where these are being worked out. */
+  readonly around?: ((value: string) => Shape | undefined) | undefined;
 }
 
 /**
@@ -69,7 +71,25 @@ export class Shapes {
   #around(value: string): Shape | undefined {
     const { parent } = this.#graph;
     if (parent === undefined || this.#graph.resolve(value)?.graph === this.#graph) return undefined;
-    return shapesOf(parent, this.constants).of(value);
+    return this.#options.around === undefined
+      ? shapesOf(parent, this.constants).of(value)
+      : this.#options.around(value);
+  }
+
+  /** What both branches of an If make. */
+  #ofBranches(node: Node, shapes: ReadonlyMap<string, Shape>): (Shape | undefined)[] {
+    const around = (value: string): Shape | undefined =>
+      shapes.get(value) ?? this.#constant(value) ?? this.#around(value);
+    const made = node.subgraphs.map((graph) => {
+      const inside = new Shapes(graph, { ...this.#options, inputs: undefined, around });
+      return graph.outputs.map(({ name }) => inside.of(name));
+    });
+    const [first = [], second = []] = made;
+    return first.map((shape, index) => {
+      const other = second[index];
+      if (shape === undefined || other?.length !== shape.length) return undefined;
+      return shape.map((dim, axis) => (dim === other[axis] ? dim : undefined));
+    });
   }
 
   #infer(): Map<string, Shape> {
@@ -91,7 +111,9 @@ export class Shapes {
       const inputs = node.inputs.map((input) =>
         input === '' ? undefined : (shapes.get(input) ?? this.#constant(input) ?? this.#around(input)),
       );
-      for (const [index, made] of shapesMade(node, inputs, this.constants).entries()) {
+      const results =
+        node.opType === 'If' ? this.#ofBranches(node, shapes) : shapesMade(node, inputs, this.constants);
+      for (const [index, made] of results.entries()) {
         const output = node.outputs[index] ?? '';
         if (output === '' || made === undefined) continue;
         // What is noted may be older than the nodes: it tells no more than what they leave open.

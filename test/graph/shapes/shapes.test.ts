@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createModel, type GraphProto, type Model, Tensor, ValueInfo } from '../../../src/graph/index.js';
+import {
+  buildGraph,
+  createModel,
+  type GraphProto,
+  type Model,
+  type NodeSpec,
+  Tensor,
+  ValueInfo,
+} from '../../../src/graph/index.js';
 import { type StandardOperator, VERSIONS } from '../../../src/graph/operators/index.js';
 import { Shapes, shapesOf } from '../../../src/graph/shapes/shapes.js';
 import { openSession, type RuntimeTensor, randomInputs } from '../../../src/runtime/index.js';
@@ -255,6 +263,42 @@ describe('the shapes of a graph', () => {
   test('are those of the inputs that are given', () => {
     const shapes = new Shapes(stale().graph, { inputs: new Map([['x', [3, 4]]]), noted: false });
     expect(shapes.of('y')).toEqual([3, 6]);
+  });
+
+  test('of an If are what its branches make alike, in branches of branches too', () => {
+    const condition = Tensor.of('c', 'bool', [], Uint8Array.of(1));
+    const branch = (node: NodeSpec) => ({
+      graph: buildGraph({ nodes: [node], outputs: [['i', 'float32']] }),
+    });
+    const ifOf = (inputs: readonly [NodeSpec, NodeSpec], output: string): NodeSpec => ({
+      opType: 'If',
+      inputs: ['c'],
+      outputs: [output],
+      attributes: { then_branch: branch(inputs[0]), else_branch: branch(inputs[1]) },
+    });
+    const neg: NodeSpec = { opType: 'Neg', inputs: ['x'], outputs: ['i'] };
+    const turned: NodeSpec = {
+      opType: 'Transpose',
+      inputs: ['x'],
+      outputs: ['i'],
+      attributes: { perm: { ints: [1, 0, 2] } },
+    };
+    const flat: NodeSpec = { opType: 'Flatten', inputs: ['x'], outputs: ['i'] };
+    const { graph } = buildModel({
+      inputs: [['x', 'float32', [2, 3, 4]]],
+      outputs: [['same', 'float32']],
+      values: [['same', 'float32', [7, 7]]],
+      nodes: [
+        ifOf([neg, ifOf([neg, neg], 'i')], 'same'),
+        ifOf([neg, turned], 'open'),
+        ifOf([neg, flat], 'other'),
+      ],
+      initializers: [condition],
+    });
+    const told = shapesOf(graph);
+    expect(told.of('same')).toEqual([2, 3, 4]);
+    expect(told.of('open')).toEqual([undefined, undefined, 4]);
+    expect(told.of('other')).toBeUndefined();
   });
 
   test('follow an edit', () => {
