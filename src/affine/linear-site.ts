@@ -107,6 +107,8 @@ export class LinearSite {
    * The weight as one matrix a group: out x (in * kernel), or in x out where the site stores it so; of a transposed
    * convolution (in * kernel) x out, so that the factor that reads the input has the kernel, as in a convolution. A single
    * one is not held in between, and read again where it is gone.
+   *
+   * @internal
    */
   async matrices(): Promise<{ readonly type: FloatType; readonly matrices: readonly MatrixSource[] }> {
     const { groups, size, matrixShape } = this;
@@ -137,14 +139,22 @@ export class LinearSite {
     return { type, matrices };
   }
 
-  /** The matrix of a group, as `matrices` gives it, from its part of the weight as it is stored. */
+  /**
+   * The matrix of a group, as `matrices` gives it, from its part of the weight as it is stored.
+   *
+   * @internal
+   */
   matrixOf(stored: Floats): Matrix {
     const { op, inputs, outputs, kernel } = this;
     const data = op === 'ConvTranspose' ? swapped(stored, inputs, outputs, taps(kernel)) : stored;
     return { ...this.matrixShape, data };
   }
 
-  /** The shape of a factor's tensor, in the layout of the site's operator. */
+  /**
+   * The shape of a factor's tensor, in the layout of the site's operator.
+   *
+   * @internal
+   */
   factorShape({ inputs, outputs, kernel }: FactorSize): number[] {
     switch (this.op) {
       case 'Conv':
@@ -158,7 +168,11 @@ export class LinearSite {
     }
   }
 
-  /** The tensor of a factor from the matrices of the groups, laid out as `matrices` gives them. */
+  /**
+   * The tensor of a factor from the matrices of the groups, laid out as `matrices` gives them.
+   *
+   * @internal
+   */
   factorOf(blocks: readonly FactorMatrix[], size: FactorSize): SiteFactor {
     const data = joined(blocks);
     const shape = this.factorShape(size);
@@ -168,7 +182,11 @@ export class LinearSite {
     return { shape, data: swapped(data, this.groups * size.inputs, taps(size.kernel), size.outputs) };
   }
 
-  /** The tensor of a factor from matrices out x (in * kernel) of the groups, consecutive. */
+  /**
+   * The tensor of a factor from matrices out x (in * kernel) of the groups, consecutive.
+   *
+   * @internal
+   */
   factorOfOutIn(data: Floats, size: FactorSize): SiteFactor {
     const shape = this.factorShape(size);
     if (this.orientation === 'out-in') return { shape, data };
@@ -176,13 +194,21 @@ export class LinearSite {
     return { shape, data: swapped(data, this.groups, outputs, inputs, taps(kernel)) };
   }
 
-  /** The elements of a factor's tensor as matrices out x (in * kernel) of the groups, consecutive. */
+  /**
+   * The elements of a factor's tensor as matrices out x (in * kernel) of the groups, consecutive.
+   *
+   * @internal
+   */
   outInOf(factor: Floats, { inputs, outputs, kernel }: FactorSize): Floats {
     if (this.orientation === 'out-in') return factor;
     return swapped(factor, this.groups, inputs, outputs, taps(kernel));
   }
 
-  /** Sizes of a matrix as `matrices` gives it, as of outputs and inputs: all taps of an input channel read the same numbers. */
+  /**
+   * Sizes of a matrix as `matrices` gives it, as of outputs and inputs: all taps of an input channel read the same numbers.
+   *
+   * @internal
+   */
   channelSquares({ rows, columns }: Sizes): Sizes {
     const [outputs, each] = this.orientation === 'out-in' ? [rows, columns] : [columns, rows];
     const width = taps(this.kernel);

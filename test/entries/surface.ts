@@ -112,6 +112,8 @@ export function typesNamedBy(program: ts.Program, symbol: ts.Symbol): Set<ts.Sym
       for (const clause of declaration.heritageClauses ?? []) visitType(clause);
       for (const member of declaration.members) {
         if (member.name && ts.isPrivateIdentifier(member.name)) continue;
+        // The declarations that are published leave these out.
+        if (ts.getJSDocTags(member).some(({ tagName }) => tagName.text === 'internal')) continue;
         if (
           ts.canHaveModifiers(member) &&
           ts.getModifiers(member)?.some(({ kind }) => kind === ts.SyntaxKind.PrivateKeyword)

@@ -213,7 +213,7 @@ describe('collapse undoes expand', () => {
     const model = network();
     const copy = await copyOf(model);
     const [nothing] = await copy.apply(collapse());
-    expect(nothing).toEqual({ rewritten: [], skipped: [] });
+    expect(nothing).toEqual({ rewritten: [], skipped: [], inlined: [] });
     expect(copy.changed).toBe(false);
     await copy.apply(expand({ depth: 3 }), collapse());
     const before = await copyOf(copy);
