@@ -356,24 +356,47 @@ export function constantsOfExpression(expression: Expression): ExpressionConstan
 export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean): string {
   /** What comes again is told by the place at which it came first: written out, sums of sums would double. */
   const places = new Map<Expression, number>();
-  const of = (part: Expression): string => {
+  let text = '';
+  // Sums are nested as deep as a model has nodes: what is left to write waits in a list, the next at its end.
+  const left: (string | Expression)[] = [expression];
+  const write = (parts: readonly (string | Expression)[]): void => {
+    left.push(...parts.toReversed());
+  };
+  const joined = (parts: readonly Expression[], between: string): (string | Expression)[] =>
+    parts.flatMap((part, index) => (index === 0 ? [part] : [between, part]));
+  for (let part = left.pop(); part !== undefined; part = left.pop()) {
+    if (typeof part === 'string') {
+      text += part;
+      continue;
+    }
     const place = places.get(part);
-    if (place !== undefined) return `#${place}`;
+    if (place !== undefined) {
+      text += `#${place}`;
+      continue;
+    }
     if (part.kind !== 'identity') places.set(part, places.size);
     switch (part.kind) {
       case 'identity':
-        return 'x';
+        text += 'x';
+        break;
       case 'permute':
-        return `[${part.order.join(' ')}]`;
+        text += `[${part.order.join(' ')}]`;
+        break;
       case 'chain':
-        return `(${part.parts.map(of).join(' > ')})`;
+        write(['(', ...joined(part.parts, ' > '), ')']);
+        break;
       case 'sum':
-        return `(${part.terms.map(of).join(' + ')} ${operatorKey(part.operator, part.parts, keys, withBias)})`;
+        write([
+          '(',
+          ...joined(part.terms, ' + '),
+          ` ${operatorKey(part.operator, part.parts, keys, withBias)})`,
+        ]);
+        break;
       case 'step':
-        return operatorKey(part.operator, part.parts, keys, withBias);
+        text += operatorKey(part.operator, part.parts, keys, withBias);
     }
-  };
-  return of(expression);
+  }
+  return text;
 }
 
 function operatorKey(

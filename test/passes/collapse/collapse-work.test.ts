@@ -145,3 +145,20 @@ test.each(
   expect(twice.lookups / once.lookups).toBeLessThan(2.4);
   expect(twice.compositions).toBeLessThanOrEqual(2.4 * once.compositions + 100);
 });
+
+test('sums that are nested 4,000 deep fold without a deep stack', { timeout: 240_000 }, async () => {
+  const count = 4000;
+  const nodes = Array.from({ length: count }, (_, i): NodeSpec[] => [
+    { opType: 'Mul', inputs: ['x', 'k'], outputs: [`m${i}`] },
+    { opType: 'Add', inputs: [i === 0 ? 'x' : `s${i - 1}`, `m${i}`], outputs: [`s${i}`] },
+  ]).flat();
+  const model = buildModel({
+    inputs: [['x', 'float32', [2, 4]]],
+    outputs: [[`s${count - 1}`, 'float32']],
+    nodes,
+    initializers: [Tensor.of('k', 'float32', [], Float32Array.of(0.5))],
+  });
+  await model.apply(collapse());
+  expect(model.graph.nodes.map(({ opType }) => opType)).toEqual(['Mul']);
+  expect([...model.graph.initializers.values()].map((tensor) => tensor.floats()[0])).toEqual([2001]);
+});

@@ -504,3 +504,19 @@ test('a scale that leaves a normalization only the rounding of its mean is not f
   expect(tame.account.rewritten).toHaveLength(1);
   await expectSameFunction(scaled(2), tame.model);
 });
+
+test('float64 branches that cancel exactly are folded, not said to vanish', async () => {
+  const model = network(
+    [2, 3],
+    [
+      node('MatMul', ['x', 'w'], 'a'),
+      node('MatMul', ['x', 'w'], 'b'),
+      node('Sub', ['a', 'b'], 'd'),
+      node('Add', ['d', 't'], 'y'),
+    ],
+    [filled('w', [3, 4], 0.5, 'float64'), filled('t', [4], 2, 'float64')],
+  );
+  const { model: after, account } = await collapsed(model);
+  expect(account.skipped.filter(({ reason }) => reason.includes('vanish'))).toEqual([]);
+  await expectSameFunction(model, after);
+});
