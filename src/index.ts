@@ -1,7 +1,7 @@
 /**
  * onnx-overparam: expand the linear layers of ONNX models into chains, collapse them again, and look at the spectra
  * of their weights. Here are the verbs and their types; the rest is in `onnx-overparam/graph`, `/analysis`, `/passes`, `/gradient`,
- * `/training`, `/report` and `/runtime`.
+ * `/training`, `/study`, `/report` and `/runtime`.
  *
  * @example
  * import { collapse, expand, rankReport, readModel, saveModel, verifyModels } from 'onnx-overparam';
