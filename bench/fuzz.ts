@@ -222,7 +222,8 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     const [backAccount] = await again.apply(collapse({ chainsOnly: true }));
     show(collapseDocument(backAccount), step);
     if (areFinite) await finite(again, step);
-    sameWeights(original, again);
+    // Layers of the model itself that follow one another are a chain as well: their product has another weight.
+    if (backAccount.rewritten.every(({ by }) => by === 'metadata')) sameWeights(original, again);
     if (far.runs) await compared('LOSSY', original, again, step);
     enter('collapse');
     const whole = await readModel(file);
