@@ -1,8 +1,9 @@
+import { type FactorSize, taps } from '../affine/linear-site.js';
 import { buildModel, type Model, type NodeSpec, OptionError, Tensor } from '../graph/index.js';
 import { checkOptions, defaultsOf, type OptionDefaults } from '../graph/option-descriptors.js';
 import type { Floats } from '../linalg/floats.js';
 import { matmul } from '../linalg/matmul.js';
-import { semiOrthogonal } from '../linalg/orthogonal.js';
+import { freshMatrices } from '../passes/expand/fresh.js';
 import { Random } from '../runtime/random.js';
 import {
   type Activation,
@@ -22,13 +23,6 @@ const OPERATORS: Readonly<Record<Exclude<Activation, 'linear'>, string>> = {
   selu: 'Selu',
   sin: 'Sin',
 };
-
-/** A layer's weight: outputs x inputs, times the extent of a kernel where there is one. */
-interface LayerSize {
-  readonly outputs: number;
-  readonly inputs: number;
-  readonly kernel: readonly number[];
-}
 
 /**
  * A network to study, as an ordinary ONNX model of the standard operators of version 20.
@@ -107,12 +101,12 @@ class Layers {
     this.#settings = settings;
   }
 
-  async matrix(size: LayerSize, isLast: boolean): Promise<void> {
+  async matrix(size: FactorSize, isLast: boolean): Promise<void> {
     const inputs = await this.#parameters(size, [size.outputs, size.inputs]);
     this.#add('Gemm', inputs, { transB: { int: 1 } }, isLast ? 'y' : undefined);
   }
 
-  async convolution(size: LayerSize, stride: number): Promise<void> {
+  async convolution(size: FactorSize, stride: number): Promise<void> {
     const inputs = await this.#parameters(size, [size.outputs, size.inputs, ...size.kernel]);
     this.#add('Conv', inputs, {
       kernel_shape: { ints: size.kernel },
@@ -132,7 +126,7 @@ class Layers {
   }
 
   /** The names of a new layer's weight and bias. */
-  async #parameters(size: LayerSize, shape: readonly number[]): Promise<string[]> {
+  async #parameters(size: FactorSize, shape: readonly number[]): Promise<string[]> {
     const { init, rank, noBias, seed } = this.#settings;
     const layer = `layers.${this.#count}`;
     this.#count += 1;
@@ -156,35 +150,31 @@ class Layers {
   }
 }
 
+/** The variance of weights, by the inputs n and outputs m of a layer times the taps of its kernel. */
+const VARIANCES = {
+  normal: (n) => 1 / n,
+  uniform: (n) => 1 / n,
+  kaiming: (n) => 2 / n,
+  xavier: (n, m) => 2 / (n + m),
+} satisfies Partial<Record<Initialization, (n: number, m: number) => number>>;
+
 async function drawWeight(
-  { outputs, inputs, kernel }: LayerSize,
+  size: FactorSize,
   init: Initialization,
   rank: number,
   random: Random,
 ): Promise<Floats> {
-  const taps = kernel.reduce((product, extent) => product * extent, 1);
-  const [n, m] = [inputs * taps, outputs * taps];
-  const normal = (variance: number): Floats =>
-    random.fillNormal(new Float64Array(outputs * n), Math.sqrt(variance));
-  switch (init) {
-    case 'normal':
-      return normal(1 / n);
-    case 'kaiming':
-      return normal(2 / n);
-    case 'xavier':
-      return normal(2 / (n + m));
-    case 'uniform': {
-      const bound = Math.sqrt(3 / n);
-      return Float64Array.from({ length: outputs * n }, () => bound * (2 * random.uniform() - 1));
-    }
-    case 'orthogonal':
-      return (await semiOrthogonal(outputs, n, true, random)).data;
-    case 'low-rank': {
-      const r = Math.min(rank, outputs, n);
-      const left = random.fillNormal(new Float64Array(outputs * r), 1 / Math.sqrt(r * n));
-      const right = random.fillNormal(new Float64Array(r * n));
-      return (await matmul({ rows: outputs, columns: r, data: left }, { rows: r, columns: n, data: right }))
-        .data;
-    }
+  const { outputs, inputs, kernel } = size;
+  const [n, m] = [inputs * taps(kernel), outputs * taps(kernel)];
+  if (init === 'low-rank') {
+    const r = Math.min(rank, outputs, n);
+    const left = random.fillNormal(new Float64Array(outputs * r), 1 / Math.sqrt(r * n));
+    const right = random.fillNormal(new Float64Array(r * n));
+    return (await matmul({ rows: outputs, columns: r, data: left }, { rows: r, columns: n, data: right }))
+      .data;
   }
+  // Orthogonal factors are scaled by the root of outputs / n where that is more than 1.
+  const scale =
+    init === 'orthogonal' ? 1 / Math.sqrt(Math.max(1, outputs / n)) : Math.sqrt(VARIANCES[init](n, m));
+  return freshMatrices(size, 1, { init: `fresh:${init}`, scale, isDouble: true }, random);
 }
