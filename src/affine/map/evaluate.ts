@@ -141,8 +141,6 @@ class Evaluation {
   }
 
   async #compute(expression: Expression): Promise<AffineValues> {
-    // Sums are nested as deep as a model has nodes: each begins with an empty stack.
-    await Promise.resolve();
     switch (expression.kind) {
       case 'identity':
         return diagonal(expression.geometry, new Float64Array(expression.geometry.inputs).fill(1));
@@ -156,6 +154,8 @@ class Evaluation {
         return made;
       }
       case 'sum': {
+        // Sums are nested as deep as a model has nodes: each begins with an empty stack.
+        await Promise.resolve();
         const terms: { sign: Sign; values: AffineValues }[] = [];
         for (const [i, term] of expression.terms.entries()) {
           const sign = this.#isPattern ? 1 : (expression.operator.signs?.[i] ?? 1);
