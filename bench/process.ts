@@ -21,6 +21,17 @@ export interface Run {
 /** Clock ticks a second in /proc. */
 const TICKS = 100;
 
+/** What a process took of the processor, all threads together; 0 where the system does not tell. */
+export function processorSeconds(pid: number | undefined): number {
+  try {
+    // The fields after the name, which may have spaces: state is the first, utime and stime are 12 and 13.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+    return (Number(stat[11]) + Number(stat[12])) / TICKS || 0;
+  } catch {
+    return 0;
+  }
+}
+
 /** Runs a command; the peak memory is the kernel's own high-water mark, read while the process lives. */
 export function run(command: string, args: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
@@ -35,12 +46,10 @@ export function run(command: string, args: readonly string[]): Promise<Run> {
       try {
         const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
         megabytes = Math.max(megabytes, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000);
-        // The fields after the name, which may have spaces: state is the first, utime and stime are 12 and 13.
-        const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
-        cpuSeconds = Math.max(cpuSeconds, (Number(stat[11]) + Number(stat[12])) / TICKS || 0);
       } catch {
         // Not Linux, or over already.
       }
+      cpuSeconds = Math.max(cpuSeconds, processorSeconds(child.pid));
     }, 20);
     child.on('error', reject);
     child.on('close', (code) => {

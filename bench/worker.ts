@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { processorSeconds } from './process.js';
 
 export interface WorkerLimits {
   /** Of the processor, all threads together, or six times as many by the clock: a busy machine makes nothing a finding. */
@@ -114,17 +115,6 @@ export function isWorker<Job, Outcome>(work: (job: Job) => Promise<Outcome>): bo
 /** Tells, within the process, what is done now. */
 export function atStep(step: string): void {
   process.send?.(step);
-}
-
-/** Of all threads; 0 where the system does not tell. */
-function processorSeconds(pid: number | undefined): number {
-  try {
-    // The fields after the name, which may have spaces: utime and stime are 12 and 13, in hundredths.
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
-    return (Number(stat[11]) + Number(stat[12])) / 100;
-  } catch {
-    return 0;
-  }
 }
 
 /** Resident, in MB; 0 where the system does not tell. */
