@@ -5,7 +5,6 @@ import {
   cpSync,
   existsSync,
   linkSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,12 +14,12 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { run } from '../../src/cli/run.js';
 import type { Io } from '../../src/cli/shell/io.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
 import { buildModel, floats } from '../support/build.js';
-import { scratchDirectory } from '../support/scratch-directory.js';
+import { directoryForEach, scratchDirectory } from '../support/scratch-directory.js';
 
 const MAIN = resolve('dist/bin/onnx-overparam.js');
 const SHAPES = resolve('fixtures/shapes.onnx');
@@ -28,11 +27,8 @@ const FULL = '/dev/full';
 
 const root = scratchDirectory('cli-outputs');
 let directory = root;
-let count = 0;
-beforeEach(() => {
-  count += 1;
-  directory = join(root, String(count));
-  mkdirSync(directory);
+directoryForEach(root, (made) => {
+  directory = made;
 });
 /** What inputs() made first. */
 const prepared = join(root, 'prepared');

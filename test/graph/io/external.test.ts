@@ -1,22 +1,19 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { check } from '../../../src/graph/check/check.js';
 import { diffModels } from '../../../src/graph/diff/diff.js';
 import { type ByteSource, type Model, readModel, saveModel, Tensor } from '../../../src/graph/index.js';
 import { createMessage } from '../../../src/graph/proto/codec.js';
 import { buildModel, floats } from '../../support/build.js';
-import { scratchDirectory } from '../../support/scratch-directory.js';
+import { directoryForEach, scratchDirectory } from '../../support/scratch-directory.js';
 import { encodeTree } from '../../support/wire.js';
 
 const root = scratchDirectory('graph-external');
 let directory = root;
-let count = 0;
-beforeEach(() => {
-  count += 1;
-  directory = join(root, String(count));
-  mkdirSync(directory);
+directoryForEach(root, (made) => {
+  directory = made;
 });
 
 type Entry = readonly [key: string, value: string];

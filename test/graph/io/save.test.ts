@@ -11,20 +11,17 @@ import {
 } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { type ByteSource, modelToBytes, readModel, saveModel, Tensor } from '../../../src/graph/index.js';
 import { temporaryName } from '../../../src/graph/io/temporary.js';
 import { wildModels } from '../../support/arbitraries.js';
 import { buildModel, floats } from '../../support/build.js';
-import { scratchDirectory } from '../../support/scratch-directory.js';
+import { directoryForEach, scratchDirectory } from '../../support/scratch-directory.js';
 
 const root = scratchDirectory('graph-save');
 let directory = root;
-let count = 0;
-beforeEach(() => {
-  count += 1;
-  directory = join(root, String(count));
-  mkdirSync(directory);
+directoryForEach(root, (made) => {
+  directory = made;
 });
 
 const small = () =>
