@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
 import { ModelError } from '../graph/errors.js';
 import { PatternError } from '../graph/glob.js';
 import type { Skipped } from '../graph/skipped.js';
@@ -40,7 +39,7 @@ export const expandCommand: Command<Arguments> = {
     const outputs = outputsOf({ '--output': output });
     keepApart(outputs, [args.recipe], io);
     // Young objects get no more room than they had so far: what is large here are arrays, and it would be 30 MB of the peak.
-    setFlagsFromString('--semi-space-growth-factor=1');
+    process.getBuiltinModule('node:v8').setFlagsFromString('--semi-space-growth-factor=1');
     const { expand } = await import('../passes/expand/expand.js');
     const { expandDocument } = await import('../report/passes.js');
     const progress = new ProgressLine(io, args);

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { ATTRIBUTE_FIELDS } from './attribute.js';
+import { sha256 } from './digest.js';
 import { messageOf } from './errors.js';
 import { toBigInt, unknownFields } from './proto/codec.js';
 import type {
@@ -218,7 +218,7 @@ function tensorValues(proto: TensorProto): string[] {
 const CHUNK = 8 << 20;
 
 function digest(proto: TensorProto): string {
-  const hash = createHash('sha256');
+  const hash = sha256();
   const tensor = new Tensor(proto);
   if (tensor.dataType === 'string') {
     for (const text of proto.string_data ?? []) hash.update(`${text.length}:`).update(text);

@@ -1,6 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
-
 type Collector = (options?: { readonly type: 'minor' }) => void;
 type Transfer = (this: ArrayBuffer, length: number) => ArrayBuffer;
 
@@ -67,6 +64,9 @@ function exposedTransfer(): Transfer {
 
 /** What V8 has behind a flag, from a context of its own: nothing becomes visible to the program. */
 function exposed(flag: string, undo: string, what: string): unknown {
+  // Loaded when needed: most commands never are that large.
+  const { setFlagsFromString } = process.getBuiltinModule('node:v8');
+  const { runInNewContext } = process.getBuiltinModule('node:vm');
   setFlagsFromString(flag);
   const found = runInNewContext(what) as unknown;
   setFlagsFromString(undo);

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '../graph/digest.js';
 import {
   atomicWrite,
   type ByteSource,
@@ -183,7 +183,7 @@ export async function removeCheckpoint(directory: string): Promise<void> {
 
 /** One piece at a time, so that a large state needs no second copy in memory. */
 function digestOf(source: ByteSource): string {
-  const hash = createHash('sha256');
+  const hash = sha256();
   for (let at = 0; at < source.length; at += PIECE) {
     hash.update(source.read(at, Math.min(PIECE, source.length - at)));
   }

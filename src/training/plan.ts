@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { findChainProducts } from '../analysis/weights/chain-products.js';
+import { sha256 } from '../graph/digest.js';
 import { type Model, ModelError, printModel } from '../graph/index.js';
 import { checkOptions, OptionError } from '../graph/option-descriptors.js';
 import { isFilled, tiedWeights } from '../passes/gradient/index.js';
@@ -207,10 +207,10 @@ export function settle(
     settings,
   };
   const fingerprint = {
-    model: createHash('sha256').update(printModel(model)).digest('hex').slice(0, 16),
+    model: sha256().update(printModel(model)).digest('hex').slice(0, 16),
     samples: dataset.size,
     validation: options.validation?.size ?? 0,
-    weights: createHash('sha256').update(weights.join('\n')).digest('hex').slice(0, 16),
+    weights: sha256().update(weights.join('\n')).digest('hex').slice(0, 16),
     loss,
     output: options.output ?? null,
     optimizer: name,

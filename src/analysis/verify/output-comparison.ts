@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../graph/digest.js';
 import { type DataType, EPSILON, isFloatType, type NativeArrays, widen } from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/types.js';
 
@@ -48,7 +48,7 @@ function ratio(part: number, whole: number): number {
 
 /** Tells the outputs of one sample from those of another. */
 function digest({ data, shape }: RuntimeTensor): string {
-  const hash = createHash('sha256').update(shape.join());
+  const hash = sha256().update(shape.join());
   return (ArrayBuffer.isView(data) ? hash.update(data) : hash.update(JSON.stringify(data))).digest('base64');
 }
 

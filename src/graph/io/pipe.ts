@@ -1,6 +1,5 @@
 import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { setTimeout } from 'node:timers/promises';
 import { ModelError } from '../errors.js';
 import { assertFits } from '../limits/memory-limit.js';
 import { openErrorText } from './source.js';
@@ -62,7 +61,7 @@ async function readPipe(path: string): Promise<Uint8Array> {
       const part = new Uint8Array(CHUNK);
       const count = readNow(descriptor, part);
       if (count === undefined) {
-        await setTimeout(WAIT_MS);
+        await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
         continue;
       }
       if (count === 0) break;

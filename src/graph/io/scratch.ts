@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readSync, unlinkSync, write, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { randomHex } from '../digest.js';
 import { ModelError, messageOf } from '../errors.js';
 import { type ByteSource, ConcatSource, MemorySource, openDescriptors, ZeroSource } from './source.js';
 
@@ -120,7 +120,7 @@ export class Scratch implements Disposable {
 
   #open(): number {
     if (this.#descriptor !== undefined) return this.#descriptor;
-    const path = join(this.directory, `onnx-overparam-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    const path = join(this.directory, `onnx-overparam-${process.pid}-${randomHex(6)}.tmp`);
     try {
       this.#descriptor = openSync(path, 'wx+', 0o600);
       openDescriptors.register(this, this.#descriptor, this);

@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
 import { FUSED_KERNELS, KERNELS } from './builds.js';
 import type { KernelExports, OwnArguments, SharedKernel, SharedMemory } from './exports.js';
 import { Team } from './threads/team.js';
@@ -37,7 +36,9 @@ let compiled: object | undefined;
 export function compile(): object {
   if (compiled !== undefined) return compiled;
   const fused = Buffer.from(FUSED_KERNELS, 'base64');
-  if (!WebAssembly.validate(fused)) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  if (!WebAssembly.validate(fused)) {
+    process.getBuiltinModule('node:v8').setFlagsFromString('--experimental-wasm-relaxed-simd');
+  }
   const isKnown = WebAssembly.validate(fused);
   compiled = new WebAssembly.Module(isKnown ? fused : Buffer.from(KERNELS, 'base64'));
   return compiled;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../graph/digest.js';
 import { type Model, modelToBytes, type NodeSpec, ValueInfo } from '../../graph/index.js';
 import type { RuntimeTensor, Session, SessionOptions } from '../types.js';
 import { openSession } from './session.js';
@@ -79,7 +79,7 @@ export async function runGraph(
       opset,
     }),
   );
-  const key = `graph ${createHash('sha256').update(bytes).digest('base64')}`;
+  const key = `graph ${sha256().update(bytes).digest('base64')}`;
   const session = await kernel(key, () => bytes);
   return session.run(inputs);
 }
