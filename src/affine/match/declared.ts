@@ -290,16 +290,15 @@ function kindOf({ op, weight, weightInput }: LinearSite): string {
 function linearOperator(site: LinearSite, isGrown: boolean): AffineOperator | Reason {
   const { node, weight, kernel } = site;
   if (weight.shape.length > 2 && site.op === 'MatMul') return batchOperator(site);
-  const operator = affineOperator(node);
-  if (operator === undefined || isRefusal(operator))
-    return operator ?? { reason: `'${node.label}' is no linear node with a constant weight` };
-  if (kernel.length === 0) return operator;
-  const pads = site.op === 'Conv' ? explicitPads(node.proto.attribute ?? [], kernel, node) : undefined;
-  const made = convolution(node, KnownConstants.stored, {
-    keepsTransposed: isGrown || isSpatial(site),
-    pads: pads === undefined || 'reason' in pads ? undefined : pads,
-  });
-  return isRefusal(made) ? operator : made;
+  if (kernel.length > 0) {
+    const pads = site.op === 'Conv' ? explicitPads(node.proto.attribute ?? [], kernel, node) : undefined;
+    const made = convolution(node, KnownConstants.stored, {
+      keepsTransposed: isGrown || isSpatial(site),
+      pads: pads === undefined || 'reason' in pads ? undefined : pads,
+    });
+    if (!isRefusal(made)) return made;
+  }
+  return affineOperator(node) ?? { reason: `'${node.label}' is no linear node with a constant weight` };
 }
 
 function batchOperator({ node, weight, weightInput }: LinearSite): MapOperator | Reason {
