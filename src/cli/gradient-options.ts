@@ -1,6 +1,7 @@
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss } from '../passes/gradient/index.js';
 import { GRADIENT_OPTIONS, LOSS_OPTIONS } from '../passes/gradient/options.js';
+import { MOMENTUM_OPTIMIZERS, type WeightDecayKind } from '../training/choices.js';
 import type { OptimizerName, OptimizerOptions } from '../training/optimizers/index.js';
 import { OPTIMIZER_OPTIONS } from '../training/options.js';
 import { type Given, refuse } from './shell/described.js';
@@ -21,6 +22,7 @@ export const GRADIENT_ARGUMENTS = {
   momentum: { ...OPTIMIZER_OPTIONS.momentum, ...INFO },
   nesterov: { ...OPTIMIZER_OPTIONS.nesterov, ...INFO },
   weightDecay: { ...OPTIMIZER_OPTIONS.weightDecay, ...INFO },
+  weightDecayKind: { ...OPTIMIZER_OPTIONS.weightDecayKind, ...INFO },
   clipNorm: { ...OPTIMIZER_OPTIONS.clipNorm, ...INFO },
 } as const satisfies OptionDescriptors;
 
@@ -52,6 +54,7 @@ export interface OptimizerChoice {
   readonly options: OptimizerOptions[OptimizerName];
   readonly learningRate: number | undefined;
   readonly weightDecay: number | undefined;
+  readonly weightDecayKind: WeightDecayKind | undefined;
   readonly clipNorm: number | undefined;
 }
 
@@ -64,9 +67,9 @@ export function optimizerOption(args: GradientArguments): OptimizerChoice | unde
   }
   if (args.weights === 'constants')
     throw new UsageError('--weights goes without --training-info, which binds them');
-  const { optimizer: name = 'sgd', momentum, learningRate, weightDecay, clipNorm } = args;
-  if (momentum !== undefined && name !== 'sgd' && name !== 'rmsprop')
-    throw new UsageError('--momentum goes with --optimizer sgd or rmsprop');
+  const { optimizer: name = 'sgd', momentum, learningRate, weightDecay, weightDecayKind, clipNorm } = args;
+  if (momentum !== undefined && !MOMENTUM_OPTIMIZERS.includes(name))
+    throw new UsageError(`--momentum goes with --optimizer ${MOMENTUM_OPTIMIZERS.join(', ')}`);
   if (args.nesterov && (name !== 'sgd' || !momentum))
     throw new UsageError('--nesterov goes with --optimizer sgd and --momentum');
   return {
@@ -74,6 +77,7 @@ export function optimizerOption(args: GradientArguments): OptimizerChoice | unde
     options: { ...(momentum !== undefined && { momentum }), ...(args.nesterov && { nesterov: true }) },
     learningRate,
     weightDecay,
+    weightDecayKind,
     clipNorm,
   };
 }

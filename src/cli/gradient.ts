@@ -77,7 +77,7 @@ async function withInfo(
   const { name, clipNorm } = choice;
   const info = await withTrainingInfo(model, {
     ...options,
-    optimizer: optimizer(name, choice.options),
+    optimizer: optimizer(name, choice.options, choice.weightDecayKind),
     learningRate: choice.learningRate ?? OPTIMIZERS[name].learningRate,
     weightDecay: choice.weightDecay ?? OPTIMIZERS[name].weightDecay,
     clipNorm,

@@ -14,6 +14,7 @@
 
 export type { Tally } from '../training/checkpoint.js';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from '../training/checkpoint.js';
+export { WEIGHT_DECAY_KINDS, type WeightDecayKind } from '../training/choices.js';
 export {
   type Augmentation,
   type BatchesOptions,
@@ -58,6 +59,7 @@ export {
   type OptimizerOptions,
   optimizer,
 } from '../training/optimizers/index.js';
+export type { MuonOptions } from '../training/optimizers/muon.js';
 export type {
   OptimizerRule,
   ProductContext,

@@ -1,5 +1,12 @@
 /** Names that options take, apart from what makes them, so that a line of help loads nothing. */
-export const OPTIMIZER_NAMES = ['sgd', 'adam', 'adamw', 'rmsprop', 'adagrad'] as const;
+export const OPTIMIZER_NAMES = ['sgd', 'adam', 'adamw', 'rmsprop', 'adagrad', 'muon'] as const;
+
+/** Those that take a momentum. */
+export const MOMENTUM_OPTIMIZERS: readonly string[] = ['sgd', 'rmsprop', 'muon'];
+
+/** How weight decay enters: as the gradient of a penalty, or beside the optimizer's step. */
+export const WEIGHT_DECAY_KINDS = ['l2', 'decoupled'] as const;
+export type WeightDecayKind = (typeof WEIGHT_DECAY_KINDS)[number];
 
 export const SCHEDULE_KINDS = ['constant', 'step', 'cosine', 'one-cycle'] as const;
 

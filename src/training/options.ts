@@ -1,7 +1,7 @@
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
-import { FRESH_INITS, OPTIMIZER_NAMES } from './choices.js';
+import { FRESH_INITS, OPTIMIZER_NAMES, WEIGHT_DECAY_KINDS, type WeightDecayKind } from './choices.js';
 import type { Monitor } from './events.js';
 import type { RankPruningOptions } from './low-rank/options.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
@@ -24,6 +24,11 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly learningRate?: number | undefined;
   /** Of the weights that decayedWeights names; default that of PyTorch's optimizer. */
   readonly weightDecay?: number | undefined;
+  /**
+   * 'l2': the gradient of weightDecay / 2 ‖W‖² enters the optimizer. 'decoupled': weights shrink beside its step. Default as
+   * PyTorch's optimizer: 'decoupled' of adamw and muon, 'l2' of the others.
+   */
+  readonly weightDecayKind?: WeightDecayKind | undefined;
   /** Default 'cosine', down to 0 in the last step. */
   readonly schedule?: ScheduleShape | undefined;
   /** Epochs in which the rate rises from near 0, which may be a fraction. Default 0. */
@@ -122,7 +127,7 @@ export const OPTIMIZER_OPTIONS = {
     below: 1,
     default: 0,
     group: 'Optimizer',
-    help: 'momentum of sgd and rmsprop',
+    help: 'momentum of sgd, rmsprop and muon',
   },
   nesterov: { kind: 'flag', group: 'Optimizer', help: "Nesterov's form of sgd with momentum" },
   weightDecay: {
@@ -131,6 +136,13 @@ export const OPTIMIZER_OPTIONS = {
     defaultHelp: "PyTorch's",
     group: 'Optimizer',
     help: 'weight decay, not on biases and normalizations',
+  },
+  weightDecayKind: {
+    kind: 'choice',
+    choices: WEIGHT_DECAY_KINDS,
+    defaultHelp: 'decoupled of adamw and muon, l2 of the others',
+    group: 'Optimizer',
+    help: "weight decay as a penalty's gradient, or beside the step",
   },
   clipNorm: {
     kind: 'number',
@@ -146,6 +158,7 @@ export const TRAIN_OPTIONS = {
   optimizer: OPTIMIZER_OPTIONS.optimizer,
   learningRate: OPTIMIZER_OPTIONS.learningRate,
   weightDecay: OPTIMIZER_OPTIONS.weightDecay,
+  weightDecayKind: OPTIMIZER_OPTIONS.weightDecayKind,
   clipNorm: OPTIMIZER_OPTIONS.clipNorm,
   warmup: {
     kind: 'number',

@@ -140,6 +140,7 @@ export function settle(
     optimizer: name,
     optimizerOptions: options.optimizerOptions ?? {},
     weightDecay: new Map([...decaying].map((weight) => [weight, decay])),
+    weightDecayKind: options.weightDecayKind,
     seed,
     nuclear: pruning?.penalty,
     clipNorm: options.clipNorm,
@@ -160,6 +161,7 @@ export function settle(
   );
   const settings = {
     ...(decay > 0 && { weightDecay: decay }),
+    ...(decay > 0 && options.weightDecayKind !== undefined && { weightDecayKind: options.weightDecayKind }),
     ...(warmup > 0 && { warmup }),
     ...(options.clipNorm !== undefined && { clipNorm: options.clipNorm }),
     ...(options.emaDecay !== undefined && { emaDecay: options.emaDecay }),

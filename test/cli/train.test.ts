@@ -272,7 +272,7 @@ describe('wrong options: exit 2 and what to do', () => {
     [['--data', 'data.npz', '-o', 'x.onnx', '--epochs', '0'], '--epochs must be an integer ≥ 1, is 0'],
     [
       ['--data', 'data.npz', '-o', 'x.onnx', '--momentum', '0.9'],
-      '--momentum goes with --optimizer sgd or rmsprop',
+      '--momentum goes with --optimizer sgd, rmsprop, muon',
     ],
     [
       ['--data', 'data.npz', '-o', 'x.onnx', '--nesterov'],

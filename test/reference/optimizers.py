@@ -46,6 +46,9 @@ OPTIMIZERS = [
     ("rmsprop", {"centered": True}, 0.0),
     ("rmsprop", {"centered": True, "alpha": 0.5, "momentum": 0.9}, 0.125),
     ("adagrad", {}, 0.0),
+    ("muon", {}, 0.0),
+    ("muon", {}, 0.0, (6, 3)),
+    ("muon", {"momentum": 0.5, "nesterov": False, "iterations": 3}, 0.125),
     ("adagrad", {"learningRateDecay": 0.1, "initialAccumulator": 0.5, "epsilon": 1e-3}, 0.125),
 ]
 TORCH = {
@@ -54,12 +57,16 @@ TORCH = {
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
     "adagrad": torch.optim.Adagrad,
+    "muon": torch.optim.Muon,
 }
-NAMES = {"epsilon": "eps", "learningRateDecay": "lr_decay", "initialAccumulator": "initial_accumulator_value"}
+NAMES = {"epsilon": "eps", "learningRateDecay": "lr_decay", "initialAccumulator": "initial_accumulator_value", "iterations": "ns_steps"}
+
+# PyTorch computes Newton-Schulz iterations in bfloat16; for figures to compare to the last digits, here they stay in float64.
+torch.bfloat16 = torch.float64
 
 
-def trajectory(name, options, weight_decay):
-    parameter = torch.nn.Parameter(wave(1, (3, 4)))
+def trajectory(name, options, weight_decay, shape=(3, 4)):
+    parameter = torch.nn.Parameter(wave(1, shape))
     named = {NAMES.get(key, key): value for key, value in options.items()}
     optimizer = TORCH[name]([parameter], lr=LR, weight_decay=weight_decay, **named)
     # The learning rate changes on the way, as a schedule has it.
@@ -67,10 +74,10 @@ def trajectory(name, options, weight_decay):
     for step in range(1, STEPS + 1):
         for group in optimizer.param_groups:
             group["lr"] = LR * (2 if step > 5 else 1)
-        parameter.grad = gradient(step, (3, 4))
+        parameter.grad = gradient(step, shape)
         optimizer.step()
         found.append(parameter.detach().flatten().tolist())
-    return {"name": name, "options": options, "weightDecay": weight_decay, "parameters": found}
+    return {"name": name, "options": options, "weightDecay": weight_decay, "shape": shape, "parameters": found}
 
 
 def clip(limit):

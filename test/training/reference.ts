@@ -10,6 +10,7 @@ export const reference = JSON.parse(
     readonly name: OptimizerName;
     readonly options: Record<string, unknown>;
     readonly weightDecay: number;
+    readonly shape: readonly number[];
     readonly parameters: readonly (readonly number[])[];
   }[];
   readonly clip: readonly {

@@ -2,7 +2,7 @@ import { described, type OptionDescriptors } from '../../graph/option-descriptor
 import { LOSS_FIELDS } from '../../passes/gradient/options.js';
 import { NORMALIZATIONS, type NormalizationName } from '../../runtime/io/image-options.js';
 import { SESSION_OPTIONS } from '../../runtime/session/options.js';
-import { SCHEDULE_KINDS } from '../../training/choices.js';
+import { MOMENTUM_OPTIMIZERS, SCHEDULE_KINDS } from '../../training/choices.js';
 import { AUGMENT_OPTIONS, DATA_OPTIONS, type DatasetOptions } from '../../training/data/options.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from '../../training/low-rank/options.js';
 import type { ScheduleShape } from '../../training/optimizers/schedule.js';
@@ -113,8 +113,8 @@ export function trainOptionsOf(args: TrainArguments): TrainOptions {
   if (nesterov && (given.optimizer !== 'sgd' || !momentum)) {
     throw new UsageError('--nesterov goes with --optimizer sgd and --momentum');
   }
-  if (momentum !== undefined && given.optimizer !== 'sgd' && given.optimizer !== 'rmsprop') {
-    throw new UsageError('--momentum goes with --optimizer sgd or rmsprop');
+  if (momentum !== undefined && !MOMENTUM_OPTIMIZERS.includes(given.optimizer ?? '')) {
+    throw new UsageError(`--momentum goes with --optimizer ${MOMENTUM_OPTIMIZERS.join(', ')}`);
   }
   return {
     ...given,

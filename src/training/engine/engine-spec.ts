@@ -1,6 +1,7 @@
 import type { Model } from '../../graph/index.js';
 import type { Loss } from '../../passes/gradient/index.js';
 import type { ExecutionProvider } from '../../runtime/index.js';
+import type { WeightDecayKind } from '../choices.js';
 import { nuclearPenalty } from '../low-rank/nuclear-norm.js';
 import { type OptimizerName, type OptimizerOptions, optimizer } from '../optimizers/index.js';
 import type { Engine } from '../types.js';
@@ -17,6 +18,7 @@ export interface EngineSpec {
   readonly optimizerOptions: OptimizerOptions[OptimizerName];
   /** Weight decay by the name of the weight; those that are not in it have none. */
   readonly weightDecay: ReadonlyMap<string, number>;
+  readonly weightDecayKind: WeightDecayKind | undefined;
   /** Coefficient of the nuclear norm in the loss, and the weights whose norm it is. */
   readonly nuclear: { readonly coefficient: number; readonly weights: readonly string[] } | undefined;
   /** Of Dropout. */
@@ -37,12 +39,12 @@ export function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
 }
 
 export function optionsOf(spec: EngineSpec): EngineOptions {
-  const { weights, weightDecay, optimizerOptions, nuclear, ...rest } = spec;
+  const { weights, weightDecay, weightDecayKind, optimizerOptions, nuclear, ...rest } = spec;
   return {
     ...rest,
     ...(nuclear && { penalty: nuclearPenalty(nuclear.coefficient, nuclear.weights) }),
     wrt: weights,
-    optimizer: optimizer(spec.optimizer, optimizerOptions),
+    optimizer: optimizer(spec.optimizer, optimizerOptions, weightDecayKind),
     weightDecayOf: (name) => weightDecay.get(name) ?? 0,
   };
 }

@@ -23,6 +23,7 @@ import { convert } from '../../runtime/index.js';
 import { clipped, gradientNorms, isLargeProduct, jointNorm, movingAverage } from '../optimizers/index.js';
 import { type Masks, sliceMasks } from '../optimizers/masks.js';
 import type { OptimizerRule, Update, UpdateContext } from '../optimizers/optimizer-rule.js';
+import { inputsFirst } from '../optimizers/weight-decay.js';
 import { TRAIN_OPTIONS } from '../options.js';
 
 /** What one training step does to the weights. */
@@ -183,6 +184,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
   if (clipNorms !== undefined && options.clipNorm !== undefined)
     gradients = clipped(build, gradients, jointNorm(build, clipNorms), options.clipNorm);
 
+  const inputFirst = inputsFirst(model.graph, trained);
   const sources: (Value | MatrixProduct)[] = [];
   const carried: Carried[] = [];
   const carry = (kind: Carried['kind'], key: string, from: Value, to: Value, start: Carried['start']) =>
@@ -193,7 +195,10 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
     const parameter = parameterOf(name);
     const start = (): Tensor | undefined => inType(initial(name), parameter.type);
     const slots = Object.fromEntries(
-      options.optimizer.slots.map((key) => [key, slot(`${key}/${name}`, parameter)]),
+      (options.optimizer.slotsOf?.(parameter.shape) ?? options.optimizer.slots).map((key) => [
+        key,
+        slot(`${key}/${name}`, parameter),
+      ]),
     );
     const context = {
       build,
@@ -203,6 +208,7 @@ export async function buildStep(model: Model, options: StepOptions): Promise<Ste
       learningRate,
       step: number,
       weightDecay: options.weightDecayOf?.(name) ?? 0,
+      inputsFirst: inputFirst.has(name),
     };
     const update = updateOf(context, products.get(name));
     sources.push(update.source);

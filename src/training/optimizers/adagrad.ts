@@ -1,6 +1,6 @@
-import type { OptimizerRule } from './optimizer-rule.js';
+import type { BareRule } from './optimizer-rule.js';
 import { checkNotNegative } from './ranges.js';
-import { descend, penalized, scalarIn, shared } from './scalars.js';
+import { descend, scalarIn, shared } from './scalars.js';
 
 export interface AdagradOptions {
   /** The learning rate is divided by 1 + learningRateDecay * (step - 1); default 0. */
@@ -12,17 +12,16 @@ export interface AdagradOptions {
 }
 
 /** Adagrad (Duchi et al. 2011) as torch.optim.Adagrad. */
-export function adagrad(options: AdagradOptions = {}): OptimizerRule {
+export function adagrad(options: AdagradOptions = {}): BareRule {
   const { learningRateDecay = 0, initialAccumulator = 0, epsilon = 1e-10 } = options;
   checkNotNegative(learningRateDecay, 'learningRateDecay');
   checkNotNegative(initialAccumulator, 'initialAccumulator');
   checkNotNegative(epsilon, 'epsilon');
   return {
     slots: ['sum'],
-    update: ({ build, parameter, gradient, slots, learningRate, step, weightDecay }) => {
+    update: ({ build, parameter, gradient, slots, learningRate, step }) => {
       const { type } = parameter;
-      const slope = penalized(build, gradient, parameter, weightDecay);
-      const squared = build.square(slope);
+      const squared = build.square(gradient);
       // State begins at zero: the initial value is added where it is read.
       const sum = slots.sum === undefined ? squared : build.add(slots.sum, squared);
       const size = build.shift(build.unary('Sqrt', build.shift(sum, initialAccumulator)), epsilon);
@@ -36,7 +35,7 @@ export function adagrad(options: AdagradOptions = {}): OptimizerRule {
                 build.shift(build.scale(build.shift(scalarIn(build, step, type), -1), learningRateDecay), 1),
               ),
             );
-      return { parameter: descend(build, parameter, rate, build.div(slope, size)), slots: { sum } };
+      return { parameter: descend(build, parameter, rate, build.div(gradient, size)), slots: { sum } };
     },
   };
 }

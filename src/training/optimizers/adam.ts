@@ -1,7 +1,7 @@
 import type { Value } from '../../passes/gradient/value.js';
-import type { OptimizerRule, UpdateContext } from './optimizer-rule.js';
+import type { BareRule, UpdateContext } from './optimizer-rule.js';
 import { checkNotNegative, checkShare } from './ranges.js';
-import { accumulate, correction, descend, penalized, scalarIn, shared } from './scalars.js';
+import { accumulate, correction, descend, scalarIn, shared } from './scalars.js';
 
 export interface AdamOptions {
   /** Decays of the averages of the gradient and of its square; default [0.9, 0.999]. */
@@ -10,40 +10,20 @@ export interface AdamOptions {
   readonly epsilon?: number | undefined;
 }
 
-/** Adam (Kingma & Ba 2015) as torch.optim.Adam; weight decay adds to the gradient. */
-export function adam(options: AdamOptions = {}): OptimizerRule {
-  return rule(options, (context) => ({
-    ...context,
-    gradient: penalized(context.build, context.gradient, context.parameter, context.weightDecay),
-  }));
-}
-
-/** Adam with decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW. */
-export function adamw(options: AdamOptions = {}): OptimizerRule {
-  return rule(options, (context) => {
-    const { build, parameter, learningRate, weightDecay } = context;
-    if (weightDecay === 0) return context;
-    const { type } = parameter;
-    const kept = shared(build, `1 - ${weightDecay} ${learningRate.name} ${type}`, () =>
-      build.minus(1, build.scale(scalarIn(build, learningRate, type), weightDecay)),
-    );
-    return { ...context, parameter: build.mul(parameter, kept) };
-  });
-}
-
 /**
+ * Adam (Kingma & Ba 2015) as torch.optim.Adam; with decoupled weight decay torch.optim.AdamW (Loshchilov & Hutter 2019).
+ *
  * The averages are kept without their factors 1 - beta, which the scalars of the step take up: of the ten passes
  * over the weight that are left, none scales by a constant what another could.
  */
-function rule(options: AdamOptions, decayed: (context: UpdateContext) => UpdateContext): OptimizerRule {
-  const { betas: [beta1, beta2] = [0.9, 0.999], epsilon = 1e-8 } = options;
+export function adam({ betas: [beta1, beta2] = [0.9, 0.999], epsilon = 1e-8 }: AdamOptions = {}): BareRule {
   checkShare(beta1, 'betas[0]');
   checkShare(beta2, 'betas[1]');
   checkNotNegative(epsilon, 'epsilon');
   return {
     slots: ['average', 'square'],
     update: (context) => {
-      const { build, parameter, gradient, slots } = decayed(context);
+      const { build, parameter, gradient, slots } = context;
       const average = accumulate(build, beta1, slots.average ?? gradient, gradient);
       const squared = build.square(gradient);
       const square = accumulate(build, beta2, slots.square ?? squared, squared);
@@ -59,7 +39,7 @@ function rule(options: AdamOptions, decayed: (context: UpdateContext) => UpdateC
  * lr / c1 (1 - b1) a / (sqrt((1 - b2) s) / sqrt(c2) + eps) = rate a / (sqrt(s) + offset).
  */
 function scalars(
-  { build, learningRate, step, parameter: { type } }: UpdateContext,
+  { build, learningRate, step, parameter: { type } }: Omit<UpdateContext, 'weightDecay'>,
   beta1: number,
   beta2: number,
   epsilon: number,

@@ -17,12 +17,16 @@ export interface UpdateContext {
   readonly step: Value;
   /** Weight decay of this weight: 0 for biases and norms unless asked otherwise. */
   readonly weightDecay: number;
+  /** The weight has a row an input and a column an output, as in MatMul; default false: a row an output, as in Conv. */
+  readonly inputsFirst?: boolean | undefined;
 }
 
 /** An optimizer as a piece of graph: one weight's update. */
 export interface OptimizerRule {
   /** State kept per weight, of its shape. */
   readonly slots: readonly string[];
+  /** Which of them a weight of this shape needs; default all. */
+  slotsOf?(shape: readonly number[]): readonly string[];
   update(context: UpdateContext): Update;
   /**
    * The same for a gradient that is a product of two matrices and is nowhere else needed: it may never be in memory by
@@ -37,3 +41,9 @@ export interface Update {
 }
 
 export type ProductContext = Omit<UpdateContext, 'gradient'> & { readonly product: MatrixProduct };
+
+/** A rule that leaves weight decay to `withDecay`. */
+export interface BareRule extends Pick<OptimizerRule, 'slots' | 'slotsOf'> {
+  update(context: Omit<UpdateContext, 'weightDecay'>): Update;
+  updateByProduct?(context: Omit<ProductContext, 'weightDecay'>): Update | undefined;
+}

@@ -1,6 +1,6 @@
-import type { OptimizerRule } from './optimizer-rule.js';
+import type { BareRule } from './optimizer-rule.js';
 import { checkNotNegative, checkShare } from './ranges.js';
-import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';
+import { accumulate, descend, scalarIn, shared } from './scalars.js';
 
 export interface RmspropOptions {
   /** Decay of the average square; default 0.99. */
@@ -14,7 +14,7 @@ export interface RmspropOptions {
 }
 
 /** RMSprop (Tieleman & Hinton 2012) as torch.optim.RMSprop. */
-export function rmsprop(options: RmspropOptions = {}): OptimizerRule {
+export function rmsprop(options: RmspropOptions = {}): BareRule {
   const { alpha = 0.99, epsilon = 1e-8, momentum = 0, centered = false } = options;
   checkShare(alpha, 'alpha');
   checkShare(momentum, 'momentum');
@@ -23,19 +23,18 @@ export function rmsprop(options: RmspropOptions = {}): OptimizerRule {
   const factor = 1 / Math.sqrt(1 - alpha);
   return {
     slots: ['square', ...(centered ? ['average'] : []), ...(momentum === 0 ? [] : ['momentum'])],
-    update: ({ build, parameter, gradient, slots, learningRate, weightDecay }) => {
+    update: ({ build, parameter, gradient, slots, learningRate }) => {
       const { type } = parameter;
-      const slope = penalized(build, gradient, parameter, weightDecay);
-      const squared = build.square(slope);
+      const squared = build.square(gradient);
       const square = accumulate(build, alpha, slots.square ?? squared, squared);
-      const average = centered ? accumulate(build, alpha, slots.average ?? slope, slope) : undefined;
+      const average = centered ? accumulate(build, alpha, slots.average ?? gradient, gradient) : undefined;
       // The variance cannot be below zero, but its rounding can.
       const spread =
         average === undefined
           ? square
           : build.unary('Relu', build.sub(square, build.scale(build.square(average), 1 - alpha)));
       const size = build.shift(build.unary('Sqrt', spread), epsilon * factor);
-      const direction = build.div(slope, size);
+      const direction = build.div(gradient, size);
       const moving =
         slots.momentum === undefined ? undefined : accumulate(build, momentum, slots.momentum, direction);
       const rate = shared(build, `rmsprop ${alpha} ${learningRate.name} ${type}`, () =>

@@ -36,11 +36,6 @@ export function accumulate(build: Builder, decay: number, average: Value, number
   return decay === 0 ? number : build.add(build.scale(average, decay), number);
 }
 
-/** gradient + weightDecay * parameter: the gradient of the loss with the penalty weightDecay / 2 ‖W‖². */
-export function penalized(build: Builder, gradient: Value, parameter: Value, weightDecay: number): Value {
-  return weightDecay === 0 ? gradient : build.add(gradient, build.scale(parameter, weightDecay));
-}
-
 /** parameter - rate * direction */
 export function descend(build: Builder, parameter: Value, rate: Value, direction: Value): Value {
   return build.sub(parameter, build.mul(direction, rate));

@@ -1,8 +1,8 @@
 import { OptionError } from '../../graph/option-descriptors.js';
 import type { Value } from '../../passes/gradient/value.js';
-import type { OptimizerRule } from './optimizer-rule.js';
+import type { BareRule } from './optimizer-rule.js';
 import { checkShare } from './ranges.js';
-import { accumulate, descend, penalized, scalarIn, shared } from './scalars.js';
+import { accumulate, descend, scalarIn, shared } from './scalars.js';
 
 export interface SgdOptions {
   /** Default 0. */
@@ -14,7 +14,7 @@ export interface SgdOptions {
 }
 
 /** Stochastic gradient descent as torch.optim.SGD: b = momentum b + (1 - dampening) g; w = w - lr b. */
-export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOptions = {}): OptimizerRule {
+export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOptions = {}): BareRule {
   checkShare(momentum, 'momentum');
   checkShare(dampening, 'dampening');
   if (nesterov && (momentum === 0 || dampening !== 0)) {
@@ -22,12 +22,11 @@ export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOption
   }
   return {
     slots: momentum === 0 ? [] : ['momentum'],
-    update: ({ build, parameter, gradient, slots, learningRate, step, weightDecay }) => {
+    update: ({ build, parameter, gradient, slots, learningRate, step }) => {
       const { type } = parameter;
       const rate = scalarIn(build, learningRate, type);
-      const slope = penalized(build, gradient, parameter, weightDecay);
       const last = slots.momentum;
-      if (last === undefined) return { parameter: descend(build, parameter, rate, slope), slots: {} };
+      if (last === undefined) return { parameter: descend(build, parameter, rate, gradient), slots: {} };
       // The first gradient enters in full.
       const share = (): Value =>
         build.minus(
@@ -39,15 +38,15 @@ export function sgd({ momentum = 0, dampening = 0, nesterov = false }: SgdOption
         );
       const entering =
         dampening === 0
-          ? slope
-          : build.mul(slope, shared(build, `sgd ${dampening} ${step.name} ${type}`, share));
+          ? gradient
+          : build.mul(gradient, shared(build, `sgd ${dampening} ${step.name} ${type}`, share));
       const buffer = accumulate(build, momentum, last, entering);
-      const direction = nesterov ? build.add(slope, build.scale(buffer, momentum)) : buffer;
+      const direction = nesterov ? build.add(gradient, build.scale(buffer, momentum)) : buffer;
       return { parameter: descend(build, parameter, rate, direction), slots: { momentum: buffer } };
     },
-    updateByProduct: ({ build, parameter, product, slots, learningRate, weightDecay }) => {
+    updateByProduct: ({ build, parameter, product, slots, learningRate }) => {
       const last = slots.momentum;
-      if (last === undefined || weightDecay !== 0 || dampening !== 0 || nesterov) return undefined;
+      if (last === undefined || dampening !== 0 || nesterov) return undefined;
       const { left, right, transA, transB } = product;
       const rate = scalarIn(build, learningRate, parameter.type);
       // The product is added to the momentum while it is made, which spares two passes over the weight.

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ValueInfo } from '../../../src/graph/index.js';
 import { Builder } from '../../../src/passes/gradient/builder.js';
 import type { Value } from '../../../src/passes/gradient/value.js';
-import { openSession, type RuntimeTensor, type Session } from '../../../src/runtime/index.js';
+import { openSession, Random, type RuntimeTensor, type Session } from '../../../src/runtime/index.js';
 import { buildModel } from '../../../src/runtime/session/small-model.js';
 import {
   clipped,
@@ -57,51 +57,65 @@ function distance(found: ArrayLike<number>, expected: ArrayLike<number>): number
   );
 }
 
-function updateOf(rule: OptimizerRule, type: Type, weightDecay: number) {
+function slotsOf(rule: OptimizerRule, shape: readonly number[]): readonly string[] {
+  return rule.slotsOf?.(shape) ?? rule.slots;
+}
+
+function updateOf(rule: OptimizerRule, type: Type, weightDecay: number, shape = SHAPE, inputsFirst = false) {
   return session((build, input) => {
-    const slots = Object.fromEntries(rule.slots.map((slot) => [slot, input(slot, type, SHAPE)]));
+    const slots = Object.fromEntries(slotsOf(rule, shape).map((slot) => [slot, input(slot, type, shape)]));
     const next = rule.update({
       build,
-      parameter: input('parameter', type, SHAPE),
-      gradient: input('gradient', type, SHAPE),
+      parameter: input('parameter', type, shape),
+      gradient: input('gradient', type, shape),
       slots,
       learningRate: input('rate', 'float32'),
       step: input('step', 'float32'),
       weightDecay,
+      inputsFirst,
     });
-    return [next.parameter, ...rule.slots.map((slot) => next.slots[slot]!)];
+    return [next.parameter, ...slotsOf(rule, shape).map((slot) => next.slots[slot]!)];
   });
 }
 
-async function trajectory(rule: OptimizerRule, type: Type, weightDecay: number): Promise<number[][]> {
-  const made = await updateOf(rule, type, weightDecay);
+async function trajectory(
+  rule: OptimizerRule,
+  type: Type,
+  weightDecay: number,
+  shape: readonly number[] = SHAPE,
+): Promise<number[][]> {
+  const made = await updateOf(rule, type, weightDecay, [...shape]);
   await using run = made.session;
-  let parameter = tensor(type, SHAPE, wave(1, SHAPE));
-  let slots = Object.fromEntries(rule.slots.map((slot) => [slot, tensor(type, SHAPE, new Float64Array(12))]));
+  const names = slotsOf(rule, shape);
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  let parameter = tensor(type, shape, wave(1, shape));
+  let slots = Object.fromEntries(names.map((slot) => [slot, tensor(type, shape, new Float64Array(size))]));
   const found: number[][] = [];
   for (let step = 1; step <= 10; step += 1) {
     const results = await run.run({
       ...slots,
       parameter,
-      gradient: tensor(type, SHAPE, gradientAt(step, SHAPE)),
+      gradient: tensor(type, shape, gradientAt(step, shape)),
       rate: tensor('float32', [], [(step > 5 ? 2 : 1) / 64]),
       ...(run.inputs.some(({ name }) => name === 'step') && { step: tensor('float32', [], [step]) }),
     });
     parameter = results[made.outputs[0]!]!;
-    slots = Object.fromEntries(rule.slots.map((slot, i) => [slot, results[made.outputs[i + 1]!]!]));
+    slots = Object.fromEntries(names.map((slot, i) => [slot, results[made.outputs[i + 1]!]!]));
     found.push(Array.from(parameter.data as Float64Array));
   }
   return found;
 }
 
 describe('optimizers go as PyTorch does', () => {
-  for (const { name, options, weightDecay, parameters } of reference.optimizers) {
-    const label = `${name} ${JSON.stringify(options)}, weight decay ${weightDecay}`;
+  for (const { name, options, weightDecay, shape, parameters } of reference.optimizers) {
+    const label = `${name} ${JSON.stringify(options)}, weight decay ${weightDecay}, ${shape.join(' x ')}`;
     test.each([
-      ['float64', 1e-12],
-      ['float32', 1e-6],
+      // The coefficients of Muon's products are attributes, which are float32.
+      ['float64', name === 'muon' ? 1e-7 : 1e-12],
+      // Muon divides by the norm and iterates on.
+      ['float32', name === 'muon' ? 3e-6 : 1e-6],
     ] as const)(`${label}, %s`, async (type, tolerance) => {
-      const found = await trajectory(optimizer(name, options), type, weightDecay);
+      const found = await trajectory(optimizer(name, options), type, weightDecay, shape);
       for (const [step, expected] of parameters.entries())
         expect(distance(found[step]!, expected), `step ${step + 1}`).toBeLessThan(tolerance);
     });
@@ -110,6 +124,77 @@ describe('optimizers go as PyTorch does', () => {
   test('every optimizer is among them', () => {
     expect(new Set(reference.optimizers.map(({ name }) => name))).toEqual(new Set(OPTIMIZER_NAMES));
   });
+});
+
+test('decoupled weight decay is the rule from a weight that shrank; l2 is the rule with the gradient of a penalty', async () => {
+  for (const name of OPTIMIZER_NAMES) {
+    const [decay, rate] = [0.25, 1 / 8];
+    const once = async (kind: 'l2' | 'decoupled', weight: Float64Array, slope: Float64Array, by: number) => {
+      const rule = optimizer(name, undefined, kind);
+      const made = await updateOf(rule, 'float64', by);
+      await using run = made.session;
+      const slots = slotsOf(rule, SHAPE).map((slot) => [
+        slot,
+        tensor('float64', SHAPE, new Float64Array(12)),
+      ]);
+      const results = await run.run({
+        ...Object.fromEntries(slots),
+        parameter: tensor('float64', SHAPE, weight),
+        gradient: tensor('float64', SHAPE, slope),
+        rate: tensor('float32', [], [rate]),
+        ...(run.inputs.some((input) => input.name === 'step') && { step: tensor('float32', [], [1]) }),
+      });
+      return results[made.outputs[0]!]!.data as Float64Array;
+    };
+    const [weight, slope] = [wave(1, SHAPE), gradientAt(1, SHAPE)];
+    const shrunk = weight.map((x) => x * (1 - rate * decay));
+    const steeper = slope.map((g, i) => g + decay * weight[i]!);
+    expect(
+      distance(await once('decoupled', weight, slope, decay), await once('decoupled', shrunk, slope, 0)),
+    ).toBeLessThan(1e-14);
+    expect(
+      distance(await once('l2', weight, slope, decay), await once('l2', weight, steeper, 0)),
+    ).toBeLessThan(1e-14);
+  }
+});
+
+test('muon moves a matrix by an orthogonal one, whatever the scale of its gradient, more where there are more outputs', async () => {
+  const moved = async (shape: number[], inputsFirst: boolean, scale: number) => {
+    const made = await updateOf(optimizer('muon'), 'float64', 0, shape, inputsFirst);
+    await using run = made.session;
+    const gradient = new Random(0, 'muon').fillNormal(new Float64Array(24));
+    const results = await run.run({
+      average: tensor('float64', shape, new Float64Array(24)),
+      parameter: tensor('float64', shape, new Float64Array(24)),
+      gradient: tensor(
+        'float64',
+        shape,
+        gradient.map((x) => x * scale),
+      ),
+      rate: tensor('float32', [], [1]),
+      step: tensor('float32', [], [1]),
+    });
+    return results[made.outputs[0]!]!.data as Float64Array;
+  };
+  const plain = await moved([3, 8], false, 1);
+  expect(distance(await moved([3, 8], false, 1e3), plain)).toBeLessThan(1e-12);
+  // Rows are 8 long: their products are those of an orthogonal matrix, but for the iteration's spread.
+  const gram = [0, 1, 2].map((i) =>
+    [0, 1, 2].map((j) => plain.slice(8 * i, 8 * i + 8).reduce((sum, x, k) => sum + x * plain[8 * j + k]!, 0)),
+  );
+  for (const [i, row] of gram.entries())
+    for (const [j, x] of row.entries())
+      expect(Math.abs(x - (i === j ? 1 : 0)), `${i}, ${j}`).toBeLessThan(i === j ? 0.6 : 0.4);
+  const wide = await moved([3, 8], true, 1);
+  expect(
+    distance(
+      wide,
+      plain.map((x) => x * Math.sqrt(8 / 3)),
+    ),
+  ).toBeLessThan(1e-12);
+  // A convolution is a matrix of its outputs.
+  const conv = await moved([3, 2, 2, 2], false, 1);
+  expect(distance(conv, plain)).toBeLessThan(1e-12);
 });
 
 test('updates take few passes over a weight', async () => {
@@ -198,7 +283,7 @@ describe('options out of their range are refused', () => {
     [() => optimizer('adagrad', { learningRateDecay: -1 }), 'learningRateDecay'],
     [
       () => optimizer('lion' as 'sgd'),
-      "optimizer must be one of sgd, adam, adamw, rmsprop, adagrad, is 'lion'",
+      "optimizer must be one of sgd, adam, adamw, rmsprop, adagrad, muon, is 'lion'",
     ],
   ])('%s', (make, message) => {
     expect(make).toThrow(message);

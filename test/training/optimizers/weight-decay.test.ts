@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { expand } from '../../../src/passes/expand/expand.js';
 import { trainableWeights } from '../../../src/passes/gradient/index.js';
-import { decayedWeights } from '../../../src/training/optimizers/weight-decay.js';
+import { decayedWeights, inputsFirst } from '../../../src/training/optimizers/weight-decay.js';
 import { buildModel, floats } from '../../support/build.js';
 
 const network = () =>
@@ -55,6 +55,23 @@ test('what linear layers and embeddings multiply by is decayed, biases and norms
   const weights = trainableWeights(graph, 'y');
   expect(weights).toHaveLength(12);
   expect([...decayedWeights(graph, weights)]).toEqual(['conv.w', 'up.w', 'embedding', 'head.w']);
+});
+
+test('a matrix has a row an input where MatMul reads it so, views and transpositions looked through', () => {
+  const { graph } = network();
+  expect([...inputsFirst(graph, trainableWeights(graph, 'y'))]).toEqual([]);
+  const model = buildModel({
+    inputs: [['x', 'float32', [1, 4]]],
+    outputs: [['y', 'float32', [1, 5]]],
+    nodes: [
+      { opType: 'MatMul', inputs: ['x', 'a'], outputs: ['h'] },
+      { opType: 'Gemm', inputs: ['h', 'b'], outputs: ['g'] },
+      { opType: 'Transpose', inputs: ['c'], outputs: ['ct'], attributes: { perm: { ints: [1, 0] } } },
+      { opType: 'Gemm', inputs: ['g', 'ct'], outputs: ['y'], attributes: { transB: { int: 1 } } },
+    ],
+    initializers: [floats('a', [4, 4]), floats('b', [4, 4]), floats('c', [4, 5])],
+  });
+  expect([...inputsFirst(model.graph, ['a', 'b', 'c'])]).toEqual(['a', 'b', 'c']);
 });
 
 test('every factor of a chain is decayed', async () => {
