@@ -33,8 +33,8 @@ import type { OptionDescriptors } from '../src/graph/option-descriptors.js';
 import { collapse } from '../src/passes/collapse/collapse.js';
 import { type ExpandAccount, type ExpandOptions, expand } from '../src/passes/expand/expand.js';
 import { evaluateConstant } from '../src/runtime/constants/constant.js';
+import { fedInputs } from '../src/runtime/inputs/input-sizes.js';
 import { isOpen, type OpenDims, sizeIn } from '../src/runtime/inputs/open-dims.js';
-import { fedInputs } from '../src/runtime/inputs/random-inputs.js';
 import { sameNodes } from './same-nodes.js';
 
 const WEIGHT_TOLERANCE = 1e-6;

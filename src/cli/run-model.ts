@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
+import type { ModelRun } from '../runtime/session/run-model.js';
 import {
   IMAGE_ARGUMENTS,
   IMAGE_KEYS,
@@ -117,8 +118,8 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     await assertWritable(output, { overwrite: args.overwrite });
   }
   const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
-  const { onOpenDims } = await import('../runtime/inputs/open-dims.js');
-  const { fedInputs, randomInputs } = await import('../runtime/inputs/random-inputs.js');
+  const { fedInputs, onOpenDims } = await import('../runtime/inputs/input-sizes.js');
+  const { randomInputs } = await import('../runtime/inputs/random-inputs.js');
   const { runModel } = await import('../runtime/session/run-model.js');
   const { ranksClasses, runDocument } = await import('../report/inference.js');
   const model = await loadModel(path, io, { ...args, outputs });
@@ -131,19 +132,19 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   const notes = [...read];
   const sizes = { dims, batch: batches?.[0] };
   const random = inputs.length === 0 ? randomInputs(model, { seed, ...sizes }) : undefined;
+  const work = (): Promise<ModelRun> =>
+    runModel(
+      model,
+      (session) => {
+        if (random !== undefined) return random;
+        const fitted = files.fitFeeds(given, session.inputs);
+        notes.push(...fitted.notes);
+        return fitted.feeds;
+      },
+      { providers, device, threads, strict },
+    );
   const run = await onModel(nameOf(path), () =>
-    onOpenDims(random === undefined ? [] : fedInputs(model.graph), sizes, () =>
-      runModel(
-        model,
-        (session) => {
-          if (random !== undefined) return random;
-          const fitted = files.fitFeeds(given, session.inputs);
-          notes.push(...fitted.notes);
-          return fitted.feeds;
-        },
-        { providers, device, threads, strict },
-      ),
-    ),
+    random === undefined ? work() : onOpenDims(model, sizes, work),
   );
   if (run.providers.includes('webgpu')) notes.push(...(await mendedNotes(model)));
   if (labels !== undefined && !Object.values(run.outputs).some((tensor) => ranksClasses(tensor, labels))) {

@@ -76,7 +76,7 @@ export const trainCommand: Command<Arguments> = {
     if (args.model === '-' && args.resume)
       throw new UsageError('--resume needs the file of the model, not standard input');
     const model = await loadModel(args.model, io, { ...args, outputs: replaced, inPlace: output });
-    const { fedInputs } = await import('../runtime/inputs/random-inputs.js');
+    const { fedInputs } = await import('../runtime/inputs/input-sizes.js');
     if (fedInputs(model.graph).length === 0)
       throw new UsageError(`${nameOf(args.model)} has no inputs to feed data to`);
     await using data = await openData(model, args, {

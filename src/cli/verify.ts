@@ -64,7 +64,7 @@ export const verifyCommand: Command<Arguments> = {
     const { verifyDocument } = await import('../report/verify.js');
     const a = await loadModel(args.a, io, args);
     const b = await loadModel(args.b, io, args);
-    const { fedInputs } = await import('../runtime/inputs/random-inputs.js');
+    const { fedInputs } = await import('../runtime/inputs/input-sizes.js');
     const { fitFeeds } = await import('../runtime/io/files.js');
     const taken = fedInputs(a.graph).map(({ name, dataType: type, shape = [] }) => ({ name, type, shape }));
     const { given, notes } = await readInputs(texts, taken, images);

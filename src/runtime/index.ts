@@ -1,6 +1,7 @@
 export { constantTensor, evaluateConstant } from './constants/constant.js';
-export { checkDims, dimKey, isOpen, type OpenDims, onOpenDims, sizeIn } from './inputs/open-dims.js';
-export { fedInputs, type RandomInputOptions, randomInputs } from './inputs/random-inputs.js';
+export { fedInputs, inputSizes, onOpenDims } from './inputs/input-sizes.js';
+export { checkDims, dimKey, isOpen, type OpenDims, sizeIn } from './inputs/open-dims.js';
+export { type RandomInputOptions, randomInputs } from './inputs/random-inputs.js';
 export { readTensorFile, type TensorFile, writeTensorFile } from './io/files.js';
 export {
   IMAGE_FITS,

@@ -2,10 +2,11 @@ import { findChainProducts } from '../analysis/weights/chain-products.js';
 import { sha256 } from '../graph/digest.js';
 import { type Model, ModelError, printModel } from '../graph/index.js';
 import { checkOptions, OptionError } from '../graph/option-descriptors.js';
+import { emptyRecord } from '../graph/record.js';
 import { isFilled, tiedWeights } from '../passes/gradient/index.js';
 import { outputShape } from '../passes/gradient/output-shape.js';
 import { inlined } from '../passes/gradient/prepare/inline.js';
-import { fedInputs } from '../runtime/index.js';
+import { dimKey, fedInputs, isOpen } from '../runtime/index.js';
 import { DEVICE_OPTION, SESSION_OPTIONS } from '../runtime/session/options.js';
 import type { EngineSpec } from './engine/engine-spec.js';
 import type { Monitor, TrainPlan } from './events.js';
@@ -267,14 +268,17 @@ function batchOf(model: Model, dataset: Dataset, wanted: number | undefined): nu
   return Math.min(fixed ?? wanted ?? TRAIN_DEFAULTS.batch, dataset.size);
 }
 
-/** Sizes that the model leaves open under a name and the samples have. */
+/** Sizes that the model leaves open and the samples have; the first of an input is the batch. */
 function dimsOf(model: Model, dataset: Dataset, feeds: ReadonlyMap<string, string>): Record<string, number> {
-  const dims: Record<string, number> = {};
-  for (const { name, shape = [] } of fedInputs(model.graph)) {
-    const field = dataset.inputs.find((one) => one.name === feeds.get(name));
-    for (const [axis, dim] of shape.slice(1).entries()) {
-      const size = field?.shape[axis];
-      if (typeof dim === 'string' && size !== undefined) dims[dim] = size;
+  const dims: Record<string, number> = emptyRecord();
+  const fed = fedInputs(model.graph);
+  const batches = new Set(fed.map(({ shape }) => shape?.[0]));
+  for (const input of fed) {
+    const field = dataset.inputs.find((one) => one.name === feeds.get(input.name));
+    for (const [axis, dim] of (input.shape ?? []).entries()) {
+      const size = field?.shape[axis - 1];
+      if (axis > 0 && isOpen(dim) && size !== undefined && !(typeof dim === 'string' && batches.has(dim)))
+        dims[dimKey(input, axis)] = size;
     }
   }
   return dims;

@@ -16,7 +16,7 @@ import {
   valuesRead,
   widen,
 } from '../../graph/index.js';
-import { fedInputs } from '../../runtime/inputs/random-inputs.js';
+import { fedInputs } from '../../runtime/inputs/input-sizes.js';
 import { Random } from '../../runtime/random.js';
 import { partOf } from '../../runtime/session/part.js';
 import { buildModel } from '../../runtime/session/small-model.js';

@@ -1,7 +1,8 @@
 import { type DataType, isFloatType, type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
-import { type OpenDims, onOpenDims } from '../../runtime/inputs/open-dims.js';
-import { fedInputs, randomInputs } from '../../runtime/inputs/random-inputs.js';
+import { fedInputs, onOpenDims } from '../../runtime/inputs/input-sizes.js';
+import type { OpenDims } from '../../runtime/inputs/open-dims.js';
+import { randomInputs } from '../../runtime/inputs/random-inputs.js';
 import { ProviderError, type ProviderFailure } from '../../runtime/providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../../runtime/providers/providers.js';
 import { partOf } from '../../runtime/session/part.js';
@@ -119,7 +120,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const feedsOf = (own: number): Record<string, RuntimeTensor> =>
     inputs === undefined ? randomInputs(a, { seed: own, dims }) : { ...inputs };
   const hinted = <T>(work: () => Promise<T>): Promise<T> =>
-    inputs === undefined ? onOpenDims(fedInputs(a.graph), { dims }, work) : work();
+    inputs === undefined ? onOpenDims(a, { dims }, work) : work();
   const comparisons = new Map<string, Comparison>();
   const misshapen = new Set<string>();
   const placed: { a?: VerifyPlacement; b?: VerifyPlacement } = {};

@@ -1,13 +1,19 @@
 import type { Node } from '../types.js';
 import type { Dimension } from '../value-info.js';
 
+/**
+ * Where the steps of a window leave more elements behind the last one than this, onnxruntime 1.30 begins SAME convolutions behind the
+ * first element, in a way that pads cannot say.
+ */
+const LEAST_TOTAL = -2;
+
 /** A window of a convolution or pooling; pads before each axis, then behind each. */
 export interface Window {
   readonly extents: readonly number[];
   readonly strides: readonly number[];
   readonly dilations: readonly number[];
   readonly pads: readonly number[];
-  /** Where the pads depend on the size of the input. */
+  /** Where the pads depend on the size of the input, or no pads say the same. */
   readonly auto?: 'SAME_UPPER' | 'SAME_LOWER' | undefined;
 }
 
@@ -33,11 +39,12 @@ export function windowOf(
     return { ...base, pads: (mode === 'VALID' ? undefined : attributes.ints('pads')) ?? none };
   const totals = extents.map((extent, axis) => {
     const step = strides[axis] ?? 1;
-    if (extent === 1) return 0;
+    if (extent === 1 && step <= 1 - LEAST_TOTAL) return 0;
     if (step === 1 && positions[axis] === undefined) return (extent - 1) * (dilations[axis] ?? 1);
     const size = sizes[axis];
     if (typeof size !== 'number') return undefined;
-    return Math.max(0, reach(base, positions[axis] ?? Math.ceil(size / step), axis) - size);
+    const total = reach(base, positions[axis] ?? Math.ceil(size / step), axis) - size;
+    return total < LEAST_TOTAL ? undefined : Math.max(0, total);
   });
   const known = totals.filter((total) => total !== undefined);
   return known.length < totals.length

@@ -1,4 +1,3 @@
-import type { KnownConstants } from '../constants/known-constants.js';
 import { operatorsWith, permutationOf } from '../operators/index.js';
 import type { Node } from '../types.js';
 
@@ -14,10 +13,16 @@ export type Relabelling =
 /** The operators of which `relabellingOf` tells. */
 export const RELABELLING = operatorsWith('relabels');
 
+/** Who knows the numbers of constant lists: KnownConstants, or a search for them that is under way. */
+export interface KnownIntegers {
+  /** A constant list of integers that a node reads; undefined where it is none. */
+  integers(node: Node, index: number): readonly number[] | undefined;
+}
+
 /** What a node does to the axes; undefined where its shape or axes are computed. */
-export function relabellingOf(node: Node, constants: KnownConstants): Relabelling | undefined {
+export function relabellingOf(node: Node, constants: KnownIntegers): Relabelling | undefined {
   const { attributes } = node;
-  const listed = (attribute: string): number[] | undefined =>
+  const listed = (attribute: string): readonly number[] | undefined =>
     attributes.ints(attribute) ?? constants.integers(node, 1);
   switch (node.opType) {
     case 'Transpose':

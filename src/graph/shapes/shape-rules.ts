@@ -1,9 +1,8 @@
-import type { KnownConstants } from '../constants/known-constants.js';
 import { axisOf, traitsOf } from '../operators/index.js';
 import { transposedExtra, windowOf } from '../operators/window.js';
 import type { Node } from '../types.js';
 import type { Dimension } from '../value-info.js';
-import { relabellingOf } from './relabelling.js';
+import { type KnownIntegers, relabellingOf } from './relabelling.js';
 
 export type Shape = readonly Dimension[];
 
@@ -18,7 +17,7 @@ const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axi
 export function shapesMade(
   node: Node,
   inputs: readonly (Shape | undefined)[],
-  constants: KnownConstants,
+  constants: KnownIntegers,
 ): readonly (Shape | undefined)[] {
   return node.is('Split') ? parts(node, inputs[0], constants) : [shapeMade(node, inputs, constants)];
 }
@@ -26,7 +25,7 @@ export function shapesMade(
 function shapeMade(
   node: Node,
   inputs: readonly (Shape | undefined)[],
-  constants: KnownConstants,
+  constants: KnownIntegers,
 ): Shape | undefined {
   const { attributes } = node;
   const [first, second] = inputs;
@@ -92,6 +91,11 @@ function shapeMade(
       const sizes = constants.integers(node, 1);
       return sizes === undefined ? expanded(first, second) : broadcast([first, sizes]);
     }
+    case 'Tile': {
+      const repeats = constants.integers(node, 1);
+      if (repeats?.length !== first?.length) return without(first, undefined);
+      return first?.map((dim, axis) => product([dim, repeats?.[axis]]));
+    }
     case 'Shape':
       return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
     case 'Gather': {
@@ -140,7 +144,7 @@ function multiplied(left: Shape | undefined, right: Shape | undefined): Shape | 
 }
 
 /** The parts of a Split: of the sizes that are listed, or alike, the last what is left. */
-function parts(node: Node, shape: Shape | undefined, constants: KnownConstants): (Shape | undefined)[] {
+function parts(node: Node, shape: Shape | undefined, constants: KnownIntegers): (Shape | undefined)[] {
   const axis = axisOf(node);
   const rest = without(shape, [axis]);
   const size = shape?.at(axis);
@@ -151,7 +155,7 @@ function parts(node: Node, shape: Shape | undefined, constants: KnownConstants):
     if (rest === undefined || place === undefined) return undefined;
     if (listed !== undefined) return rest.with(place, listed[index]);
     if (node.inputs[1] || typeof size !== 'number') return rest;
-    const each = Math.ceil(size / count);
+    const each = Math.ceil(size / node.attributes.int('num_outputs', count));
     return rest.with(place, Math.max(0, Math.min(each, size - index * each)));
   });
 }
@@ -180,7 +184,7 @@ function grown(node: Node, input: Shape | undefined, extents: readonly number[])
   });
 }
 
-function padded(node: Node, input: Shape | undefined, constants: KnownConstants): Shape | undefined {
+function padded(node: Node, input: Shape | undefined, constants: KnownIntegers): Shape | undefined {
   const pads =
     node.attributes.ints('pads') ?? node.attributes.ints('paddings') ?? constants.integers(node, 1);
   if (input === undefined || pads?.length !== 2 * input.length || node.inputs[3])
@@ -232,7 +236,7 @@ function expanded(shape: Shape | undefined, sizes: Shape | undefined): Shape | u
   return [...all.slice(0, Math.max(0, all.length - own.length)), ...own];
 }
 
-function sliced(node: Node, shape: Shape | undefined, constants: KnownConstants): Shape | undefined {
+function sliced(node: Node, shape: Shape | undefined, constants: KnownIntegers): Shape | undefined {
   if (shape === undefined) return undefined;
   const listed = (name: string, index: number): readonly number[] | undefined =>
     node.attributes.ints(name) ?? (node.inputs[index] ? constants.integers(node, index) : undefined);
@@ -245,9 +249,12 @@ function sliced(node: Node, shape: Shape | undefined, constants: KnownConstants)
   for (const [i, axis] of (axes ?? []).entries()) {
     const size = shape[at(axis, shape.length)];
     const step = steps?.[i] ?? 1;
-    if (typeof size !== 'number' || step < 1) continue;
-    const within = (place: number): number => Math.min(size, Math.max(0, place < 0 ? place + size : place));
-    const length = within(ends?.[i] ?? 0) - within(starts?.[i] ?? 0);
+    if (typeof size !== 'number' || step === 0) continue;
+    // Backwards, what lies before the first element is -1.
+    const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
+    const place = (from: number | undefined, lowest: number): number =>
+      Math.min(most, Math.max(lowest, from === undefined ? 0 : from < 0 ? from + size : from));
+    const length = place(ends?.[i], least) - place(starts?.[i], 0);
     rest[at(axis, shape.length)] = Math.max(0, Math.ceil(length / step));
   }
   return rest;
@@ -259,7 +266,7 @@ function without(shape: Shape | undefined, axes: readonly number[] | undefined):
   return shape?.map((dim, axis) => (axes === undefined || changed.has(axis) ? undefined : dim));
 }
 
-function relabelledShape(node: Node, input: Shape | undefined, constants: KnownConstants): Shape | undefined {
+function relabelledShape(node: Node, input: Shape | undefined, constants: KnownIntegers): Shape | undefined {
   const how = relabellingOf(node, constants);
   if (how === undefined) return undefined;
   if (how.kind === 'reshape') {
@@ -271,8 +278,8 @@ function relabelledShape(node: Node, input: Shape | undefined, constants: KnownC
       input && product(input),
       product(known.filter((_, axis) => how.target[axis] !== -1)),
     ];
-    const missing = typeof all === 'number' && typeof rest === 'number' && rest > 0 ? all / rest : undefined;
-    return known.map((dim, axis) => (how.target[axis] === -1 ? missing : dim));
+    const missing = typeof all === 'number' && typeof rest === 'number' ? all / Math.max(rest, 1) : undefined;
+    return known.map((dim, axis) => (how.target[axis] === -1 && Number.isInteger(missing) ? missing : dim));
   }
   if (input === undefined) {
     if (how.kind === 'flatten') return [undefined, undefined];

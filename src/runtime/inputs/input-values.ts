@@ -1,17 +1,54 @@
-import { constantTensor, type Dimension, type Graph, type Node, traitsOf } from '../../graph/index.js';
-import { isOpen } from './open-dims.js';
+import { constantTensor, type Graph, type Node, traitsOf } from '../../graph/index.js';
+import { Shapes } from '../../graph/shapes/shapes.js';
+import { isOpen, type OpenDims } from './open-dims.js';
 
 /** What may stand in an input: whole numbers of a range, both ends included, or what each of its elements has to be. */
 export type InputValues =
   | { readonly from: number; readonly to: number }
   | { readonly each: (index: number, elements: number) => number };
 
-/** What is known before a model runs. */
-export interface KnownSizes {
-  /** The shapes that its inputs are given. */
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Sizes of symbolic dimensions; others are 1. */
-  readonly dims: Readonly<Record<string, number>>;
+/** Sizes of values where the inputs have certain shapes, as operators make them or the model notes them. */
+export class KnownSizes {
+  readonly #root: Graph;
+  readonly #inputs: ReadonlyMap<string, readonly number[]>;
+  readonly #dims: OpenDims;
+  readonly #shapes = new Map<Graph, Shapes>();
+
+  /**
+   * @param inputs the shapes that the inputs are given
+   * @param dims sizes of symbolic dimensions; others are 1
+   */
+  constructor(root: Graph, inputs: ReadonlyMap<string, readonly number[]>, dims: OpenDims) {
+    this.#root = root;
+    this.#inputs = inputs;
+    this.#dims = dims;
+  }
+
+  /** The size of an axis of a node's input. */
+  at(node: Node, input: number, axis: number): number | undefined {
+    return this.of(node, input)?.at(axis);
+  }
+
+  of(node: Node, input: number): readonly (number | undefined)[] | undefined {
+    return this.#in(node.graph)
+      .of(node.inputs[input] ?? '')
+      ?.map((dim) => {
+        if (typeof dim === 'number') return isOpen(dim) ? undefined : dim;
+        return dim === undefined ? undefined : Object.hasOwn(this.#dims, dim) ? this.#dims[dim] : 1;
+      });
+  }
+
+  #in(graph: Graph): Shapes {
+    const before = this.#shapes.get(graph);
+    if (before !== undefined) return before;
+    const { parent } = graph;
+    const shapes = new Shapes(graph, {
+      inputs: graph === this.#root ? this.#inputs : undefined,
+      around: parent && ((value) => this.#in(parent).of(value)),
+    });
+    this.#shapes.set(graph, shapes);
+    return shapes;
+  }
 }
 
 const range = (from: number, to: number): InputValues => ({ from, to: Math.max(from, to) });
@@ -40,7 +77,7 @@ export function inputValues(
     seen.add(item.value);
     for (const { node, index } of item.graph.uses(item.value)) {
       if (index < 0) continue;
-      const values = valuesAt(node, index, new Sizes(known));
+      const values = valuesAt(node, index, known);
       // Of a part of a shape, the place of its elements is not known.
       const isWanted = values !== undefined && (!isFloat || item.isCast || 'each' in values);
       if (isWanted) found.push(item.isWhole || 'from' in values ? values : always(1));
@@ -65,48 +102,6 @@ function handsOn(node: Node, index: number): boolean {
   return index === 0 && (traitsOf(node).moves === true || node.is('Cast', 'Clip'));
 }
 
-/** The shapes of values, as far as a model and the shapes of its inputs tell them. */
-class Sizes {
-  readonly #known: KnownSizes;
-
-  constructor(known: KnownSizes) {
-    this.#known = known;
-  }
-
-  /** The size of an axis of a node's input. */
-  at(node: Node, input: number, axis: number): number | undefined {
-    return this.of(node, input)?.at(axis);
-  }
-
-  of(node: Node, input: number): readonly (number | undefined)[] | undefined {
-    return this.#shape(node.graph, node.inputs[input] ?? '')?.map((dim) => {
-      if (typeof dim === 'number') return isOpen(dim) ? undefined : dim;
-      return dim === undefined ? undefined : Object.hasOwn(this.#known.dims, dim) ? this.#known.dims[dim] : 1;
-    });
-  }
-
-  /** As the model says it: of a constant, of an input, of an annotated value. */
-  #shape(graph: Graph, value: string): readonly Dimension[] | undefined {
-    const constant = constantTensor(graph, value);
-    if (constant !== undefined) return constant.shape;
-    const origin = graph.resolve(value);
-    if (origin === undefined) return undefined;
-    const given = origin.kind === 'input' ? this.#known.shapes.get(value) : undefined;
-    if (given !== undefined) return given;
-    const info = [...origin.graph.valueInfo, ...origin.graph.inputs, ...origin.graph.outputs].find(
-      ({ name }) => name === value,
-    );
-    if (info?.shape !== undefined) return info.shape;
-    // What keeps the shape of its input has that of its input: a table that is stored in another type, say.
-    if (origin.kind !== 'node' || !['first', 'broadcast'].includes(traitsOf(origin.node).shape ?? '')) {
-      return undefined;
-    }
-    const [first, second] = origin.node.inputs;
-    const isUnary = traitsOf(origin.node).shape === 'first' || second === undefined;
-    return isUnary ? this.#shape(origin.graph, first ?? '') : undefined;
-  }
-}
-
 /**
  * The inputs of operators that generate text: tokens, the largest length (longer than the tokens given), the least one, numbers of
  * beams and of results, penalties (above 0), masks.
@@ -118,7 +113,7 @@ const GENERATING: Readonly<Record<string, readonly ('token' | 'longest' | 'one' 
 };
 
 /** What one input of a node may hold. Of a size that is not known, 1 is assumed: then there is one index, 0. */
-function valuesAt(node: Node, index: number, sizes: Sizes): InputValues | undefined {
+function valuesAt(node: Node, index: number, sizes: KnownSizes): InputValues | undefined {
   const below = (size: number | undefined): InputValues => range(0, (size ?? 1) - 1);
   const upTo = (size: number | undefined): InputValues => range(1, size ?? 1);
   const axis = (absent: number): number => node.attributes.int('axis', absent);

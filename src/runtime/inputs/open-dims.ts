@@ -61,40 +61,6 @@ export function checkDims(model: Model, inputs: readonly ValueInfo[], dims: Open
   }
 }
 
-/**
- * Runs a model on random inputs. Where that fails and open dimensions were taken as 1, for want of a size, the error
- * says so: many models want more.
- *
- * @throws ModelError what `work` throws, with the dimensions
- * @example
- * await onOpenDims(inputs, { dims }, () => session.run(randomInputs(model, { dims })));
- */
-export async function onOpenDims<T>(
-  inputs: readonly ValueInfo[],
-  { dims = {}, batch }: { readonly dims?: OpenDims | undefined; readonly batch?: number | undefined },
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    const taken = new Set(
-      openPlaces(inputs)
-        .filter(
-          ({ input, axis }) => sizeIn(dims, input, axis) === undefined && (axis > 0 || batch === undefined),
-        )
-        .map(({ input, axis }) => dimKey(input, axis)),
-    );
-    if (!(error instanceof ModelError) || taken.size === 0) throw error;
-    // The first is the batch as a rule, which may well be 1.
-    const [first = '', second = first] = taken;
-    throw new ModelError(
-      `${error.what.split('\n')[0]}\nOpen dimensions were taken as 1: ${quoted(taken)}; \`dims: { '${second}': 16 }\` makes one 16`,
-      error.where,
-      { cause: error },
-    );
-  }
-}
-
-function quoted(names: Iterable<string>): string {
+export function quoted(names: Iterable<string>): string {
   return [...names].map((name) => `'${name}'`).join(', ');
 }

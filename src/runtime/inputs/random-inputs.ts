@@ -4,8 +4,6 @@ import {
   byteLengthOf,
   DATA_TYPES,
   type DataType,
-  type Dimension,
-  type Graph,
   isFloatType,
   type Model,
   ModelError,
@@ -15,9 +13,9 @@ import {
 import { emptyRecord } from '../../graph/record.js';
 import { Random } from '../random.js';
 import type { RuntimeTensor } from '../types.js';
-import { decoderInputs } from './decoder-inputs.js';
-import { inputValues } from './input-values.js';
-import { checkDims, isOpen, type OpenDims, sizeIn } from './open-dims.js';
+import { inputSizes } from './input-sizes.js';
+import { inputValues, KnownSizes } from './input-values.js';
+import type { OpenDims } from './open-dims.js';
 
 export interface RandomInputOptions {
   /** The same seed gives the same bytes; default 0. */
@@ -58,24 +56,21 @@ export interface RandomInputOptions {
  * await session.run(inputs);
  */
 export function randomInputs(model: Model, options: RandomInputOptions = {}): Record<string, RuntimeTensor> {
-  const { seed = 0, batch } = options;
-  const inputs = fedInputs(model.graph);
-  checkDims(model, inputs, options.dims ?? {});
-  const given = { ...batchDims(inputs, batch), ...options.dims };
-  const decoder = decoderInputs(model.graph, inputs, given);
-  const dims = { ...decoder.dims, ...given };
-  const tensors = inputs.map((input) => ({
+  const { seed = 0 } = options;
+  const { sizes, dims, values: single } = inputSizes(model, { dims: options.dims, batch: options.batch });
+  const tensors = [...sizes].map(([input, shape]) => ({
     name: input.name,
-    ...tensorOf(input, { dims, batch }, model.path),
+    ...tensorOf(input, shape, model.path),
   }));
-  const known = { dims, shapes: new Map(tensors.map(({ name, shape }) => [name, shape])) };
+  const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
+  const known = new KnownSizes(model.graph, shapes, dims);
   const feeds = emptyRecord<RuntimeTensor>();
   for (const { name, type, shape } of tensors) {
     const isData = type === 'string' || type === 'bool';
     const values = isData ? undefined : inputValues(model.graph, name, known, isFloatType(type));
     const random = new Random(seed, name);
-    const single = decoder.values.get(name);
-    if (single !== undefined && !isData) feeds[name] = fixed(type, shape, () => single);
+    const only = single.get(name);
+    if (only !== undefined && !isData) feeds[name] = fixed(type, shape, () => only);
     else if (values !== undefined && 'each' in values) feeds[name] = fixed(type, shape, values.each);
     else if (values !== undefined && isFloatType(type)) {
       // Whole numbers, which a Cast leaves as they are.
@@ -87,40 +82,23 @@ export function randomInputs(model: Model, options: RandomInputOptions = {}): Re
   return feeds;
 }
 
-/** The inputs that must be fed: those without an initializer of their name. */
-export function fedInputs(graph: Graph): ValueInfo[] {
-  return graph.inputs.filter(
-    ({ name }) => !graph.initializers.has(name) && !graph.sparseInitializers.has(name),
-  );
-}
-
-/** The names of open first dimensions, which may stand elsewhere too. */
-function batchDims(inputs: readonly ValueInfo[], batch: number | undefined): Record<string, number> {
-  if (batch === undefined) return {};
-  const names = inputs.map(({ shape }) => shape?.[0]).filter((dim) => typeof dim === 'string');
-  return Object.fromEntries(names.map((name) => [name, batch]));
-}
-
+/** @param sizes of the input's dimensions; 1 where they are not known */
 function tensorOf(
   input: ValueInfo,
-  { dims, batch }: { dims: OpenDims; batch: number | undefined },
+  sizes: readonly (number | undefined)[] | undefined,
   file: string | undefined,
 ): { type: FedType; shape: number[] } {
   const type = input.dataType;
   if (input.kind !== 'tensor' || type === undefined || !isFed(type)) {
     throw new ModelError(`input '${input.name}' is ${input.toString()}, which cannot be fed`, { file });
   }
-  if (input.shape === undefined) {
+  if (sizes === undefined) {
     throw new ModelError(
       `input '${input.name}' has no shape, not even a rank, so no value can be made for it`,
       { file },
     );
   }
-  const size = (dim: Dimension, axis: number): number => {
-    if (typeof dim === 'number' && !isOpen(dim)) return dim;
-    return sizeIn(dims, input, axis) ?? (axis === 0 && typeof dim !== 'string' ? (batch ?? 1) : 1);
-  };
-  const shape = input.shape.map(size);
+  const shape = sizes.map((size) => size ?? 1);
   // Texts take more than a number.
   const bytes = shape.reduce(
     (product, dim) => product * dim,

@@ -1,7 +1,8 @@
 import { type Model, ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
-import { isOpen, type OpenDims, onOpenDims } from '../inputs/open-dims.js';
-import { fedInputs, randomInputs } from '../inputs/random-inputs.js';
+import { fedInputs, onOpenDims } from '../inputs/input-sizes.js';
+import { isOpen, type OpenDims } from '../inputs/open-dims.js';
+import { randomInputs } from '../inputs/random-inputs.js';
 import { usedGpuMemory } from '../providers/nvidia-smi.js';
 import type { ProviderFailure } from '../providers/provider-failure.js';
 import type { ExecutionProvider, ProviderChoice } from '../providers/providers.js';
@@ -230,7 +231,7 @@ async function round(
     const gpuBefore = isGpu ? await usedGpuMemory(options.device) : undefined;
     const bound = options.bound && isGpu ? await session.bind(feeds) : undefined;
     const time = (): Promise<number> => timed(bound ?? { run: () => session.run(feeds) }, name);
-    const firstTime = await onOpenDims(fedInputs(model.graph), { dims, batch }, time);
+    const firstTime = await onOpenDims(model, { dims, batch }, time);
     for (let run = 0; run < warmup; run += 1) await time();
     contender.memory += process.memoryUsage.rss() - before;
     const grown = growth(gpuBefore, isGpu ? await usedGpuMemory(options.device) : undefined);

@@ -1,6 +1,6 @@
 import { ancestors, type Model, type NodeSpec, type ValueInfo, valuesRead } from '../../graph/index.js';
 import type { GraphProto, NodeProto } from '../../graph/proto/schema.js';
-import { fedInputs } from '../inputs/random-inputs.js';
+import { fedInputs } from '../inputs/input-sizes.js';
 import { buildModel } from './small-model.js';
 
 /** What takes the place of a model's own outputs. */

@@ -1,5 +1,5 @@
 import type { Model } from '../../graph/index.js';
-import { fedInputs } from '../../runtime/inputs/random-inputs.js';
+import { fedInputs } from '../../runtime/inputs/input-sizes.js';
 import type { InputSpec } from './options.js';
 
 /**

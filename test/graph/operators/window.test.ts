@@ -34,7 +34,12 @@ test('pads of SAME in numbers give what onnxruntime makes of auto_pad', { timeou
         const strides = { ints: axes.map(({ stride }) => stride) };
         const automatic = convolution(sizes, extents, { strides, auto_pad: { string: mode } });
         const window = windowOf(automatic.graph.nodes[0]!, extents, sizes);
-        expect(window.auto).toBe(undefined);
+        // What no pads say: too many elements behind the last window.
+        const left = axes.map(
+          ({ size, extent, stride }) => (Math.ceil(size / stride) - 1) * stride + extent - size,
+        );
+        expect(window.auto !== undefined).toBe(left.some((total) => total < -2));
+        if (window.auto !== undefined) return;
         const explicit = convolution(sizes, extents, { strides, pads: { ints: window.pads } });
         await using a = await openSession(automatic);
         await using b = await openSession(explicit);

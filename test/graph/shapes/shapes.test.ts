@@ -52,7 +52,6 @@ const NOT_TOLD: readonly StandardOperator[] = [
   'Size',
   'NonZero',
   'CenterCropPad',
-  'Tile',
   'DepthToSpace',
   'SpaceToDepth',
   'GatherElements',

@@ -1,7 +1,27 @@
-import { reach, type Window } from '../../../graph/operators/window.js';
+import { ModelError, type Node } from '../../../graph/index.js';
+import { reach, type Window, windowOf } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
 import { at, product, range } from '../shapes.js';
 import type { Value } from '../value.js';
+
+/**
+ * The window of a node, where sizes are known.
+ *
+ * @throws ModelError for a padding that no numbers say
+ */
+export function settledWindow(
+  node: Node,
+  extents: readonly number[],
+  sizes: readonly number[],
+  positions: readonly number[],
+): Window {
+  const window = windowOf(node, extents, sizes, positions);
+  if (window.auto === undefined) return window;
+  throw new ModelError(
+    `its auto_pad is ${window.auto} with strides [${window.strides.join(', ')}] that step over what its kernel of [${extents.join(', ')}] leaves, which onnxruntime pads in a way of its own; give it pads`,
+    { node: node.label },
+  );
+}
 
 /** The padding behind the elements with which the windows of `positions` just fit; below 0, how many none reaches. */
 export function fittingEnd(

@@ -12,15 +12,12 @@ import type { GraphProto } from '../../../graph/proto/schema.js';
 import { emptyRecord } from '../../../graph/record.js';
 import { Shapes } from '../../../graph/shapes/shapes.js';
 import {
-  checkDims,
   dimKey,
-  fedInputs,
-  isOpen,
+  inputSizes,
   type OpenDims,
   openSession,
   type RuntimeTensor,
   randomInputs,
-  sizeIn,
 } from '../../../runtime/index.js';
 import { buildModel } from '../../../runtime/session/small-model.js';
 
@@ -35,47 +32,43 @@ export interface Sizes {
 }
 
 /**
- * The inputs that must be fed, every dimension a number.
+ * The inputs that must be fed, every dimension a number: see inputSizes, for none is taken as 1 here.
  *
  * @throws ModelError for a size that is no whole number above 0, a name in dims that no input has, and a dimension
  *   that the model leaves open and nothing settles
  */
-export function settledInputs(model: Model, { dims = {}, batch }: Sizes): ValueInfo[] {
-  const inputs = fedInputs(model.graph);
-  for (const [name, size] of [
-    ...Object.entries(dims),
-    ...(batch === undefined ? [] : [['batch', batch] as const]),
-  ]) {
-    if (!Number.isInteger(size) || size < 1) {
-      throw new ModelError(`the dimension '${name}' cannot be ${size}; it takes a whole number above 0`, {
-        file: model.path,
-      });
-    }
+export function settledInputs(model: Model, { dims, batch }: Sizes): ValueInfo[] {
+  const file = model.path;
+  const given = { ...dims, ...(batch !== undefined && { batch }) };
+  const wrong = Object.entries(given).find(([, size]) => !Number.isInteger(size) || size < 1);
+  if (wrong !== undefined) {
+    const [name, size] = wrong;
+    throw new ModelError(`the dimension '${name}' cannot be ${size}; it takes a whole number above 0`, {
+      file,
+    });
   }
-  checkDims(model, inputs, dims);
-  return inputs.map((input) => {
-    const { dataType, shape } = input;
+  const { sizes } = inputSizes(model, { dims, batch, rebatches: true });
+  return [...sizes].map(([input, shape]) => {
+    const { dataType } = input;
     if (dataType === undefined || shape === undefined) {
       throw new ModelError(`input '${input.name}' is ${input.toString()}; its type and rank must be known`, {
-        file: model.path,
+        file,
       });
     }
-    const sizes = shape.map((dim: Dimension, axis) => {
-      const given = isOpen(dim) ? sizeIn(dims, input, axis) : undefined;
-      if (given !== undefined) return given;
-      if (axis === 0 && batch !== undefined && (typeof dim !== 'number' || dim <= 1)) return batch;
-      if (typeof dim === 'number' && dim > 0) return dim;
-      if (dim === 0)
+    const settled = shape.map((size, axis) => {
+      if (size === 0)
         throw new ModelError(
           `input '${input.name}' has no elements: its dimension ${axis} is 0${axis === 0 ? '; `batch: 16` gives it a size' : ''}`,
-          { file: model.path },
+          { file },
         );
+      if (size !== undefined) return size;
+      const dim = input.shape?.[axis];
       throw new ModelError(
         `dimension ${axis} of input '${input.name}' is open${typeof dim === 'string' ? ` (${dim})` : ''}, and a gradient has fixed sizes; give it with \`dims: { '${dimKey(input, axis)}': 16 }\`${axis === 0 ? ' or `batch: 16`' : ''}, say`,
-        { file: model.path },
+        { file },
       );
     });
-    return ValueInfo.tensor(input.name, dataType, sizes);
+    return ValueInfo.tensor(input.name, dataType, settled);
   });
 }
 

@@ -10,6 +10,7 @@ import {
   columns,
   fittingEnd,
   isPointwise,
+  settledWindow,
   transposedConv,
   windowAttributes,
 } from '../layout/window.js';
@@ -23,7 +24,7 @@ function convForward(context: ForwardContext): Rewritten | undefined {
   const { build, node, inputs } = context;
   const [x, w, y] = [required(inputs, 0), required(inputs, 1), required(context.outputs, 0)];
   if (!context.varies(1)) return undefined;
-  const window = windowOf(node, w.shape.slice(2), x.shape.slice(2), y.shape.slice(2));
+  const window = settledWindow(node, w.shape.slice(2), x.shape.slice(2), y.shape.slice(2));
   const made = blockedConv(build, x, w, inputs[2], window, node.attributes.int('group', 1), y);
   return made && { saved: [] };
 }
@@ -36,7 +37,7 @@ function conv(context: RuleContext): (Value | undefined)[] {
     required(context.gradients, 0),
   ];
   const group = node.attributes.int('group', 1);
-  const window = windowOf(node, w.shape.slice(2), x.shape.slice(2), dy.shape.slice(2));
+  const window = settledWindow(node, w.shape.slice(2), x.shape.slice(2), dy.shape.slice(2));
   return [
     context.needs(0) ? inputGradient(build, dy, w, window, group, x.shape) : undefined,
     context.needs(1) ? weightGradient(build, x, dy, window, group, w.shape) : undefined,
@@ -258,7 +259,7 @@ function col2im(context: RuleContext): (Value | undefined)[] {
   const [x, dy] = [required(context.inputs, 0), required(context.gradients, 0)];
   const kernel = [...(context.numbers(2) ?? [])];
   const spatial = dy.shape.slice(2);
-  const rough = windowOf(node, kernel, spatial, spatial);
+  const rough = settledWindow(node, kernel, spatial, spatial);
   const positions = kernel.map((_, axis) => {
     const padded = at(spatial, axis) + at(rough.pads, axis) + at(rough.pads, axis + kernel.length);
     const room = padded - reach(rough, 1, axis);

@@ -1,7 +1,15 @@
 import type { Node } from '../../../graph/index.js';
-import { reach, type Window, windowOf } from '../../../graph/operators/window.js';
+import { reach, type Window } from '../../../graph/operators/window.js';
 import type { Builder } from '../builder.js';
-import { beginOf, columns, fittingEnd, foldColumns, isPadded, transposedConv } from '../layout/window.js';
+import {
+  beginOf,
+  columns,
+  fittingEnd,
+  foldColumns,
+  isPadded,
+  settledWindow,
+  transposedConv,
+} from '../layout/window.js';
 import { at, product, range } from '../shapes.js';
 import type { Rule, RuleContext } from '../types.js';
 import type { Value } from '../value.js';
@@ -11,7 +19,7 @@ import { required } from './arithmetic.js';
 const LOWEST = -3e38;
 
 function windowOfPool(node: Node, x: Value, y: Value): Window {
-  return windowOf(node, node.attributes.ints('kernel_shape') ?? [], x.shape.slice(2), y.shape.slice(2));
+  return settledWindow(node, node.attributes.ints('kernel_shape') ?? [], x.shape.slice(2), y.shape.slice(2));
 }
 
 /** Do the windows lie side by side, each element in at most one? */
