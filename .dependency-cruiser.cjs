@@ -43,7 +43,7 @@ module.exports = {
         'The scripts of the pages run in a browser: of the rest they import types of data and pure text only.',
       severity: 'error',
       from: { path: '^src/report/html/client/' },
-      to: { path: '^src/', pathNot: '^src/report/(html/(client/|types|series)|text/text)' },
+      to: { path: '^src/', pathNot: '^src/report/(html/(client/|types|series|axis)|text/text)' },
     },
     {
       name: 'page-script-by-its-bundle',

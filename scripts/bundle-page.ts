@@ -10,7 +10,11 @@ import { packagesOf, ROOT, writeChanged } from './bundled-files.js';
 
 const MODULE = 'report/html/page-scripts.js';
 const CLIENT = 'src/report/html/client';
-const SCRIPTS = { RANK_REPORT_SCRIPT: 'rank-report.ts', TRAINING_SCRIPT: 'training.ts' } as const;
+const SCRIPTS = {
+  RANK_REPORT_SCRIPT: 'rank-report.ts',
+  TRAINING_SCRIPT: 'training.ts',
+  STUDY_SCRIPT_OF_PAGE: 'study.ts',
+} as const;
 
 /** Writes the module and gives the files that went into it. */
 export async function bundlePage(): Promise<readonly string[]> {

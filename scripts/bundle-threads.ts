@@ -47,6 +47,12 @@ const SCRIPTS: readonly Script[] = [
     entry: 'training/engine/engine-worker.ts',
     without: [],
   },
+  {
+    module: 'study/sweep/study-script.js',
+    name: 'STUDY_SCRIPT',
+    entry: 'study/sweep/worker.ts',
+    without: [],
+  },
 ];
 
 /** Writes the modules. */

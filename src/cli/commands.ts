@@ -54,6 +54,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./train-log.js')).trainLogCommand as AnyCommand,
   },
   {
+    usage: 'study [study] [files..]',
+    describe: "run the papers' observations, or a plan of your own, with seeds and intervals",
+    load: async () => (await import('./study.js')).studyCommand as AnyCommand,
+  },
+  {
     usage: 'run <model..>',
     describe: 'run a model on the CPU or a GPU, or with --bench measure several side by side',
     load: async () => (await import('./run-model.js')).runModelCommand as AnyCommand,

@@ -13,6 +13,7 @@ import { type Io, tell } from './shell/io.js';
 import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, keepOutside, outputsOf } from './shell/outputs.js';
 import { onModel } from './shell/provider-options.js';
+import { StopSignal } from './shell/stop-signal.js';
 import { version } from './shell/version.js';
 import { type Data, openData } from './train/train-data.js';
 import { scheduleOf, TRAIN_ARGUMENTS, trainOptionsOf } from './train/train-options.js';
@@ -211,31 +212,4 @@ async function run(
   const { trainDocument } = await import('../report/training/summary.js');
   await summarize(trainDocument(result, { output, verbose: args.verbose, plan }), { ...args, output }, io);
   return 0;
-}
-
-/** The first SIGINT or SIGTERM ends the training in order; the second ends the process as ever. */
-class StopSignal {
-  readonly #controller = new AbortController();
-  #name: 'SIGINT' | 'SIGTERM' = 'SIGINT';
-  readonly #stop = (name: 'SIGINT' | 'SIGTERM'): void => {
-    this.#name = name;
-    this.#controller.abort();
-    this.release();
-  };
-
-  constructor() {
-    process.on('SIGINT', this.#stop).on('SIGTERM', this.#stop);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  get exitCode(): number {
-    return this.#name === 'SIGINT' ? 130 : 143;
-  }
-
-  release(): void {
-    process.off('SIGINT', this.#stop).off('SIGTERM', this.#stop);
-  }
 }

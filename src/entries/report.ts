@@ -48,6 +48,9 @@ export {
 export type { RunDocumentOptions } from '../report/inference.js';
 export type { PassDocumentOptions } from '../report/passes.js';
 export type { SortKey } from '../report/rank-order.js';
+export { runsDocument, type StudyResultView, studyDocument } from '../report/study/document.js';
+export { renderStudyPage, type StudyPageOptions } from '../report/study/page.js';
+export { plotSvg } from '../report/study/plot-svg.js';
 export type { Cell, CellValue, Grid, Heading, Note } from '../report/text/document.js';
 export type { LogContext, LogEnd } from '../report/training/log.js';
 export type { TrainDocumentOptions } from '../report/training/summary.js';

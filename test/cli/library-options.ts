@@ -15,6 +15,8 @@ import { benchModels } from '../../src/runtime/session/bench.js';
 import { BENCH_OPTIONS } from '../../src/runtime/session/options.js';
 import { newNetwork } from '../../src/study/networks.js';
 import { NETWORK_OPTIONS } from '../../src/study/options.js';
+import { STUDY_OPTIONS } from '../../src/study/study-options.js';
+import { runStudy } from '../../src/study/sweep/run-study.js';
 import { openDataset, tensorDataset } from '../../src/training/data/index.js';
 import { AUGMENT_OPTIONS, DATA_OPTIONS } from '../../src/training/data/options.js';
 import { RANK_PRUNING_OPTIONS } from '../../src/training/low-rank/options.js';
@@ -74,6 +76,7 @@ export const LIBRARY: readonly LibraryOptions[] = [
     call: (options) => benchModels([{ name: 'a', model: MODEL }], options),
   },
   { name: 'newNetwork', options: NETWORK_OPTIONS, call: (options) => newNetwork('mlp', options) },
+  { name: 'runStudy', options: STUDY_OPTIONS, call: (options) => runStudy('init', options) },
   { name: 'train', options: TRAIN_OPTIONS, call: (options) => train(MODEL, DATA, options).result() },
   {
     name: 'train: rankPruning',

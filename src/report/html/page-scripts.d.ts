@@ -8,3 +8,6 @@ export const RANK_REPORT_SCRIPT: string;
 
 /** The script of the page of trainings. */
 export const TRAINING_SCRIPT: string;
+
+/** The script of the page of studies. */
+export const STUDY_SCRIPT_OF_PAGE: string;

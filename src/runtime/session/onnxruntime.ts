@@ -56,6 +56,12 @@ async function load(): Promise<typeof Ort> {
   }
 }
 
+/** The version of onnxruntime-node, without loading it. */
+export function onnxruntimeVersion(): string {
+  const { version } = packages()(`${NAME}/package.json`) as { readonly version: string };
+  return version;
+}
+
 /** Where onnxruntime-node is installed. */
 export interface Installation {
   /** The folder of its native libraries for this platform, where optional providers go too. */

@@ -1,6 +1,6 @@
 import { extent } from 'd3-array';
+import type { Axis } from '../axis.js';
 import type { EmbeddingMetricData } from '../types.js';
-import type { Axis } from './axis.js';
 import { byId, el } from './dom.js';
 import { drawPlot } from './plot.js';
 import type { PlotSpec } from './plot-spec.js';

@@ -1,8 +1,8 @@
 import { max, min } from 'd3-array';
 import { formatCount } from '../../text/text.js';
+import { type Axis, axisFromZero, type Scale, scaleOf, type Tick, ticksOf } from '../axis.js';
 import { seriesClass } from '../series.js';
 import type { LayerData, MetricData, RowData } from '../types.js';
-import { type Axis, axisFromZero, type Scale, scaleOf, type Tick, ticksOf } from './axis.js';
 import { byId, svg, tip } from './dom.js';
 import { px, roomFor, verticalLabel } from './plot.js';
 import { data, finite, shownModels, state } from './state.js';

@@ -1,4 +1,4 @@
-import type { Axis } from './axis.js';
+import type { Axis } from '../axis.js';
 
 /** What is drawn of one model. Of an area, xs are the edges of the bins: one more than ys. */
 export interface Series {

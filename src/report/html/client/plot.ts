@@ -1,5 +1,5 @@
+import { type Axis, type Scale, scaleOf, ticksOf } from '../axis.js';
 import { seriesClass } from '../series.js';
-import { type Axis, type Scale, scaleOf, ticksOf } from './axis.js';
 import { say, svg, tip } from './dom.js';
 import type { PlotSpec, Reading, Series } from './plot-spec.js';
 

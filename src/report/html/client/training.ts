@@ -1,8 +1,8 @@
 /** The script of the page of trainings: curves over the epochs, of several runs over each other. */
 import { leastIndex, max } from 'd3-array';
 import { formatCount, formatNumber, formatSignificant } from '../../text/text.js';
+import { type Axis, axisAround } from '../axis.js';
 import type { CurveName, Curve as CurveOfRun, MetricData, TrainPageData } from '../types.js';
-import { type Axis, axisAround } from './axis.js';
 import { attachPage, breakable, byId, el, onSwitch, onWidth, pageData, say } from './dom.js';
 import { drawPlot } from './plot.js';
 import type { Reading } from './plot-spec.js';

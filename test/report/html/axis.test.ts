@@ -1,12 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type Axis,
-  axisAround,
-  axisFromZero,
-  scaleOf,
-  ticksOf,
-} from '../../../../src/report/html/client/axis.js';
+import { type Axis, axisAround, axisFromZero, scaleOf, ticksOf } from '../../../src/report/html/axis.js';
 
 const label = 'x';
 const most = fc.integer({ min: 2, max: 12 });

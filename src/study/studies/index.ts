@@ -1,0 +1,18 @@
+import { OptionError } from '../../graph/option-descriptors.js';
+import type { Study } from '../study.js';
+import { initStudy } from './init.js';
+
+/** All studies, in the order of the list. */
+export const STUDIES: readonly Study[] = [initStudy];
+
+/**
+ * The study of a name.
+ *
+ * @param custom the plan, where the study is 'custom'
+ * @throws OptionError for a name that none has
+ */
+export function studyOf(name: string, _custom?: unknown): Study {
+  const study = STUDIES.find((one) => one.name === name);
+  if (study !== undefined) return study;
+  throw new OptionError('study', `must be one of ${STUDIES.map((one) => one.name).join(', ')}, is '${name}'`);
+}

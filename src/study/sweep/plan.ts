@@ -1,0 +1,49 @@
+import { OptionError } from '../../graph/option-descriptors.js';
+import { settingsKey } from '../evidence.js';
+import type { Settings, Study } from '../study.js';
+
+/** A run that is to be made. */
+export interface PlannedRun {
+  readonly settings: Settings;
+  readonly seed: number;
+  /** Whether it records what pictures are drawn of: the runs of the first seed do. */
+  readonly isPictured: boolean;
+}
+
+/** Which part of a plan is run here: every `of`-th run, from the `part`-th on. */
+export interface Shard {
+  readonly part: number;
+  readonly of: number;
+}
+
+/** @throws OptionError unless it is 'i/n' with 1 <= i <= n */
+export function shardOf(text: string): Shard {
+  const [, part, of] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
+  const shard = { part: Number(part), of: Number(of) };
+  if (!(shard.part >= 1 && shard.part <= shard.of))
+    throw new OptionError('shard', `must be i/n with 1 ≤ i ≤ n, as 1/4, is '${text}'`);
+  return shard;
+}
+
+/**
+ * The runs of a study: all settings with the first seed, then all with the next, so that what there is after a part of the
+ * time is a study of fewer seeds.
+ */
+export function planOf(
+  study: Study,
+  options: { readonly quick: boolean; readonly data: string | undefined; readonly seeds: number },
+): readonly PlannedRun[] {
+  const settings = study.settings(options);
+  return Array.from({ length: options.seeds }, (_, seed) =>
+    settings.map((one) => ({ settings: one, seed, isPictured: seed === 0 })),
+  ).flat();
+}
+
+export function sharded(plan: readonly PlannedRun[], shard: Shard | undefined): readonly PlannedRun[] {
+  return shard === undefined ? plan : plan.filter((_, index) => index % shard.of === shard.part - 1);
+}
+
+/** What tells a run from the others of its study. */
+export function runKey({ settings, seed }: Pick<PlannedRun, 'settings' | 'seed'>): string {
+  return `${seed} ${settingsKey(settings)}`;
+}

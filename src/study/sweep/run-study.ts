@@ -1,0 +1,191 @@
+import { appendFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { ModelError } from '../../graph/index.js';
+import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { onnxruntimeVersion } from '../../runtime/session/onnxruntime.js';
+import { reportOf, type StudyReport } from '../evidence.js';
+import { studyOf } from '../studies/index.js';
+import type { RunRecord, Study } from '../study.js';
+import { STUDY_OPTIONS, type StudyRunOptions } from '../study-options.js';
+import { type PlannedRun, planOf, runKey, sharded, shardOf } from './plan.js';
+import { processorName, type RunsHeader, RunsWriter } from './runs-file.js';
+import { WorkerPool } from './worker-pool.js';
+
+export interface StudyProgress {
+  readonly done: number;
+  readonly total: number;
+  readonly what: string;
+}
+
+export interface RunStudyOptions extends StudyRunOptions {
+  /**
+   * JSON lines: each run, as soon as it is done. Runs that are there already are not made again, so a sweep that was killed
+   * goes on.
+   */
+  readonly runs?: string | undefined;
+  /** JSON lines: how long each run took. */
+  readonly times?: string | undefined;
+  /** Stands in the first line of the runs. */
+  readonly tool?: string | undefined;
+  readonly command?: string | undefined;
+  /** The plan of the study 'custom', as parsed from YAML. */
+  readonly custom?: unknown;
+  readonly onProgress?: ((progress: StudyProgress) => void) | undefined;
+  /** No further run is begun; those under way are finished and written. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StudyResult {
+  readonly header: RunsHeader;
+  readonly report: StudyReport;
+}
+
+/**
+ * Runs a study: all its settings with all seeds, in parallel. A run's result depends on its settings and seed alone.
+ *
+ * @throws OptionError for an unknown study and options out of range; ModelError for data that cannot be read, and for a file
+ *   of runs that is damaged or of another plan
+ * @example
+ * const { report } = await runStudy('init', { seeds: 8 });
+ * console.log(report.verdict, report.rows[0]?.mean);
+ */
+export async function runStudy(name: string, options: RunStudyOptions = {}): Promise<StudyResult> {
+  const settled = settleStudy(name, options);
+  const { study, header, plan } = settled;
+  const writer = new RunsWriter(options.runs, header, (found) => assertSame(found, header, options.runs));
+  const known = new Set(writer.runs.map(runKey));
+  const mine = sharded(plan, settled.shard);
+  const left = mine.filter((run) => !known.has(runKey(run)));
+  if (left.length > 0) await make(settled, left, mine.length, writer, options);
+  return { header, report: reportFor(study, plan, writer.runs, header) };
+}
+
+interface Settled {
+  readonly study: Study;
+  readonly header: RunsHeader;
+  readonly plan: readonly PlannedRun[];
+  readonly shard: ReturnType<typeof shardOf> | undefined;
+  readonly quick: boolean;
+  readonly threads: number;
+}
+
+/** A study with all choices made; nothing is run. */
+export function settleStudy(name: string, options: RunStudyOptions): Settled {
+  const { quick, seeds, data, shard, threads } = {
+    ...defaultsOf(STUDY_OPTIONS),
+    ...checkOptions(STUDY_OPTIONS, options),
+  };
+  const study = studyOf(name, options.custom);
+  const count = seeds ?? (quick ? study.seeds.quick : study.seeds.full);
+  const plan = planOf(study, { quick, data, seeds: count });
+  const part = shard === undefined ? undefined : shardOf(shard);
+  const header: RunsHeader = {
+    format: 'onnx-overparam runs',
+    study: study.name,
+    tool: options.tool ?? '',
+    node: process.version,
+    onnxruntime: onnxruntimeVersion(),
+    processor: processorName(),
+    command: options.command ?? '',
+    seeds: count,
+    planned: plan.length,
+    shard: shard ?? null,
+    quick,
+    data: data ?? null,
+    ...(options.custom !== undefined && { custom: options.custom }),
+  };
+  return { study, header, plan, shard: part, quick, threads: threads ?? availableParallelism() };
+}
+
+/** About how many seconds the runs take on that many threads. */
+export function studySeconds({ study, plan, quick, threads, header, shard }: Settled): number {
+  const options = { quick, data: header.data ?? undefined };
+  const runs = sharded(plan, shard);
+  return runs.reduce((sum, { settings }) => sum + study.seconds(settings, options), 0) / threads;
+}
+
+async function make(
+  { study, header, quick, threads }: Settled,
+  left: readonly PlannedRun[],
+  total: number,
+  writer: RunsWriter,
+  options: RunStudyOptions,
+): Promise<void> {
+  const data = header.data ?? undefined;
+  const requests = left.map(({ settings, seed, isPictured }) => ({
+    study: study.name,
+    settings,
+    context: { seed, data, quick, isPictured },
+    custom: options.custom,
+  }));
+  let done = total - left.length;
+  const tell = (): void => options.onProgress?.({ done, total, what: study.name });
+  tell();
+  await using pool = await WorkerPool.open(Math.min(threads, left.length));
+  await pool.each(
+    requests,
+    (index, { outcome, seconds }) => {
+      const { settings, seed } = left[index] as PlannedRun;
+      writer.add({ study: study.name, settings, seed, ...outcome });
+      if (options.times !== undefined) {
+        const line = { study: study.name, settings, seed, seconds: Number(seconds.toFixed(4)) };
+        appendFileSync(options.times, `${JSON.stringify(line)}\n`);
+      }
+      done += 1;
+      tell();
+    },
+    options.signal,
+  );
+}
+
+/** The report of the runs that a plan has, in its order; of all shards those that are there. */
+function reportFor(
+  study: Study,
+  plan: readonly PlannedRun[],
+  runs: readonly RunRecord[],
+  { quick }: RunsHeader,
+): StudyReport {
+  const known = new Map(runs.map((run) => [runKey(run), run]));
+  const planned = plan.flatMap((run) => known.get(runKey(run)) ?? []);
+  return reportOf(study, planned, { quick, planned: plan.length });
+}
+
+/**
+ * The report of runs that are there, from files as `runStudy` writes them: parts of one sweep, or of several studies.
+ *
+ * @throws ModelError where parts of one study do not belong together
+ */
+export function reportRuns(
+  files: readonly {
+    readonly file: string;
+    readonly header: RunsHeader;
+    readonly runs: readonly RunRecord[];
+  }[],
+): StudyResult[] {
+  const names = [...new Set(files.map(({ header }) => header.study))];
+  return names.map((name) => {
+    const parts = files.filter(({ header }) => header.study === name);
+    const [first] = parts as [(typeof parts)[number]];
+    for (const { file, header } of parts) assertSame(header, first.header, file);
+    const seeds = Math.max(...parts.map(({ header }) => header.seeds));
+    const { quick, data, custom } = first.header;
+    const study = studyOf(name, custom);
+    const plan = planOf(study, { quick, data: data ?? undefined, seeds });
+    const header = { ...first.header, seeds, planned: plan.length };
+    const runs = parts.flatMap((part) => part.runs);
+    return { header, report: reportFor(study, plan, runs, header) };
+  });
+}
+
+/** What decides the bits of a run must be the same, or a file would hold runs of two kinds. */
+function assertSame(found: RunsHeader, wanted: RunsHeader, file: string | undefined): void {
+  const keys = ['study', 'tool', 'onnxruntime', 'quick', 'data'] as const;
+  const other = keys.find((key) => found[key] !== wanted[key]);
+  const isOther = other === undefined && JSON.stringify(found.custom) !== JSON.stringify(wanted.custom);
+  if (other === undefined && !isOther) return;
+  const what =
+    other === undefined
+      ? 'its plan is another'
+      : `${other} is ${found[other] ?? 'not given'} in it, and ${wanted[other] ?? 'not given'} here`;
+  throw new ModelError(`holds runs of another kind: ${what}; name another folder`, { file });
+}
