@@ -103,14 +103,12 @@ export function windowInSource(
 /** Of a convolution or pooling. */
 export function forwardWindow({ extents, strides, dilations, pads, auto }: Window): Windowed {
   const span = extents.map((extent, axis) => (extent - 1) * (dilations[axis] ?? 1));
-  // A window of one element is not padded.
-  const isAuto = auto !== undefined && span.some((length) => length > 0);
   const start = extents.map((_, axis) => 0 - (pads[axis] ?? 0));
   const total = extents.map((_, axis) => (pads[axis] ?? 0) + (pads[axis + extents.length] ?? 0));
   return {
     taps: tapsOfWindow(extents, dilations, start),
     stride: strides,
-    slack: isAuto ? span.map(() => 0) : total.map((pad, axis) => pad - (span[axis] ?? 0)),
-    ...(isAuto && { auto: { mode: auto, span } }),
+    slack: auto !== undefined ? span.map(() => 0) : total.map((pad, axis) => pad - (span[axis] ?? 0)),
+    ...(auto !== undefined && { auto: { mode: auto, span } }),
   };
 }

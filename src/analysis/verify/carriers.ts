@@ -1,5 +1,6 @@
 import { compareData } from '../../graph/diff/diff-data.js';
 import { type Model, type Node, printModel, type Tensor } from '../../graph/index.js';
+import { traitsOf } from '../../graph/operators/index.js';
 import { constantTensor } from '../../runtime/constants/constant.js';
 import { buildModel } from '../../runtime/session/small-model.js';
 
@@ -41,22 +42,11 @@ export function carriersOf(a: Model, b: Model, output: string): Pair[] | undefin
   }));
 }
 
-const NO_TENSORS: ReadonlySet<string> = new Set([
-  ...[
-    'SequenceConstruct',
-    'SequenceEmpty',
-    'SequenceInsert',
-    'SequenceErase',
-    'SequenceMap',
-    'SplitToSequence',
-  ],
-  ...['Optional', 'ZipMap', 'CastMap'],
-]);
-
 function makesNoTensor(node: Node | undefined, output: string): boolean {
   if (node === undefined) return false;
   return (
-    NO_TENSORS.has(node.opType) ||
+    traitsOf(node).makesNoTensor === true ||
+    (node.domain === 'ai.onnx.ml' && ['ZipMap', 'CastMap'].includes(node.opType)) ||
     (node.is('Identity') && makesNoTensor(node.graph.producer(node.inputs[0] ?? ''), output))
   );
 }

@@ -18,6 +18,8 @@ export interface OperatorTraits {
   readonly decides?: true;
   /** The output does not change where a float input moves a little, but for where it jumps: its derivative is zero. */
   readonly flat?: true;
+  /** The first output is a sequence or an optional value, no tensor. */
+  readonly makesNoTensor?: true;
   /** The output is another one each time. */
   readonly random?: true;
   /** Reads or makes a quantized tensor: integers with a scale. */

@@ -10,14 +10,8 @@ import {
   type Node,
   type Tensor,
 } from '../../graph/index.js';
+import { traitsOf } from '../../graph/operators/index.js';
 import { evaluateConstant } from './constant.js';
-
-/** Operators that read shapes, axes or pads, and those that read weights, factors and summands. */
-const INTEGER_READERS = ['Reshape', 'Squeeze', 'Unsqueeze', 'Pad'];
-const FLOAT_READERS = [
-  ...['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'BatchNormalization'],
-  ...['Add', 'Sub', 'Sum', 'Mul', 'Div'],
-];
 
 /**
  * The constants of a model with what its nodes compute of constants alone: shapes, axes and pads (Concat and Unsqueeze of
@@ -32,8 +26,7 @@ export async function computedConstants(model: Model): Promise<KnownConstants> {
   const stored = KnownConstants.stored;
   const isComputable = constantNodes(model);
   for (const node of model.nodes()) {
-    const indices = node.is(...INTEGER_READERS) ? [1] : node.is(...FLOAT_READERS) ? node.inputs.keys() : [];
-    for (const index of indices) {
+    for (const index of constantInputs(node)) {
       const value = node.inputs[index] ?? '';
       const origin = value === '' ? undefined : node.graph.resolve(value);
       if (origin?.kind !== 'node' || !isComputable.has(origin.node)) continue;
@@ -50,6 +43,13 @@ export async function computedConstants(model: Model): Promise<KnownConstants> {
     }
   }
   return new KnownConstants(computed);
+}
+
+/** The inputs where constants matter: shapes, axes and pads of what moves elements; weights, factors and summands. */
+function constantInputs(node: Node): Iterable<number> {
+  const { elementwise, moves, relabels, shape, weights } = traitsOf(node);
+  if (weights !== undefined || (elementwise === true && shape === 'broadcast')) return node.inputs.keys();
+  return moves === true || relabels === true ? [1] : [];
 }
 
 function shapeOf({ dataType, shape }: Tensor): Pick<ConstantValue, 'dataType' | 'shape' | 'root'> {
