@@ -217,6 +217,11 @@ describe('what is folded besides', () => {
       1e-6,
     ],
     [
+      'auto_pad SAME_UPPER of one element with stride 4, where onnxruntime begins behind the first',
+      (net: Net) => net.conv(net.conv('x', 8, { stride: 4, autoPad: 'SAME_UPPER' }), 8),
+      1e-6,
+    ],
+    [
       'two of auto_pad SAME_LOWER with stride 2',
       (net: Net) =>
         net.add(
