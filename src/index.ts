@@ -54,6 +54,7 @@ export { gradient } from './passes/gradient/gradient.js';
 export type { Gradient, GradientOptions } from './passes/gradient/request.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
 export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
+export { type Checkpoint, openCheckpoint } from './runtime/checkpoint/index.js';
 export {
   type BenchOptions,
   type BenchReport,

@@ -1,8 +1,8 @@
 import { type ChainView, checkRankOptions, RANK_OPTIONS } from '../analysis/report/options.js';
 import type { RankReport } from '../analysis/report/rank-report.js';
 import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
+import type { WeightStore } from '../analysis/weights/weight-store.js';
 import { PatternError } from '../graph/glob.js';
-import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
@@ -12,12 +12,13 @@ import { EMBEDDING_ARGUMENTS, embeddingRequest } from './embedding-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { formatOf, loadModel, MODEL, nameOf, print, writeDocument } from './shell/files.js';
+import { formatOf, nameOf, print, writeDocument } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import { PROVIDER_OPTIONS, productPlace, providersOf } from './shell/provider-options.js';
+import { loadSource } from './shell/source.js';
 import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
 
@@ -66,7 +67,12 @@ export const rankReportCommand: Command<Arguments> = {
   options: OPTIONS,
   builder: (parser) =>
     parser
-      .positional('model', MODEL)
+      .positional('model', {
+        type: 'string',
+        demandOption: true,
+        describe:
+          'ONNX file (- for standard input) or checkpoint: .safetensors, its index, a Hugging Face folder, .pt, https://, hf://',
+      })
       .positional('others', {
         type: 'string',
         array: true,
@@ -78,6 +84,7 @@ export const rankReportCommand: Command<Arguments> = {
       .example("$0 rank-report trained.onnx --assert 'effectiveRank(conv1*) < 0.5*min'", 'a check for CI')
       .example('$0 rank-report before.onnx after.onnx', 'what training changed')
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
+      .example('$0 rank-report hf://org/name@main', 'a checkpoint by range requests, without a download')
       .example('$0 rank-report model.onnx --spectra -o spectra.json', 'all singular values'),
   handler: async (args, io) => {
     const {
@@ -139,6 +146,7 @@ export const rankReportCommand: Command<Arguments> = {
     // The table draws the spectra.
     const isDrawn = model2 === undefined && (format === 'table' || format === 'md');
     const pages: HtmlReportModel[] = [];
+    const { isCheckpoint } = await import('../analysis/weights/weight-store.js');
     const report = async (file: string): Promise<RankReport> => {
       const work = async <T>(what: (onProgress: ProgressLine['update']) => Promise<T>): Promise<T> => {
         const progress = new ProgressLine(io, args);
@@ -148,9 +156,14 @@ export const rankReportCommand: Command<Arguments> = {
           progress.clear();
         }
       };
-      const loaded = await loadModel(file, io, { ...args, fixInputs: true, outputs });
+      const loaded = await loadSource(file, io, { ...args, fixInputs: true, outputs });
+      const model = isCheckpoint(loaded) ? undefined : loaded;
+      if (model === undefined && (data !== undefined || args.regions === true))
+        throw new UsageError(
+          `${nameOf(file)} has no graph, which --data and --regions need: name an ONNX model`,
+        );
       await checkNames(loaded, only, chains);
-      const embeddings = data && (await work((onProgress) => data.look(loaded, onProgress)));
+      const embeddings = model && data && (await work((onProgress) => data.look(model, onProgress)));
       const options = {
         spectra: args.spectra || isDrawn || isPage,
         extras: choice.extras,
@@ -164,15 +177,16 @@ export const rankReportCommand: Command<Arguments> = {
         products,
         pool,
       };
-      const look =
-        args.regions === true
-          ? (await import('../passes/collapse/region-rows.js')).rankReportWithRegions
-          : rankReport;
-      const looking = work((onProgress) => look(loaded, { ...options, onProgress }));
+      const regions = args.regions === true && (await import('../passes/collapse/region-rows.js'));
+      const looking = work((onProgress) =>
+        regions && model
+          ? regions.rankReportWithRegions(model, { ...options, onProgress })
+          : rankReport(loaded, { ...options, onProgress }),
+      );
       // What is needed next is loaded while the threads work.
       const [weights] = await Promise.all([looking, import('../report/rank.js')]);
       const found = embeddings === undefined ? weights : { ...weights, embeddings };
-      if (isPage) pages.push({ name: nameOf(file), report: found, nodes: loaded.graph.nodes.length });
+      if (isPage) pages.push({ name: nameOf(file), report: found, nodes: model?.graph.nodes.length });
       return found;
     };
     const first = await report(model);
@@ -229,13 +243,16 @@ async function writeAssertions(assertions: readonly CheckedAssertion[], io: Io):
 
 /** UsageError where `--only` names nothing, with what was probably meant. */
 async function checkNames(
-  model: Model,
+  source: WeightStore,
   only: readonly string[],
   chains: ChainView | undefined,
 ): Promise<void> {
   if (only.length === 0) return;
-  const { chosenBy, findWeights, nodesOf } = await import('../analysis/weights/weights.js');
-  const { weights } = findWeights(model, { chains });
+  const [{ weightsOfStore }, { chosenBy, nodesOf }] = await Promise.all([
+    import('../analysis/weights/weight-store.js'),
+    import('../analysis/weights/weights.js'),
+  ]);
+  const { weights } = await weightsOfStore(source, { chains });
   const pattern = only.find((one) => !weights.some(chosenBy([one])));
   if (pattern === undefined) return;
   const meant = nearest(
@@ -245,5 +262,5 @@ async function checkNames(
   if (meant !== undefined)
     throw new UsageError(`--only '${pattern}' matches no weight or node; did you mean '${meant}'?`);
   const names = weights.map(({ name }) => name);
-  throw new PatternError('only', pattern, 'weight or node', names, model.path);
+  throw new PatternError('only', pattern, 'weight or node', names, source.path);
 }

@@ -84,8 +84,10 @@ export { CONV_VIEWS, type ConvView } from '../analysis/spectra/weight-spectrum.j
 export type { Decisions } from '../analysis/verify/decisions.js';
 export type { OutputComparison } from '../analysis/verify/output-comparison.js';
 export type { Verification, VerifyOptions, VerifyPlacement } from '../analysis/verify/verify.js';
-export type { ConvGeometry, Part, WeightUse } from '../analysis/weights/types.js';
+export type { ConvGeometry, Part, StoredUse, WeightUse, WeightUser } from '../analysis/weights/types.js';
 export type { ReadElements, StoredElements, WeightData } from '../analysis/weights/weight-data.js';
+export type { StoreWeights, WeightStore } from '../analysis/weights/weight-store.js';
+export { weightsOfStore } from '../analysis/weights/weight-store.js';
 export {
   CHAIN_VIEWS,
   type ChainRole,
@@ -104,4 +106,5 @@ export type { SharedMemory } from '../linalg/kernels/exports.js';
 export type { Gemm, Product } from '../linalg/kernels/external.js';
 export type { MatrixFile } from '../linalg/kernels/matrix-source.js';
 export { KernelPool, type KernelPoolOptions, type PoolJobOptions } from '../linalg/kernels/threads/pool.js';
-export type { ProductPlace } from '../linalg/matrix.js';
+export type { Matrix, ProductPlace } from '../linalg/matrix.js';
+export type { ThinFactor } from '../linalg/thin-product.js';

@@ -12,6 +12,7 @@
  *
  * @module
  */
+export type { Config, OpenOptions, StoredTensor } from '../runtime/checkpoint/index.js';
 export {
   type BenchOptions,
   type BenchReport,

@@ -1,11 +1,4 @@
-import {
-  type DataType,
-  EPSILON,
-  isFloatType,
-  isOutOfMemory,
-  type Model,
-  ModelError,
-} from '../../graph/index.js';
+import { type DataType, EPSILON, isFloatType, isOutOfMemory, ModelError } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
@@ -20,12 +13,13 @@ import {
   type WeightSpectrum,
   weightSpectrum,
 } from '../spectra/weight-spectrum.js';
+import type { StoredUse } from '../weights/types.js';
+import { type WeightStore, weightsOfStore } from '../weights/weight-store.js';
 import {
   type ChainView,
   chosenBy,
   type Elements,
   elementsOf,
-  findWeights,
   nodesOf,
   type WeightMatrix,
 } from '../weights/weights.js';
@@ -118,7 +112,7 @@ export interface RankReportOptions extends SpectrumOptions {
   /** A rank of at least 0: rows then have the distance to the nearest matrix of that rank. */
   readonly rank?: number | undefined;
   /** Globs: only weights one of whose names (its own, its nodes') matches one of them; or a choice. Default all. */
-  readonly only?: readonly string[] | ((weight: WeightMatrix) => boolean) | undefined;
+  readonly only?: readonly string[] | ((weight: WeightMatrix<StoredUse>) => boolean) | undefined;
   /** Of chains that `expand` wrote: the factors, what they multiply out to, or both (the default). */
   readonly chains?: ChainView | undefined;
   /** Weights at a time, each on its own thread: an integer from 1 to 64. Default: the processors, at most 8. */
@@ -130,7 +124,8 @@ export interface RankReportOptions extends SpectrumOptions {
 }
 
 /**
- * Spectrum and ranks of every weight that findWeights finds. A weight that several nodes share is one row.
+ * Spectrum and ranks of every weight that findWeights finds in a model, or of every matrix of a checkpoint. A weight that
+ * several nodes share is one row.
  *
  * Weights are read, a few at a time, the largest first; memory grows with the largest of them and not with the
  * model.
@@ -140,17 +135,17 @@ export interface RankReportOptions extends SpectrumOptions {
  * const report = await rankReport(await readModel('model.onnx'));
  * for (const row of report.rows) console.log(row.weight, row.metrics?.effectiveRank);
  */
-export async function rankReport(model: Model, options: RankReportOptions = {}): Promise<RankReport> {
+export async function rankReport(source: WeightStore, options: RankReportOptions = {}): Promise<RankReport> {
   const { onProgress, rank, convView = 'matricized', inputSize, only = [] } = options;
   checkRankOptions(options);
   if (options.products !== undefined) await checkPlace(options.products);
-  const found = findWeights(model, options);
+  const found = await weightsOfStore(source, options);
   const weights = found.weights.filter(typeof only === 'function' ? only : chosenBy(only));
   const rows = new Array<RankRow | undefined>(weights.length);
   if (weights.length > 0) {
     await using own = options.pool === undefined ? await ownPool(options.concurrency) : undefined;
     const pool = (options.pool ?? own) as KernelPool;
-    const load = ({ rows: m, columns: n }: WeightMatrix) => loadOf(m, n);
+    const load = ({ rows: m, columns: n }: WeightMatrix<StoredUse>) => loadOf(m, n);
     const all = weights.reduce((sum, weight) => sum + load(weight).cost, 0) || 1;
     const running = new Set<string>();
     let [done, cost] = [0, 0];
@@ -170,7 +165,7 @@ export async function rankReport(model: Model, options: RankReportOptions = {}):
   }
   const complete = rows.filter((row) => row !== undefined);
   return {
-    model: model.path,
+    model: source.path,
     rows: complete,
     notLookedAt: found.others.map(({ node, reason }) => ({ node: node.label, op: node.opType, reason })),
     total: rankTotal(complete),
@@ -190,7 +185,11 @@ async function ownPool(size: number | undefined): Promise<KernelPool> {
   return (await import('../spectra/rank-pool.js')).rankPool(size);
 }
 
-async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankReportOptions): Promise<RankRow> {
+async function lookAt(
+  weight: WeightMatrix<StoredUse>,
+  pool: KernelPool,
+  options: RankReportOptions,
+): Promise<RankRow> {
   const { name, uses, shape, rows, columns, dataType, chain } = weight;
   const base = {
     weight: name,
@@ -209,7 +208,8 @@ async function lookAt(weight: WeightMatrix, pool: KernelPool, options: RankRepor
   let random: WeightSpectrum | undefined;
   try {
     spectrum = await weightSpectrum(weight, elements, pool, options);
-    if (options.randomized === true)
+    // Elements of a product that is never formed have no order.
+    if (options.randomized === true && uses[0].data.factors === undefined)
       random = await weightSpectrum(weight, permuted(elements, options.seed, name), pool, options);
   } catch (error) {
     // Elements that are not finite, or a view that does not fit this convolution. Only now is it worth a look at all of

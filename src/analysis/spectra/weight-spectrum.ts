@@ -1,7 +1,9 @@
 import { EPSILON } from '../../graph/index.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
+import type { ThinFactor } from '../../linalg/thin-product.js';
 import type { ConvView } from '../report/options.js';
+import type { StoredUse } from '../weights/types.js';
 import type { Elements, WeightMatrix } from '../weights/weights.js';
 import { convOperatorSpectrum, convSlices, sliceElements } from './conv-spectrum.js';
 import { RESOLUTION } from './metrics.js';
@@ -53,13 +55,15 @@ const JACOBI_BELOW = 1e-3;
  * @throws RangeError where the view does not fit the convolution (a stride that does not divide the size)
  */
 export async function weightSpectrum(
-  weight: WeightMatrix,
+  weight: WeightMatrix<StoredUse>,
   elements: Elements,
   pool: KernelPool,
   options: SpectrumOptions,
 ): Promise<WeightSpectrum> {
   const { convView = 'matricized' } = options;
   const { products, later = 0 } = options;
+  const { factors } = weight.uses[0].data;
+  if (factors !== undefined) return ofFactors(weight, await factors());
   if (weight.uses[0].conv === undefined || convView === 'matricized') {
     const least = products === undefined ? RUNTIME_ORDER : PRODUCT_ORDER;
     const isLarge =
@@ -74,7 +78,7 @@ export async function weightSpectrum(
 }
 
 async function ofMatrix(
-  { rows, columns }: WeightMatrix,
+  { rows, columns }: WeightMatrix<StoredUse>,
   { m, n, read, stored }: Elements,
   pool: KernelPool,
   later: number,
@@ -100,9 +104,20 @@ async function ofMatrix(
   return { values, rows, columns, copies: 1, resolution };
 }
 
+/** Through the core of its factors; the rest of its singular values are zero. */
+async function ofFactors(
+  { rows, columns }: WeightMatrix<StoredUse>,
+  [left, right]: readonly [ThinFactor, ThinFactor],
+): Promise<WeightSpectrum> {
+  const { thinSingularValues } = await import('../../linalg/thin-product.js');
+  const values = new Float64Array(Math.min(rows, columns));
+  values.set((await thinSingularValues(left, right)).subarray(0, values.length));
+  return { values, rows, columns, copies: 1, resolution: RESOLUTION };
+}
+
 /** The Gram matrix in onnxruntime, maybe on another processor; its eigenvalues in the pool. */
 async function ofProduct(
-  { rows, columns }: WeightMatrix,
+  { rows, columns }: WeightMatrix<StoredUse>,
   { m, n, read }: Elements,
   pool: KernelPool,
   { products: place, later }: { products: ProductPlace | undefined; later: number },
@@ -112,20 +127,20 @@ async function ofProduct(
     import('../../linalg/gram.js'),
     import('../../runtime/garbage.js'),
   ]);
-  const { data } = await read();
-  // No square of a float32 leaves the range of float64; those of float64 weights may.
-  const exponent = exponentOf(data);
-  const unit = 2 ** exponent;
-  const scaled = exponent === 0 ? data : data.map((value) => value / unit);
   const order = Math.min(m, n);
-  const matrix = { rows: m, columns: n, data: scaled };
-  const products = await inTurn(async () => {
+  // One after the other, reading included: of large weights only one is in memory.
+  const { products, unit } = await inTurn(async () => {
+    const { data } = await read();
+    // No square of a float32 leaves the range of float64; those of float64 weights may.
+    const exponent = exponentOf(data);
+    const scaled = exponent === 0 ? data : data.map((value) => value / 2 ** exponent);
+    const matrix = { rows: m, columns: n, data: scaled };
     countGarbage(8 * order ** 2);
     const target = new SymmetricMatrix(order);
     await gramInto({ data: target.lower, stride: target.stride }, matrix, m <= n ? 'rows' : 'columns', {
       place,
     });
-    return target;
+    return { products: target, unit: 2 ** exponent };
   });
   const eigenvalues = await pool.eigenvalues(products, { later });
   const values = eigenvalues.map((value) => Math.sqrt(Math.max(0, value)) * unit).reverse();
@@ -148,7 +163,7 @@ function exponentOf(data: Float32Array | Float64Array): number {
 }
 
 async function ofSlices(
-  { shape }: WeightMatrix,
+  { shape }: WeightMatrix<StoredUse>,
   { read }: Elements,
   pool: KernelPool,
 ): Promise<WeightSpectrum> {
@@ -166,7 +181,7 @@ async function ofSlices(
 }
 
 async function ofOperator(
-  { shape, uses }: WeightMatrix,
+  { shape, uses }: WeightMatrix<StoredUse>,
   { read }: Elements,
   pool: KernelPool,
   { inputSize }: SpectrumOptions,

@@ -12,9 +12,12 @@ export interface ConvGeometry {
   readonly dilations: readonly number[] | undefined;
 }
 
-/** A weight matrix that a node uses. */
-export interface WeightUse {
-  readonly node: Node;
+/** What uses a weight: a node of a model, a module of a checkpoint. */
+export type WeightUser = Pick<Node, 'label' | 'opType'>;
+
+/** A weight matrix and what uses it. */
+export interface StoredUse {
+  readonly node: WeightUser;
   readonly op: string;
   readonly data: WeightData;
   /** What a person knows it by, where that is not the tensor's name. */
@@ -26,6 +29,11 @@ export interface WeightUse {
   /** The shape of what it is, where that is not the tensor's. */
   readonly shape?: readonly number[] | undefined;
   readonly conv?: ConvGeometry | undefined;
+}
+
+/** A weight matrix that a node uses. */
+export interface WeightUse extends StoredUse {
+  readonly node: Node;
 }
 
 /** What a node uses of weights, and why others of its inputs are left out. */

@@ -2,13 +2,16 @@ import {
   type ConstantValue,
   type DataType,
   type FileRange,
+  type FloatType,
   type Graph,
+  isFloatType,
   ModelError,
   messageOf,
   type Node,
   quantizedStorage,
   type Tensor,
 } from '../../graph/index.js';
+import type { ThinFactor } from '../../linalg/thin-product.js';
 
 /** Whether an exporter numbered a weight (onnx::Conv_193): then the node's name is the one that means something. */
 export function isNumbered(weight: string): boolean {
@@ -31,11 +34,13 @@ export interface WeightData {
   read(start?: number, count?: number): Promise<ReadElements>;
   /** Where these elements stand in a file as `read` gives them, for another thread to read; undefined where they do not. */
   inFile?(start?: number, count?: number): StoredElements | undefined;
+  /** Where it is the product of two thin matrices, those: its spectrum is computed without it. */
+  factors?(): Promise<readonly [left: ThinFactor, right: ThinFactor]>;
 }
 
 export interface StoredElements {
   readonly file: FileRange;
-  readonly type: 'float32' | 'float64';
+  readonly type: FloatType;
 }
 
 export interface ReadElements {
@@ -79,8 +84,8 @@ export function constantData(constant: ConstantValue, node: Node, isWhole = true
       }),
       inFile: (start, count) => {
         const type = root.dataType;
-        const file = type === 'float32' || type === 'float64' ? root.inFile(start, count) : undefined;
-        return file && { file, type: type as StoredElements['type'] };
+        const file = isFloatType(type) ? root.inFile(start, count) : undefined;
+        return file && { file, type: type as FloatType };
       },
     };
   }

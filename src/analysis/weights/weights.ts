@@ -15,20 +15,20 @@ import type { ChainView } from '../report/options.js';
 import { sliceElements } from '../spectra/conv-spectrum.js';
 import { type ChainProduct, findChainProducts } from './chain-products.js';
 import { batched, convGeometry, convolution, fusedWeights, linearOpOf } from './fused-weights.js';
-import type { Found, WeightUse } from './types.js';
+import type { Found, StoredUse, WeightUse, WeightUser } from './types.js';
 import { constantData, type ReadElements, type StoredElements } from './weight-data.js';
 
 /** A node with weights that a report does not look at, and why. */
-export interface Overlooked {
-  readonly node: Node;
+export interface Overlooked<User extends WeightUser = Node> {
+  readonly node: User;
   readonly reason: string;
 }
 
 /** A weight matrix, and all nodes that use it. */
-export interface WeightMatrix {
+export interface WeightMatrix<Use extends StoredUse = WeightUse> {
   readonly name: string;
   /** In the order of execution. */
-  readonly uses: readonly [WeightUse, ...WeightUse[]];
+  readonly uses: readonly [Use, ...Use[]];
   readonly shape: readonly number[];
   readonly rows: number;
   readonly columns: number;
@@ -180,19 +180,19 @@ function otherLinear(node: Node, op: LinearOp): Found | undefined {
 }
 
 /** Uses of one matrix, in the order of the first. */
-function merged(uses: readonly WeightUse[]): WeightMatrix[] {
-  const byOwner = new Map<unknown, Map<string, WeightUse[]>>();
-  const groups: [WeightUse, ...WeightUse[]][] = [];
+export function merged<Use extends StoredUse>(uses: readonly Use[]): WeightMatrix<Use>[] {
+  const byOwner = new Map<unknown, Map<string, Use[]>>();
+  const groups: [Use, ...Use[]][] = [];
   for (const use of uses) {
     const { data, part, rows, columns } = use;
     const dims = [rows, columns].sort((a, b) => a - b);
     const key = JSON.stringify([data.key, dims, part?.start, part?.rowStride, part?.columnStride]);
-    const known = byOwner.get(data.owner) ?? new Map<string, WeightUse[]>();
+    const known = byOwner.get(data.owner) ?? new Map<string, Use[]>();
     byOwner.set(data.owner, known);
     const group = known.get(key);
     if (group !== undefined) group.push(use);
     else {
-      const fresh: [WeightUse] = [use];
+      const fresh: [Use] = [use];
       known.set(key, fresh);
       groups.push(fresh);
     }
@@ -204,19 +204,19 @@ function merged(uses: readonly WeightUse[]): WeightMatrix[] {
 }
 
 /** Whether a weight's name, or that of a node that uses it, matches one of the globs; of none, all do. */
-export function chosenBy(globs: readonly string[]): (weight: WeightMatrix) => boolean {
+export function chosenBy(globs: readonly string[]): (weight: WeightMatrix<StoredUse>) => boolean {
   if (globs.length === 0) return () => true;
   const tests = globs.map(glob);
   return (weight) => tests.some((matches) => matches(weight.name) || nodesOf(weight).some(matches));
 }
 
 /** The nodes that use a weight: of the product of a chain, the one that it stands for. */
-export function nodesOf({ uses, chain }: WeightMatrix): string[] {
+export function nodesOf({ uses, chain }: WeightMatrix<StoredUse>): string[] {
   return chain?.role === 'product' ? [chain.site] : [...new Set(uses.map(({ node }) => node.label))];
 }
 
 /** The elements of a weight, none of which is read yet. */
-export function elementsOf({ uses: [use] }: WeightMatrix): Elements {
+export function elementsOf({ uses: [use] }: WeightMatrix<StoredUse>): Elements {
   const { data: source, part, rows, columns } = use;
   if (part === undefined) {
     const [m, n] = source.isTransposed ? [columns, rows] : [rows, columns];

@@ -24,6 +24,13 @@ const NAMES = {
   uint64: 'U64',
   int64: 'I64',
   float64: 'F64',
+  complex64: 'C64',
+  float8e4m3fn: 'F8_E4M3',
+  float8e5m2: 'F8_E5M2',
+  float8e4m3fnuz: 'F8_E4M3FNUZ',
+  float8e5m2fnuz: 'F8_E5M2FNUZ',
+  float8e8m0: 'F8_E8M0',
+  float4e2m1: 'F4',
 } as const satisfies Partial<Record<DataType, string>>;
 type StoredType = keyof typeof NAMES;
 
@@ -85,39 +92,88 @@ export function safetensors(
  * @throws ModelError for what is no such file, is cut short, or is damaged
  */
 export function readSafetensors(source: ByteSource): Safetensors {
-  const damaged = (what: string): ModelError => new ModelError(`the safetensors file is damaged: ${what}`);
-  if (source.length < 8) throw damaged('it is cut short');
-  const length = Number(Buffer.from(source.read(0, 8)).readBigUInt64LE());
+  const length = headerLength(source.read(0, Math.min(8, source.length)), source.length);
+  const { entries, metadata } = safetensorsEntries(source.read(8, length), source.length);
+  return {
+    // A copy where the place in the file is no multiple of the element's size.
+    tensors: new Map(
+      entries.map(({ name, type, shape, offset, length }) => [
+        name,
+        { type, shape, data: asArray(type, source.read(offset, length)) } as RuntimeTensor,
+      ]),
+    ),
+    metadata,
+  };
+}
+
+/** A tensor of a safetensors file, and where its bytes stand in it. */
+export interface SafetensorsEntry {
+  readonly name: string;
+  readonly type: DataType;
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * How many bytes the header has, which begins at byte 8.
+ *
+ * @param begin the first 8 bytes of the file
+ * @param total bytes of the file
+ * @throws ModelError as readSafetensors does
+ */
+export function headerLength(begin: Uint8Array, total: number): number {
+  if (begin.length < 8) throw damaged('it is cut short');
+  const length = Number(Buffer.from(begin).readBigUInt64LE());
   if (length > MOST_HEADER) throw damaged(`its header would have ${length} bytes`);
-  if (8 + length > source.length) throw damaged('it is cut short');
-  const header = headerOf(source.read(8, length), damaged);
-  const { [METADATA]: metadata = {}, ...rest } = header;
+  if (8 + length > total) throw damaged('it is cut short');
+  return length;
+}
+
+/**
+ * What a header says, the tensors in the order of the file. Strict: the elements of all tensors must fill the file without a
+ * gap or an overlap.
+ *
+ * @param total bytes of the file
+ * @throws ModelError as readSafetensors does
+ */
+export function safetensorsEntries(
+  bytes: Uint8Array,
+  total: number,
+): { readonly entries: readonly SafetensorsEntry[]; readonly metadata: Readonly<Record<string, string>> } {
+  const { [METADATA]: metadata = {}, ...rest } = headerOf(bytes);
   if (!isRecord(metadata) || Object.values(metadata).some((value) => typeof value !== 'string')) {
     throw damaged('its metadata is no map of texts');
   }
-  const entries = Object.entries(rest).map(([name, entry]) => ({ name, ...entryOf(name, entry, damaged) }));
-  entries.sort((a, b) => a.from - b.from || a.to - b.to);
-  const start = 8 + length;
-  const tensors = new Map<string, RuntimeTensor>();
+  const found = Object.entries(rest).map(([name, entry]) => ({ name, ...entryOf(name, entry) }));
+  found.sort((a, b) => a.from - b.from || a.to - b.to);
+  const start = 8 + bytes.length;
   let end = 0;
-  for (const { name, type, shape, from, to } of entries) {
+  for (const { name, from, to } of found) {
     if (from !== end) throw damaged(`'${name}' begins at ${from}, where ${end} is expected`);
-    if (start + to > source.length) throw damaged('it is cut short');
-    // A copy where the place in the file is no multiple of the element's size.
-    tensors.set(name, { type, shape, data: asArray(type, source.read(start + from, to - from)) });
+    if (start + to > total) throw damaged('it is cut short');
     end = to;
   }
-  if (start + end !== source.length) throw damaged(`${source.length - start - end} bytes are of no tensor`);
-  return { tensors, metadata: metadata as Record<string, string> };
+  if (start + end !== total) throw damaged(`${total - start - end} bytes are of no tensor`);
+  const entries = found.map(({ name, type, shape, from, to }) => ({
+    name,
+    type,
+    shape,
+    offset: start + from,
+    length: to - from,
+  }));
+  return { entries, metadata: metadata as Record<string, string> };
 }
 
-type Damaged = (what: string) => ModelError;
+function damaged(what: string): ModelError {
+  return new ModelError(`the safetensors file is damaged: ${what}`);
+}
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function headerOf(bytes: Uint8Array, damaged: Damaged): Record<string, unknown> {
+function headerOf(bytes: Uint8Array): Record<string, unknown> {
   // Anything before the brace would be another way to write the same file.
   if (bytes[0] !== 0x7b) throw damaged('its header is no JSON object');
   try {
@@ -132,7 +188,6 @@ function headerOf(bytes: Uint8Array, damaged: Damaged): Record<string, unknown> 
 function entryOf(
   name: string,
   entry: unknown,
-  damaged: Damaged,
 ): { readonly type: StoredType; readonly shape: number[]; readonly from: number; readonly to: number } {
   if (!isRecord(entry)) throw damaged(`'${name}' is described by no object`);
   const type = TYPES.get(String(entry.dtype));

@@ -26,11 +26,12 @@ export async function rankFigures(
     return isConstant(constant) && constant.leaves.some(({ name }) => trained.has(name));
   };
   const factors = findWeights(now, { chains: 'factors' }).weights.filter(isTrained);
+  const names = new Set(factors.map(({ name }) => name));
   const chains = new Set(factors.flatMap(({ chain }) => chain?.weight ?? []));
   const report = await rankReport(now, {
     pool,
     only: (weight) =>
-      weight.chain?.role === 'product' ? chains.has(weight.chain.weight) : isTrained(weight),
+      weight.chain?.role === 'product' ? chains.has(weight.chain.weight) : names.has(weight.name),
   });
   return report.rows.flatMap(({ weight, chain, rows, columns, metrics }) =>
     metrics === undefined

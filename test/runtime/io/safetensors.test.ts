@@ -94,7 +94,7 @@ describe('is refused', () => {
     ],
     ['what is left over', `{"a":${entry('U8', '[1]', '[0,1]')}}`, 3, '2 bytes are of no tensor'],
     ['too few elements', `{"a":${entry('F32', '[2]', '[0,4]')}}`, 4, '[2] of F32 needs 8'],
-    ['a type that is none', `{"a":${entry('F8_E4M3', '[1]', '[0,1]')}}`, 1, 'the unknown type F8_E4M3'],
+    ['a type that is none', `{"a":${entry('F6_E2M3', '[1]', '[0,1]')}}`, 1, 'the unknown type F6_E2M3'],
     ['a negative size', `{"a":${entry('U8', '[-1]', '[0,1]')}}`, 1, "the shape of 'a' is none"],
     ['a list', '[]', 0, 'its header is no JSON object'],
     ['space before the brace', ' {}', 0, 'its header is no JSON object'],

@@ -1,0 +1,2 @@
+export { type OpenOptions, openCheckpoint } from './open.js';
+export type { Checkpoint, Config, RangeReader, StoredTensor } from './types.js';
