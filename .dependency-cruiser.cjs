@@ -7,6 +7,7 @@ const LAYERS = [
   'analysis',
   'passes',
   'training',
+  'evaluate',
   'compress',
   'study',
   'report',

@@ -1,7 +1,7 @@
 /**
  * onnx-overparam: expand the linear layers of ONNX models into chains, collapse them again, and look at the spectra
  * of their weights. Here are the verbs and their types; the rest is in `onnx-overparam/graph`, `/analysis`, `/passes`, `/gradient`,
- * `/training`, `/study`, `/report` and `/runtime`.
+ * `/training`, `/evaluate`, `/study`, `/report` and `/runtime`.
  *
  * @example
  * import { collapse, expand, rankReport, readModel, saveModel, verifyModels } from 'onnx-overparam';
@@ -27,6 +27,9 @@ export {
   rankReport,
 } from './analysis/report/rank-report.js';
 export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify/verify.js';
+export { type EvaluatedModel, evaluateModels } from './evaluate/evaluate.js';
+export type { EvaluateOptions } from './evaluate/options.js';
+export type { QualityReport } from './evaluate/types.js';
 export { check, type Problem } from './graph/check/check.js';
 export { type Difference, type DiffOptions, diffModels } from './graph/diff/diff.js';
 export {

@@ -39,6 +39,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./verify.js')).verifyCommand as AnyCommand,
   },
   {
+    usage: 'evaluate <model> [others..]',
+    describe:
+      'accuracy, loss and other figures on data, with intervals; of several models, where they differ',
+    load: async () => (await import('./evaluate.js')).evaluateCommand as AnyCommand,
+  },
+  {
     usage: 'new <kind>',
     describe: 'make a network to study: an MLP or a small CNN with random weights',
     load: async () => (await import('./new.js')).newCommand as AnyCommand,

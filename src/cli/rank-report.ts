@@ -20,7 +20,7 @@ import { ProgressLine } from './shell/progress.js';
 import { PROVIDER_OPTIONS, productPlace, providersOf } from './shell/provider-options.js';
 import { loadSource } from './shell/source.js';
 import { nearest } from './shell/suggest.js';
-import { version } from './shell/version.js';
+import { dateOf, version } from './shell/version.js';
 
 const METRIC_LIST = ALL_METRICS.map(({ key }) => key).join(', ');
 
@@ -225,12 +225,10 @@ async function documentOf(
   return comparisonDocument(compareRankReports(first, second), view);
 }
 
-/** With the HTML of all models. SOURCE_DATE_EPOCH sets its date, for bytes that can be made again. */
+/** With the HTML of all models. */
 async function withPage(document: Document, models: readonly HtmlReportModel[], io: Io): Promise<Document> {
   const { renderHtmlReport } = await import('../report/html/index.js');
-  const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
-  const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
-  return { ...document, html: () => renderHtmlReport(models, { date, version: version() }) };
+  return { ...document, html: () => renderHtmlReport(models, { date: dateOf(io), version: version() }) };
 }
 
 /** What does not hold, for a reader of stderr: CSV and files have no place for it, and nobody looks into JSON. */

@@ -7,7 +7,7 @@ import { nameOf } from './shell/files.js';
 import { type Io, readAll, write } from './shell/io.js';
 import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
-import { version } from './shell/version.js';
+import { dateOf, version } from './shell/version.js';
 
 const { quiet, verbose } = COMMON_OPTIONS;
 const OPTIONS = {
@@ -54,9 +54,7 @@ export const trainLogCommand: Command<Arguments> = {
 
 async function pageOf(logs: readonly NamedLog[], io: Io): Promise<string> {
   const { renderTrainPage } = await import('../report/training/page.js');
-  const epoch = Number(io.env.SOURCE_DATE_EPOCH || Number.NaN);
-  const date = new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
-  return renderTrainPage(logs, { date, version: version() });
+  return renderTrainPage(logs, { date: dateOf(io), version: version() });
 }
 
 async function readLog(file: string, io: Io): Promise<NamedLog['log']> {

@@ -12,6 +12,7 @@
  */
 
 export type { GradientDocumentOptions } from '../report/gradient.js';
+export type { PageMade } from '../report/html/static-page.js';
 export {
   benchDocument,
   type CheckedAssertion,
@@ -47,6 +48,8 @@ export {
 } from '../report/index.js';
 export type { RunDocumentOptions } from '../report/inference.js';
 export type { PassDocumentOptions } from '../report/passes.js';
+export { type QualityDocumentOptions, qualityDocument } from '../report/quality/document.js';
+export { type QualityPageOptions, renderQualityPage } from '../report/quality/page.js';
 export type { SortKey } from '../report/rank-order.js';
 export { runsDocument, type StudyResultView, studyDocument } from '../report/study/document.js';
 export { renderStudyPage, type StudyPageOptions } from '../report/study/page.js';

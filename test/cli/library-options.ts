@@ -4,6 +4,8 @@ import { RANK_OPTIONS } from '../../src/analysis/report/options.js';
 import { rankReport } from '../../src/analysis/report/rank-report.js';
 import { VERIFY_OPTIONS } from '../../src/analysis/verify/options.js';
 import { verifyModels } from '../../src/analysis/verify/verify.js';
+import { evaluateModels } from '../../src/evaluate/evaluate.js';
+import { EVALUATE_OPTIONS } from '../../src/evaluate/options.js';
 import type { OptionDescriptors } from '../../src/graph/option-descriptors.js';
 import { collapse } from '../../src/passes/collapse/collapse.js';
 import { COLLAPSE_OPTIONS } from '../../src/passes/collapse/options.js';
@@ -74,6 +76,11 @@ export const LIBRARY: readonly LibraryOptions[] = [
     name: 'benchModels',
     options: BENCH_OPTIONS,
     call: (options) => benchModels([{ name: 'a', model: MODEL }], options),
+  },
+  {
+    name: 'evaluateModels',
+    options: EVALUATE_OPTIONS,
+    call: (options) => evaluateModels([{ name: 'a', model: MODEL }], DATA, options),
   },
   { name: 'newNetwork', options: NETWORK_OPTIONS, call: (options) => newNetwork('mlp', options) },
   { name: 'runStudy', options: STUDY_OPTIONS, call: (options) => runStudy('init', options) },

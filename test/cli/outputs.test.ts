@@ -83,6 +83,12 @@ describe('an output that is an input is refused, and the input stays', () => {
     [['rank-report', '@m.onnx', '-o', '@m.onnx.data', '--format', 'json'], 'm.onnx.data'],
     [['rank-report', '@plain.onnx', '@m.onnx', '-o', '@m.onnx', '--format', 'md'], 'm.onnx'],
     [['rank-report', '@plain.onnx', '--data', '@data.csv', '-o', '@data.csv'], 'data.csv'],
+    [
+      ['evaluate', '@plain.onnx', '@m.onnx', '--data', '@data.csv', '-o', '@m.onnx', '--format', 'md'],
+      'm.onnx',
+    ],
+    [['evaluate', '@m.onnx', '--data', '@data.csv', '-o', '@m.onnx.data', '--format', 'csv'], 'm.onnx.data'],
+    [['evaluate', '@plain.onnx', '--data', '@data.csv', '-o', '@data.csv'], 'data.csv'],
     [['run', '@plain.onnx', '-i', 'x=@x.npz', '-o', '@x.npz'], 'x.npz'],
     [['run', '@m.onnx', '--bench', '-o', '@m.onnx', '--format', 'json'], 'm.onnx'],
     [['run', '@m.onnx', '--bench', '-o', '@m.onnx.data', '--format', 'json'], 'm.onnx.data'],

@@ -16,6 +16,7 @@ const PRELUDE: Readonly<Record<string, string>> = {
   conv: `declare const conv: import('onnx-overparam/graph').Node;`,
   weight: `declare const weight: import('onnx-overparam/graph').Tensor;`,
   report: `declare const report: import('onnx-overparam').RankReport;`,
+  quality: `declare const quality: import('onnx-overparam').QualityReport;`,
   row: `declare const row: import('onnx-overparam').RankReport['rows'][number];`,
   dataset: `declare const dataset: import('onnx-overparam').Dataset;`,
   data: `declare const data: import('onnx-overparam').Dataset;`,

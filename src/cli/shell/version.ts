@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import type { Io } from './io.js';
 
 /** Of this package. */
 export function version(): string {
@@ -15,4 +16,10 @@ function packageJson(): URL {
     folder = parent;
   }
   return new URL('package.json', folder);
+}
+
+/** The date that a page says. SOURCE_DATE_EPOCH sets it, for bytes that can be made again. */
+export function dateOf({ env }: Pick<Io, 'env'>): string {
+  const epoch = Number(env.SOURCE_DATE_EPOCH || Number.NaN);
+  return new Date(Number.isFinite(epoch) ? 1000 * epoch : Date.now()).toISOString().slice(0, 10);
 }

@@ -26,17 +26,15 @@ export async function openData(
     readonly onFiles: (files: readonly string[]) => void;
   },
 ): Promise<Data> {
-  const { data: path, normalize } = args;
+  const { data: path } = args;
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
   const wanted = validationOf(args.val);
   const { dataSources, datasetSplits, inputSpecs, openDataset, splitDataset } = await import(
     '../../training/data/index.js'
   );
-  const { NORMALIZATIONS } = await import('../../runtime/io/pixels.js');
   const inputs = inputSpecs(model);
   const common = {
     ...dataOptionsOf(args),
-    ...(normalize !== undefined && normalize !== 'none' && NORMALIZATIONS[normalize]),
     inputs,
     unlabeled: options.unlabeled,
   };

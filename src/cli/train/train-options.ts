@@ -1,42 +1,31 @@
 import { described, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import { LOSS_FIELDS } from '../../passes/gradient/options.js';
-import { NORMALIZATIONS, type NormalizationName } from '../../runtime/io/image-options.js';
 import { SESSION_OPTIONS } from '../../runtime/session/options.js';
 import { MOMENTUM_OPTIMIZERS, SCHEDULE_KINDS } from '../../training/choices.js';
-import { AUGMENT_OPTIONS, DATA_OPTIONS, type DatasetOptions } from '../../training/data/options.js';
+import { AUGMENT_OPTIONS, type DatasetOptions } from '../../training/data/options.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from '../../training/low-rank/options.js';
 import type { ScheduleShape } from '../../training/optimizers/schedule.js';
 import { OPTIMIZER_OPTIONS, TRAIN_OPTIONS, type TrainOptions } from '../../training/options.js';
+import { DATA, readingOf, SAMPLE_ARGUMENTS } from '../sample-data.js';
 import type { Given } from '../shell/described.js';
 import { UsageError } from '../shell/errors.js';
 import { PROVIDER_OPTIONS, preference, providersOf } from '../shell/provider-options.js';
 
-const DATA = { group: 'Data' } as const;
 const LOSS = { group: 'Loss' } as const;
 const RANK = { group: 'Low rank' } as const;
 
 const DATA_ARGUMENTS = {
-  data: {
-    kind: 'text',
-    ...DATA,
-    help: 'folder or file: IDX (MNIST), CIFAR binary, .npy, .npz, CSV, a folder of images per class',
-  },
+  data: SAMPLE_ARGUMENTS.data,
   val: {
     kind: 'text',
     ...DATA,
     defaultHelp: 'the validation part of the data, or 0.1',
     help: 'share of the samples to validate on, or a folder or file of its own',
   },
-  target: { ...DATA_OPTIONS.target, ...DATA },
-  values: { kind: 'flag', ...DATA, help: 'integers in the target are quantities, not classes' },
-  limit: { ...DATA_OPTIONS.limit, ...DATA },
-  normalize: {
-    kind: 'choice',
-    choices: [...(Object.keys(NORMALIZATIONS) as NormalizationName[]), 'none'],
-    ...DATA,
-    defaultHelp: 'none, values from 0 to 1',
-    help: 'mean and deviation of the pixels',
-  },
+  target: SAMPLE_ARGUMENTS.target,
+  values: SAMPLE_ARGUMENTS.values,
+  limit: SAMPLE_ARGUMENTS.limit,
+  normalize: SAMPLE_ARGUMENTS.normalize,
   crop: { ...AUGMENT_OPTIONS.crop, ...DATA },
   flip: { ...AUGMENT_OPTIONS.flip, ...DATA },
   shift: { ...AUGMENT_OPTIONS.shift, ...DATA },
@@ -153,14 +142,9 @@ function pruningOf(args: TrainArguments): TrainOptions['rankPruning'] {
 }
 
 /** How the samples are read. */
-export function dataOptionsOf({ crop, shift, flip, target, limit, values }: DataArguments): DatasetOptions {
+export function dataOptionsOf({ crop, shift, flip, ...args }: DataArguments): DatasetOptions {
   const augments = crop !== undefined || shift !== undefined || flip === true;
-  return {
-    target,
-    targetType: values ? 'value' : undefined,
-    limit,
-    ...(augments && { augment: { crop, shift, flip } }),
-  };
+  return { ...readingOf(args), ...(augments && { augment: { crop, shift, flip } }) };
 }
 
 /** What `--val` asks for: a share, a path, or nothing. */
