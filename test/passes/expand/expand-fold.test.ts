@@ -23,6 +23,10 @@ const CASES: Record<string, Model> = {
   'grouped kernels': layer('Conv', [1, 4, 12], [4, 2, 5], {
     attributes: { group: { int: 2 }, auto_pad: { string: 'SAME_LOWER' } },
   }),
+  // onnxruntime begins behind the first element here, which no pads say.
+  'elements far apart': layer('Conv', [1, 4, 8], [4, 4, 1], {
+    attributes: { auto_pad: { string: 'SAME_UPPER' }, strides: ints(4) },
+  }),
   'transposed convolutions': layer('ConvTranspose', [1, 4, 5, 5], [4, 2, 3, 3], {
     inputs: ['x', 'w', 'b'],
     attributes: {
