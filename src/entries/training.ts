@@ -78,8 +78,33 @@ export {
 } from '../training/optimizers/schedule.js';
 export type { SgdOptions } from '../training/optimizers/sgd.js';
 export { decayedWeights } from '../training/optimizers/weight-decay.js';
-export { type CheckpointOptions, TRAIN_DEFAULTS, type TrainOptions } from '../training/options.js';
+export {
+  type CheckpointOptions,
+  TRAIN_DEFAULTS,
+  type TrainerOptions,
+  type TrainOptions,
+} from '../training/options.js';
 export { planTraining } from '../training/plan.js';
+export type { CmaEsOptions } from '../training/search/cma-es.js';
+export {
+  type LbfgsOptions,
+  type RandomSearchOptions,
+  SEARCH_NAMES,
+  SEARCHES,
+  type Search,
+  type SearchName,
+  type SearchOptions,
+  search,
+} from '../training/search/index.js';
+export { openSearchEngine, type SearchEngineOptions } from '../training/search/search-engine.js';
+export type {
+  Objective,
+  Part,
+  Position,
+  SearchContext,
+  SearchRule,
+  Slope,
+} from '../training/search/search-rule.js';
 export type { Training, TrainResult } from '../training/train.js';
 export {
   type TrainingInfo,

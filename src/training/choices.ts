@@ -1,6 +1,16 @@
 /** Names that options take, apart from what makes them, so that a line of help loads nothing. */
 export const OPTIMIZER_NAMES = ['sgd', 'adam', 'adamw', 'rmsprop', 'adagrad', 'muon'] as const;
 
+/** Optimizers of all weights at once, by the loss of all samples. */
+export const SEARCH_NAMES = ['lbfgs', 'cma-es', 'random-search'] as const;
+
+/** Whether an optimizer is one of them. */
+export function isSearch(name: string): name is (typeof SEARCH_NAMES)[number] {
+  return (SEARCH_NAMES as readonly string[]).includes(name);
+}
+
+export const TRAINER_NAMES = [...OPTIMIZER_NAMES, ...SEARCH_NAMES] as const;
+
 /** Those that take a momentum. */
 export const MOMENTUM_OPTIMIZERS: readonly string[] = ['sgd', 'rmsprop', 'muon'];
 

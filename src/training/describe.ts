@@ -1,9 +1,11 @@
 import { byteLengthOf, type Model } from '../graph/index.js';
-import { optionsOf } from './engine/engine-spec.js';
-import { buildStep } from './engine/step.js';
+import { optionsOf, searchOptionsOf } from './engine/engine-spec.js';
+import { buildStep, type StepOptions } from './engine/step.js';
 import type { TrainPlan } from './events.js';
 import type { TrainOptions } from './options.js';
 import { settleComputed } from './plan.js';
+import { isSearch } from './search/index.js';
+import { describeSearch } from './search/search-engine.js';
 import type { Dataset } from './types.js';
 
 /** The graph of one training step. */
@@ -27,11 +29,10 @@ export async function describeTraining(
   options: TrainOptions = {},
 ): Promise<{ readonly plan: TrainPlan; readonly step: StepFigures }> {
   const { plan, spec, model: prepared } = await settleComputed(model, dataset, options);
-  const { gradient, build, carried } = await buildStep(prepared, optionsOf(spec));
-  const operators = [
-    ...gradient.model.graph.nodes.map(({ opType }) => opType),
-    ...build.nodes.map(({ opType }) => opType),
-  ];
+  const { optimizer } = spec;
+  const { operators, carried } = isSearch(optimizer)
+    ? await describeSearch(prepared, searchOptionsOf(spec, optimizer))
+    : await stepOf(prepared, optionsOf(spec, optimizer));
   return {
     plan,
     step: {
@@ -48,4 +49,10 @@ export async function describeTraining(
       ),
     },
   };
+}
+
+async function stepOf(model: Model, options: StepOptions) {
+  const { gradient, build, carried } = await buildStep(model, options);
+  const nodes = [...gradient.model.graph.nodes, ...build.nodes];
+  return { operators: nodes.map(({ opType }) => opType), carried };
 }

@@ -1,15 +1,25 @@
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss, LossKind } from '../passes/gradient/index.js';
 import type { ExecutionProvider } from '../runtime/index.js';
-import { FRESH_INITS, OPTIMIZER_NAMES, WEIGHT_DECAY_KINDS, type WeightDecayKind } from './choices.js';
+import {
+  FRESH_INITS,
+  OPTIMIZER_NAMES,
+  TRAINER_NAMES,
+  WEIGHT_DECAY_KINDS,
+  type WeightDecayKind,
+} from './choices.js';
 import type { Monitor } from './events.js';
 import type { RankPruningOptions } from './low-rank/options.js';
 import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
 import type { ScheduleShape } from './optimizers/schedule.js';
+import type { SearchName, SearchOptions } from './search/index.js';
 import type { Dataset } from './types.js';
 import type { FreshStart } from './weights/fresh-weights.js';
 
-export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
+/** What an optimizer of `train` takes, by its name. */
+export interface TrainerOptions extends OptimizerOptions, SearchOptions {}
+
+export interface TrainOptions<Name extends OptimizerName | SearchName = OptimizerName | SearchName> {
   /**
    * Default: for labels cross-entropy, or bce where the output is one number or a Sigmoid is its end; for other numbers bce
    * behind a Sigmoid, and mse.
@@ -17,9 +27,9 @@ export interface TrainOptions<Name extends OptimizerName = OptimizerName> {
   readonly loss?: Loss | LossKind | undefined;
   /** The output that the loss reads; default the first. */
   readonly output?: string | undefined;
-  /** Default 'adam'. */
+  /** Default 'adam'. 'lbfgs', 'cma-es' and 'random-search' look at all samples in each step, which is then an epoch. */
   readonly optimizer?: Name | undefined;
-  readonly optimizerOptions?: OptimizerOptions[Name] | undefined;
+  readonly optimizerOptions?: TrainerOptions[Name] | undefined;
   /** The highest rate of the schedule; default that of PyTorch's optimizer. */
   readonly learningRate?: number | undefined;
   /** Of the weights that decayedWeights names; default that of PyTorch's optimizer. */
@@ -155,7 +165,7 @@ export const OPTIMIZER_OPTIONS = {
 
 /** The options of `train` that one value describes. */
 export const TRAIN_OPTIONS = {
-  optimizer: OPTIMIZER_OPTIONS.optimizer,
+  optimizer: { ...OPTIMIZER_OPTIONS.optimizer, choices: TRAINER_NAMES },
   learningRate: OPTIMIZER_OPTIONS.learningRate,
   weightDecay: OPTIMIZER_OPTIONS.weightDecay,
   weightDecayKind: OPTIMIZER_OPTIONS.weightDecayKind,

@@ -13,10 +13,11 @@ import type { Monitor, TrainPlan } from './events.js';
 import { feedsOf } from './feed.js';
 import { type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from './low-rank/options.js';
-import { OPTIMIZERS, optimizer } from './optimizers/index.js';
+import { OPTIMIZERS, type OptimizerOptions, optimizer } from './optimizers/index.js';
 import { type Schedule, schedule } from './optimizers/schedule.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
 import { TRAIN_DEFAULTS, TRAIN_OPTIONS, type TrainOptions } from './options.js';
+import { checkSearchOptions, isSearch, SEARCHES } from './search/index.js';
 import {
   classesOf,
   dataError,
@@ -31,6 +32,8 @@ import type { Dataset } from './types.js';
 import type { FreshStart } from './weights/fresh-weights.js';
 import { prepareModel } from './weights/prepare-model.js';
 import { chosenWeights, quantizedWeights } from './weights/select-weights.js';
+
+const CONSTANT = { kind: 'constant' } as const;
 
 /** A training with all of its choices made and checked; nothing is computed yet. */
 export interface Settled {
@@ -116,13 +119,15 @@ export function settle(
   const model = given.clone();
   const { untied } = prepareModel(model, options);
   const feeds = feedsOf(model, dataset);
-  const batch = batchOf(model, dataset, options.batch);
-  const perEpoch = Math.floor(dataset.size / batch);
   const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
-  optimizer(name, options.optimizerOptions);
-  const learningRate = options.learningRate ?? OPTIMIZERS[name].learningRate;
-  const decay = options.weightDecay ?? OPTIMIZERS[name].weightDecay;
-  const shape = options.schedule ?? TRAIN_DEFAULTS.schedule;
+  if (isSearch(name)) checkSearchOptions(name, options, dataset.size);
+  else optimizer(name, options.optimizerOptions as OptimizerOptions[typeof name]);
+  const usual = isSearch(name) ? SEARCHES[name] : OPTIMIZERS[name];
+  const batch = batchOf(model, dataset, options);
+  const perEpoch = Math.floor(dataset.size / batch);
+  const learningRate = options.learningRate ?? usual.learningRate;
+  const decay = options.weightDecay ?? usual.weightDecay;
+  const shape = options.schedule ?? (isSearch(name) ? CONSTANT : TRAIN_DEFAULTS.schedule);
   const steps = epochs * perEpoch;
   const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * perEpoch) });
   const prediction = predictionFor(model, options.output, batch, computed);
@@ -246,13 +251,18 @@ function defined<T extends object>(options: T): Partial<T> {
 export function stepsPerEpoch(
   model: Model,
   dataset: Dataset,
-  { batch }: Pick<TrainOptions, 'batch'>,
+  options: Pick<TrainOptions, 'batch' | 'optimizer'>,
 ): number {
-  return Math.floor(dataset.size / batchOf(model, dataset, batch));
+  return Math.floor(dataset.size / batchOf(model, dataset, options));
 }
 
 /** Samples a step: those that the model is for, where it is for a certain number. */
-function batchOf(model: Model, dataset: Dataset, wanted: number | undefined): number {
+function batchOf(
+  model: Model,
+  dataset: Dataset,
+  { batch, optimizer: name }: Pick<TrainOptions, 'batch' | 'optimizer'>,
+): number {
+  const wanted = name !== undefined && isSearch(name) ? dataset.size : batch;
   const sizes = fedInputs(model.graph).map(({ shape }) => shape?.[0]);
   const fixed = sizes.find((size): size is number => typeof size === 'number' && size > 1);
   if (fixed !== undefined && wanted !== undefined && wanted !== fixed) {

@@ -12,6 +12,7 @@ import { rankFigures } from './low-rank/ranks.js';
 import type { TrainOptions } from './options.js';
 import { type Settled, settleComputed } from './plan.js';
 import { differenceFrom } from './resume.js';
+import { isSearch } from './search/index.js';
 import { Pace, RunningTally } from './tally.js';
 import type { Chunk, Dataset, Engine, Evaluation, TrainingState } from './types.js';
 import { freshWeights } from './weights/fresh-weights.js';
@@ -161,7 +162,10 @@ class Run {
     const { plan, monitor } = this.#settled;
     const tally = new RunningTally(plan.stepsPerEpoch, this.#tally);
     const began = performance.now() - 1000 * tally.seconds;
-    const order = shuffledOrder(this.#samples, plan.seed, tally.epoch);
+    // A search looks at all samples in each step: in one order, so that it can compare values to the last bit.
+    const order = isSearch(plan.optimizer)
+      ? Uint32Array.from({ length: this.#samples }, (_, i) => i)
+      : shuffledOrder(this.#samples, plan.seed, tally.epoch);
     let next = this.#chunk(order, tally.epoch, tally.step);
     while (next !== undefined) {
       const chunk = await next;
@@ -242,13 +246,13 @@ class Run {
 
   /** The steps that are run next; undefined at the end of the epoch. */
   #chunk(order: Uint32Array, epoch: number, step: number): Promise<Chunk> | undefined {
-    const { batch, stepsPerEpoch, seed } = this.#settled.plan;
+    const { batch, stepsPerEpoch, seed, optimizer } = this.#settled.plan;
     const first = (epoch - 1) * stepsPerEpoch + step;
     const untilPruned = (this.#settled.pruning?.next(first) ?? Number.POSITIVE_INFINITY) - first;
     const steps = Math.min(this.#pace.steps, stepsPerEpoch - step, untilPruned);
     if (steps <= 0) return undefined;
     return this.#feed.chunk(order.subarray(step * batch, (step + steps) * batch), batch, {
-      augment: true,
+      augment: !isSearch(optimizer),
       seed,
       epoch,
       rate: this.#settled.rate,

@@ -159,7 +159,7 @@ describe('wrong options: exit 2 and what to do', () => {
     [['--training-info', '--weights', 'constants'], '--weights goes without --training-info'],
     [
       ['--training-info', '--optimizer', 'adam', '--momentum', '0.9'],
-      '--momentum goes with --optimizer sgd or',
+      '--momentum goes with --optimizer sgd, rmsprop, muon',
     ],
     [['--training-info', '--nesterov'], '--nesterov goes with --optimizer sgd and --momentum'],
     [['--batch', '0'], '--batch must be an integer ≥ 1, is 0'],

@@ -125,6 +125,23 @@ describe.each(CASES)('%s', (_, build, options) => {
   });
 });
 
+test.each([
+  'lbfgs',
+  'cma-es',
+  'random-search',
+] as const)('%s: two epochs and three more are five', async (optimizer) => {
+  const checkpoint = { directory: folder() };
+  const five = mlp();
+  await train(five, data(five), { optimizer, epochs: 5 }).result();
+  await train(mlp(), data(five), { optimizer, epochs: 2, checkpoint }).result();
+  const model = mlp();
+  const options = { optimizer, epochs: 5, checkpoint, resume: true } as const;
+  const { history } = await train(model, data(model), options).result();
+  expect(history.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(history.at(-1)!.training!.loss).toBeLessThan(history[1]!.training!.loss);
+  expect(Buffer.compare(bytesOf(model), bytesOf(five))).toBe(0);
+});
+
 test('two epochs and two more are four, where the schedule is constant', async () => {
   const model = mlp();
   const base = { batch: 8, schedule: { kind: 'constant' }, validation: data(model, 1) } as const;
@@ -327,6 +344,17 @@ describe('is refused', () => {
     ['no epochs', { epochs: 0 }, 'epochs must be an integer ≥ 1, is 0'],
     ['half a sample', { batch: 0.5 }, 'batch must be an integer'],
     ['a warm-up longer than the training', { warmup: 2 }, 'warmup must be below the 1 epochs, is 2'],
+    ['a search by batches', { optimizer: 'lbfgs', batch: 10 }, 'batch must be left out: lbfgs takes all 100'],
+    [
+      'a search with a schedule',
+      { optimizer: 'cma-es', batch: undefined, schedule: { kind: 'cosine' } },
+      'schedule must be',
+    ],
+    [
+      'a search of averages',
+      { optimizer: 'lbfgs', batch: undefined, emaDecay: 0.9 },
+      'emaDecay cannot be used with lbfgs',
+    ],
     ['an unknown loss', { loss: 'hinge' as never }, 'loss must be one of cross-entropy'],
     ['an unknown optimizer', { optimizer: 'adan' as never }, 'optimizer must be one of sgd, adam'],
     ['no place to go on from', { resume: true }, 'resume needs the directory of the checkpoint'],

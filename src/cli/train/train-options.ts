@@ -1,13 +1,13 @@
 import { described, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import { LOSS_FIELDS } from '../../passes/gradient/options.js';
 import { SESSION_OPTIONS } from '../../runtime/session/options.js';
-import { MOMENTUM_OPTIMIZERS, SCHEDULE_KINDS } from '../../training/choices.js';
+import { isSearch, MOMENTUM_OPTIMIZERS, SCHEDULE_KINDS } from '../../training/choices.js';
 import { AUGMENT_OPTIONS, type DatasetOptions } from '../../training/data/options.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from '../../training/low-rank/options.js';
 import type { ScheduleShape } from '../../training/optimizers/schedule.js';
 import { OPTIMIZER_OPTIONS, TRAIN_OPTIONS, type TrainOptions } from '../../training/options.js';
 import { DATA, readingOf, SAMPLE_ARGUMENTS } from '../sample-data.js';
-import type { Given } from '../shell/described.js';
+import { type Given, refuse } from '../shell/described.js';
 import { UsageError } from '../shell/errors.js';
 import { PROVIDER_OPTIONS, preference, providersOf } from '../shell/provider-options.js';
 
@@ -51,6 +51,13 @@ export const TRAIN_ARGUMENTS = {
   temperature: { kind: 'number', above: 0, default: 1, ...LOSS, help: "softens the teacher's predictions" },
   ...OPTIMIZER_OPTIONS,
   ...TRAIN_OPTIONS,
+  population: {
+    kind: 'integer',
+    min: 4,
+    defaultHelp: '100 of random-search, 4 + 3 ln n of cma-es',
+    group: 'Optimizer',
+    help: 'points that random-search and cma-es draw per step',
+  },
   learningRate: { ...TRAIN_OPTIONS.learningRate, min: undefined, above: 0 },
   schedule: {
     kind: 'choice',
@@ -105,9 +112,20 @@ export function trainOptionsOf(args: TrainArguments): TrainOptions {
   if (momentum !== undefined && !MOMENTUM_OPTIMIZERS.includes(given.optimizer ?? '')) {
     throw new UsageError(`--momentum goes with --optimizer ${MOMENTUM_OPTIMIZERS.join(', ')}`);
   }
+  const isSearched = given.optimizer !== undefined && isSearch(given.optimizer);
+  if (args.population !== undefined && (!isSearched || given.optimizer === 'lbfgs'))
+    throw new UsageError('--population goes with --optimizer cma-es or random-search');
+  if (isSearched)
+    refuse(
+      TRAIN_ARGUMENTS,
+      args,
+      ['crop', 'flip', 'shift'],
+      `goes without --optimizer ${given.optimizer}, which needs the same samples in each step`,
+    );
   return {
     ...given,
     output: args.prediction,
+    ...(args.population !== undefined && { optimizerOptions: { population: args.population } }),
     ...(momentum !== undefined && { optimizerOptions: { momentum, ...(nesterov && { nesterov: true }) } }),
     keepBest: args.keep !== 'last',
     batchNorm: args.freezeNorms ? 'inference' : undefined,

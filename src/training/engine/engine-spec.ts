@@ -4,6 +4,8 @@ import type { ExecutionProvider } from '../../runtime/index.js';
 import type { WeightDecayKind } from '../choices.js';
 import { nuclearPenalty } from '../low-rank/nuclear-norm.js';
 import { type OptimizerName, type OptimizerOptions, optimizer } from '../optimizers/index.js';
+import { isSearch, type SearchName, type SearchOptions, search } from '../search/index.js';
+import { openSearchEngine, type SearchEngineOptions } from '../search/search-engine.js';
 import type { Engine } from '../types.js';
 import { type EngineOptions, openEngine } from './engine.js';
 
@@ -14,8 +16,8 @@ export interface EngineSpec {
   readonly batch: number;
   /** Names of the initializers that are trained. */
   readonly weights: readonly string[];
-  readonly optimizer: OptimizerName;
-  readonly optimizerOptions: OptimizerOptions[OptimizerName];
+  readonly optimizer: OptimizerName | SearchName;
+  readonly optimizerOptions: OptimizerOptions[OptimizerName] | SearchOptions[SearchName];
   /** Weight decay by the name of the weight; those that are not in it have none. */
   readonly weightDecay: ReadonlyMap<string, number>;
   readonly weightDecayKind: WeightDecayKind | undefined;
@@ -35,16 +37,28 @@ export interface EngineSpec {
 
 /** The engine of a specification. */
 export function engineOf(model: Model, spec: EngineSpec): Promise<Engine> {
-  return openEngine(model, optionsOf(spec));
+  const { optimizer: name } = spec;
+  return isSearch(name)
+    ? openSearchEngine(model, searchOptionsOf(spec, name))
+    : openEngine(model, optionsOf(spec, name));
 }
 
-export function optionsOf(spec: EngineSpec): EngineOptions {
+export function searchOptionsOf(spec: EngineSpec, name: SearchName): SearchEngineOptions {
+  return {
+    ...spec,
+    wrt: spec.weights,
+    weightDecayOf: (weight) => spec.weightDecay.get(weight) ?? 0,
+    search: search(name, spec.optimizerOptions as SearchOptions[SearchName]),
+  };
+}
+
+export function optionsOf(spec: EngineSpec, name: OptimizerName): EngineOptions {
   const { weights, weightDecay, weightDecayKind, optimizerOptions, nuclear, ...rest } = spec;
   return {
     ...rest,
     ...(nuclear && { penalty: nuclearPenalty(nuclear.coefficient, nuclear.weights) }),
     wrt: weights,
-    optimizer: optimizer(spec.optimizer, optimizerOptions, weightDecayKind),
+    optimizer: optimizer(name, optimizerOptions as OptimizerOptions[OptimizerName], weightDecayKind),
     weightDecayOf: (name) => weightDecay.get(name) ?? 0,
   };
 }

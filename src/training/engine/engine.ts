@@ -60,7 +60,7 @@ export interface EngineOptions
 export async function openEngine(model: Model, options: EngineOptions): Promise<Engine> {
   const { device, threads } = options;
   checkStepOptions(model, options);
-  const providers = await settled(options.providers ?? 'cpu', device);
+  const providers = await settledProviders(options.providers ?? 'cpu', device);
   const sessionOptions = { providers, device, threads };
   const inputs = settledInputs(model, options);
   // Once for the steps and for every size of batches that are evaluated.
@@ -79,7 +79,7 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
 }
 
 /** What 'auto' stands for here. */
-async function settled(
+export async function settledProviders(
   choice: ProviderChoice,
   device: number | undefined,
 ): Promise<readonly ExecutionProvider[]> {
@@ -224,7 +224,8 @@ function copyOf(tensor: RuntimeTensor): RuntimeTensor {
   return { ...tensor, data: tensor.data.slice() };
 }
 
-function checkChunk({ steps, learningRates }: Chunk): void {
+/** @throws ModelError for a chunk whose parts do not fit */
+export function checkChunk({ steps, learningRates }: Chunk): void {
   if (!Number.isInteger(steps) || steps < 1)
     throw new ModelError(`a chunk has a whole number of steps above 0, not ${steps}`);
   if (learningRates.length !== steps)

@@ -101,7 +101,7 @@ export async function openSingle(step: Step, options: SessionOptions): Promise<R
 }
 
 /** One step's part of what was given for all. */
-function rowOf(tensor: RuntimeTensor, index: number): RuntimeTensor {
+export function rowOf(tensor: RuntimeTensor, index: number): RuntimeTensor {
   const shape = tensor.shape.slice(1);
   const size = shape.reduce((product, dim) => product * dim, 1);
   const data = (tensor.data as Float32Array).subarray(index * size, (index + 1) * size) as NativeArray;

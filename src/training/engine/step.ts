@@ -265,7 +265,10 @@ interface Updated extends Update {
   readonly source: Value | MatrixProduct;
 }
 
-export function checkStepOptions(model: Model, { batch, clipNorm, emaDecay, wrt }: StepOptions): void {
+export function checkStepOptions(
+  model: Model,
+  { batch, clipNorm, emaDecay, wrt }: Partial<StepOptions>,
+): void {
   checkOptions(TRAIN_OPTIONS, { batch, clipNorm, emaDecay });
   const fed = wrt?.find((name) => !model.graph.initializers.has(name));
   if (fed !== undefined)
