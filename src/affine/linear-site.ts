@@ -8,6 +8,7 @@ import { countGarbage, release } from '../runtime/garbage.js';
 
 /** Operators whose output is linear in one input, with a weight in the other. */
 export const LINEAR_OPS = ['Gemm', 'MatMul', 'Conv', 'ConvTranspose'] as const;
+/** An operator that can be a linear site: an element of LINEAR_OPS. */
 export type LinearOp = (typeof LINEAR_OPS)[number];
 
 /** What one factor maps, in each group. */
@@ -38,6 +39,9 @@ export function taps(kernel: readonly number[]): number {
 /**
  * A node whose output is linear (affine) in one input, with a constant weight, and how that weight and those of a chain in
  * its place are laid out: what a group reads and makes, matrices in, tensors out.
+ *
+ * @example
+ * for (const { node, op, rows, columns } of findLinearSites(model).sites) console.log(node.label, op, rows, columns);
  */
 export class LinearSite {
   readonly node: Node;

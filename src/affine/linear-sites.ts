@@ -26,6 +26,7 @@ export interface NotASite {
  * it), in the main graph, in subgraphs and in functions, and every Gemm, MatMul, Conv and ConvTranspose that is none,
  * with the reason. Reads no weights.
  *
+ * @throws ModelError where an attribute of a node is of another kind than its operator has
  * @example
  * const { sites, others } = findLinearSites(await readModel('model.onnx'));
  */
@@ -46,7 +47,14 @@ export function findLinearSites(model: Model): { sites: LinearSite[]; others: No
   return { sites, others };
 }
 
-/** The linear site that a node is, or why it is none. */
+/**
+ * The linear site that a node is, or why it is none.
+ *
+ * @throws ModelError where an attribute of the node is of another kind than its operator has
+ * @example
+ * const site = linearSite(conv, 'Conv');
+ * console.log('reason' in site ? site.reason : [site.rows, site.columns]);
+ */
 export function linearSite(node: Node, op: LinearOp): LinearSite | { readonly reason: string } {
   const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
   if (referring !== undefined)

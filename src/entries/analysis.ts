@@ -7,7 +7,7 @@
  * import { checkAssertion, parseAssertion } from 'onnx-overparam/analysis';
  *
  * const report = await rankReport(await readModel('model.onnx'));
- * const { holds } = checkAssertion(parseAssertion('effectiveRank(fc) < 0.5*min'), report);
+ * const { passed } = checkAssertion(parseAssertion('effectiveRank(fc) < 0.5*min'), report);
  *
  * @module
  */

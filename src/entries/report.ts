@@ -6,7 +6,7 @@
  * import { rankDocument, render } from 'onnx-overparam/report';
  *
  * const report = await rankReport(await readModel('model.onnx'));
- * console.log(render(rankDocument(report), 'md'));
+ * console.log(render(rankDocument(report), { format: 'md' }));
  *
  * @module
  */

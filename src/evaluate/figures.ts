@@ -10,6 +10,7 @@ export const MODEL_SUMS = [
   /** Squared distances of the targets from their mean. */
   'spread',
 ] as const;
+/** Sums over samples that the figures of one model are computed from. */
 export type ModelSums = Readonly<Record<(typeof MODEL_SUMS)[number], number>>;
 
 /** The same of a model beside the first. */
@@ -22,6 +23,7 @@ export const AGREEMENT_SUMS = [
   'squaredDifference',
   'squaredReference',
 ] as const;
+/** Sums over samples that the figures of agreement are computed from. */
 export type AgreementSums = Readonly<Record<(typeof AGREEMENT_SUMS)[number], number>>;
 
 /** One figure: all that tables, pages and documents say about it. */
@@ -105,7 +107,9 @@ const QUALITY = {
   },
 } as const satisfies Record<string, FigureDescriptor<ModelSums>>;
 
+/** Key of a figure of one model. */
 export type QualityKey = keyof typeof QUALITY;
+/** A figure of one model, with its texts. */
 export type QualityDescriptor = FigureDescriptor<ModelSums> & { readonly key: QualityKey };
 
 const AGREEMENT = {
@@ -145,7 +149,9 @@ const AGREEMENT = {
   },
 } as const satisfies Record<string, FigureDescriptor<AgreementSums>>;
 
+/** Key of a figure of how two models agree. */
 export type AgreementKey = keyof typeof AGREEMENT;
+/** A figure of how two models agree, with its texts. */
 export type AgreementDescriptor = FigureDescriptor<AgreementSums> & { readonly key: AgreementKey };
 
 /** What is said of a model's quality, in the order of tables. */

@@ -2,6 +2,7 @@ import { OptionError } from '../graph/option-descriptors.js';
 import type { AgreementKey, QualityKey } from './figures.js';
 import type { Estimate, QualityReport } from './types.js';
 
+/** How much worse than the first model another may be; see checkQuality. */
 export interface QualityLimits {
   /**
    * Points of accuracy (0.5: half a percent of the labels) that another model may be below the first. Without labels,

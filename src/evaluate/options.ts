@@ -5,8 +5,10 @@ import { DEVICE_OPTION, SESSION_OPTIONS } from '../runtime/session/options.js';
 
 /** Losses that a model is measured by. */
 export const QUALITY_LOSSES = ['cross-entropy', 'bce', 'mse'] as const;
+/** What outputs are measured by: an element of QUALITY_LOSSES. */
 export type QualityLoss = (typeof QUALITY_LOSSES)[number];
 
+/** Options of evaluateModels. */
 export interface EvaluateOptions {
   /** What the outputs are measured by. Default: what `train` would take for the targets and the output of the first model. */
   readonly loss?: QualityLoss | undefined;

@@ -56,7 +56,13 @@ export function makeAttribute(name: string, value: AttributeValue): AttributePro
   return createMessage('AttributeProto', { name, ...fields });
 }
 
-/** The attributes of a node or function, read by name and kind; a default stands in for one that is absent. */
+/**
+ * The attributes of a node or function, read by name and kind; a default stands in for one that is absent.
+ *
+ * @example
+ * const [top = 0, left = 0, bottom = 0, right = 0] = conv.attributes.ints('pads') ?? [];
+ * const group = conv.attributes.int('group', 1);
+ */
 export class Attributes {
   readonly #list: readonly AttributeProto[];
   readonly #owner: string;

@@ -18,6 +18,7 @@ import { Tensor, widen } from './tensor/tensor.js';
 import type { Model } from './types.js';
 import { typeText } from './value-info.js';
 
+/** Options of printModel. */
 export interface PrintOptions {
   /** Also print what the weights hold: up to 8 values, or a digest of more. Reads them all. Default false. */
   readonly weights?: boolean;

@@ -5,7 +5,12 @@ import { DATA_TYPES, type DataType, dataTypeOf } from './tensor/data-type.js';
 /** A dimension: a size, the name of a symbolic one, or undefined where nothing is known. */
 export type Dimension = number | string | undefined;
 
-/** Name, type and shape of a graph's input, output or inner value. */
+/**
+ * Name, type and shape of a graph's input, output or inner value.
+ *
+ * @example
+ * model.graph.addOutput(ValueInfo.tensor('features', 'float32', ['batch', 512]));
+ */
 export class ValueInfo {
   readonly proto: ValueInfoProto;
 

@@ -5,4 +5,5 @@ export interface Progress {
   readonly what: string;
 }
 
+/** Called by a pass as its work proceeds. */
 export type OnProgress = (progress: Progress) => void;

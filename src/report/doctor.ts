@@ -61,7 +61,12 @@ const FACT_COLUMNS: readonly Column<Fact>[] = [
   { key: 'is', header: '', shrink: 30, value: (row) => row.is },
 ];
 
-/** What runs here, in all forms. */
+/**
+ * What runs here, in all forms.
+ *
+ * @example
+ * console.log(render(doctorDocument(await diagnose())));
+ */
 export function doctorDocument(
   diagnosis: Diagnosis,
   options: { readonly verbose?: boolean; readonly isAsked?: boolean } = {},

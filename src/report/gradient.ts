@@ -4,6 +4,7 @@ import type { TrainingInfo } from '../training/training-info.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount } from './text/text.js';
 
+/** Options of gradientDocument and trainingInfoDocument. */
 export interface GradientDocumentOptions {
   /** What the result was written to; undefined for a dry run. */
   readonly output?: string | undefined;
@@ -41,7 +42,13 @@ const COLUMNS: readonly Column<Row>[] = [
   },
 ];
 
-/** What a gradient's graph takes and gives, in all forms. */
+/**
+ * What a gradient's graph takes and gives, in all forms.
+ *
+ * @example
+ * const made = await gradient(model, { loss: 'mse', batch: 8 });
+ * console.log(render(gradientDocument(made, { loss: 'mse' })));
+ */
 export function gradientDocument(made: Gradient, options: GradientDocumentOptions): Document {
   const { graph } = made.model;
   const shapes = new Map(graph.outputs.map((value) => [value.name, (value.shape ?? []).map(Number)]));
@@ -116,7 +123,15 @@ const UPDATED_COLUMNS: readonly Column<UpdatedRow>[] = [
   },
 ];
 
-/** What a training algorithm in a model updates, in all forms. */
+/**
+ * What a training algorithm in a model updates, in all forms.
+ *
+ * @example
+ * const made = await withTrainingInfo(model, {
+ *   loss: 'mse', batch: 8, optimizer: optimizer('sgd'), learningRate: 0.1,
+ * });
+ * console.log(render(trainingInfoDocument(made, { loss: 'mse', optimizer: 'sgd' })));
+ */
 export function trainingInfoDocument(
   { model, account }: TrainingInfo,
   options: GradientDocumentOptions & { readonly optimizer: string },

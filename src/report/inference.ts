@@ -8,6 +8,7 @@ import type { RuntimeTensor } from '../runtime/types.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount, formatSignificant } from './text/text.js';
 
+/** Options of runDocument. */
 export interface RunDocumentOptions {
   /** Name of the model, for the title. */
   readonly model: string;
@@ -117,7 +118,13 @@ interface TopRow extends TopEntry {
 
 const MOST_ROWS = 16;
 
-/** One run of a model in all forms. */
+/**
+ * One run of a model in all forms.
+ *
+ * @example
+ * const run = await runModel(model, randomInputs(model));
+ * console.log(render(runDocument(run, { model: 'model.onnx', top: 5 })));
+ */
 export function runDocument(run: ModelRun, options: RunDocumentOptions): Document {
   const { outputs, providers, passedOver, placement, fallen, loadTime, runTime } = run;
   const rows = Object.entries(outputs).map(([name, tensor]) => ({ name, tensor, ...summarize(tensor) }));
@@ -361,7 +368,13 @@ function benchColumns(rows: readonly BenchRow[]): Column<BenchRow>[] {
   ];
 }
 
-/** A benchmark in all forms. */
+/**
+ * A benchmark in all forms.
+ *
+ * @example
+ * const report = await benchModels([{ name: 'a', model: a }, { name: 'b', model: b }]);
+ * console.log(render(benchDocument(report)));
+ */
 export function benchDocument(report: BenchReport, more: readonly string[] = []): Document {
   const { rows, runs, warmup, passedOver } = report;
   const notes: Note[] = [...passedOverNotes(passedOver), ...more.map((text): Note => ({ text }))];

@@ -4,6 +4,7 @@ import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount } from './text/text.js';
 
+/** Options of expandDocument and collapseDocument. */
 export interface PassDocumentOptions {
   /** What the result was written to; undefined for a dry run. */
   readonly output?: string | undefined;
@@ -106,7 +107,13 @@ const EXPAND_COLUMNS: readonly Column<ExpandedSite>[] = [
   { key: 'nodes', header: 'nodes', only: 'data', value: (row) => row.nodes.join(' ') },
 ];
 
-/** What expand did, in all forms. */
+/**
+ * What expand did, in all forms.
+ *
+ * @example
+ * const [account] = await model.apply(expand({ depth: 3 }));
+ * console.log(render(expandDocument(account)));
+ */
 export function expandDocument(account: ExpandAccount, options: PassDocumentOptions = {}): Document {
   const { rewritten, skipped, unmatched } = account;
   const { before, after } = sums(rewritten);
@@ -267,7 +274,13 @@ const COLLAPSE_COLUMNS: readonly Column<CollapsedChain>[] = [
   },
 ];
 
-/** What collapse did, in all forms. */
+/**
+ * What collapse did, in all forms.
+ *
+ * @example
+ * const [account] = await model.apply(collapse());
+ * console.log(render(collapseDocument(account)));
+ */
 export function collapseDocument(account: CollapseAccount, options: PassDocumentOptions = {}): Document {
   const { rewritten, skipped } = account;
   const { before, after } = sums(rewritten);

@@ -28,7 +28,12 @@ const COMPARED: readonly string[] = [
   'spectralNorm',
 ];
 
-/** Two rank reports side by side, in all forms. Rows are sorted by how much the metric changes. */
+/**
+ * Two rank reports side by side, in all forms. Rows are sorted by how much the metric changes.
+ *
+ * @example
+ * console.log(render(comparisonDocument(compareRankReports(before, after)), { format: 'md' }));
+ */
 export function comparisonDocument(comparison: RankComparison, options: RankDocumentOptions = {}): Document {
   const { a, b, totals, onlyInA, onlyInB } = comparison;
   const { metrics = METRICS } = options;

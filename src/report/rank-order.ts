@@ -15,6 +15,7 @@ export interface RankOrder {
 
 /** What rows can be sorted by, besides the metrics. */
 export const SORT_SIZES = ['parameters', 'rows', 'columns'] as const;
+/** What the rows of a rank report can be sorted by: a metric or a size. */
 export type SortKey = MetricKey | (typeof SORT_SIZES)[number];
 
 /** The rows to show. Rows that lack the figure come last; equal ones stay in their order. */

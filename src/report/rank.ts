@@ -10,6 +10,7 @@ import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount, formatNumber } from './text/text.js';
 
+/** Options of rankDocument and comparisonDocument. */
 export interface RankDocumentOptions extends RankOrder {
   /** List every node that was not looked at by itself, and why a figure is missing. */
   readonly verbose?: boolean | undefined;
@@ -21,12 +22,19 @@ export interface RankDocumentOptions extends RankOrder {
   readonly assertions?: readonly CheckedAssertion[] | undefined;
 }
 
+/** An assertion with what checkAssertion found. */
 export interface CheckedAssertion extends AssertionResult {
   /** As it was written. */
   readonly text: string;
 }
 
-/** A rank report in all forms. */
+/**
+ * A rank report in all forms.
+ *
+ * @example
+ * const report = await rankReport(model);
+ * console.log(render(rankDocument(report), { format: 'csv' }));
+ */
 export function rankDocument(report: RankReport, options: RankDocumentOptions = {}): Document {
   const { metrics = METRICS, glyph } = options;
   const rows = orderRows(report.rows, options);

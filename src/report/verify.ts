@@ -67,7 +67,13 @@ function figure(value: number): string {
   return Number.isFinite(value) ? formatSignificant(value) : '∞';
 }
 
-/** A verification of two models in all forms. */
+/**
+ * A verification of two models in all forms.
+ *
+ * @example
+ * const verification = await verifyModels(a, b);
+ * console.log(render(verifyDocument(verification, { a: 'a.onnx', b: 'b.onnx' })));
+ */
 export function verifyDocument(
   verification: Verification,
   names: { readonly a: string; readonly b: string; readonly given?: readonly string[] },

@@ -40,6 +40,7 @@ export interface SessionValue {
   readonly shape: readonly Dimension[];
 }
 
+/** Options of openSession. */
 export interface SessionOptions {
   /**
    * What to run on, in the order of preference; the CPU takes the nodes that no other has a kernel for. Each must
@@ -76,6 +77,7 @@ export interface SessionOptions {
   readonly arena?: boolean | undefined;
 }
 
+/** Options of Session.run. */
 export interface RunOptions {
   /** Names of the outputs to compute; default all. */
   readonly outputs?: readonly string[] | undefined;

@@ -1,14 +1,21 @@
 import type { DescriptorsFor } from '../graph/option-descriptors.js';
 
+/** The kinds of networks that newNetwork makes: a multilayer perceptron and a convolutional network. */
 export const NETWORK_KINDS = ['mlp', 'cnn'] as const;
+/** Name of a kind of network: an element of NETWORK_KINDS. */
 export type NetworkKind = (typeof NETWORK_KINDS)[number];
 
+/** The activations of newNetwork. */
 export const ACTIVATIONS = ['linear', 'relu', 'leaky-relu', 'tanh', 'gelu', 'selu', 'sin'] as const;
+/** Name of an activation: an element of ACTIVATIONS. */
 export type Activation = (typeof ACTIVATIONS)[number];
 
+/** The initializations of newNetwork, which has their formulas. */
 export const INITIALIZATIONS = ['normal', 'uniform', 'kaiming', 'xavier', 'orthogonal', 'low-rank'] as const;
+/** Name of an initialization: an element of INITIALIZATIONS. */
 export type Initialization = (typeof INITIALIZATIONS)[number];
 
+/** Options of newNetwork. */
 export interface NetworkOptions {
   /** Shape of a sample: `[features]` of an MLP (default 32), `[channels, height, width]` of a CNN (default 1, 28, 28). */
   readonly inputs?: readonly number[] | undefined;

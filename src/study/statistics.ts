@@ -16,6 +16,7 @@ export interface PairedDifference extends Estimate {
   readonly p: number;
 }
 
+/** What spearman returns: a rank correlation with its interval and p value. */
 export interface Trend {
   /** Spearman's rank correlation; NaN where one of the two does not vary. */
   readonly rho: number;
@@ -44,7 +45,12 @@ export function estimate(values: readonly number[]): Estimate {
   return { mean, low: mean - half, high: mean + half, n };
 }
 
-/** The mean of differences a - b, one a pair, with its interval and the paired t-test. */
+/**
+ * The mean of differences a - b, one a pair, with its interval and the paired t-test.
+ *
+ * @example
+ * pairedDifference([0.9, 1.1, 1.3]); // mean 1.1, low 0.603, high 1.597, p 0.0108
+ */
 export function pairedDifference(differences: readonly number[]): PairedDifference {
   const made = estimate(differences);
   const { n, mean } = made;
@@ -62,6 +68,8 @@ function variance(values: readonly number[], mean: number): number {
  * Spearman's rank correlation; equal values share the mean of their ranks.
  *
  * @throws RangeError where the lists differ in length
+ * @example
+ * spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]).rho; // 0.8
  */
 export function spearman(xs: readonly number[], ys: readonly number[]): Trend {
   if (xs.length !== ys.length) throw new RangeError(`${xs.length} values go with ${ys.length}`);
@@ -104,6 +112,9 @@ function correlation(xs: readonly number[], ys: readonly number[]): number {
 /**
  * Holm's step-down correction (Scand. J. Statistics 6, 1979) of the p values of a family of tests; NaN stays NaN and does
  * not count.
+ *
+ * @example
+ * holm([0.01, 0.04, 0.03]); // [0.03, 0.06, 0.06]
  */
 export function holm(ps: readonly number[]): number[] {
   const order = ps

@@ -3,6 +3,7 @@ import type { Estimate, Trend } from './statistics.js';
 
 /** A setting of a run, under its name: `depth`, `activation`, `optimizer`. */
 export type SettingValue = string | number | boolean;
+/** The settings of one run of a study, by name. */
 export type Settings = Readonly<Record<string, SettingValue>>;
 
 /** What a run is given beside its settings. */
@@ -66,6 +67,7 @@ export interface StudyTest {
 }
 
 export const VERDICTS = ['holds', 'does not hold', 'not run'] as const;
+/** What a study says of its statement: an element of VERDICTS. */
 export type Verdict = (typeof VERDICTS)[number];
 
 /** One thing that must be so for the claim to hold, with its figures. */
@@ -89,6 +91,7 @@ export interface PlotSeries {
   readonly isPublished?: boolean | undefined;
 }
 
+/** An axis of a plot. */
 export interface PlotAxis {
   readonly label: string;
   readonly log?: boolean | undefined;
@@ -115,6 +118,7 @@ export interface PicturePlot {
   readonly pictures: readonly { readonly label: string; readonly picture: Picture }[];
 }
 
+/** A plot of a study. */
 export type Plot = LinePlot | PicturePlot;
 
 /** The runs of a study, with what is asked of them. */
@@ -140,6 +144,7 @@ export interface Findings {
   readonly notes?: readonly string[] | undefined;
 }
 
+/** What the plan of a study depends on. */
 export interface PlanOptions {
   readonly quick: boolean;
   readonly data: string | undefined;

@@ -67,6 +67,8 @@ interface Index {
  * which is written last and names the files that belong to it. An interrupted write leaves the checkpoint before.
  *
  * @throws ModelError where it cannot be written
+ * @example
+ * await writeCheckpoint('copy', await readCheckpoint('checkpoint'));
  */
 export async function writeCheckpoint(directory: string, checkpoint: Checkpoint): Promise<void> {
   const { settings, tally, history, best, state } = checkpoint;
@@ -112,6 +114,9 @@ export async function writeCheckpoint(directory: string, checkpoint: Checkpoint)
  * Reads the checkpoint of a directory.
  *
  * @throws ModelError where there is none, or it is damaged
+ * @example
+ * const { history, best } = await readCheckpoint('checkpoint');
+ * console.log(history.length, best?.epoch);
  */
 export async function readCheckpoint(directory: string): Promise<Checkpoint> {
   const file = join(directory, INDEX);

@@ -16,8 +16,10 @@ export const MOMENTUM_OPTIMIZERS: readonly string[] = ['sgd', 'rmsprop', 'muon']
 
 /** How weight decay enters: as the gradient of a penalty, or beside the optimizer's step. */
 export const WEIGHT_DECAY_KINDS = ['l2', 'decoupled'] as const;
+/** How weight decay enters: an element of WEIGHT_DECAY_KINDS. */
 export type WeightDecayKind = (typeof WEIGHT_DECAY_KINDS)[number];
 
+/** The shapes that a schedule of learning rates can have. */
 export const SCHEDULE_KINDS = ['constant', 'step', 'cosine', 'one-cycle'] as const;
 
 /** Random weights to begin with. */

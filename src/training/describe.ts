@@ -21,7 +21,11 @@ export interface StepFigures {
  * What `train` would do, with the graph of a step, which is built and not run. Labels and soft targets are looked at, where they
  * can be read without the inputs. The model stays as it is.
  *
- * @throws as `planTraining`, and GradientError naming the nodes that no gradient passes through
+ * @throws OptionError, PatternError and ModelError as planTraining; GradientError naming the nodes that no gradient passes through; ModelError
+ *   for targets that no class has or that are no probabilities, and where the model does not run
+ * @example
+ * const { plan, step } = await describeTraining(model, dataset, { optimizer: 'adam' });
+ * console.log(plan.parameters, step.nodes, step.stateBytes);
  */
 export async function describeTraining(
   model: Model,

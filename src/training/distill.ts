@@ -6,6 +6,7 @@ import { checkPositive } from './optimizers/ranges.js';
 import { openPredictor } from './predict.js';
 import type { Batch, Dataset, Field } from './types.js';
 
+/** Options of distilled. */
 export interface DistillOptions {
   /** The teacher's output; default its first. */
   readonly output?: string | undefined;

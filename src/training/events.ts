@@ -98,6 +98,7 @@ export interface EpochRecord {
   readonly seconds: number;
 }
 
+/** Figures of an epoch over the training samples. */
 export interface TrainingFigures {
   readonly loss: number;
   readonly accuracy: number | undefined;
@@ -105,6 +106,7 @@ export interface TrainingFigures {
   readonly curve: readonly number[];
 }
 
+/** What a training came to. */
 export interface TrainSummary {
   /** Why it ended: all epochs done, no improvement for `patience` epochs, or asked to stop. */
   readonly reason: StopReason;
@@ -120,6 +122,7 @@ export interface TrainSummary {
   readonly pruned?: readonly PrunedWeight[] | undefined;
 }
 
+/** Why a training ended; see TrainSummary. */
 export type StopReason = 'epochs' | 'patience' | 'aborted';
 
 /** Where a training goes on, and what it did before. */

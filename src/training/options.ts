@@ -19,6 +19,7 @@ import type { FreshStart } from './weights/fresh-weights.js';
 /** What an optimizer of `train` takes, by its name. */
 export interface TrainerOptions extends OptimizerOptions, SearchOptions {}
 
+/** Options of train. */
 export interface TrainOptions<Name extends OptimizerName | SearchName = OptimizerName | SearchName> {
   /**
    * Default: for labels cross-entropy, or bce where the output is one number or a Sigmoid is its end; for other numbers bce
@@ -96,6 +97,7 @@ export interface TrainOptions<Name extends OptimizerName | SearchName = Optimize
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Where and when train writes checkpoints. */
 export interface CheckpointOptions {
   readonly directory: string;
   /** 'epoch': after each (default). 'stop': only when `signal` stops the training. */

@@ -57,7 +57,8 @@ export interface Settled {
  * stays as it is. Where the file leaves the shape of the output open, `describeTraining` computes it: what depends on it (the
  * default loss, whether targets fit) is then known there alone.
  *
- * @throws OptionError for options out of range; PatternError for globs that match nothing; ModelError for data that does not fit the model
+ * @throws OptionError for options out of range; PatternError for patterns that match nothing; ModelError for data that does not fit the
+ *   model; GradientError where operators with a derivative of zero keep the loss from all weights
  * @example
  * const { weights, stepsPerEpoch } = planTraining(model, dataset, { epochs: 3 });
  */

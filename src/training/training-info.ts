@@ -28,6 +28,7 @@ import { decayedWeights } from './optimizers/weight-decay.js';
 /** The IR version that knows training_info. */
 const IR_VERSION = 7;
 
+/** Options of withTrainingInfo. */
 export interface TrainingInfoOptions
   extends Omit<StepOptions, 'batch' | 'emaDecay' | 'weightDecayOf' | 'masks' | 'roundWeights'> {
   /** Samples a step, where the model leaves its batch open or says 1. */
@@ -38,12 +39,14 @@ export interface TrainingInfoOptions
   readonly learningRate: number;
 }
 
+/** What withTrainingInfo returns. */
 export interface TrainingInfo {
   /** The model with one more training_info; its own graph computes what it did. */
   readonly model: Model;
   readonly account: TrainingInfoAccount;
 }
 
+/** What a training_info holds. */
 export interface TrainingInfoAccount {
   /** Name of the input for labels or targets; undefined of a loss without. */
   readonly target: string | undefined;
@@ -74,7 +77,7 @@ export interface TrainingInfoAccount {
  * baked into the algorithm, so the inputs of the model must be fed with the batch that is given here. A model of an
  * operator set before 18 is raised to it.
  *
- * @throws GradientError and ModelError as `gradient` does
+ * @throws OptionError, GradientError and ModelError as `gradient` does
  * @example
  * const { model: trainable } = await withTrainingInfo(model, {
  *   loss: 'cross-entropy', batch: 64, optimizer: optimizer('adam'), learningRate: 1e-3,
@@ -384,6 +387,9 @@ export interface TrainingStep {
  *
  * @param index which training_info; default the first
  * @throws ModelError for a model without one, and bindings that name no initializer or output
+ * @example
+ * const { model: step, updates, initial } = trainingStep(await readModel('trainable.onnx'));
+ * for (const [weight, output] of updates) console.log(weight, initial.get(weight)?.shape, output);
  */
 export function trainingStep(model: Model, index = 0): TrainingStep {
   const info = model.proto.training_info?.[index];

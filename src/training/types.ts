@@ -16,6 +16,7 @@ export interface Batch {
   readonly target: RuntimeTensor | undefined;
 }
 
+/** Options of Dataset.batch. */
 export interface BatchOptions {
   /** Draw augmentations (crop, flip, shift) anew; default false: the sample as it is. */
   readonly augment?: boolean | undefined;
@@ -97,6 +98,7 @@ export interface TrainingState {
   readonly slots: ReadonlyMap<string, RuntimeTensor>;
 }
 
+/** Loss and accuracy over samples. */
 export interface Evaluation {
   readonly samples: number;
   /** Mean over the samples; over the labels that count, where a loss leaves some out. */

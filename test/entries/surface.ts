@@ -53,6 +53,17 @@ export function exportsOf(program: ts.Program, entry: string): Map<string, ts.Sy
   );
 }
 
+/** What an entry exports that stands in a program that runs: not what it exports as a type alone. */
+export function valuesOf(program: ts.Program, entry: string): ts.Symbol[] {
+  const checker = program.getTypeChecker();
+  const file = program.getSourceFile(ENTRIES.get(entry) ?? '');
+  const module = file && checker.getSymbolAtLocation(file);
+  return (module ? checker.getExportsOfModule(module) : [])
+    .filter(({ declarations = [] }) => !declarations.some(ts.isTypeOnlyImportOrExportDeclaration))
+    .map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol))
+    .filter(isValue);
+}
+
 export function isValue(symbol: ts.Symbol): boolean {
   return (symbol.flags & ts.SymbolFlags.Value) !== 0;
 }
@@ -137,7 +148,9 @@ export function examplesOf(program: ts.Program): Map<string, string> {
       examples.set(`${place}#${index}`, ts.getTextOfJSDocComment(tag.comment) ?? '');
     }
   };
-  for (const [entry] of ENTRIES) {
+  for (const [entry, path] of ENTRIES) {
+    const [, head] = /@example\n([^@]*)\n \* @module/.exec(readFileSync(path, 'utf8')) ?? [];
+    if (head !== undefined) examples.set(`${entry}#`, head.replaceAll(/^ \* ?/gm, ''));
     for (const [name, symbol] of exportsOf(program, entry)) {
       for (const declaration of symbol.declarations ?? []) {
         const node = ts.isVariableDeclaration(declaration) ? declaration.parent.parent : declaration;

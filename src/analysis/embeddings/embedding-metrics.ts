@@ -21,6 +21,7 @@ export interface EmbeddingMetrics {
   readonly lidar: number | undefined;
 }
 
+/** Key of a metric of embeddings, as in EMBEDDING_METRICS. */
 export type EmbeddingKey = keyof EmbeddingMetrics;
 
 /** As MetricDescriptor, for the figures of embeddings. */

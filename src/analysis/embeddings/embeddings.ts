@@ -30,6 +30,7 @@ export interface EmbeddingRow {
   readonly problem: string | undefined;
 }
 
+/** What embeddingReport returns: the spectra of what a model makes of data, one row per value. */
 export interface EmbeddingReport {
   readonly rows: readonly EmbeddingRow[];
   readonly samples: number;
@@ -43,6 +44,7 @@ export interface EmbeddingReport {
   readonly notLookedAt: readonly Skipped[];
 }
 
+/** Options of embeddingReport. */
 export interface EmbeddingOptions extends TapOptions {
   /** How many samples, drawn at random where there are more. Default 512. */
   readonly samples?: number | undefined;
@@ -67,7 +69,8 @@ const MEMORY = 2 ** 30;
  * The value of a sample is flattened to a vector of d features, and N samples give the N x N Gram matrix, in float64.
  *
  * @param source samples, or where random inputs come from
- * @throws OptionError for options out of range; ModelError where the model cannot be fed or does not run, or there are fewer than two samples
+ * @throws OptionError for options out of range; PatternError for a pattern that matches no value; ProviderError for a provider that does
+ *   not load here; ModelError where the model cannot be fed or does not run, or there are fewer than two samples
  * @example
  * const { rows } = await embeddingReport(model, { seed: 0 }, { samples: 256 });
  * for (const { nodes, metrics } of rows) console.log(nodes[0], metrics?.gramEffectiveRank);

@@ -16,6 +16,7 @@ export interface FailedComparison {
   readonly reason: string | undefined;
 }
 
+/** What checkAssertion returns. */
 export interface AssertionResult {
   readonly passed: boolean;
   /** How many weights (or, where an expression names several, combinations of them) were looked at. */
@@ -36,7 +37,12 @@ export class AssertionNameError extends Error {
   }
 }
 
-/** The metrics that an assertion needs. */
+/**
+ * The metrics that an assertion needs.
+ *
+ * @example
+ * assertedMetrics(parseAssertion('alpha(*) < 6 and stableRank(fc*) > 2')).map(({ key }) => key); // ['alpha', 'stableRank']
+ */
 export function assertedMetrics(assertion: Assertion): MetricDescriptor[] {
   const keys = new Set<MetricDescriptor['key']>();
   const ofArithmetic = (value: Arithmetic): void => {

@@ -20,10 +20,12 @@ export type Assertion =
   | { readonly kind: 'and' | 'or'; readonly a: Assertion; readonly b: Assertion };
 
 export const COMPARISONS = ['<=', '>=', '==', '!=', '<', '>'] as const;
+/** Operator of a comparison, as it is written in an assertion. */
 export type Comparison = (typeof COMPARISONS)[number];
 
 /** Of the matrix that the figures of a comparison are about; min and max of rows and columns. */
 export const SIZE_NAMES = ['min', 'max', 'rows', 'columns'] as const;
+/** Name of a size of the matrix, as it is written in an assertion. */
 export type SizeName = (typeof SIZE_NAMES)[number];
 
 /** What is wrong with the text of an assertion, and where. */
@@ -262,7 +264,12 @@ class Parser {
   }
 }
 
-/** The text of an assertion, with no more parentheses than it needs: parsing it gives the assertion again. */
+/**
+ * The text of an assertion, with no more parentheses than it needs: parsing it gives the assertion again.
+ *
+ * @example
+ * printAssertion(parseAssertion('(stableRank(fc1)>2)')); // 'stableRank(fc1) > 2'
+ */
 export function printAssertion(assertion: Assertion): string {
   if (assertion.kind === 'compare') {
     return `${printArithmetic(assertion.a)} ${assertion.op} ${printArithmetic(assertion.b)}`;

@@ -16,6 +16,7 @@ export interface RankChange {
     | undefined;
 }
 
+/** What compareRankReports returns: two rank reports, matched weight by weight. */
 export interface RankComparison {
   readonly a: RankReport;
   readonly b: RankReport;

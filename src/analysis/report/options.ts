@@ -2,10 +2,12 @@ import { checkOptions, type OptionDescriptors, OptionError } from '../../graph/o
 
 /** Which rows chains that `expand` wrote have: what they multiply out to, their factors, or both. */
 export const CHAIN_VIEWS = ['product', 'factors', 'both'] as const;
+/** Which weights of a chain are looked at: an element of CHAIN_VIEWS. */
 export type ChainView = (typeof CHAIN_VIEWS)[number];
 
 /** As which matrix a convolution is looked at; see SpectrumOptions. */
 export const CONV_VIEWS = ['matricized', 'slices', 'operator'] as const;
+/** How a convolution is seen as matrices: an element of CONV_VIEWS. */
 export type ConvView = (typeof CONV_VIEWS)[number];
 
 /** The options of `rankReport` that one value describes. */

@@ -72,6 +72,7 @@ export interface RankTotal {
   readonly problems: number;
 }
 
+/** What rankReport returns: one row per weight matrix, their sums, and what was skipped. */
 export interface RankReport {
   /** The model's file, where it was read from one. */
   readonly model: string | undefined;
@@ -87,6 +88,7 @@ export interface RankReport {
   readonly embeddings?: EmbeddingReport;
 }
 
+/** How far a rank report is; what `onProgress` is called with. */
 export interface RankProgress {
   /** Weights. */
   readonly done: number;
@@ -97,6 +99,7 @@ export interface RankProgress {
   readonly share: number;
 }
 
+/** Options of rankReport. */
 export interface RankReportOptions extends SpectrumOptions {
   /** Keep all singular values in the rows. Default false. */
   readonly spectra?: boolean | undefined;

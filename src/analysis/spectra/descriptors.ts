@@ -52,7 +52,12 @@ export function figureOf({ metrics, extras }: Figured, key: MetricKey): number |
     : extras?.figures[key as FurtherKey];
 }
 
-/** Why a row has no such figure; undefined where it has. */
+/**
+ * Why a row has no such figure; undefined where it has.
+ *
+ * @example
+ * reasonOf(row, 'alpha'); // 'not asked for' where the report was made without `extras`
+ */
 export function reasonOf(row: Figured, key: MetricKey): string | undefined {
   if (figureOf(row, key) !== undefined) return undefined;
   if (row.metrics === undefined) return row.problem ?? 'it has no spectrum';
@@ -66,7 +71,12 @@ export function descriptorOf(key: MetricKey): MetricDescriptor {
   return found;
 }
 
-/** The metric that a person means by its key or its column's header, whatever the case. */
+/**
+ * The metric that a person means by its key or its column's header, whatever the case.
+ *
+ * @example
+ * findMetric('STABLERANK')?.key; // 'stableRank'
+ */
 export function findMetric(name: string): MetricDescriptor | undefined {
   const wanted = name.toLowerCase();
   return (

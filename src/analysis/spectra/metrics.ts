@@ -145,6 +145,7 @@ export const RESOLUTION = 1e-7;
 /** Cumulative sums that miss a share by rounding alone still reach it. */
 const SLACK = 1e-12;
 
+/** What spectrumMetrics needs to know of the matrix besides its singular values. */
 export interface SpectrumContext {
   /** Rows of the matrix. */
   readonly rows: number;

@@ -8,6 +8,7 @@ export interface ExtraDescriptor extends ExtraText {
   readonly key: ExtraKey;
 }
 
+/** The texts of a metric of EXTRA_METRICS. */
 export interface ExtraText extends MetricText {
   /** Column of WeightWatcher's `details` that holds the same quantity, as far as one does. */
   readonly weightWatcher: string | undefined;

@@ -11,6 +11,7 @@ import { RESOLUTION } from './metrics.js';
 /** How convolutions are looked at. */
 export { CONV_VIEWS, type ConvView } from '../report/options.js';
 
+/** How the singular values of a weight are computed. */
 export interface SpectrumOptions {
   /**
    * Of a convolution: 'matricized', the matrix out x (in/group * kernel) (the default); 'slices', the out x in/group

@@ -16,6 +16,7 @@ import { VERIFY_OPTIONS } from './options.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding, stepOf } from './rounding.js';
 
+/** Options of verifyModels. */
 export interface VerifyOptions {
   /** A tensor for each input of `a`, to compare on once, instead of on random ones. */
   readonly inputs?: Readonly<Record<string, RuntimeTensor>> | undefined;
@@ -53,6 +54,7 @@ export interface VerifyPlacement {
   readonly problem?: string | undefined;
 }
 
+/** What verifyModels returns. */
 export interface Verification {
   /** True when every output agrees, there are no problems, and something was compared. */
   readonly passed: boolean;

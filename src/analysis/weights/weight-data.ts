@@ -38,11 +38,13 @@ export interface WeightData {
   factors?(): Promise<readonly [left: ThinFactor, right: ThinFactor]>;
 }
 
+/** Elements of a weight as they lie in a file, for threads that read them there. */
 export interface StoredElements {
   readonly file: FileRange;
   readonly type: FloatType;
 }
 
+/** Elements of a weight in memory. */
 export interface ReadElements {
   readonly data: Float32Array | Float64Array;
   /** True where nothing else holds the array, so that it may be handed to a thread. */

@@ -20,7 +20,12 @@ export function isCheckpoint(source: WeightStore): source is Checkpoint {
 /**
  * The weight matrices of a model, as findWeights has them, or of a checkpoint. Reads no weights.
  *
- * @throws ModelError as findWeights; for damaged descriptions of quantized tensors
+ * @throws ModelError for functions that stand for more nodes than fit the memory limit, and for damaged descriptions of quantized tensors
+ * @example
+ * const source = await openCheckpoint('model.safetensors');
+ * if ('tensors' in source) {
+ *   for (const { name, rows, columns } of (await weightsOfStore(source)).weights) console.log(name, rows, columns);
+ * }
  */
 export async function weightsOfStore(
   source: WeightStore,

@@ -47,6 +47,7 @@ export interface ChainRole {
   readonly site: string;
 }
 
+/** Options of findWeights. */
 export interface WeightOptions {
   /** Of chains that `expand` wrote: the factors, what they multiply out to, or both (the default). */
   readonly chains?: ChainView | undefined;

@@ -40,7 +40,14 @@ export function check(model: Model): Problem[] {
   return new Checker(model).run();
 }
 
-/** Throws ModelError with the first error that `check` finds and the count of the others. Warnings pass. */
+/**
+ * Checks a model as `check` does. Warnings pass.
+ *
+ * @throws ModelError with the first error that `check` finds and the count of the others
+ * @example
+ * model.graph.renameInput('x', 'features');
+ * assertValid(model);
+ */
 export function assertValid(model: Model): void {
   const [first, ...others] = check(model).filter((problem) => problem.severity === 'error');
   if (first === undefined) return;

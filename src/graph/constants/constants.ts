@@ -28,8 +28,15 @@ export interface ConstantValue {
   readonly root: Tensor | undefined;
 }
 
+/** What findConstant returns: a constant, or the reason why there is none. */
 export type ConstantResult = ConstantValue | { readonly reason: string };
 
+/**
+ * Whether findConstant found a constant, and not the reason why there is none.
+ *
+ * @example
+ * isConstant(findConstant(model.graph, 'x')); // false where x is an input
+ */
 export function isConstant(result: ConstantResult): result is ConstantValue {
   return !('reason' in result);
 }
@@ -63,6 +70,10 @@ export function quantizedStorage({
  * Type and shape come without reading a weight; small integer tensors (shapes, axes) are read.
  *
  * @returns the constant, or the reason why the value is not one that can be relied on
+ * @throws ModelError for a tensor of an unknown element type
+ * @example
+ * const found = findConstant(model.graph, 'fc.weight');
+ * console.log(isConstant(found) ? [found.dataType, found.shape] : found.reason);
  */
 export function findConstant(graph: Graph, value: string): ConstantResult {
   return stored.of(graph.model).find(graph, value);

@@ -44,6 +44,7 @@ export interface Difference {
   readonly after?: string;
 }
 
+/** Options of diffModels. */
 export interface DiffOptions {
   /** Compare the elements of tensors ('exact', default), or only their types and shapes. */
   readonly weights?: 'ignore' | 'exact';
@@ -55,6 +56,7 @@ export interface DiffOptions {
  * Every difference between two models; none exactly when all their fields are equal. Parts are matched by name
  * (nodes without one by their first output), so that an insertion does not make all that follows differ.
  *
+ * @throws ModelError where the data of a tensor cannot be read
  * @example
  * console.log(formatDifferences(diffModels(await readModel('a.onnx'), await readModel('b.onnx'))));
  */
@@ -64,7 +66,12 @@ export function diffModels(a: Model, b: Model, options: DiffOptions = {}): Diffe
   return diff.found;
 }
 
-/** One line a difference: `~ graph.node['conv1'].attribute['pads'].ints: [0, 0] -> [1, 1]`. */
+/**
+ * One line a difference: `~ graph.node['conv1'].attribute['pads'].ints: [0, 0] -> [1, 1]`.
+ *
+ * @example
+ * console.log(formatDifferences(diffModels(a, b)));
+ */
 export function formatDifferences(list: readonly Difference[]): string {
   return list
     .map(({ path, kind, before, after }) => {

@@ -13,7 +13,7 @@ import { calledKey, functionsOf, Inliner, type NodeOrigin } from './inliner.js';
  * model itself where it calls none. Inputs, outputs, initializers and their names stay.
  *
  * @throws ModelError for a function of another version of an operator set than the model's whose operators changed in between,
- *   and for one that calls itself
+ *   for one that calls itself, and for functions that stand for more nodes than fit the memory limit
  * @example
  * const plain = inlinedFunctions(await readModel('model.onnx')); // plain.functions.length === 0
  */

@@ -8,6 +8,7 @@ import { clearTemporaries, temporaryName } from './temporary.js';
 /** Sources are copied in pieces of this size, so that a save needs no memory and can be interrupted. */
 const CHUNK = 8 << 20;
 
+/** Options of whatever writes a file. */
 export interface WriteOptions {
   /** Replace an existing file. Default false: refuse. */
   readonly overwrite?: boolean | undefined;
@@ -16,8 +17,13 @@ export interface WriteOptions {
 }
 
 /**
- * Throws when `path` cannot be written: it exists (without `overwrite`), or its directory does not exist or is
- * read-only. Call it before long work, so that the work is not lost.
+ * Checks that `path` can be written. Call it before long work, so that the work is not lost.
+ *
+ * @throws ModelError where the file exists (without `overwrite`), or its directory does not exist or is read-only
+ * @example
+ * await assertWritable('out.onnx');
+ * await model.apply(expand({ depth: 3 }));
+ * await saveModel(model, 'out.onnx');
  */
 export async function assertWritable(path: string, options: WriteOptions = {}): Promise<void> {
   const existing = await stat(path).catch(() => undefined);
@@ -51,6 +57,9 @@ export interface FileIdentity {
  * meanwhile stays with that process. Devices and pipes are written directly.
  *
  * @returns which file was written; undefined for a device or a pipe
+ * @throws ModelError as assertWritable, where the device is full, and where `signal` interrupts it
+ * @example
+ * await atomicWrite('names.txt', new MemorySource(new TextEncoder().encode('fc1\nfc2\n')), { overwrite: true });
  */
 export async function atomicWrite(
   path: string,

@@ -12,6 +12,7 @@ import { isPipe, readWhole } from './pipe.js';
 import { scanMessage } from './scan.js';
 import { type ByteSource, FileSource, MemorySource } from './source.js';
 
+/** Options of readModel. */
 export interface ReadOptions {
   /** Where external data is, for a model that is read from bytes. */
   readonly directory?: string;

@@ -17,6 +17,11 @@ const writeLater = promisify(write);
  * A temporary file for large new weights, so that a pass over a model of many gigabytes needs the memory of
  * one weight. The file has no name in the file system while it is open, so it vanishes with the process
  * (on Windows, where an open file cannot be unlinked, on dispose).
+ *
+ * @example
+ * using scratch = new Scratch();
+ * const source = scratch.put(new Uint8Array(4 << 20));
+ * const weight = Tensor.of('w', 'float32', [1024, 1024], source);
  */
 export class Scratch implements Disposable {
   readonly directory: string;

@@ -19,6 +19,13 @@ export interface FileRange {
   check(): void;
 }
 
+/**
+ * Bytes in memory as a source. They are not copied.
+ *
+ * @example
+ * const source = new MemorySource(Uint8Array.of(1, 2, 3));
+ * source.read(1, 2); // Uint8Array [2, 3]
+ */
 export class MemorySource implements ByteSource {
   readonly #bytes: Uint8Array;
 
@@ -48,6 +55,11 @@ export const openDescriptors = new FinalizationRegistry<number>((descriptor) => 
 /**
  * A file, read by range through one descriptor that stays open: a save that replaces the path by another
  * file (see atomicWrite) does not disturb a model that still reads from the old one.
+ *
+ * @throws ModelError where the file cannot be opened, is a folder, a pipe or a device
+ * @example
+ * using file = new FileSource('weights.bin');
+ * const tensor = Tensor.of('w', 'float32', [file.length / 4], file); // no element is read yet
  */
 export class FileSource implements ByteSource, Disposable {
   readonly path: string;

@@ -31,6 +31,7 @@ import {
   ZeroSource,
 } from './source.js';
 
+/** Options of saveModel. */
 export interface SaveOptions extends WriteOptions {
   /**
    * Put weights beside the model: 'auto' (default) where the model has external data already or the file would
@@ -66,7 +67,8 @@ export interface Saved {
  * ones on 4 KiB boundaries: no name in the model decides what is written. Only a model that replaces its own file goes
  * on reading the files that it read, and what of `<target>.data` it reads no more is removed.
  *
- * @throws ModelError when the target exists (without `overwrite`), is a data file of the model, or cannot be written
+ * @throws ModelError when the target exists (without `overwrite`), is a data file of the model, or cannot be written; OptionError for a
+ *   `dataFile` with a folder
  * @example
  * await saveModel(model, 'out.onnx', { overwrite: true });
  */
@@ -140,6 +142,8 @@ function withinLimit(content: ByteSource, file: string): ByteSource {
  * The model as bytes, up to 2 GiB. External tensors stay references to their files.
  *
  * @throws ModelError past 2 GiB
+ * @example
+ * await using session = await openSession(modelToBytes(model));
  */
 export function modelToBytes(model: Model): Uint8Array {
   const content = serialize(model, new Map());

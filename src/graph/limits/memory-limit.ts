@@ -13,6 +13,7 @@ let limit = DEFAULT_MEMORY_LIMIT;
  * as it is, weights say, is not held against it.
  *
  * @param bytes default 1 GiB
+ * @throws RangeError unless it is a positive number
  * @example
  * setMemoryLimit(8 * 2 ** 30);
  */

@@ -158,6 +158,7 @@ export const SCHEMA = {
   SimpleShardedDimProto: { dim_value: [1, 'int64'], dim_param: [2, 'string'], num_shards: [3, 'int64'] },
 } as const satisfies Record<string, Record<string, FieldSpec>>;
 
+/** Name of a message of the ONNX schema: ModelProto, GraphProto and so on. */
 export type MessageName = keyof typeof SCHEMA;
 
 /** A signed 64-bit integer as protobufjs holds it: exact beyond 2^53. */
@@ -169,8 +170,10 @@ export interface Long {
   toBigInt(): bigint;
   toString(): string;
 }
+/** An int64 of the schema: a number where it is exact, a Long elsewhere. */
 export type Int64 = number | Long;
 
+/** TypeScript types of the scalar types of protobuf. */
 export interface Scalars {
   int64: Int64;
   int32: number;
@@ -180,6 +183,7 @@ export interface Scalars {
   bytes: Uint8Array;
 }
 
+/** TypeScript type of a field of the schema. */
 export type FieldType<S extends FieldSpec> = S[1] extends MessageName
   ? Message<S[1]>
   : S[1] extends keyof Scalars
@@ -195,14 +199,21 @@ export type Message<M extends MessageName> = {
     : never;
 };
 
+/** ModelProto of the ONNX schema (onnx.proto). */
 export type ModelProto = Message<'ModelProto'>;
+/** GraphProto of the ONNX schema (onnx.proto). */
 export type GraphProto = Message<'GraphProto'>;
+/** NodeProto of the ONNX schema (onnx.proto). */
 export type NodeProto = Message<'NodeProto'>;
+/** AttributeProto of the ONNX schema (onnx.proto). */
 export type AttributeProto = Message<'AttributeProto'>;
+/** ValueInfoProto of the ONNX schema (onnx.proto). */
 export type ValueInfoProto = Message<'ValueInfoProto'>;
+/** TensorProto of the ONNX schema (onnx.proto). */
 export type TensorProto = Message<'TensorProto'>;
 export type SparseTensorProto = Message<'SparseTensorProto'>;
 export type TypeProto = Message<'TypeProto'>;
+/** FunctionProto of the ONNX schema (onnx.proto). */
 export type FunctionProto = Message<'FunctionProto'>;
 export type OperatorSetIdProto = Message<'OperatorSetIdProto'>;
 export type StringStringEntryProto = Message<'StringStringEntryProto'>;

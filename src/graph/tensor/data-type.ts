@@ -40,6 +40,7 @@ export const DATA_TYPES = {
   int2: { code: 26, bits: 2, field: 'int32_data' },
 } as const satisfies Record<string, DataTypeInfo>;
 
+/** Element type of a tensor, by its name in this library: 'float32', 'int64', 'bfloat16' and so on. */
 export type DataType = keyof typeof DATA_TYPES;
 
 /** Element types whose values are real numbers that a weight may have. */
@@ -49,8 +50,16 @@ export const FLOAT_TYPES = [
   'float16',
   'bfloat16',
 ] as const satisfies readonly DataType[];
+/** Element types that weights can have: 'float16', 'bfloat16', 'float32', 'float64'. */
 export type FloatType = (typeof FLOAT_TYPES)[number];
 
+/**
+ * Whether an element type is one that weights can have: float16, bfloat16, float32 or float64.
+ *
+ * @example
+ * isFloatType('bfloat16'); // true
+ * isFloatType('int8'); // false
+ */
 export function isFloatType(type: DataType | string): type is FloatType {
   return (FLOAT_TYPES as readonly string[]).includes(type);
 }

@@ -49,6 +49,7 @@ export interface NativeArrays {
   uint2: Uint8Array;
   int2: Uint8Array;
 }
+/** The typed array that holds the elements of some data type; see NativeArrays. */
 export type NativeArray = NativeArrays[DataType];
 
 const ARRAY_OF = {
@@ -93,6 +94,10 @@ const EXTERNAL = 1;
 /**
  * A constant of a model. Name, type and shape are known without reading its bytes; those come on demand,
  * whole or by range of elements, from whichever field or file holds them.
+ *
+ * @example
+ * const tensor = Tensor.of('w', 'float32', [2, 3], new Float32Array(6));
+ * console.log(tensor.name, tensor.dataType, tensor.shape, tensor.byteLength); // 'w', 'float32', [2, 3], 24
  */
 export class Tensor {
   readonly proto: TensorProto;
@@ -400,7 +405,12 @@ export function asArray<T extends DataType>(type: T, bytes: Uint8Array): NativeA
   return new TypedArray(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / width));
 }
 
-/** Elements of a float type as float32; float64 stays float64. */
+/**
+ * Elements of a float type as float32; float64 stays float64.
+ *
+ * @example
+ * widen('float16', Uint16Array.of(0x3c00, 0x2e66)); // Float32Array [1, 0.0999755859375]
+ */
 export function widen(type: FloatType, array: NativeArrays[FloatType]): Float32Array | Float64Array {
   switch (type) {
     case 'float16':
@@ -412,7 +422,12 @@ export function widen(type: FloatType, array: NativeArrays[FloatType]): Float32A
   }
 }
 
-/** float32 or float64 numbers as the elements of a float type, rounded once. */
+/**
+ * float32 or float64 numbers as the elements of a float type, rounded once.
+ *
+ * @example
+ * narrow('float16', Float32Array.of(1, 0.1)); // Uint16Array [0x3c00, 0x2e66], the bits
+ */
 export function narrow<T extends FloatType>(type: T, values: Float32Array | Float64Array): NativeArrays[T] {
   switch (type) {
     case 'float64':

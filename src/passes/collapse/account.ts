@@ -42,6 +42,7 @@ export interface CollapsedChain {
   readonly unprobed?: string;
 }
 
+/** What collapse returns: what was folded, and what was skipped and why. */
 export interface CollapseAccount {
   readonly rewritten: readonly CollapsedChain[];
   readonly skipped: readonly Skipped[];

@@ -14,6 +14,7 @@ const NAME = 'collapse';
  * of itself is folded where that costs no parameters and no multiply-adds. Exact up to rounding: what would not be is
  * skipped, with the reason.
  *
+ * @throws OptionError for options of the wrong kind
  * @example
  * const model = await readModel('trained.onnx');
  * const [account] = await model.apply(collapse());

@@ -3,6 +3,7 @@ import type { ProductPlace } from '../../linalg/matrix.js';
 import type { SessionOptions } from '../../runtime/types.js';
 import type { OnProgress } from '../account.js';
 
+/** Options of collapse. */
 export interface CollapseOptions {
   /**
    * Fold chains of linear nodes alone: the exact inverse of expand. Otherwise every affine region is folded:
@@ -35,6 +36,7 @@ export const COLLAPSE_OPTIONS = {
   },
 } as const satisfies OptionDescriptors;
 
+/** The defaults of CollapseOptions. */
 export const COLLAPSE_DEFAULTS: Required<CollapseOptions> = {
   ...defaultsOf(COLLAPSE_OPTIONS),
   products: undefined,

@@ -16,7 +16,7 @@ import { type CollapsedChain, collapse } from './collapse.js';
  *
  * The model stays as it is: a clone of it is collapsed.
  *
- * @throws as rankReport and collapse do
+ * @throws OptionError for options out of range; ModelError where a weight cannot be read
  * @example
  * const report = await rankReportWithRegions(await readModel('model.onnx'));
  */

@@ -43,6 +43,7 @@ export interface ExpandedSite {
   readonly nodes: readonly string[];
 }
 
+/** What expand returns: which layers became chains, and which were skipped and why. */
 export interface ExpandAccount {
   readonly rewritten: readonly ExpandedSite[];
   readonly skipped: readonly Skipped[];

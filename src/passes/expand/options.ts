@@ -13,11 +13,13 @@ export const EXPAND_INITS = [
   'fresh:normal',
   'fresh:uniform',
 ] as const;
+/** How the factors of a chain begin: an element of EXPAND_INITS. */
 export type ExpandInit = (typeof EXPAND_INITS)[number];
 export type FreshInit = Extract<ExpandInit, `fresh:${string}`>;
 
 /** What a residual connection does where its two ends have different shapes: it is left out, or has a learned projection. */
 const RESIDUAL_MODES = ['none', 'learn'] as const;
+/** Which factors of a chain stand beside an identity: an element of RESIDUAL_MODES. */
 export type ResidualMode = (typeof RESIDUAL_MODES)[number];
 
 /** Why a site is left out that the options leave out. */
@@ -171,6 +173,7 @@ export interface RecipeRule extends ChainOptions {
 /** Rules in their order: of those that match a site, the first holds. */
 export type Recipe = readonly RecipeRule[];
 
+/** Options of expand. */
 export interface ExpandOptions extends ChainOptions {
   /** Patterns (`*`, `?`, `[a-z]`, `[!a-z]`, see glob): only the sites whose node's name matches one; default all. */
   readonly only?: readonly string[];

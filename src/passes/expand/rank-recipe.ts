@@ -8,6 +8,7 @@ import { CHAIN_DEFAULTS } from './options.js';
 import { chainParameters, planOf } from './plan.js';
 import { ruleOf } from './recipe.js';
 
+/** What rankRecipe returns. */
 export interface RankRecipe {
   /** For `expand`: a chain of two layers for each site that it makes smaller, the others skipped. */
   readonly recipe: Recipe;

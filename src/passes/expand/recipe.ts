@@ -81,9 +81,15 @@ function isDefault(key: keyof ChainOptions, settings: Required<ChainOptions>): b
   return Array.isArray(value) ? value.length === 0 : value === usual;
 }
 
+/** Format of a recipe as text. */
 export type RecipeFormat = 'json' | 'yaml';
 
-/** The format that a recipe file's name tells: YAML, which JSON is a part of, unless it ends in `.json`. */
+/**
+ * The format that a recipe file's name tells: YAML, which JSON is a part of, unless it ends in `.json`.
+ *
+ * @example
+ * recipeFormat('recipe.yml'); // 'yaml'
+ */
 export function recipeFormat(file: string): RecipeFormat {
   return file.toLowerCase().endsWith('.json') ? 'json' : 'yaml';
 }
@@ -91,7 +97,7 @@ export function recipeFormat(file: string): RecipeFormat {
 /**
  * A recipe out of the text of a JSON or YAML file.
  *
- * @throws RangeError that says what is wrong, and where: the line of a text that is neither, else the rule as parseRecipe
+ * @throws RangeError naming the line of a text that is neither; OptionError as parseRecipe
  * @example
  * const recipe = await parseRecipeText('- match: layer1.*\n  depth: 3\n- match: "*"\n  skip: true\n', 'yaml');
  * await model.apply(expand({ recipe }));

@@ -14,6 +14,7 @@ import {
 } from './options.js';
 import { parseRecipe } from './recipe.js';
 
+/** The defaults of ExpandOptions. */
 export const EXPAND_DEFAULTS: Required<ExpandOptions> = {
   ...defaultsOf(EXPAND_OPTIONS),
   recipe: [],

@@ -12,6 +12,7 @@ import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import { at, broadcastShapes, keptDims, normalAxes, product, range, sameShape } from './shapes.js';
 import type { Mask, Value } from './value.js';
 
+/** Attributes of a node to be made, by name. */
 export type Attributes = Readonly<Record<string, AttributeValue>>;
 
 /** Above 1 / (smallest normal number): what HardSigmoid's slope must be to be a step. */
@@ -45,7 +46,16 @@ export interface BuilderOptions {
   readonly elementary?: boolean | undefined;
 }
 
-/** Appends nodes (operator set 18 or newer) and constants, and knows the shape and type of everything it makes. */
+/**
+ * Appends nodes (operator set 18 or newer) and constants, and knows the shape and type of everything it makes.
+ *
+ * @example
+ * // An update of an optimizer of one's own: gradient descent.
+ * const update = ({ build, parameter, gradient, learningRate }: UpdateContext): Update => ({
+ *   parameter: build.sub(parameter, build.mul(gradient, learningRate)),
+ *   slots: {},
+ * });
+ */
 export class Builder {
   readonly nodes: NodeSpec[] = [];
   readonly values = new Map<string, Value>();

@@ -24,7 +24,7 @@ export type LossModel = Pick<Gradient, 'model' | 'loss' | 'prediction' | 'target
  * it is. Sizes are baked in, as in `gradient`.
  *
  * @param options.wrt initializers that become inputs, weights and running statistics; default none
- * @throws ModelError as `gradient` does
+ * @throws OptionError and ModelError as `gradient` does
  * @example
  * const { model: validation, loss } = await lossModel(model, { loss: 'cross-entropy', batch: 64 });
  */

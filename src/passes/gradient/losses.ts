@@ -39,6 +39,7 @@ export type Loss =
   /** The sum of the output's elements: for an output that is a loss by itself. */
   | { readonly kind: 'sum' };
 
+/** Name of a loss: an element of LOSS_KINDS. */
 export type LossKind = Loss['kind'];
 
 export { LOSS_KINDS } from './options.js';

@@ -1,5 +1,6 @@
 import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 
+/** The losses that gradient and train know. docs/training.md has the formula of each. */
 export const LOSS_KINDS = ['cross-entropy', 'mse', 'l1', 'huber', 'bce', 'dot', 'sum'] as const;
 
 /** How a node that differs between training and inference runs. */

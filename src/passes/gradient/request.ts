@@ -15,6 +15,7 @@ import type { Sizes } from './prepare/infer-shapes.js';
 import type { MatrixProduct, Mode, Rule } from './types.js';
 import type { Mask, Value } from './value.js';
 
+/** Options of gradient. */
 export interface GradientOptions extends Sizes, BuilderOptions {
   /** What is differentiated. A name alone stands for the loss with its defaults. */
   readonly loss: Loss | LossKind;

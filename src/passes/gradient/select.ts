@@ -6,6 +6,7 @@ import { inlined } from './prepare/inline.js';
 import { predictionOf } from './request.js';
 import { trainableWeights } from './weights.js';
 
+/** Options of selectWrt. */
 export interface WrtPatterns {
   /** Patterns of initializers and float inputs; default every trainable weight. */
   readonly wrt?: readonly string[] | undefined;

@@ -21,6 +21,9 @@ const MASK = -1e4;
  * means and deviations of a normalization of the input) are not among them.
  *
  * @param output the value that the loss reads
+ * @example
+ * const [output] = model.graph.outputs;
+ * if (output) console.log(trainableWeights(model.graph, output.name)); // ['conv1.weight', 'conv1.bias', …]
  */
 export function trainableWeights(graph: Graph, output: string): string[] {
   const found = new Set<string>();

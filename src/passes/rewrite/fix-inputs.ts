@@ -1,5 +1,6 @@
 import type { Model, Pass } from '../../graph/index.js';
 
+/** What fixInputs returns. */
 export interface FixInputsAccount {
   /** Names of what are inputs no more. */
   readonly fixed: readonly string[];

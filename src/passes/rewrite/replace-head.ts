@@ -15,6 +15,7 @@ import { checkOptions, type OptionDescriptors } from '../../graph/option-descrip
 import type { GraphProto, ValueInfoProto } from '../../graph/proto/schema.js';
 import { Random } from '../../runtime/index.js';
 
+/** Options of replaceHead. */
 export interface HeadOptions {
   /** Outputs of the fresh layer. */
   readonly outputs: number;
@@ -29,6 +30,7 @@ const HEAD_OPTIONS = {
   seed: { kind: 'integer', min: 0, default: 0, help: 'seed of its weights' },
 } as const satisfies OptionDescriptors;
 
+/** What replaceHead returns. */
 export interface HeadAccount {
   /** The node whose weights are fresh. */
   readonly node: string;

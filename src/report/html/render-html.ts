@@ -11,6 +11,7 @@ import { spark } from './spark.js';
 import { STYLES } from './styles.js';
 import type { EmbeddingsData, RankPageData } from './types.js';
 
+/** Options of renderHtmlReport. */
 export interface HtmlReportOptions {
   /** Default 'Rank report'. */
   readonly title?: string | undefined;

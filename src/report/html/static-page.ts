@@ -2,6 +2,7 @@ import { html, Markup, type Part } from './markup.js';
 import { hashOf } from './policy.js';
 import { STYLES } from './styles.js';
 
+/** When and by what a page was made. */
 export interface PageMade {
   /** Stands in the heading as it is. The library never asks for the time: the same data give the same bytes. */
   readonly date?: string | undefined;

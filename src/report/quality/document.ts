@@ -11,6 +11,7 @@ import { type Column, type Document, type Grid, grid, type Note } from '../text/
 import { counted, formatCount, formatNumber } from '../text/text.js';
 import { differenceText, figureText, intervalText } from './text.js';
 
+/** Options of qualityDocument. */
 export interface QualityDocumentOptions {
   /** Where the samples are from: a path, and its part. */
   readonly data: string;
@@ -171,7 +172,13 @@ function sampleColumns(names: readonly string[] | undefined): readonly Column<Sa
 const SHOWN = 10;
 const SHOWN_CLASSES = 20;
 
-/** What models reach, in all forms. */
+/**
+ * What models reach, in all forms.
+ *
+ * @example
+ * const report = await evaluateModels([{ name: 'a', model: a }, { name: 'b', model: b }], dataset);
+ * console.log(render(qualityDocument(report, { data: 'mnist' })));
+ */
 export function qualityDocument(report: QualityReport, options: QualityDocumentOptions): Document {
   const { data, limits = [], verbose = false } = options;
   const { models } = report;

@@ -5,6 +5,7 @@ import { type PageMade, staticPage } from '../html/static-page.js';
 import { counted, formatCount, formatNumber } from '../text/text.js';
 import { differenceText, figureText, intervalText } from './text.js';
 
+/** Options of renderQualityPage. */
 export interface QualityPageOptions extends PageMade {
   /** Where the samples are from. */
   readonly data: string;

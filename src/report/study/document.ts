@@ -68,7 +68,13 @@ function rowColumns(rows: readonly StudyRow[]): readonly Column<StudyRow>[] {
   ];
 }
 
-/** What studies found, in all forms but CSV, which has the runs: see runsDocument. */
+/**
+ * What studies found, in all forms but CSV, which has the runs: see runsDocument.
+ *
+ * @example
+ * const result = await runStudy('init', { seeds: 8 });
+ * console.log(render(studyDocument([result])));
+ */
 export function studyDocument(
   results: readonly StudyResultView[],
   page?: (() => string) | undefined,
@@ -180,7 +186,13 @@ function notesOf(report: StudyReport): readonly Note[] {
   ];
 }
 
-/** A run as a line of the tidy table: its settings and its metrics are columns. */
+/**
+ * A run as a line of the tidy table: its settings and its metrics are columns.
+ *
+ * @example
+ * const result = await runStudy('init', { seeds: 8 });
+ * await writeFile('init.csv', render(runsDocument([result]), { format: 'csv' }));
+ */
 export function runsDocument(results: readonly StudyResultView[]): Document {
   const runs = results.flatMap(({ report }) => report.runs);
   const metrics = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];

@@ -6,6 +6,7 @@ import { STYLES } from '../html/styles.js';
 import { failedTexts, figure, type StudyResultView, settingsText, testText } from './document.js';
 import { plotSvg } from './plot-svg.js';
 
+/** Options of renderStudyPage. */
 export interface StudyPageOptions {
   /** Stands in the heading as it is. The library never asks for the time: the same runs give the same bytes. */
   readonly date?: string | undefined;

@@ -13,6 +13,10 @@ const DASHES = ['none', '7 3', '2 2.5', '9 3 2 3', '12 4'] as const;
 /**
  * A plot as SVG that needs no style sheet: on white, in the colours of paper. Within a page, whose rules come before what
  * stands here, it takes the page's colours, by the classes.
+ *
+ * @example
+ * const { report } = await runStudy('init', { seeds: 8 });
+ * for (const plot of report.plots) await writeFile(`${plot.name}.svg`, plotSvg(plot));
  */
 export function plotSvg(plot: Plot): string {
   return (plot.kind === 'lines' ? lines(plot) : pictures(plot)).text;

@@ -1,5 +1,6 @@
 import { formatNumber, printable } from './text.js';
 
+/** The value of a cell; undefined where there is none. */
 export type CellValue = string | number | boolean | undefined;
 
 /**
@@ -40,6 +41,7 @@ export interface Heading {
   readonly only: 'text' | 'data' | undefined;
 }
 
+/** A cell of a table: its text for people, its value for JSON and CSV. */
 export interface Cell {
   readonly text: string;
   readonly value: CellValue;
@@ -98,6 +100,7 @@ export interface Document {
   readonly html?: (() => string) | undefined;
 }
 
+/** A line of text in a document. */
 export interface Note {
   readonly text: string;
   /** 'good' and 'bad' are verdicts, 'warning' is something to look at, 'aside' is small print. */

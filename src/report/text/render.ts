@@ -10,8 +10,10 @@ import { printable, widthOf } from './text.js';
 export const FORMATS = ['table', 'json', 'csv', 'md'] as const;
 /** Those of a document with a page. */
 export const PAGE_FORMATS = [...FORMATS, 'html'] as const;
+/** An output format of documents: an element of PAGE_FORMATS. */
 export type Format = (typeof PAGE_FORMATS)[number];
 
+/** Options of render. */
 export interface RenderOptions {
   readonly format?: Format;
   /** Cells of a line of a table; default without limit. */
@@ -27,6 +29,9 @@ export interface RenderOptions {
  * A document as text that ends with a line break.
  *
  * @throws RangeError for the HTML of a document that has none
+ * @example
+ * const report = await rankReport(model);
+ * console.log(render(rankDocument(report), { format: 'md' }));
  */
 export function render(given: Document, options: RenderOptions = {}): string {
   const { format = 'table', words } = options;

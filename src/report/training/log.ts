@@ -27,6 +27,7 @@ export interface TrainLog {
   readonly end: LogEnd | undefined;
 }
 
+/** How a training ended, for the last line of its log. */
 export type LogEnd =
   | Pick<TrainSummary, 'reason' | 'epochs' | 'steps' | 'seconds'>
   | { readonly reason: 'failed'; readonly message: string };
@@ -34,6 +35,10 @@ export type LogEnd =
 /**
  * The line of an event in a JSONL log: a JSON object whose `event` says what it is, with a line break. Undefined of
  * events that are for a screen only. docs/training.md has the fields.
+ *
+ * @example
+ * const context = { tool: '1.0.0', time: new Date().toISOString(), model: 'model.onnx', data: 'mnist' };
+ * for await (const event of train(model, dataset)) process.stdout.write(logLine(event, context) ?? '');
  */
 export function logLine(event: TrainEvent, context: LogContext): string | undefined {
   switch (event.kind) {
@@ -73,6 +78,9 @@ function line(event: string, fields: object): string {
  * was cut short is passed over.
  *
  * @throws ModelError for what is no such log, with the line
+ * @example
+ * const { records, best } = readTrainLog(await readFile('train.jsonl', 'utf8'));
+ * console.log(best, records.at(-1)?.training?.loss);
  */
 export function readTrainLog(text: string): TrainLog {
   const lines = text.split('\n');

@@ -8,6 +8,7 @@ import { formatCount, formatNumber, formatSignificant } from '../text/text.js';
 import { figureText, meanRatio, type NamedLog, RANK_METRICS, runData, weightsOf } from './page-data.js';
 import { duration, settingText } from './summary.js';
 
+/** Options of renderTrainPage. */
 export interface TrainPageOptions {
   /** Default 'Training'. */
   readonly title?: string | undefined;

@@ -4,6 +4,7 @@ import type { TrainResult } from '../../training/train.js';
 import { type Column, type Document, grid, type Note } from '../text/document.js';
 import { counted, formatCount, formatNumber, formatSignificant, printable } from '../text/text.js';
 
+/** Options of trainDocument. */
 export interface TrainDocumentOptions {
   readonly output?: string | undefined;
   readonly test?:
@@ -68,7 +69,13 @@ const RANKS: readonly Column<RankChange>[] = [
   },
 ];
 
-/** What a training came to. */
+/**
+ * What a training came to, in all forms.
+ *
+ * @example
+ * const result = await train(model, dataset, { epochs: 3 }).result();
+ * console.log(render(trainDocument(result)));
+ */
 export function trainDocument(result: TrainResult, options: TrainDocumentOptions = {}): Document {
   const { history, best, last, reason, epochs, steps, seconds, test } = result;
   const { output, verbose = false } = options;
@@ -254,7 +261,13 @@ interface PlanRow {
   readonly decays: boolean;
 }
 
-/** What would be trained. */
+/**
+ * What would be trained, in all forms.
+ *
+ * @example
+ * const { plan, step } = await describeTraining(model, dataset, { epochs: 3 });
+ * console.log(render(planDocument(plan, step)));
+ */
 export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Document {
   const columns: readonly Column<PlanRow>[] = [
     { key: 'weight', header: 'weight', value: ({ name }) => name, shrink: 24 },

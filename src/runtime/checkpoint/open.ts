@@ -7,6 +7,7 @@ import { pytorchTensors } from './pytorch.js';
 import { safetensorsTensors } from './safetensors-file.js';
 import type { Checkpoint, Config, RangeReader, StoredTensor } from './types.js';
 
+/** Options of openCheckpoint. */
 export interface OpenOptions {
   /** Where `hf://` leads. Default https://huggingface.co. */
   readonly endpoint?: string | undefined;

@@ -17,6 +17,7 @@ import { inputSizes } from './input-sizes.js';
 import { inputValues, KnownSizes } from './input-values.js';
 import type { OpenDims } from './open-dims.js';
 
+/** Options of randomInputs. */
 export interface RandomInputOptions {
   /** The same seed gives the same bytes; default 0. */
   readonly seed?: number | undefined;

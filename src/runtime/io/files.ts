@@ -15,6 +15,9 @@ export type TensorFile =
  * Reads a file of tensors: NumPy's .npy and .npz, told by how they begin, or JSON.
  *
  * @throws ModelError naming the file
+ * @example
+ * const file = await readTensorFile('inputs.npz');
+ * if ('named' in file) console.log(Object.keys(file.named));
  */
 export async function readTensorFile(path: string): Promise<TensorFile> {
   const bytes = await readWhole(path);
@@ -81,6 +84,8 @@ export function tensorBytes(
  * Writes tensors to .npz, .npy (a single one) or .json, in one step.
  *
  * @throws ModelError for another ending, and where the file exists (without overwrite) or cannot be written
+ * @example
+ * await writeTensorFile('inputs.npz', randomInputs(model), { overwrite: true });
  */
 export async function writeTensorFile(
   path: string,

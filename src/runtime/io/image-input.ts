@@ -12,6 +12,7 @@ import {
 } from './pixels.js';
 import { convert } from './values.js';
 
+/** Options of imageTensor. */
 export interface ImageInputOptions extends Normalization {
   /** How images of other proportions come to the model's size; default 'cover'. */
   readonly fit?: ImageFit | undefined;

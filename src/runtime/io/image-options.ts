@@ -3,10 +3,12 @@ import type { OptionDescriptors } from '../../graph/option-descriptors.js';
 
 /** How the values of an image follow each other: by channel, row, column, or by row, column, channel. */
 export const PIXEL_LAYOUTS = ['chw', 'hwc'] as const;
+/** Order of the values of an image: channels before rows ('chw') or behind columns ('hwc'). */
 export type PixelLayout = (typeof PIXEL_LAYOUTS)[number];
 
 /** How an image of other proportions comes to a size: cut at the centre, padded with black, or distorted. */
 export const IMAGE_FITS = ['cover', 'contain', 'fill'] as const satisfies readonly (keyof FitEnum)[];
+/** How an image of other proportions comes to a size: an element of IMAGE_FITS. */
 export type ImageFit = (typeof IMAGE_FITS)[number];
 
 /** How the values of pixels become what a model takes: (value * scale - mean) / std. */

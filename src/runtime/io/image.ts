@@ -27,6 +27,7 @@ export interface Image {
   readonly data: Uint8Array;
 }
 
+/** Options of readImage. */
 export interface ReadImageOptions {
   /** Pixels; default as the image has. Goes with `height`. */
   readonly width?: number | undefined;

@@ -205,6 +205,8 @@ function reordered<A extends NativeArray | string[]>(data: A, shape: readonly nu
  * not have, is written as float32, which holds it exactly; strings as fixed-width text.
  *
  * @throws ModelError for a type that NumPy has no name for
+ * @example
+ * await writeFile('x.npy', writeNpy({ type: 'float32', shape: [2], data: Float32Array.of(1, 2) }));
  */
 export function writeNpy(tensor: RuntimeTensor): Uint8Array {
   const { type, shape, data } = tensor;

@@ -30,6 +30,9 @@ export function readNpz(bytes: Uint8Array): Record<string, RuntimeTensor> {
  * Tensors as a NumPy archive, which numpy.load reads. The same tensors give the same bytes.
  *
  * @param options.compress as numpy.savez_compressed; default false
+ * @throws ModelError for a type that NumPy has no name for
+ * @example
+ * await writeFile('inputs.npz', writeNpz(randomInputs(model), { compress: true }));
  */
 export function writeNpz(
   tensors: Readonly<Record<string, RuntimeTensor>>,

@@ -32,6 +32,7 @@ export interface Diagnosis {
   readonly providers: readonly ProviderDiagnosis[];
 }
 
+/** Options of diagnose. */
 export interface DiagnoseOptions {
   /** Which to look at; default all. */
   readonly providers?: readonly ExecutionProvider[] | undefined;

@@ -30,6 +30,8 @@ export function cudaInstallation(): { readonly directory: string; readonly isIns
  *
  * @param onLine called with each line that the installer prints
  * @throws ModelError on a platform that has none, and where the download fails
+ * @example
+ * await installCuda((line) => console.error(line));
  */
 export async function installCuda(onLine: (line: string) => void = () => undefined): Promise<string> {
   if (process.platform !== 'linux' || process.arch !== 'x64') {

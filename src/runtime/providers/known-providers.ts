@@ -1,5 +1,6 @@
 /** What a model can run on. Which of them load depends on the platform and on what is installed: see diagnose. */
 export const EXECUTION_PROVIDERS = ['cpu', 'cuda', 'webgpu', 'tensorrt', 'coreml', 'directml'] as const;
+/** Name of an execution provider: an element of EXECUTION_PROVIDERS. */
 export type ExecutionProvider = (typeof EXECUTION_PROVIDERS)[number];
 
 interface ProviderInfo {

@@ -12,6 +12,7 @@ import type { ProviderUse } from './placement.js';
 import { runModel } from './run-model.js';
 import { openSession } from './session.js';
 
+/** Options of benchModels. */
 export interface BenchOptions {
   /** What to run on, one session each; default the CPU alone. */
   readonly providers?: readonly ProviderChoice[] | undefined;
@@ -74,6 +75,7 @@ export interface BenchRow {
   readonly fallen: number;
 }
 
+/** What benchModels returns: one row per model, provider and batch size. */
 export interface BenchReport {
   readonly runs: number;
   readonly warmup: number;

@@ -5,6 +5,7 @@ import type { RuntimeTensor, Session, SessionOptions } from '../types.js';
 import { countOperators, type PlacedNode, type Placement } from './placement.js';
 import { openSession } from './session.js';
 
+/** Options of runModel. */
 export interface RunModelOptions extends Omit<SessionOptions, 'profile' | 'yielding'> {
   /** Names of the outputs to compute; default all. */
   readonly outputs?: readonly string[] | undefined;
@@ -31,7 +32,8 @@ export interface ModelRun {
  *
  * @param feeds a tensor for each input by name, or what makes them once the inputs are known
  * @param options.strict throw, naming the nodes, where the CPU would run any without being asked
- * @throws ProviderError for a provider that does not load here; ModelError as openSession and Session.run do
+ * @throws OptionError for `threads` or `device` out of range; ProviderError for a provider that does not load here; ModelError as openSession
+ *   and Session.run do
  * @example
  * const run = await runModel(model, randomInputs(model), { providers: 'webgpu' });
  * for (const { provider, nodes } of run.placement.uses) console.log(provider, nodes);

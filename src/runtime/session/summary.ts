@@ -76,6 +76,8 @@ export interface TopEntry {
  * The k largest elements along the last axis of a tensor, of each of its rows, the largest first. NaN comes last.
  *
  * @throws ModelError for a tensor of strings or without an axis
+ * @example
+ * topK({ type: 'float32', shape: [1, 3], data: Float32Array.of(0.1, 0.7, 0.2) }, 2); // the elements 1 and 2
  */
 export function topK(tensor: RuntimeTensor, k: number): TopEntry[] {
   const size = tensor.shape.at(-1);

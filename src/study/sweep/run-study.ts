@@ -11,12 +11,14 @@ import { type PlannedRun, planOf, runKey, sharded, shardOf } from './plan.js';
 import { processorName, type RunsHeader, RunsWriter } from './runs-file.js';
 import { WorkerPool } from './worker-pool.js';
 
+/** How far a study is; what `onProgress` is called with. */
 export interface StudyProgress {
   readonly done: number;
   readonly total: number;
   readonly what: string;
 }
 
+/** Options of runStudy. */
 export interface RunStudyOptions extends StudyRunOptions {
   /**
    * JSON lines: each run, as soon as it is done. Runs that are there already are not made again, so a sweep that was killed
@@ -35,6 +37,7 @@ export interface RunStudyOptions extends StudyRunOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What runStudy returns: the header of the runs, and the report on them. */
 export interface StudyResult {
   readonly header: RunsHeader;
   readonly report: StudyReport;
@@ -153,7 +156,12 @@ function reportFor(
 /**
  * The report of runs that are there, from files as `runStudy` writes them: parts of one sweep, or of several studies.
  *
- * @throws ModelError where parts of one study do not belong together
+ * @throws ModelError where parts of one study do not belong together; OptionError for runs of an unknown study
+ * @example
+ * const files = await Promise.all(
+ *   ['part-1.jsonl', 'part-2.jsonl'].map(async (file) => ({ file, ...parseRuns(await readFile(file, 'utf8'), file) })),
+ * );
+ * for (const { report } of reportRuns(files)) console.log(report.verdict);
  */
 export function reportRuns(
   files: readonly {

@@ -32,6 +32,7 @@ export interface RunsHeader {
   readonly custom?: unknown;
 }
 
+/** What parseRuns returns: the contents of a file of runs. */
 export interface RunsFile {
   readonly header: RunsHeader;
   readonly runs: readonly RunRecord[];
@@ -65,6 +66,9 @@ export function runLine({ study, settings, seed, problem, metrics, pictures }: R
  * several lines of one run the first counts.
  *
  * @throws ModelError where it is no file of runs, naming the line
+ * @example
+ * const { header, runs } = parseRuns(await readFile('runs.jsonl', 'utf8'), 'runs.jsonl');
+ * console.log(header.study, runs.length, header.planned);
  */
 export function parseRuns(text: string, file: string): RunsFile {
   const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');

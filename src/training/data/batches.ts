@@ -3,6 +3,7 @@ import { checkOptions, type OptionDescriptors, OptionError } from '../../graph/o
 import { Random } from '../../runtime/index.js';
 import type { Batch, BatchOptions, Dataset } from '../types.js';
 
+/** Options of shuffledBatches and orderedBatches. */
 export interface BatchesOptions extends BatchOptions {
   /** Samples a batch, at least 1. */
   readonly batch: number;
@@ -36,7 +37,14 @@ export function shuffledBatches(
   return batches(dataset, shuffledOrder(dataset.size, options.seed ?? 0, options.epoch ?? 0), options);
 }
 
-/** All samples in batches, as the dataset has them: for validation. */
+/**
+ * All samples in batches, as the dataset has them: for validation.
+ *
+ * @throws OptionError for options out of range; ModelError for a batch larger than the dataset with `dropLast`, and as Dataset.batch does
+ * @example
+ * let samples = 0;
+ * for await (const { target } of orderedBatches(dataset, { batch: 256 })) samples += target?.shape[0] ?? 0;
+ */
 export function orderedBatches(dataset: Dataset, options: BatchesOptions): AsyncGenerator<Batch, void, void> {
   return batches(
     dataset,
@@ -120,7 +128,12 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
   };
 }
 
-/** The numbers 0 to size - 1 in an order that seed and epoch decide (Durstenfeld's shuffle, CACM 1964, algorithm 235). */
+/**
+ * The numbers 0 to size - 1 in an order that seed and epoch decide (Durstenfeld's shuffle, CACM 1964, algorithm 235).
+ *
+ * @example
+ * shuffledOrder(4, 0, 1); // Uint32Array [3, 1, 2, 0]
+ */
 export function shuffledOrder(size: number, seed: number, epoch: number): Uint32Array {
   const order = Uint32Array.from({ length: size }, (_, index) => index);
   const random = new Random(seed, `epoch ${epoch}`);

@@ -117,7 +117,7 @@ export function datasetOf(source: Source, options: DatasetOptions = {}, path?: s
  *
  * @param tensors inputs by the names of `options.inputs` or any others, and a target named y, labels, label, targets or target
  *   or as `options.target` says
- * @throws ModelError where the tensors have different numbers of samples, and as openDataset does
+ * @throws OptionError for options out of range; ModelError where the tensors have different numbers of samples, and as openDataset does
  * @example
  * const data = tensorDataset({ x: { type: 'float32', shape: [100, 4], data: x }, y: { type: 'int64', shape: [100], data: y } });
  */

@@ -14,6 +14,8 @@ import type { Source } from './source.js';
  * The parts that the data at a path comes in; none where it is in one piece.
  *
  * @throws ModelError as openDataset does
+ * @example
+ * datasetSplits('data/mnist'); // ['train', 'test']
  */
 export function datasetSplits(path: string): readonly Split[] {
   const data = recognize(path);

@@ -4,6 +4,7 @@ import type { ImageFit, Normalization, PixelLayout } from '../../runtime/index.j
 
 /** Parts that data sets are delivered in. */
 export const SPLITS = ['train', 'validation', 'test'] as const;
+/** Part of a dataset: an element of SPLITS. */
 export type Split = (typeof SPLITS)[number];
 
 /** What a model takes, as far as it says so. Samples are brought to this. */
@@ -28,6 +29,7 @@ export interface Augmentation {
   readonly shift?: number | undefined;
 }
 
+/** Options of openDataset. */
 export interface DatasetOptions extends Normalization {
   /** Of data that comes in parts; default 'train'. */
   readonly split?: Split | undefined;

@@ -39,6 +39,7 @@ import { firstSteps, type Runner } from './runner.js';
 import { openSingle } from './single.js';
 import { buildStep, type Carried, checkStepOptions, type Step, type StepOptions } from './step.js';
 
+/** Options of openEngine. */
 export interface EngineOptions
   extends StepOptions,
     Pick<SessionOptions, 'providers' | 'device' | 'threads'> {}
@@ -50,8 +51,8 @@ export interface EngineOptions
  * The steps of a chunk are one run of onnxruntime: the step is the body of a Loop that carries weights, running
  * statistics and the optimizer's state. On WebGPU each step is a run, and what is carried stays on the device.
  *
- * @throws GradientError naming the nodes that no gradient passes through; ModelError for options out of their range;
- *   ProviderError for a provider that does not load here
+ * @throws OptionError for options out of range; GradientError naming the nodes that no gradient passes through; ModelError for a
+ *   weight that is no initializer and sizes that are open; ProviderError for a provider that does not load here
  * @example
  * await using engine = await openEngine(model, { loss: 'cross-entropy', batch: 64, optimizer: optimizer('sgd') });
  * const { losses } = await engine.run(chunk);

@@ -65,6 +65,7 @@ export interface StepOptions
   readonly penalty?: ((context: PenaltyContext) => Value) | undefined;
 }
 
+/** What a penalty of a weight is built from. */
 export interface PenaltyContext {
   readonly build: Builder;
   readonly name: string;

@@ -11,6 +11,7 @@ import { nuclearSlot } from './nuclear-norm.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS, type RankPruningOptions } from './options.js';
 import { mapSingularValues } from './singular-map.js';
 
+/** Trained rank pruning, as trainedRankPruning sets it up. */
 export interface RankPruning {
   /** The weights that are pruned. */
   readonly weights: readonly string[];

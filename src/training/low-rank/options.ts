@@ -1,5 +1,6 @@
 import type { DescriptorsFor } from '../../graph/option-descriptors.js';
 
+/** Options of trained rank pruning. */
 export interface RankPruningOptions {
   /** Steps from one pruning to the next; default 20. */
   readonly interval?: number | undefined;

@@ -2,6 +2,7 @@ import type { BareRule } from './optimizer-rule.js';
 import { checkNotNegative } from './ranges.js';
 import { descend, scalarIn, shared } from './scalars.js';
 
+/** Options of Adagrad. */
 export interface AdagradOptions {
   /** The learning rate is divided by 1 + learningRateDecay * (step - 1); default 0. */
   readonly learningRateDecay?: number | undefined;

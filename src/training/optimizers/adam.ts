@@ -3,6 +3,7 @@ import type { BareRule, UpdateContext } from './optimizer-rule.js';
 import { checkNotNegative, checkShare } from './ranges.js';
 import { accumulate, correction, descend, scalarIn, shared } from './scalars.js';
 
+/** Options of Adam and AdamW. */
 export interface AdamOptions {
   /** Decays of the averages of the gradient and of its square; default [0.9, 0.999]. */
   readonly betas?: readonly [number, number] | undefined;

@@ -12,6 +12,7 @@ export { clipped, gradientNorms, isLargeProduct, jointNorm } from './clip.js';
 export { movingAverage } from './moving-average.js';
 export type { AdagradOptions, AdamOptions, MuonOptions, RmspropOptions, SgdOptions };
 
+/** The options of each optimizer, by its name. */
 export interface OptimizerOptions {
   readonly sgd: SgdOptions;
   readonly adam: AdamOptions;
@@ -21,8 +22,10 @@ export interface OptimizerOptions {
   readonly muon: MuonOptions;
 }
 
+/** Name of an optimizer: a key of OPTIMIZERS. */
 export type OptimizerName = keyof OptimizerOptions;
 
+/** An optimizer with its defaults. */
 export interface Optimizer<Options> {
   /** @param decay how weight decay enters; default `weightDecayKind` */
   make(options?: Options, decay?: WeightDecayKind): OptimizerRule;

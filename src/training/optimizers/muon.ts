@@ -6,6 +6,7 @@ import type { BareRule } from './optimizer-rule.js';
 import { checkCount, checkShare } from './ranges.js';
 import { accumulate, descend, scalarIn, shared } from './scalars.js';
 
+/** Options of Muon. */
 export interface MuonOptions {
   /** Of the gradients of matrices; default 0.95. */
   readonly momentum?: number | undefined;

@@ -35,11 +35,13 @@ export interface OptimizerRule {
   updateByProduct?(context: ProductContext): Update | undefined;
 }
 
+/** What an update makes: the new weight and the new state. */
 export interface Update {
   readonly parameter: Value;
   readonly slots: Readonly<Record<string, Value>>;
 }
 
+/** What the update of a weight is built from where its gradient is left as a product of two matrices. */
 export type ProductContext = Omit<UpdateContext, 'gradient'> & { readonly product: MatrixProduct };
 
 /** A rule that leaves weight decay to `withDecay`. */

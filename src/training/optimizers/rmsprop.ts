@@ -2,6 +2,7 @@ import type { BareRule } from './optimizer-rule.js';
 import { checkNotNegative, checkShare } from './ranges.js';
 import { accumulate, descend, scalarIn, shared } from './scalars.js';
 
+/** Options of RMSprop. */
 export interface RmspropOptions {
   /** Decay of the average square; default 0.99. */
   readonly alpha?: number | undefined;

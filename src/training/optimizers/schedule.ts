@@ -15,6 +15,7 @@ export type ScheduleShape =
   /** Up to the learning rate and down again (Smith & Topin 2018); see OneCycle. */
   | ({ readonly kind: 'one-cycle' } & OneCycle);
 
+/** Options of the schedule 'one-cycle' (Smith & Topin 2017). */
 export interface OneCycle {
   /** Share of the steps that the rate rises in; default 0.3. */
   readonly rise?: number | undefined;
@@ -28,6 +29,7 @@ export interface OneCycle {
 
 export { SCHEDULE_KINDS } from '../choices.js';
 
+/** Options of schedule. */
 export interface ScheduleOptions {
   readonly shape: ScheduleShape;
   /** The rate that the shape scales; of 'one-cycle' the highest. */
@@ -47,7 +49,7 @@ export type Schedule = (step: number) => number;
 /**
  * A schedule as a pure function of the step, so that training goes on from any step to the same rates.
  *
- * @throws OptionError for options out of range
+ * @throws OptionError for options out of range; ModelError for a warm-up that leaves no steps, and one of 'one-cycle', which has its own
  * @example
  * const rate = schedule({ shape: { kind: 'cosine' }, learningRate: 0.1, steps: 1000, warmup: 50 });
  * rate(0); // 0.1 / 51
@@ -69,7 +71,13 @@ export function schedule({ shape, learningRate, steps, warmup = 0 }: ScheduleOpt
   };
 }
 
-/** The rates of `count` steps from `first` on, as a training step takes them. */
+/**
+ * The rates of `count` steps from `first` on, as a training step takes them.
+ *
+ * @example
+ * const rate = schedule({ shape: { kind: 'constant' }, learningRate: 0.1, steps: 100 });
+ * learningRates(rate, 0, 3); // Float32Array [0.1, 0.1, 0.1]
+ */
 export function learningRates(rate: Schedule, first: number, count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => rate(first + i));
 }

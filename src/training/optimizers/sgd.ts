@@ -4,6 +4,7 @@ import type { BareRule } from './optimizer-rule.js';
 import { checkShare } from './ranges.js';
 import { accumulate, descend, scalarIn, shared } from './scalars.js';
 
+/** Options of stochastic gradient descent. */
 export interface SgdOptions {
   /** Default 0. */
   readonly momentum?: number | undefined;

@@ -37,6 +37,8 @@ function decayed(context: UpdateContext, kind: WeightDecayKind): UpdateContext {
  * tells is how the graph uses a weight, not its name or rank: a bias of rank 2 stays a bias.
  *
  * @param weights names of initializers
+ * @example
+ * decayedWeights(model.graph, model.graph.initializers.keys()); // Set { 'fc1.weight', … }, without 'fc1.bias'
  */
 export function decayedWeights(graph: Graph, weights: Iterable<string>): ReadonlySet<string> {
   return new Set([...weights].filter((name) => isMatrix(graph, name)));

@@ -5,6 +5,7 @@ import { checkCount } from '../optimizers/ranges.js';
 import type { Position, SearchRule } from './search-rule.js';
 import { addTo, dot, plus, scaleBy } from './vectors.js';
 
+/** Options of CMA-ES. */
 export interface CmaEsOptions {
   /** Points that are drawn in a step, λ; default 4 + ⌊3 ln n⌋ of n numbers. */
   readonly population?: number | undefined;

@@ -8,14 +8,17 @@ import type { SearchRule } from './search-rule.js';
 export type { CmaEsOptions, LbfgsOptions, RandomSearchOptions };
 export { isSearch, SEARCH_NAMES };
 
+/** The options of each search, by its name. */
 export interface SearchOptions {
   readonly lbfgs: LbfgsOptions;
   readonly 'cma-es': CmaEsOptions;
   readonly 'random-search': RandomSearchOptions;
 }
 
+/** Name of a search: an optimizer that looks at all samples in each step. */
 export type SearchName = keyof SearchOptions;
 
+/** A search with its defaults. */
 export interface Search<Options> {
   make(options?: Options): SearchRule;
   readonly learningRate: number;

@@ -3,6 +3,7 @@ import type { SearchRule, Slope } from './search-rule.js';
 import { strongWolfe } from './strong-wolfe.js';
 import { addTo, dot, isSame, largest, plus, scaleBy } from './vectors.js';
 
+/** Options of L-BFGS. */
 export interface LbfgsOptions {
   /** Pairs of steps and changes of the gradient that are kept; default 10. */
   readonly history?: number | undefined;

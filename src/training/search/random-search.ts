@@ -2,6 +2,7 @@ import { Random } from '../../runtime/random.js';
 import { checkCount } from '../optimizers/ranges.js';
 import type { SearchRule } from './search-rule.js';
 
+/** Options of random search. */
 export interface RandomSearchOptions {
   /** Points that are drawn in a step; default 100. */
   readonly population?: number | undefined;

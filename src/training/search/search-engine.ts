@@ -11,6 +11,7 @@ import type { Batch, Chunk, ChunkResult, Engine, Evaluation, TrainingState } fro
 import { ModelObjective } from './objective.js';
 import type { Position, SearchRule } from './search-rule.js';
 
+/** Options of openSearchEngine. */
 export interface SearchEngineOptions
   extends Pick<
     EngineOptions,

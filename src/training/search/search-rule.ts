@@ -29,6 +29,7 @@ export interface Position {
   readonly slots: Readonly<Record<string, Float64Array>>;
 }
 
+/** What a step of a search depends on besides the state. */
 export interface SearchContext {
   /** The learning rate. */
   readonly rate: number;

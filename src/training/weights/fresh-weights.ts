@@ -14,6 +14,7 @@ import { FRESH_INITS } from '../choices.js';
 
 /** Distributions that layers begin with; see freshScales. */
 export { FRESH_INITS };
+/** How train makes fresh weights before it begins: an element of FRESH_INITS. */
 export type FreshStart = (typeof FRESH_INITS)[number];
 
 /** Inputs of operators that are no linear layers, and what they begin with. */

@@ -25,6 +25,7 @@ export interface SymmetricEigen {
   readonly vectors: Float64Array;
 }
 
+/** Options of SymmetricMatrix.eigen. */
 export interface SymmetricEigenOptions {
   /** Computes the large products. */
   readonly gemm: Gemm;

@@ -35,11 +35,13 @@ export interface Found {
 /** What it answers. */
 export type Reply = Found | { readonly error: Error };
 
+/** Options of KernelPool. */
 export interface KernelPoolOptions {
   /** Most worker threads at a time, 1 to 64; the number of available processors unless given. */
   readonly size?: number;
 }
 
+/** Options of one job of a KernelPool. */
 export interface PoolJobOptions {
   /**
    * Hand the matrix's buffer over instead of copying it: no second copy in memory, and the caller's array is empty

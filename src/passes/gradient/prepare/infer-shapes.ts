@@ -24,6 +24,7 @@ import { buildModel } from '../../../runtime/session/small-model.js';
 /** Larger constants are fed to the probe, which copies nothing. */
 const INLINE_BYTES = 4096;
 
+/** Sizes for the dimensions that a model leaves open. */
 export interface Sizes {
   /** Sizes of open dimensions, by name or place. */
   readonly dims?: OpenDims | undefined;

@@ -17,6 +17,9 @@ import { weightPlaces } from '../weights.js';
  *
  * @param output the value that the loss reads
  * @returns the names of the new initializers
+ * @example
+ * const [output] = model.graph.outputs;
+ * if (output) console.log(ownWeights(model, output.name)); // what trainableWeights names now, and did not before
  */
 export function ownWeights(model: Model, output: string): string[] {
   const { graph } = model;
