@@ -1,5 +1,6 @@
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss, LossKind } from '../passes/gradient/index.js';
+import { CHAIN_STEPS, type ChainSteps } from '../passes/gradient/options.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import {
   FRESH_INITS,
@@ -81,6 +82,8 @@ export interface TrainOptions<Name extends OptimizerName | SearchName = Optimize
   readonly rankPruning?: RankPruningOptions | undefined;
   /** Normalizations keep their running statistics as they are ('inference'), or follow the batches ('training', default). */
   readonly batchNorm?: 'training' | 'inference' | undefined;
+  /** Chains that `expand` declared: their factors multiplied out before they meet the data, or one after the other; see EngineOptions. */
+  readonly chainSteps?: ChainSteps | undefined;
   /** Default 'training': drop elements. */
   readonly dropout?: 'training' | 'inference' | undefined;
   /** Spectra of the trained weights and chains after each epoch; default true. */
@@ -220,6 +223,13 @@ export const TRAIN_OPTIONS = {
     default: TRAIN_DEFAULTS.seed,
     group: 'Optimizer',
     help: 'seed of shuffling, splitting and random weights',
+  },
+  chainSteps: {
+    kind: 'choice',
+    choices: CHAIN_STEPS,
+    default: 'auto',
+    ...WEIGHTS,
+    help: 'factors of a chain that expand wrote: multiplied out first (product), one after the other, or whichever takes fewer operations',
   },
   only: { kind: 'patterns', flag: 'train', ...WEIGHTS, help: "train only weights whose name matches: 'fc*'" },
   freeze: { kind: 'patterns', ...WEIGHTS, help: 'but none whose name matches' },

@@ -154,6 +154,7 @@ export function settle(
     emaDecay: options.emaDecay,
     dims: { ...dimsOf(model, dataset, feeds), ...options.dims },
     batchNorm: options.batchNorm,
+    chainSteps: options.chainSteps,
     dropout: options.dropout,
     providers: options.providers,
     device: options.device,
@@ -179,6 +180,7 @@ export function settle(
     ...(options.untie !== undefined && { untie: options.untie }),
     ...(options.optimizerOptions !== undefined && defined(options.optimizerOptions)),
     ...(options.batchNorm !== undefined && { batchNorm: options.batchNorm }),
+    ...(options.chainSteps !== undefined && { chainSteps: options.chainSteps }),
     ...(options.dropout !== undefined && { dropout: options.dropout }),
   };
   const plan: TrainPlan = {

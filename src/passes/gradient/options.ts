@@ -6,6 +6,10 @@ export const LOSS_KINDS = ['cross-entropy', 'mse', 'l1', 'huber', 'bce', 'dot', 
 /** How a node that differs between training and inference runs. */
 export const MODES = ['training', 'inference'] as const;
 
+/** How a training step computes a chain of factors that `expand` declared. */
+export const CHAIN_STEPS = ['auto', 'product', 'factors'] as const;
+export type ChainSteps = (typeof CHAIN_STEPS)[number];
+
 /** Fields of a loss. */
 export const LOSS_FIELDS = {
   smoothing: {

@@ -29,6 +29,7 @@ export interface EngineSpec {
   readonly emaDecay: number | undefined;
   readonly dims: Readonly<Record<string, number>> | undefined;
   readonly batchNorm: EngineOptions['batchNorm'];
+  readonly chainSteps: EngineOptions['chainSteps'];
   readonly dropout: EngineOptions['dropout'];
   readonly providers: readonly ExecutionProvider[] | 'auto' | undefined;
   readonly device: number | undefined;

@@ -7,9 +7,13 @@ import {
   type Tensor,
   ValueInfo,
 } from '../../graph/index.js';
+import type { ChainSteps } from '../../passes/gradient/options.js';
+import { withComposedChains } from '../../passes/gradient/prepare/compose-chains.js';
 import { settledInputs } from '../../passes/gradient/prepare/infer-shapes.js';
 import { inlinedFor } from '../../passes/gradient/prepare/inline.js';
 import { openedBatch } from '../../passes/gradient/prepare/rebatch.js';
+import { lossOf, predictionOf } from '../../passes/gradient/request.js';
+import { trainableWeights } from '../../passes/gradient/weights.js';
 import { countGarbage } from '../../runtime/garbage.js';
 import {
   blockSize,
@@ -40,9 +44,14 @@ import { openSingle } from './single.js';
 import { buildStep, type Carried, checkStepOptions, type Step, type StepOptions } from './step.js';
 
 /** Options of openEngine. */
-export interface EngineOptions
-  extends StepOptions,
-    Pick<SessionOptions, 'providers' | 'device' | 'threads'> {}
+export interface EngineOptions extends StepOptions, Pick<SessionOptions, 'providers' | 'device' | 'threads'> {
+  /**
+   * How chains that `expand` declared are computed: 'factors', one factor after the other; 'product', multiplied out before they
+   * meet the data; 'auto' (default), whichever takes fewer multiply-adds at this batch size. The trained weights are the factors in
+   * every case, and differ by rounding.
+   */
+  readonly chainSteps?: ChainSteps | undefined;
+}
 
 /**
  * Compiles a training step for a model, a loss, an optimizer and a batch size. The model stays as it is; its weights
@@ -65,10 +74,17 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const sessionOptions = { providers, device, threads };
   const inputs = settledInputs(model, options);
   // Once for the steps and for every size of batches that are evaluated.
-  const plain = await openedBatch(await inlinedFor(model, inputs), inputs);
+  const opened = await openedBatch(await inlinedFor(model, inputs), inputs);
+  const { chainSteps = 'auto' } = options;
+  const plain = chainSteps === 'factors' ? opened : withComposedChains(opened, inputs, chainSteps);
+  // In the order of the nodes of the model as it was given.
+  const wrt =
+    options.wrt ??
+    trainableWeights(opened.graph, predictionOf(opened, options.output, lossOf(options.loss).kind));
   const isCpu = providers.every((provider) => provider === 'cpu');
   const step = await buildStep(plain, {
     ...options,
+    wrt,
     block: isCpu ? await blockSize() : undefined,
     elementary: !isCpu,
   });
