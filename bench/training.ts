@@ -12,6 +12,9 @@
  * tried first, and the table says which it was. (OpenBLAS's threads spin while OpenMP's work, and the other way round;
  * which setting keeps them apart best differs from network to network.) `--expanded` measures the expanded networks alone,
  * `--plain` the others.
+ *
+ * `--chains` measures ours alone: a step of the expanded network, its chains multiplied out where that takes fewer operations (as
+ * `train` does) and one factor after the other, as multiples of a step of the plain one.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -24,6 +27,7 @@ import { parseArgs } from 'node:util';
 import { readModel, saveModel } from '../src/graph/index.js';
 import { expand } from '../src/passes/expand/expand.js';
 import { gradient } from '../src/passes/gradient/index.js';
+import type { ChainSteps } from '../src/passes/gradient/options.js';
 import { blockSize, evaluate, type RuntimeTensor, readNpz } from '../src/runtime/index.js';
 import { openEngine } from '../src/training/engine/engine.js';
 import { optimizer } from '../src/training/optimizers/index.js';
@@ -32,7 +36,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SCRIPT = join(ROOT, 'bench/python/torch_training.py');
 const SELF = fileURLToPath(import.meta.url);
 const WORK = join(ROOT, '.bench/training');
-const PYTHON = '/usr/bin/python3';
+/** A Python that has torch and onnx. */
+const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
 
 const NETWORKS = ['mlp-256', 'mlp-1024', 'cnn', 'vit', 'resnet', 'lstm'];
 const DEPTH = 3;
@@ -71,19 +76,24 @@ async function main(): Promise<void> {
       threads: { type: 'string', default: '2' },
       plain: { type: 'boolean', default: false },
       expanded: { type: 'boolean', default: false },
+      chains: { type: 'boolean', default: false },
+      chainSteps: { type: 'string', default: 'auto' },
     },
   });
-  if (positionals[0] === 'serve') return await serve(positionals[1] ?? '', Number(values.threads));
+  if (positionals[0] === 'serve')
+    return await serve(positionals[1] ?? '', Number(values.threads), values.chainSteps as ChainSteps);
   mkdirSync(WORK, { recursive: true });
   const exported = spawnSync(PYTHON, ['-W', 'ignore', SCRIPT, 'export', WORK], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   if (exported.status !== 0) throw new Error('PyTorch could not export the networks');
+  const networks = NETWORKS.filter((network) => values.only.split(',').includes(network));
+  if (values.chains) return await benchChains(networks, Number(values.turns), values.threads);
   console.log(
     '| network | depth | ours ms | PyTorch ms | ratio | median ratio | CPU ratio | ours MB | PyTorch MB | gradient error | PyTorch float32 | PyTorch with |',
   );
   console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
-  for (const name of NETWORKS.filter((network) => values.only.split(',').includes(network))) {
+  for (const name of networks) {
     for (const isExpanded of [...(values.expanded ? [] : [false]), ...(values.plain ? [] : [true])]) {
       await benchNetwork(name, isExpanded, Number(values.turns), values.threads);
     }
@@ -99,11 +109,7 @@ async function benchNetwork(
   const plain = join(WORK, `${name}.onnx`);
   const key = isExpanded ? `${name}-expanded` : name;
   const file = join(WORK, `${key}.onnx`);
-  if (isExpanded) {
-    const model = await readModel(plain);
-    await model.apply(expand({ depth: DEPTH }));
-    await saveModel(model, file, { overwrite: true });
-  }
+  if (isExpanded) await writeExpanded(plain, file);
   const { torch, first, setting } = await fastestTorch(
     (setting) =>
       new Peer(
@@ -115,12 +121,7 @@ async function benchNetwork(
     threads === '1' ? SETTINGS.slice(0, 1) : SETTINGS,
   );
   const errors = await compareGradients(file, key, first.loss64);
-  const ours = new Peer(
-    spawn(process.execPath, ['--import', 'tsx', SELF, 'serve', file, '--threads', threads], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      cwd: ROOT,
-    }),
-  );
+  const ours = ownPeer(file, threads);
   await ours.answer();
   const results: { readonly ours: Turn; readonly torch: Turn }[] = [];
   for (let turn = 0; turn <= turns; turn += 1) {
@@ -156,6 +157,42 @@ async function benchNetwork(
   console.error(
     `${key}: loss ${first.loss64}, ours off by ${errors.loss.toExponential(1)}; after ${STEPS * (turns + 1)} steps ${last?.ours.loss} and ${last?.torch.loss}, ${apart.toExponential(1)} apart`,
   );
+}
+
+async function writeExpanded(plain: string, file: string): Promise<void> {
+  const model = await readModel(plain);
+  await model.apply(expand({ depth: DEPTH }));
+  await saveModel(model, file, { overwrite: true });
+}
+
+function ownPeer(file: string, threads: string, chainSteps: ChainSteps = 'auto'): Peer {
+  const argv = ['--import', 'tsx', SELF, 'serve', file, '--threads', threads, '--chainSteps', chainSteps];
+  return new Peer(spawn(process.execPath, argv, { stdio: ['pipe', 'pipe', 'inherit'], cwd: ROOT }));
+}
+
+/** Steps of expanded networks as multiples of the plain ones', in turns. */
+async function benchChains(networks: readonly string[], turns: number, threads: string): Promise<void> {
+  console.log('| network | plain ms | chains ms | ratio | one factor after the other ms | ratio |');
+  console.log('| --- | --- | --- | --- | --- | --- |');
+  for (const name of networks) {
+    const plain = join(WORK, `${name}.onnx`);
+    const file = join(WORK, `${name}-expanded.onnx`);
+    await writeExpanded(plain, file);
+    const peers = [ownPeer(plain, threads), ownPeer(file, threads), ownPeer(file, threads, 'factors')];
+    for (const peer of peers) await peer.answer();
+    const results: number[][] = [];
+    for (let turn = 0; turn <= turns; turn += 1) {
+      const times: number[] = [];
+      for (const peer of peers) times.push((await peer.turn(STEPS)).ms);
+      // The first warms up.
+      if (turn > 0) results.push(times);
+    }
+    for (const peer of peers) peer.close();
+    const time = (side: number): string => median(results.map((times) => times[side] ?? 0)).toFixed(2);
+    const ratio = (side: number): string =>
+      median(results.map((times) => (times[side] ?? 0) / (times[0] ?? 1))).toFixed(2);
+    console.log(`| ${[name, time(0), time(1), ratio(1), time(2), ratio(2)].join(' | ')} |`);
+  }
 }
 
 interface FirstGradient {
@@ -234,7 +271,7 @@ function batchAt(tensor: RuntimeTensor | undefined, index: number): RuntimeTenso
 }
 
 /** A process of ours that trains when told to. */
-async function serve(file: string, threads: number): Promise<void> {
+async function serve(file: string, threads: number, chainSteps: ChainSteps): Promise<void> {
   const model = await readModel(file);
   const data = readNpz(await readFile(join(WORK, 'data.npz')));
   const isAdam = ['vit', 'lstm'].some((name) => file.includes(name));
@@ -243,6 +280,7 @@ async function serve(file: string, threads: number): Promise<void> {
     batch: BATCH,
     optimizer: isAdam ? optimizer('adam') : optimizer('sgd', { momentum: 0.9 }),
     threads,
+    chainSteps,
   });
   console.log('{}');
   for await (const line of createInterface({ input: process.stdin })) {

@@ -12,6 +12,7 @@
  * @module
  */
 
+export type { ChainSteps } from '../passes/gradient/options.js';
 export type { Tally } from '../training/checkpoint.js';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from '../training/checkpoint.js';
 export { WEIGHT_DECAY_KINDS, type WeightDecayKind } from '../training/choices.js';
