@@ -53,7 +53,7 @@ export class Worker<Job extends string | object, Outcome extends object> {
         resolve(this.#failed(failure, detail, step));
       };
       const spent = processorSeconds(child.pid);
-      const late = setTimeout(() => fail('late', `not done after ${6 * seconds} s`), 6 * seconds * 1000);
+      const late = setTimeout(() => fail('late', `not done after ${60 * seconds} s`), 60 * seconds * 1000);
       const watch = setInterval(() => {
         if (processorSeconds(child.pid) - spent > seconds) {
           fail('late', `not done after ${seconds} s of the processor`);

@@ -28,6 +28,8 @@ export interface TrainPlan {
   readonly frozen: readonly string[];
   /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */
   readonly untied: readonly string[];
+  /** Calls of the model's own functions that give way to their nodes, so that layers behind them have weights of their own. */
+  readonly calls?: readonly string[] | undefined;
   /** Weights that several layers share, which train as one: on purpose, or merged by an exporter because they began equal. */
   readonly tied?: readonly TiedWeight[] | undefined;
   /** Weights that were chosen, and that no gradient reaches: the node that stops it has a derivative of zero. */

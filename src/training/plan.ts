@@ -118,7 +118,7 @@ export function settle(
   }
   if (dataset.size === 0) throw dataError(dataset, 'the data has no samples to train on');
   const model = given.clone();
-  const { untied } = prepareModel(model, options);
+  const { untied, calls } = prepareModel(model, options);
   const feeds = feedsOf(model, dataset);
   const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
   if (isSearch(name)) checkSearchOptions(name, options, dataset.size);
@@ -192,6 +192,7 @@ export function settle(
     parameters: tensors.reduce((sum, { size }) => sum + size, 0),
     frozen,
     untied,
+    ...(calls.length > 0 && { calls }),
     tied: tiedWeights(model, prediction.name, weights),
     unreached,
     quantized,

@@ -23,7 +23,7 @@ export function inlinedFunctions(model: Model): Model {
   assertFunctionsFit(model);
   const graph = model.graph.proto as GraphProto;
   const target = { nodes: graph.node ?? [], imports: model.proto.opset_import ?? [] };
-  const inliner = new Inliner(model, target, { fresh: (name) => model.freshName(name) });
+  const inliner = new Inliner(model, target, { fresh: imaginedNames(model) });
   const nodes = inliner.expand();
   return createModel(
     createMessage('ModelProto', {

@@ -3,7 +3,7 @@ export { gradient } from './gradient.js';
 export { type LossModel, lossModel } from './loss-model.js';
 export { LOSS_KINDS, type Loss, type LossKind } from './losses.js';
 export { ownWeights } from './prepare/own-weights.js';
-export { isFilled, tiedWeights, untieShared, untieWeights } from './prepare/untie.js';
+export { isFilled, showWeights, tiedWeights, untieShared, untieWeights } from './prepare/untie.js';
 export type { Gradient, GradientOptions } from './request.js';
 export { DIFFERENTIABLE_OPS, type DifferentiableOp } from './rules/index.js';
 export type { Mask } from './value.js';

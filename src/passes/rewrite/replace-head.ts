@@ -1,4 +1,5 @@
 import { LINEAR_OPS, type LinearSite, linearSite } from '../../affine/linear-sites.js';
+import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import {
   type FloatType,
   findConstant,
@@ -38,6 +39,8 @@ export interface HeadAccount {
   readonly weights: readonly string[];
   /** Outputs that it had. */
   readonly before: number;
+  /** Calls of the model's own functions that gave way to their nodes, the last layer among them. */
+  readonly calls: readonly string[];
 }
 
 /** What may lie between the last layer and the output: it keeps the axis of the outputs. */
@@ -66,10 +69,30 @@ const BEHIND = [
  * @example
  * const { before } = replaceHead(model, { outputs: 3 });
  */
-export function replaceHead(model: Model, { outputs, output, seed = 0 }: HeadOptions): HeadAccount {
+export function replaceHead(model: Model, options: HeadOptions): HeadAccount {
+  checkOptions(HEAD_OPTIONS, options);
+  const name = options.output ?? model.graph.outputs[0]?.name ?? '';
+  const shown = (copy: Model): string[] =>
+    inlineCalls(copy, ({ graph }) => {
+      const { site, between } = lastLayer(graph, name);
+      return [site.node, ...between].map((node) => [node]);
+    });
+  // What is wrong is said before the model changes.
+  if (model.functions.length > 0) {
+    const trial = model.clone();
+    shown(trial);
+    replaceLayer(trial, name, options);
+  }
+  const calls = shown(model);
+  return { ...replaceLayer(model, name, options), calls };
+}
+
+function replaceLayer(
+  model: Model,
+  name: string,
+  { outputs, seed = 0 }: HeadOptions,
+): Omit<HeadAccount, 'calls'> {
   const { graph, path } = model;
-  checkOptions(HEAD_OPTIONS, { outputs, seed });
-  const name = output ?? graph.outputs[0]?.name ?? '';
   const { site, between } = lastLayer(graph, name);
   const { node } = site;
   const fail = (what: string): ModelError => new ModelError(what, { file: path, node: node.label });

@@ -134,6 +134,7 @@ export function planNotes(plan: TrainPlan | undefined): Note[] {
   if (plan === undefined) return [];
   return [
     ...untiedNote(plan),
+    ...callsNote(plan),
     ...tiedNote(plan),
     ...headNote(plan),
     ...unreachedNote(plan),
@@ -204,6 +205,17 @@ function untiedNote(plan: TrainPlan | undefined): Note[] {
   return [
     {
       text: `${counted(count, 'copy', 'copies')} made of weights that layers shared because they were equal, so that each trains its own`,
+    },
+  ];
+}
+
+/** That the graph of the model changes. */
+function callsNote(plan: TrainPlan | undefined): Note[] {
+  const calls = plan?.calls ?? [];
+  if (calls.length === 0) return [];
+  return [
+    {
+      text: `${counted(calls.length, 'function call')} replaced by ${calls.length === 1 ? 'its' : 'their'} nodes (${listed(calls)}), so that weights in functions can be trained apart`,
     },
   ];
 }

@@ -144,3 +144,83 @@ test('an error keeps its class on its way between threads', () => {
   expect(back).toBeInstanceOf(GradientError);
   expect([back.message, (back as GradientError).unsupported]).toEqual([error.message, error.unsupported]);
 });
+
+/** x -> fn(w, b) -> Tanh -> fn(w, b2) -> y, by a function that takes its weight as an argument, or holds it. */
+function calling(weight: 'given' | 'held'): Model {
+  const given = weight === 'given';
+  const call = (name: string, x: string, bias: string, y: string) => ({
+    opType: 'Linear',
+    domain: 'own',
+    name,
+    inputs: [x, ...(given ? ['w', bias] : [])],
+    outputs: [y],
+  });
+  return buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32']],
+    nodes: [
+      { opType: 'Identity', inputs: ['b'], outputs: ['b2'] },
+      call('one', 'x', 'b', 'h'),
+      { opType: 'Tanh', inputs: ['h'], outputs: ['t'] },
+      call('two', 't', 'b2', 'y'),
+    ],
+    initializers: [floats('w', [3, 3], Math.sin), floats('b', [3], () => 0)],
+    opset: 17,
+    functions: [
+      {
+        domain: 'own',
+        name: 'Linear',
+        inputs: given ? ['x', 'w', 'b'] : ['x'],
+        outputs: ['y'],
+        opset: 17,
+        nodes: given
+          ? [{ opType: 'Gemm', name: 'gemm', inputs: ['x', 'w', 'b'], outputs: ['y'] }]
+          : [
+              {
+                opType: 'Constant',
+                inputs: [],
+                outputs: ['k'],
+                attributes: { value: { tensor: floats('', [3, 3], Math.cos) } },
+              },
+              { opType: 'MatMul', name: 'mm', inputs: ['x', 'k'], outputs: ['y'] },
+            ],
+      },
+    ],
+  });
+}
+
+const elements = async (model: Model): Promise<number[][]> =>
+  [...(await readModel(modelToBytes(model))).graph.initializers.values()].map((one) => [...one.floats()]);
+
+test('weights that calls of functions share are told, and untied where that is asked for', async () => {
+  const plan = planTraining(calling('given'), data(3), OPTIONS);
+  expect(plan.tied).toEqual([{ name: 'w', saved: 9, nodes: ['one/gemm', 'two/gemm'] }]);
+  // The Identity that PyTorch leaves for a bias of zeros too.
+  expect([plan.untied, plan.calls, plan.parameters]).toEqual([['b2'], undefined, 15]);
+  const untied = planTraining(calling('given'), data(3), { ...OPTIONS, untie: ['w'] });
+  expect([untied.tied, untied.calls, untied.parameters]).toEqual([[], ['one', 'two'], 24]);
+  const model = calling('given');
+  await train(model, data(3), { ...OPTIONS, untie: ['*'], learningRate: 0.05 }).result();
+  const [one, , two] = await elements(model);
+  expect(one).not.toEqual(two);
+});
+
+test('weights that functions hold train', async () => {
+  const plan = planTraining(calling('held'), data(3), OPTIONS);
+  expect(plan.weights.map(({ name, shape }) => [name, shape])).toEqual([['one/k', [3, 3]]]);
+  expect([plan.calls, plan.tied?.map(({ saved }) => saved)]).toEqual([['one', 'two'], [9]]);
+  const model = calling('held');
+  await train(model, data(3), { ...OPTIONS, untie: ['*'], learningRate: 0.05 }).result();
+  const [, , one, two] = await elements(model);
+  expect(one).not.toEqual(two);
+});
+
+test('a fresh last layer takes the place of one in a function', () => {
+  const model = calling('given');
+  expect(() => replaceHead(model, { outputs: 2 })).toThrow(
+    "node 'two/gemm': the weight of the last layer is no initializer of its own",
+  );
+  expect(model.functions).toHaveLength(1);
+  const plan = planTraining(model, data(2), { ...OPTIONS, untie: ['*'], head: 2 });
+  expect(plan.weights.map(({ shape }) => shape)).toEqual([[3, 3], [2], [3], [3, 2]]);
+});

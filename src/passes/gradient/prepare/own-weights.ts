@@ -10,6 +10,7 @@ import {
 import { constantTensor } from '../../../runtime/index.js';
 import { product } from '../shapes.js';
 import { weightPlaces } from '../weights.js';
+import { inlined } from './inline.js';
 
 /**
  * Makes initializers of the weights that nodes hold (Constant, ConstantOfShape, a vector behind Identity that stands for
@@ -24,7 +25,8 @@ import { weightPlaces } from '../weights.js';
 export function ownWeights(model: Model, output: string): string[] {
   const { graph } = model;
   const found: string[] = [];
-  for (const name of weightPlaces(graph, output, (node) => ownTensor(node) !== undefined)) {
+  // Of what functions read, where the main graph holds it.
+  for (const name of weightPlaces(inlined(model).graph, output, (node) => ownTensor(node) !== undefined)) {
     const node = graph.producer(name);
     const tensor = node && ownTensor(node);
     if (node === undefined || tensor === undefined || !isFloatType(tensor.dataType)) continue;

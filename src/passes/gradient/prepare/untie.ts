@@ -1,3 +1,4 @@
+import { inlineCalls } from '../../../graph/edit/inline-functions.js';
 import {
   ancestors,
   type Graph,
@@ -9,7 +10,9 @@ import {
   type Tensor,
   traitsOf,
 } from '../../../graph/index.js';
-import { isWeightView, weightInputs } from '../weights.js';
+import { isWeightView, weightInputs, weightPlaces } from '../weights.js';
+import { inlined } from './inline.js';
+import { ownTensor } from './own-weights.js';
 
 /** One vector at most: all dimensions but one are 1. */
 const isVector = ({ shape }: Tensor): boolean => shape.filter((dim) => dim > 1).length <= 1;
@@ -28,6 +31,15 @@ const isVector = ({ shape }: Tensor): boolean => shape.filter((dim) => dim > 1).
  */
 export function untieWeights(model: Model, output: string): string[] {
   const { graph } = model;
+  const { copies, inputs } = fillCopies(graph, output);
+  graph.edit({ setInitializers: copies });
+  for (const { node, index, copy } of inputs) graph.setInput(node, index, copy);
+  return copies.map(({ name }) => name);
+}
+
+/** The copies that layers get of tensors all of whose elements are equal, and who reads them. */
+function fillCopies(graph: Graph, output: string) {
+  const { model } = graph;
   const fills = new Map<string, boolean>();
   const isFill = (tensor: Tensor): boolean => {
     const known = fills.get(tensor.name) ?? isFilled(tensor);
@@ -59,9 +71,7 @@ export function untieWeights(model: Model, output: string): string[] {
       if (copy !== tensor.name) inputs.push({ node, index, copy });
     }
   }
-  graph.edit({ setInitializers: copies });
-  for (const { node, index, copy } of inputs) graph.setInput(node, index, copy);
-  return copies.map(({ name }) => name);
+  return { copies, inputs };
 }
 
 /** Inputs of a node that hold a weight or a running statistic; tables that are looked up in are not among them. */
@@ -137,10 +147,11 @@ function byParameter(places: readonly Place[]): readonly (readonly Place[])[] {
  * @param output the value that the loss reads
  */
 export function tiedWeights(
-  { graph }: Model,
+  model: Model,
   output: string,
   names: readonly string[],
 ): readonly { readonly name: string; readonly saved: number; readonly nodes: readonly string[] }[] {
+  const { graph } = inlined(model);
   const places = placesByWeight(graph, output);
   return names.flatMap((name) => {
     const groups = byParameter(places.get(name) ?? []);
@@ -148,6 +159,30 @@ export function tiedWeights(
     const size = graph.initializers.get(name)?.size ?? 0;
     const nodes = groups.flatMap((group) => group.map(({ node }) => node.label));
     return [{ name, saved: (groups.length - 1) * size, nodes }];
+  });
+}
+
+/**
+ * Puts functions in place of those calls behind which layers are to get weights of their own: what several share because it is
+ * equal, what is wanted besides, and what functions hold themselves.
+ *
+ * @returns the names of the calls
+ */
+export function showWeights(
+  model: Model,
+  output: string,
+  isWanted: (name: string) => boolean = () => false,
+): string[] {
+  return inlineCalls(model, ({ graph }) => {
+    const held = weightPlaces(graph, output, (node) => ownTensor(node) !== undefined);
+    const shared = [...placesByWeight(graph, output)].flatMap(([name, places]) =>
+      isWanted(name) && byParameter(places).length > 1 ? places : [],
+    );
+    return [
+      ...[...held].map((name) => graph.producer(name)).filter((node) => node !== undefined),
+      ...fillCopies(graph, output).inputs.map(({ node }) => node),
+      ...shared.flatMap(({ node, views }) => [node, ...views]),
+    ].map((node) => [node]);
   });
 }
 
