@@ -1,4 +1,4 @@
-import { chain, type Expressed, expressSegment, type Segment } from '../map/expression.js';
+import { chain, type Expressed, expressSegment, type Measure, type Segment } from '../map/expression.js';
 import type { AxisLayout } from '../map/layout.js';
 import type { Frame } from '../map/place.js';
 import { isSame, type Size } from '../map/size.js';
@@ -13,8 +13,8 @@ const GROUP_LIMIT_OF_LONG = 16;
 /** Windows that a group reaches beyond what cannot be composed from the front, in case it can from behind. */
 const LOOKAHEAD = 3;
 
-/** Groups of the segments behind the first, by where they end: as candidates, or why they are none. */
-export type Groups = readonly (readonly [end: number, Candidate | Refusal])[];
+/** Groups that begin with a segment, by how many they take in: as candidates, or why they are none. */
+export type Groups = readonly (readonly [count: number, Candidate | Refusal])[];
 
 /** A segment as it was expressed, of a source that lies so. */
 interface Known {
@@ -30,6 +30,10 @@ export class Candidates {
   readonly #frames: Frames;
   /** Groups overlap: each segment is expressed once for each way in which it is looked at. */
   readonly #known = new WeakMap<Segment, Known[]>();
+  /** What segments were joined of. */
+  readonly #joined = new WeakMap<Segment, readonly Segment[]>();
+  /** Segments with which no group begins, with those behind them: in a long run they are asked about in each round. */
+  readonly #barren = new WeakMap<Segment, readonly Segment[]>();
 
   constructor(judgement: Omit<Judgement, 'sources'>) {
     this.#frames = new Frames(judgement.affine);
@@ -42,16 +46,37 @@ export class Candidates {
     const ahead = segments.slice(start, start + limit);
     const [first] = ahead;
     if (first === undefined) return [];
+    const before = this.#barren.get(first);
+    if (before?.length === ahead.length && before.every((segment, i) => segment === ahead[i])) return [];
+    const groups = this.#search(first, ahead);
+    if (groups.length === 0) this.#barren.set(first, ahead);
+    return groups;
+  }
+
+  /** Consecutive segments as one, which is expressed by what they are. */
+  join(group: readonly Segment[]): Segment {
+    const [first] = group;
+    if (first !== undefined && group.length === 1) return first;
+    const joined = {
+      source: first?.source ?? '',
+      output: group.at(-1)?.output ?? '',
+      nodes: group.flatMap(({ nodes }) => nodes),
+    };
+    this.#joined.set(joined, group);
+    return joined;
+  }
+
+  #search(first: Segment, ahead: readonly Segment[]): Groups {
     const ways = this.#frames.of(
       first.source,
       ahead.flatMap((segment) => segment.nodes),
     );
-    if (isRefusal(ways)) return ahead.slice(0, 2).map((_, i) => [start + i + 1, ways]);
+    if (isRefusal(ways)) return ahead.slice(0, 2).map((_, i) => [i + 1, ways]);
     let failed: Groups = [];
     let plain: Groups | undefined;
     // The first way to look at the source that leads to a region, better to one with a weight.
     for (const way of ways) {
-      const groups = [...this.#groupsIn(way, ahead, start)];
+      const groups = [...this.#groupsIn(way, ahead)];
       const found = groups.flatMap(([, group]) => (isRefusal(group) ? [] : [group]));
       if (found.some(({ isPointwise }) => !isPointwise)) return groups;
       if (found.length > 0) plain ??= groups;
@@ -63,8 +88,7 @@ export class Candidates {
   *#groupsIn(
     way: SourceFrame,
     ahead: readonly Segment[],
-    start: number,
-  ): Generator<readonly [end: number, Candidate | Refusal]> {
+  ): Generator<readonly [count: number, Candidate | Refusal]> {
     const parts: Expressed[] = [];
     const group = new Group(this.#judgement, way, ahead[0]?.source ?? '');
     let whole: Whole | Refusal | undefined;
@@ -78,7 +102,7 @@ export class Candidates {
         before?.expression.geometry.outputs ?? way.channels,
       );
       if (isRefusal(part)) {
-        yield [start + i + 1, part];
+        yield [i + 1, part];
         return;
       }
       parts.push(part);
@@ -89,7 +113,7 @@ export class Candidates {
       if (isRefusal(whole)) {
         const backwards = followBackwards(parts);
         if (isRefusal(backwards)) {
-          yield [start + i + 1, whole];
+          yield [i + 1, whole];
           failures += 1;
           if (failures > LOOKAHEAD) return;
           continue;
@@ -98,7 +122,7 @@ export class Candidates {
       }
       if (group.size < 2) continue;
       const candidate = group.candidate(segment.output, whole);
-      if (candidate !== undefined) yield [start + i + 1, candidate];
+      if (candidate !== undefined) yield [i + 1, candidate];
     }
   }
 
@@ -118,10 +142,34 @@ export class Candidates {
         isSameAxes(one.layout, layout),
     );
     if (known !== undefined) return known.made;
-    const made = expressSegment(segment, this.#judgement.affine.operators, frame, layout, channels);
+    const made =
+      this.#expressJoined(segment, frame, layout, channels) ??
+      expressSegment(segment, this.#judgement.affine.operators, frame, layout, channels);
     if (list.length === 0) this.#known.set(segment, list);
     list.push({ frame, layout, channels, made });
     return made;
+  }
+
+  /** Undefined for what was not joined, and what is no chain from the first to the last. */
+  #expressJoined(
+    segment: Segment,
+    frame: Frame,
+    layout: AxisLayout | undefined,
+    channels: number | undefined,
+  ): Expressed | undefined {
+    const measures: Measure[] = [];
+    let whole: Whole | undefined;
+    for (const one of this.#joined.get(segment) ?? []) {
+      const { outputs, stride } = whole?.expression.geometry ?? { outputs: channels, stride: [] };
+      const volume = stride.reduce((product, step) => product * step, 1);
+      const part = this.#express(one, frame, whole === undefined ? layout : whole.layout, outputs);
+      if (isRefusal(part)) return undefined;
+      const next = whole === undefined ? part : follow(whole, part);
+      if (isRefusal(next)) return undefined;
+      for (const own of part.measures) measures.push({ ...own, volume: own.volume * volume });
+      whole = next;
+    }
+    return whole && { expression: whole.expression, layout: whole.layout, measures };
   }
 }
 

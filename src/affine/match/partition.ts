@@ -126,8 +126,7 @@ export class Partition {
       }
       segments = bounds.slice(1).map((end, i) => {
         const group = segments.slice(bounds[i], end);
-        const [only] = group;
-        const merged = group.length === 1 && only !== undefined ? only : mergedSegment(group);
+        const merged = this.#candidates.join(group);
         settled.set(merged, (choices.best[end] as Choice).group());
         return merged;
       });
@@ -148,7 +147,8 @@ export class Partition {
       };
       const inside = settled.get(segment) ?? this.#inside(segment, depth);
       consider(start + 1, inside.score, () => inside);
-      for (const [end, group] of this.#candidates.groups(segments, start)) {
+      for (const [count, group] of this.#candidates.groups(segments, start)) {
+        const end = start + count;
         if (isRefusal(group)) failures.set(`${start} ${end}`, group);
         else {
           const { score, region } = group;
@@ -262,12 +262,4 @@ function boundsOf({ best }: Choices): number[] {
     end = choice.start;
   }
   return [0, ...bounds.reverse()];
-}
-
-function mergedSegment(group: readonly Segment[]): Segment {
-  return {
-    source: group[0]?.source ?? '',
-    output: group.at(-1)?.output ?? '',
-    nodes: group.flatMap(({ nodes }) => nodes),
-  };
 }
