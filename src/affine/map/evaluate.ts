@@ -4,7 +4,7 @@ import type { Matrix } from '../../linalg/matmul.js';
 import { matmul } from '../../linalg/matmul.js';
 import { countGarbage } from '../../runtime/garbage.js';
 import type { MapOperator, Sign } from '../rule.js';
-import { type Expression, partsOf } from './expression.js';
+import { type Expression, elementsOf } from './expression.js';
 import { composeGeometry, type Geometry } from './geometry.js';
 import {
   type AffineValues,
@@ -79,7 +79,7 @@ class Evaluation {
   async whole(expression: Expression): Promise<LazyValues> {
     const parts =
       expression.kind === 'chain'
-        ? await this.#multiplied(partsOf(expression), 2)
+        ? await this.#multiplied(this.#factorsOf(expression), 2)
         : [await this.values(expression)];
     const [first, second] = parts;
     if (first === undefined) throw new Error('an expression without parts');
@@ -149,7 +149,9 @@ class Evaluation {
       case 'step':
         return this.#own(expression);
       case 'chain': {
-        const [made] = await this.#multiplied(partsOf(expression), 1);
+        // Chains begin with others, as sums are nested: each begins with an empty stack.
+        await Promise.resolve();
+        const [made] = await this.#multiplied(this.#factorsOf(expression), 1);
         if (made === undefined) throw new Error('an expression without parts');
         return made;
       }
@@ -166,6 +168,18 @@ class Evaluation {
         return { ...values, bias: added(values.bias, own.bias) };
       }
     }
+  }
+
+  /** The parts of a chain; what it shares with others is one where that is no larger than what it is made of. */
+  #factorsOf(expression: Expression): Expression[] {
+    const factors: Expression[] = [];
+    const stack = [expression];
+    for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
+      const isOne = item.kind !== 'chain' || (item !== expression && this.#shared.has(item) && isSmall(item));
+      if (isOne) factors.push(item);
+      else stack.push(...elementsOf(item).toReversed());
+    }
+    return factors;
   }
 
   /** What a node makes of its input; of a sum, of the sum of its data. */
@@ -254,10 +268,15 @@ function sharedParts(expression: Expression): Set<Expression> {
       continue;
     }
     seen.add(part);
-    queue.push(...(part.kind === 'chain' ? part.parts : []));
-    if (part.kind === 'sum') queue.push(...part.terms);
+    queue.push(...elementsOf(part));
   }
   return shared;
+}
+
+function isSmall(expression: Expression): boolean {
+  const sizeOf = ({ geometry }: Expression): number =>
+    (geometry.outputs / geometry.groups) * geometry.inputs * geometry.taps.length;
+  return sizeOf(expression) <= elementsOf(expression).reduce((size, part) => size + sizeOf(part), 0);
 }
 
 function storedMatrix({ geometry, kernel, layout }: AffineValues): Matrix {

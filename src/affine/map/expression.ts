@@ -281,12 +281,12 @@ class Chain {
   readonly label: string;
   readonly geometry: Geometry;
   #parts: readonly Expression[] | undefined;
-  readonly #halves: readonly [Expression, Expression];
+  readonly halves: readonly [Expression, Expression];
 
   constructor(first: Expression, second: Expression) {
     this.label = second.label;
     this.geometry = composeGeometry(first.geometry, second.geometry);
-    this.#halves = [first, second];
+    this.halves = [first, second];
   }
 
   get parts(): readonly Expression[] {
@@ -300,10 +300,17 @@ class Chain {
     for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
       if (!(item instanceof Chain)) parts.push(...partsOf(item));
       else if (item.#parts !== undefined) parts.push(...item.#parts);
-      else stack.push(item.#halves[1], item.#halves[0]);
+      else stack.push(item.halves[1], item.halves[0]);
     }
     return parts;
   }
+}
+
+/** What an expression is made of, in the order of application. Of a chain two halves: chains may share their beginnings. */
+export function elementsOf(expression: Expression): readonly Expression[] {
+  if (expression instanceof Chain) return expression.halves;
+  if (expression.kind === 'chain') return expression.parts;
+  return expression.kind === 'sum' ? expression.terms : [];
 }
 
 /** The geometry of one node as a map of its input; of a sum, of the sum of its data. */
@@ -341,9 +348,8 @@ export function constantsOfExpression(expression: Expression): ExpressionConstan
     }
     if (seen.has(item)) continue;
     seen.add(item);
-    if (item.kind === 'chain') stack.push(...item.parts.toReversed());
-    else if (item.kind === 'sum') stack.push(item.operator, ...item.terms.toReversed());
-    else if (item.kind === 'step') stack.push(item.operator);
+    if (item.kind === 'sum' || item.kind === 'step') stack.push(item.operator);
+    stack.push(...elementsOf(item).toReversed());
   }
   return found;
 }
@@ -356,13 +362,14 @@ export function constantsOfExpression(expression: Expression): ExpressionConstan
 export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean): string {
   /** What comes again is told by the place at which it came first: written out, sums of sums would double. */
   const places = new Map<Expression, number>();
+  const beginnings = new Map<Expression, number>();
   let text = '';
   // Sums are nested as deep as a model has nodes: what is left to write waits in a list, the next at its end.
   const left: (string | Expression)[] = [expression];
   const write = (parts: readonly (string | Expression)[]): void => {
     left.push(...parts.toReversed());
   };
-  const joined = (parts: readonly Expression[], between: string): (string | Expression)[] =>
+  const joined = (parts: readonly (string | Expression)[], between: string): (string | Expression)[] =>
     parts.flatMap((part, index) => (index === 0 ? [part] : [between, part]));
   for (let part = left.pop(); part !== undefined; part = left.pop()) {
     if (typeof part === 'string') {
@@ -382,9 +389,22 @@ export function keyOf(expression: Expression, keys: ValueKeys, withBias: boolean
       case 'permute':
         text += `[${part.order.join(' ')}]`;
         break;
-      case 'chain':
-        write(['(', ...joined(part.parts, ' > '), ')']);
+      case 'chain': {
+        // From behind, as far as no beginning of it was written before.
+        const backwards: Expression[] = [];
+        let first: Expression = part;
+        for (; first.kind === 'chain' && !beginnings.has(first); first = elementsOf(first)[0] ?? first) {
+          beginnings.set(first, beginnings.size);
+          backwards.push(...elementsOf(first).slice(1).flatMap(partsOf).toReversed());
+        }
+        const known = beginnings.get(first);
+        write([
+          '(',
+          ...joined([known === undefined ? first : `##${known}`, ...backwards.toReversed()], ' > '),
+          ')',
+        ]);
         break;
+      }
       case 'sum':
         write([
           '(',

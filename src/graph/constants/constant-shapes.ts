@@ -37,7 +37,10 @@ export function typeOf(
 ): TypeAndShape | undefined {
   const dataType = typeMade(node, inputs);
   const shapes = inputs.map((input) => input?.shape);
-  const made = shapesMade(node, shapes, { integers: (_, index) => inputs[index]?.integers() })[output];
+  const made =
+    node.opType === 'DequantizeLinear'
+      ? shapes[0]
+      : shapesMade(node, shapes, { integers: (_, index) => inputs[index]?.integers() })[output];
   const shape = made?.filter((dim) => typeof dim === 'number');
   return dataType !== undefined && shape !== undefined && shape.length === made?.length
     ? { dataType, shape }

@@ -78,6 +78,22 @@ const RUNS: Record<string, (count: number) => Run> = {
           : permutation(name, [4, 4]),
     ),
   'doubling sums': (count) => inRow(count, (i) => (i % 3 === 0 ? 'Add' : 'Identity')),
+  'signs behind one factor': (count) => ({
+    nodes: inRow(count, (i) => (i === 0 ? 'Mul' : 'Neg')).nodes.map(({ inputs, ...node }, i) => ({
+      ...node,
+      inputs: i === 0 ? ['x', 'c'] : inputs.slice(0, 1),
+    })),
+    initializers: [vector('c', 0.5)],
+  }),
+  'sums of chains that begin alike': (count) => {
+    // h = 0.5 h + 1, s = s + h
+    const nodes = Array.from({ length: Math.ceil(count / 3) }, (_, i): NodeSpec[] => [
+      { opType: 'Mul', inputs: [i === 0 ? 'x' : `h${i - 1}`, 'a'], outputs: [`p${i}`] },
+      { opType: 'Add', inputs: [`p${i}`, 'b'], outputs: [`h${i}`] },
+      { opType: 'Add', inputs: [i === 0 ? 'x' : `s${i - 1}`, `h${i}`], outputs: [`s${i}`] },
+    ]).flat();
+    return { nodes, initializers: [vector('a', 0.5), vector('b', 1)] };
+  },
   'sums within sums': (count) => {
     const { nodes } = inRow(count, (i) => (i % 2 === 0 ? 'Mul' : 'Add'));
     return {
