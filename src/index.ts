@@ -26,7 +26,7 @@ export {
   type RankRow,
   rankReport,
 } from './analysis/report/rank-report.js';
-export { type Verification, type VerifyOptions, verifyModels } from './analysis/verify/verify.js';
+export { type Feeds, type Verification, type VerifyOptions, verifyModels } from './analysis/verify/verify.js';
 export { type EvaluatedModel, evaluateModels } from './evaluate/evaluate.js';
 export type { EvaluateOptions } from './evaluate/options.js';
 export type { QualityReport } from './evaluate/types.js';

@@ -136,14 +136,15 @@ export function metricsOf(assertions: readonly GivenAssertion[]): MetricDescript
   return assertions.flatMap(({ assertion }) => assertedMetrics(assertion));
 }
 
-/** Holds assertions against a report; UsageError where one names a weight that is not there. */
+/** Holds assertions against a report and, where they say `before`, one from before; UsageError where one names a weight that is not there. */
 export function checkAssertions(
   assertions: readonly GivenAssertion[],
   report: RankReport,
+  baseline?: RankReport,
 ): CheckedAssertion[] {
   return assertions.map(({ text, assertion }) => {
     try {
-      return { text, ...checkAssertion(assertion, report) };
+      return { text, ...checkAssertion(assertion, report, baseline) };
     } catch (error) {
       if (!(error instanceof AssertionNameError)) throw error;
       const names = report.rows.flatMap(({ weight, nodes }) => [weight, ...nodes]);

@@ -43,7 +43,7 @@ const OPTIONS = {
   },
   assert: {
     kind: 'texts',
-    help: "exit 1 unless it holds for every weight: 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second)",
+    help: "exit 1 unless it holds for every weight: 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second, beside which before is the figure in the first)",
   },
   spectra: { kind: 'flag', default: false, help: 'all singular values too (JSON)' },
   ...EMBEDDING_ARGUMENTS,
@@ -83,6 +83,10 @@ export const rankReportCommand: Command<Arguments> = {
       .example("$0 rank-report model.onnx --only '*.fc*' --metrics all", 'everything about some')
       .example("$0 rank-report trained.onnx --assert 'effectiveRank(conv1*) < 0.5*min'", 'a check for CI')
       .example('$0 rank-report before.onnx after.onnx', 'what training changed')
+      .example(
+        "$0 rank-report before.onnx after.onnx --assert 'effectiveRank(*) > 0.9*before'",
+        'exit 1 where a rank fell by a tenth',
+      )
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
       .example('$0 rank-report hf://org/name@main', 'a checkpoint by range requests, without a download')
       .example('$0 rank-report model.onnx --spectra -o spectra.json', 'all singular values'),
@@ -194,7 +198,7 @@ export const rankReportCommand: Command<Arguments> = {
     for (const other of others.slice(1)) await report(other);
     // While the rest is worked out and printed.
     const closed = pool.close();
-    const assertions = checkAssertions(asserted, second ?? first);
+    const assertions = checkAssertions(asserted, second ?? first, second && first);
     const view: RankDocumentOptions = {
       assertions,
       verbose: args.verbose,

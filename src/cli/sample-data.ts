@@ -27,7 +27,9 @@ export const SAMPLE_ARGUMENTS = {
   },
 } as const satisfies OptionDescriptors;
 
-type SampleArguments = Given<typeof SAMPLE_ARGUMENTS>;
+type SampleArguments = {
+  readonly [Key in keyof typeof SAMPLE_ARGUMENTS]?: Given<typeof SAMPLE_ARGUMENTS>[Key] | undefined;
+};
 
 /** How the samples are read. */
 export function readingOf({

@@ -1,6 +1,11 @@
 import { VERIFY_OPTIONS } from '../analysis/verify/options.js';
+import type { Feeds } from '../analysis/verify/verify.js';
+import type { Model } from '../graph/index.js';
+import { described } from '../graph/option-descriptors.js';
 import { RANDOM_INPUT_OPTIONS } from '../runtime/session/options.js';
+import { DATA_OPTIONS } from '../training/data/options.js';
 import { IMAGE_ARGUMENTS, IMAGE_KEYS, INPUT_OPTION, imageOptionsOf, readInputs } from './run-inputs.js';
+import { openSamples, SAMPLE_ARGUMENTS } from './sample-data.js';
 import type { Command } from './shell/command.js';
 import { type Given, refuse } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
@@ -19,6 +24,13 @@ const OPTIONS = {
   ...VERIFY_OPTIONS,
   ...RANDOM_INPUT_OPTIONS,
   ...INPUT_OPTION,
+  data: {
+    kind: 'text',
+    help: `compare on real samples: ${SAMPLE_ARGUMENTS.data.help}`,
+  },
+  split: { ...DATA_OPTIONS.split, default: undefined, defaultHelp: 'test, or all of data in one piece' },
+  target: DATA_OPTIONS.target,
+  unlabeled: DATA_OPTIONS.unlabeled,
   ...IMAGE_ARGUMENTS,
   ...PROVIDER_OPTIONS,
   referenceEp: {
@@ -31,7 +43,30 @@ const OPTIONS = {
   ...COMMON_OPTIONS,
 } as const;
 
+const SAMPLES = {
+  data: OPTIONS.data,
+  split: OPTIONS.split,
+  target: OPTIONS.target,
+  unlabeled: OPTIONS.unlabeled,
+  normalize: OPTIONS.normalize,
+} as const;
+
 type Arguments = Given<typeof OPTIONS> & { readonly a: string; readonly b: string };
+
+/** Samples of what `--data` names. */
+async function feedsFrom(
+  model: Model,
+  args: Arguments,
+): Promise<{ readonly feeds: readonly Feeds[]; readonly notes: readonly string[] }> {
+  const { sampleFeeds } = await import('../training/sample-feeds.js');
+  await using samples = await openSamples(model, described(SAMPLES, args), {
+    preferred: ['test', 'validation', 'train'],
+    onFiles: () => undefined,
+  });
+  const count = args.samples ?? VERIFY_OPTIONS.samples.default;
+  const feeds = await sampleFeeds(model, samples.dataset, count);
+  return { feeds, notes: [`samples of ${samples.name}`, ...samples.notes] };
+}
 
 export const verifyCommand: Command<Arguments> = {
   options: OPTIONS,
@@ -42,6 +77,7 @@ export const verifyCommand: Command<Arguments> = {
       .example('$0 verify model.onnx expanded.onnx', 'exit 0 where they agree, 1 where not')
       .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times')
       .example('$0 verify a.onnx b.onnx -i x.npz', 'on inputs of your own')
+      .example('$0 verify a.onnx half.onnx --data mnist --samples 100', 'on samples of a data set')
       .example(
         '$0 verify m.onnx m.onnx --ep cuda --reference-ep cpu',
         'does the GPU compute what the CPU does',
@@ -55,9 +91,16 @@ export const verifyCommand: Command<Arguments> = {
     }
     const { input: texts = [] } = args;
     const images = imageOptionsOf(args);
+    const hasData = args.data !== undefined;
+    if (hasData && texts.length > 0) throw new UsageError('--data or --input, not both');
     if (texts.length > 0)
       refuse(OPTIONS, args, ['samples', 'seed', 'dims'], 'goes with random inputs, not --input');
-    else refuse(OPTIONS, args, IMAGE_KEYS, 'goes with --input <image>');
+    else {
+      const images = IMAGE_KEYS.filter((key) => !hasData || key !== 'normalize');
+      refuse(OPTIONS, args, images, 'goes with --input <image>');
+    }
+    if (hasData) refuse(OPTIONS, args, ['seed', 'dims'], 'goes with random inputs, not --data');
+    else refuse(OPTIONS, args, ['split', 'target', 'unlabeled'], 'goes with --data');
     if (args.a === '-' && args.b === '-')
       throw new UsageError('only one of the models can come from standard input');
     const { verifyModels } = await import('../analysis/verify/verify.js');
@@ -67,12 +110,17 @@ export const verifyCommand: Command<Arguments> = {
     const { fedInputs } = await import('../runtime/inputs/input-sizes.js');
     const { fitFeeds } = await import('../runtime/io/files.js');
     const taken = fedInputs(a.graph).map(({ name, dataType: type, shape = [] }) => ({ name, type, shape }));
-    const { given, notes } = await readInputs(texts, taken, images);
-    const fitted = texts.length === 0 ? undefined : fitFeeds(given, taken);
+    const { given, notes } = await readInputs(texts, taken, texts.length > 0 ? images : undefined);
+    const fitted = hasData
+      ? await feedsFrom(a, args)
+      : texts.length === 0
+        ? undefined
+        : fitFeeds(given, taken);
     const verification = await onModel(`${nameOf(args.a)}, ${nameOf(args.b)}`, () =>
       verifyModels(a, b, {
         inputs: fitted?.feeds,
-        samples,
+        ...(!hasData && { samples }),
+        trace: true,
         tolerance,
         seed,
         dims,

@@ -82,6 +82,7 @@ export {
 export type { SpectrumOptions } from '../analysis/spectra/weight-spectrum.js';
 export { CONV_VIEWS, type ConvView } from '../analysis/spectra/weight-spectrum.js';
 export type { Decisions } from '../analysis/verify/decisions.js';
+export type { Divergence, DivergingNode } from '../analysis/verify/divergence.js';
 export type { OutputComparison } from '../analysis/verify/output-comparison.js';
 export type { Verification, VerifyOptions, VerifyPlacement } from '../analysis/verify/verify.js';
 export type { ConvGeometry, Part, StoredUse, WeightUse, WeightUser } from '../analysis/weights/types.js';

@@ -86,6 +86,7 @@ export {
   type TrainOptions,
 } from '../training/options.js';
 export { planTraining } from '../training/plan.js';
+export { sampleFeeds } from '../training/sample-feeds.js';
 export type { CmaEsOptions } from '../training/search/cma-es.js';
 export {
   type LbfgsOptions,

@@ -6,7 +6,12 @@ import { counted, formatSignificant } from './text/text.js';
 
 const COLUMNS: readonly Column<OutputComparison>[] = [
   { key: 'output', header: 'output', shrink: 12, value: (row) => row.name },
-  { key: 'type', header: 'type', priority: 3, value: (row) => row.type },
+  {
+    key: 'type',
+    header: 'type',
+    priority: 3,
+    value: (row) => (row.otherType === undefined ? row.type : `${row.type}, ${row.otherType}`),
+  },
   { key: 'elements', header: 'elements', align: 'right', priority: 4, value: (row) => row.elements },
   {
     key: 'maxDifference',
@@ -90,10 +95,17 @@ export function verifyDocument(
       notes.push({ text: `output '${name}': ${count} NaN or infinite in one model only`, tone: 'bad' });
     }
   }
-  notes.push(...outputs.flatMap((output) => roundingNote(output, names.a)));
+  notes.push(
+    ...outputs.flatMap((output) => roundingNote(output, verification.rounds === 'b' ? names.b : names.a)),
+  );
   notes.push(...decisionNote(verification, names));
+  notes.push(...divergenceNote(verification, names));
   notes.push(...whoRan(verification, names));
-  const inputs = names.given ? 'the given inputs' : counted(samples, 'random input');
+  const inputs = names.given
+    ? samples > 1
+      ? `${samples} given inputs`
+      : 'the given inputs'
+    : counted(samples, 'random input');
   notes.push(...emptyNotes(outputs));
   if (verdict === 'nothing compared') {
     notes.push({
@@ -145,6 +157,35 @@ function roundingNote({ name, rounding, passed }: OutputComparison, model: strin
     passed
       ? { text: `${moves}, so this difference is rounding`, tone: 'aside' }
       : { text: moves, tone: 'bad' },
+  ];
+}
+
+/** Where the models part inside. */
+function divergenceNote(
+  { divergence }: Verification,
+  names: { readonly a: string; readonly b: string },
+): Note[] {
+  if (divergence === undefined) return [];
+  const { value, nodes, relativeDifference, agreeing } = divergence;
+  const before = counted(agreeing, 'inner value');
+  if (value === undefined || nodes === undefined) {
+    const text =
+      agreeing === 0
+        ? 'no inner value has the same name and shape in both models, so it is not known where they part'
+        : `all ${before} of the same name agree: the models part behind them`;
+    return [{ text, tone: 'aside' }];
+  }
+  const [one, other] = nodes;
+  const isSame = one.name === other.name && one.opType === other.opType;
+  const maker = isSame
+    ? `${one.opType} '${one.name}'`
+    : `${one.opType} '${one.name}' of ${names.a} and ${other.opType} '${other.name}' of ${names.b}`;
+  const agree = agreeing === 0 ? 'none before it could be compared' : `${before} before it agree`;
+  return [
+    {
+      text: `first inner value that differs: '${value}', made by ${maker}, by ${figure(relativeDifference)} of its largest value; ${agree}`,
+      tone: 'bad',
+    },
   ];
 }
 

@@ -330,7 +330,7 @@ ${table(
     comparison = "(" or ")" | sum ( "<" | "<=" | ">" | ">=" | "==" | "!=" ) sum
     sum        = product { ( "+" | "-" ) product }
     product    = factor { ( "*" | "/" ) factor }
-    factor     = "-" factor | number | size | metric "(" weights ")" | "(" sum ")"
+    factor     = "-" factor | number | size | "before" | metric "(" weights ")" | "(" sum ")"
     size       = "min" | "max" | "rows" | "columns"
     metric     = a key of the tables above
     weights    = a glob on the names of weights and nodes, as it is or between ' or "
@@ -338,11 +338,13 @@ ${table(
 A glob is \`*\` for any text, \`?\` for any character, \`[abc]\`, \`[a-z]\`, \`[!a]\`; \`\\\` takes the next character as it is.
 A comparison must hold for every weight that its glob matches, and where it names several globs for every combination
 of their weights; equal globs stand for the same weight. \`min\`, \`max\`, \`rows\` and \`columns\` are those of the matrix of
-the weight that is named first, \`min\` and \`max\` of rows and columns. A comparison with a figure that does not exist,
+the weight that is named first, \`min\` and \`max\` of rows and columns. \`before\`, of two models,
+is what the first metric of the comparison is of the same weight in the first model. A comparison with a figure that does not exist,
 or that is only known to be at least something, does not hold unless that decides it. A glob that matches nothing is an error
 (exit code 2).
 
     onnx-overparam rank-report trained.onnx --assert 'effectiveRank(conv1.weight) < 0.5*min'
+    onnx-overparam rank-report before.onnx after.onnx --assert 'effectiveRank(*) > 0.9*before'
     onnx-overparam rank-report trained.onnx --assert 'alpha(*.fc?.*) > 2 and alpha(*.fc?.*) < 6 or numericalRank(head*) == min'
 `;
 }

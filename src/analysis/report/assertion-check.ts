@@ -66,13 +66,24 @@ export function assertedMetrics(assertion: Assertion): MetricDescriptor[] {
  * weight; `min`, `max`, `rows` and `columns` are those of the weight that the first of them names. A comparison with a
  * figure that does not exist does not hold.
  *
- * @throws AssertionNameError where a glob matches no weight of the report
+ * `before` is the first figure that the comparison names, of the same weight in the baseline. A weight that the baseline does not have
+ * does not hold.
+ *
+ * @param baseline a report from before: of the model that was trained or compressed, say
+ * @throws AssertionNameError where a glob matches no weight of the report, and for `before` without a baseline
  * @example
  * checkAssertion(parseAssertion('stableRank(*) > 2'), report).failures;
  */
-export function checkAssertion(assertion: Assertion, report: Pick<RankReport, 'rows'>): AssertionResult {
-  if (assertion.kind === 'compare') return checkComparison(assertion, report.rows);
-  const [a, b] = [checkAssertion(assertion.a, report), checkAssertion(assertion.b, report)];
+export function checkAssertion(
+  assertion: Assertion,
+  report: Pick<RankReport, 'rows'>,
+  baseline?: Pick<RankReport, 'rows'>,
+): AssertionResult {
+  if (assertion.kind === 'compare') return checkComparison(assertion, report.rows, baseline?.rows);
+  const [a, b] = [
+    checkAssertion(assertion.a, report, baseline),
+    checkAssertion(assertion.b, report, baseline),
+  ];
   const passed = assertion.kind === 'and' ? a.passed && b.passed : a.passed || b.passed;
   return {
     passed,
@@ -87,6 +98,7 @@ const MOST = 1_000_000;
 function checkComparison(
   { op, a, b }: Assertion & { readonly kind: 'compare' },
   rows: readonly RankRow[],
+  baseline: readonly RankRow[] | undefined,
 ): AssertionResult {
   const globs = [...new Set([...globsOf(a), ...globsOf(b)])];
   if (globs.length === 0) {
@@ -94,6 +106,9 @@ function checkComparison(
       'a comparison names no weight; write a metric of one, like effectiveRank(*)',
     );
   }
+  const compared = firstFigure(a) ?? firstFigure(b);
+  if (baseline === undefined && [a, b].some(namesBaseline))
+    throw new AssertionNameError("'before' needs a baseline: two models, the one from before first");
   const matched = globs.map((pattern) => {
     const matches = glob(pattern);
     const found = rows.filter(({ weight, nodes }) => matches(weight) || nodes.some(matches));
@@ -104,10 +119,12 @@ function checkComparison(
   if (total > MOST) throw new AssertionNameError(`a comparison is about ${total} combinations of weights`);
   const failures: FailedComparison[] = [];
   for (const combination of combinations(matched)) {
-    const scope = new Map(globs.map((pattern, index) => [pattern, combination[index] as RankRow]));
+    const scope: Scope = new Map(globs.map((pattern, index) => [pattern, combination[index] as RankRow]));
+    const before = (): Outcome =>
+      compared === undefined ? NO_WEIGHT : figureBefore(compared, scope, baseline);
     // Of a figure that is only known to be at least so much, no more can be said than that.
-    const left = boundOf(a, scope, op === '>' || op === '>=') ?? evaluate(a, scope);
-    const right = boundOf(b, scope, op === '<' || op === '<=') ?? evaluate(b, scope);
+    const left = boundOf(a, scope, op === '>' || op === '>=') ?? evaluate(a, scope, before);
+    const right = boundOf(b, scope, op === '<' || op === '<=') ?? evaluate(b, scope, before);
     const bad = [left, right].find((side) => typeof side !== 'number');
     if (typeof left === 'number' && typeof right === 'number' && holds(op, left, right)) continue;
     failures.push({
@@ -119,6 +136,27 @@ function checkComparison(
     });
   }
   return { passed: failures.length === 0, checked: total, failures };
+}
+
+type Figure = Arithmetic & { readonly kind: 'figure' };
+type Scope = ReadonlyMap<string, RankRow>;
+
+function firstFigure(value: Arithmetic): Figure | undefined {
+  if (value.kind === 'figure') return value;
+  if (value.kind === 'negative') return firstFigure(value.of);
+  return value.kind === 'binary' ? (firstFigure(value.a) ?? firstFigure(value.b)) : undefined;
+}
+
+function namesBaseline(value: Arithmetic): boolean {
+  if (value.kind === 'negative') return namesBaseline(value.of);
+  return value.kind === 'before' || (value.kind === 'binary' && [value.a, value.b].some(namesBaseline));
+}
+
+function figureBefore({ metric, weights }: Figure, scope: Scope, baseline: readonly RankRow[] = []): Outcome {
+  const weight = scope.get(weights)?.weight;
+  const row = baseline.find((one) => one.weight === weight);
+  if (row === undefined) return { reason: `the baseline has no weight '${weight}'` };
+  return figureIn(row, metric);
 }
 
 function globsOf(value: Arithmetic): string[] {
@@ -137,13 +175,10 @@ function* combinations(sets: readonly (readonly RankRow[])[]): Generator<RankRow
 }
 
 type Outcome = number | { readonly reason: string };
+const NO_WEIGHT = { reason: 'no weight' } as const;
 
 /** The bound that a side of a comparison is, where it decides the comparison; undefined for everything else. */
-function boundOf(
-  side: Arithmetic,
-  scope: ReadonlyMap<string, RankRow>,
-  decides: boolean,
-): Outcome | undefined {
+function boundOf(side: Arithmetic, scope: Scope, decides: boolean): Outcome | undefined {
   if (!decides || side.kind !== 'figure') return undefined;
   const row = scope.get(side.weights);
   return row !== undefined && isLowerBound(row, side.metric) ? figureOf(row, side.metric) : undefined;
@@ -154,35 +189,38 @@ function isLowerBound({ metrics }: RankRow, key: MetricKey): boolean {
   return key === 'numericalRank' && metrics?.numericalRankIsLowerBound === true;
 }
 
-function evaluate(value: Arithmetic, scope: ReadonlyMap<string, RankRow>): Outcome {
+function evaluate(value: Arithmetic, scope: Scope, before: () => Outcome): Outcome {
   switch (value.kind) {
     case 'number':
       return value.value;
     case 'size': {
       const [row] = scope.values();
-      return row === undefined ? { reason: 'no weight' } : sizeOf(row, value.name);
+      return row === undefined ? NO_WEIGHT : sizeOf(row, value.name);
     }
+    case 'before':
+      return before();
     case 'figure': {
       const row = scope.get(value.weights);
-      if (row === undefined) return { reason: 'no weight' };
-      const figure = figureOf(row, value.metric);
-      if (isLowerBound(row, value.metric)) {
-        return { reason: `its ${value.metric} is only known to be at least ${figure}` };
-      }
-      return figure ?? { reason: `no ${value.metric}: ${reasonOf(row, value.metric)}` };
+      return row === undefined ? NO_WEIGHT : figureIn(row, value.metric);
     }
     case 'negative': {
-      const of = evaluate(value.of, scope);
+      const of = evaluate(value.of, scope, before);
       return typeof of === 'number' ? -of : of;
     }
     case 'binary': {
-      const [a, b] = [evaluate(value.a, scope), evaluate(value.b, scope)];
+      const [a, b] = [evaluate(value.a, scope, before), evaluate(value.b, scope, before)];
       if (typeof a !== 'number') return a;
       if (typeof b !== 'number') return b;
       const result = { '+': a + b, '-': a - b, '*': a * b, '/': a / b }[value.op];
       return Number.isNaN(result) ? { reason: `${a} ${value.op} ${b} is no number` } : result;
     }
   }
+}
+
+function figureIn(row: RankRow, metric: MetricKey): Outcome {
+  const figure = figureOf(row, metric);
+  if (isLowerBound(row, metric)) return { reason: `its ${metric} is only known to be at least ${figure}` };
+  return figure ?? { reason: `no ${metric}: ${reasonOf(row, metric)}` };
 }
 
 /** Several matrices count as the blocks of one. */

@@ -5,6 +5,8 @@ import type { MetricKey } from '../spectra/metrics.js';
 export type Arithmetic =
   | { readonly kind: 'number'; readonly value: number }
   | { readonly kind: 'size'; readonly name: SizeName }
+  /** The first figure of the comparison, of the same weight in the baseline. */
+  | { readonly kind: 'before' }
   | { readonly kind: 'figure'; readonly metric: MetricKey; readonly weights: string }
   | { readonly kind: 'negative'; readonly of: Arithmetic }
   | {
@@ -27,6 +29,8 @@ export type Comparison = (typeof COMPARISONS)[number];
 export const SIZE_NAMES = ['min', 'max', 'rows', 'columns'] as const;
 /** Name of a size of the matrix, as it is written in an assertion. */
 export type SizeName = (typeof SIZE_NAMES)[number];
+
+const BEFORE = 'before';
 
 /** What is wrong with the text of an assertion, and where. */
 export class AssertionSyntaxError extends Error {
@@ -51,9 +55,10 @@ export class AssertionSyntaxError extends Error {
  *     comparison = "(" or ")" | sum ( "<" | "<=" | ">" | ">=" | "==" | "!=" ) sum
  *     sum        = product { ( "+" | "-" ) product }
  *     product    = factor { ( "*" | "/" ) factor }
- *     factor     = "-" factor | number | size | metric "(" weights ")" | "(" sum ")"
+ *     factor     = "-" factor | number | size | "before" | metric "(" weights ")" | "(" sum ")"
  *     size       = "min" | "max" | "rows" | "columns"
  *     metric     = the key of a metric
+ *     before     is what the first metric of the comparison is of the same weight in a baseline
  *     weights    = a glob on the names of weights and nodes, as it is, or between ' or " (doubled to stand for itself)
  *
  * `weights` ends at the parenthesis that closes it; one that holds unbalanced parentheses goes between quotes.
@@ -159,7 +164,7 @@ class Parser {
       throw this.#error(`expected a number, a metric or a size, found ${this.#found()}`);
     const size = SIZE_NAMES.find((name) => name === word);
     if (this.#take('(')) {
-      if (size !== undefined) {
+      if (size !== undefined || word === BEFORE) {
         throw new AssertionSyntaxError(
           `'${word}' takes no name: it is of the weight that the comparison names`,
           start,
@@ -170,11 +175,12 @@ class Parser {
       return { kind: 'figure', metric: metric.key, weights: this.#weights() };
     }
     if (size !== undefined) return { kind: 'size', name: size };
+    if (word === BEFORE) return { kind: 'before' };
     const isMetric = findMetric(word) !== undefined;
     throw new AssertionSyntaxError(
       isMetric
         ? `'${word}' needs a weight: ${word}(name)`
-        : `'${word}' is neither a size (${SIZE_NAMES.join(', ')}) nor a metric of a weight, metric(name)`,
+        : `'${word}' is neither a size (${SIZE_NAMES.join(', ')}), '${BEFORE}', nor a metric of a weight, metric(name)`,
       start,
     );
   }
@@ -287,6 +293,8 @@ export function printArithmetic(value: Arithmetic): string {
       return String(value.value).replace('+', '');
     case 'size':
       return value.name;
+    case 'before':
+      return BEFORE;
     case 'figure':
       return `${value.metric}(${quotedWeights(value.weights)})`;
     case 'negative':

@@ -2,6 +2,7 @@ import { ancestors, isFloatType, type Model, type Node, ValueInfo, valuesRead } 
 import { partOf } from '../../runtime/session/part.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import { isSameNode, isSameTensor } from './carriers.js';
+import { inWidthOf } from './float-widths.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding, isDeciding, movingNodes, stepOf } from './rounding.js';
 
@@ -124,9 +125,9 @@ export async function compareDecided(
 
 /** All outputs of a session, on those of the inputs that it takes. */
 async function runOn(session: Session, feeds: Tensors): Promise<Tensors> {
-  const taken = session.inputs.flatMap(({ name }) => {
+  const taken = session.inputs.flatMap(({ name, type }) => {
     const tensor = feeds[name];
-    return tensor === undefined ? [] : [[name, tensor] as const];
+    return tensor === undefined ? [] : [[name, inWidthOf(type, tensor)] as const];
   });
   return await session.run(Object.fromEntries(taken));
 }

@@ -1,11 +1,20 @@
 import { sha256 } from '../../graph/digest.js';
-import { type DataType, EPSILON, isFloatType, type NativeArrays, widen } from '../../graph/index.js';
+import {
+  type DataType,
+  EPSILON,
+  type FloatType,
+  isFloatType,
+  type NativeArrays,
+  widen,
+} from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/types.js';
 
 /** How one output of two models compares, over all samples. */
 export interface OutputComparison {
   readonly name: string;
   readonly type: DataType;
+  /** Of the second model, where that is another: floats of another width. */
+  readonly otherType?: DataType | undefined;
   /** max |a - b|, over the elements that are finite in both. */
   readonly maxDifference: number;
   /** max |a|, over finite elements. */
@@ -27,7 +36,7 @@ export interface OutputComparison {
   /** What relativeDifference was held against; 0 for types that are compared exactly. */
   readonly tolerance: number;
   /**
-   * How far rounding alone moves the output of the first model, relative to its largest value: when its floating-point inputs,
+   * How far rounding alone moves the output of one model (Verification.rounds), relative to its largest value: when its floating-point inputs,
    * weights and inner values change in their last bits. Measured only where the difference is past a tolerance that was not given.
    */
   readonly rounding: number | undefined;
@@ -41,6 +50,10 @@ const COARSE_ULPS = 8;
 const ROUNDINGS = 2;
 /** An output that rounding moves by more of its largest value is noise, of which nothing can be said. */
 const MOST_ROUNDING = 0.1;
+
+function coarsestEpsilon(types: readonly (DataType | undefined)[]): number {
+  return Math.max(...types.map((type) => (type !== undefined && isFloatType(type) ? EPSILON[type] : 0)));
+}
 
 function ratio(part: number, whole: number): number {
   return part === 0 ? 0 : part / whole;
@@ -56,6 +69,7 @@ function digest({ data, shape }: RuntimeTensor): string {
 export class Comparison {
   readonly #name: string;
   readonly #type: DataType;
+  readonly #otherType: DataType | undefined;
   readonly #tolerance: number;
   #maxDifference = 0;
   #maxValue = 0;
@@ -73,13 +87,23 @@ export class Comparison {
   /**
    * @param tolerance undefined for the default, and for what rounding explains
    * @param step what the kernel that makes the output may be off by, as stepOf tells
+   * @param options.otherType of the second model, a float where the first's is one
+   * @param options.coarsest the coarsest type that either computes in
    */
-  constructor(name: string, type: DataType, tolerance: number | undefined, step = 0) {
+  constructor(
+    name: string,
+    type: DataType,
+    tolerance: number | undefined,
+    step = 0,
+    options: { readonly otherType?: DataType | undefined; readonly coarsest?: FloatType | undefined } = {},
+  ) {
+    const { otherType, coarsest } = options;
     this.#name = name;
     this.#type = type;
+    this.#otherType = otherType === type ? undefined : otherType;
     this.#step = tolerance === undefined ? step : 0;
     this.#tolerance = isFloatType(type)
-      ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * EPSILON[type]))
+      ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * coarsestEpsilon([type, otherType, coarsest])))
       : 0;
   }
 
@@ -120,6 +144,7 @@ export class Comparison {
     return {
       name: this.#name,
       type: this.#type,
+      ...(this.#otherType !== undefined && { otherType: this.#otherType }),
       maxDifference: this.#maxDifference,
       maxValue: this.#maxValue,
       relativeDifference,

@@ -1,5 +1,5 @@
-import { type DataType, isFloatType, type Model, ModelError } from '../../graph/index.js';
-import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { type DataType, EPSILON, isFloatType, type Model, ModelError } from '../../graph/index.js';
+import { checkOptions, defaultsOf, OptionError } from '../../graph/option-descriptors.js';
 import { fedInputs, onOpenDims } from '../../runtime/inputs/input-sizes.js';
 import type { OpenDims } from '../../runtime/inputs/open-dims.js';
 import { randomInputs } from '../../runtime/inputs/random-inputs.js';
@@ -12,14 +12,19 @@ import { openSession } from '../../runtime/session/session.js';
 import type { RuntimeTensor, Session } from '../../runtime/types.js';
 import { carriersOf, type Pair } from './carriers.js';
 import { compareDecided, type Decisions } from './decisions.js';
+import { type Divergence, firstDivergence } from './divergence.js';
+import { areComparable, coarsestFloat, inWidthOf } from './float-widths.js';
 import { VERIFY_OPTIONS } from './options.js';
 import { Comparison, type OutputComparison } from './output-comparison.js';
 import { addRounding, stepOf } from './rounding.js';
 
+/** A tensor for each input, by name. */
+export type Feeds = Readonly<Record<string, RuntimeTensor>>;
+
 /** Options of verifyModels. */
 export interface VerifyOptions {
-  /** A tensor for each input of `a`, to compare on once, instead of on random ones. */
-  readonly inputs?: Readonly<Record<string, RuntimeTensor>> | undefined;
+  /** A tensor for each input of `a`, to compare on instead of on random ones; of several samples a list. */
+  readonly inputs?: Feeds | readonly Feeds[] | undefined;
   /** How many random inputs to compare on, at least 1; default 3. */
   readonly samples?: number | undefined;
   /** Seed of the first sample; default 0. */
@@ -28,7 +33,7 @@ export interface VerifyOptions {
   readonly dims?: OpenDims | undefined;
   /**
    * Largest |Δ| relative to the largest |a| that passes; default 1e-4, or 8 units in the last place where an
-   * output's type is coarser than that (float16: 0.0078, bfloat16: 0.0625). An output past the default passes all the
+   * output's type, or what one model alone computes in, is coarser than that (float16: 0.0078, bfloat16: 0.0625). An output past the default passes all the
    * same where rounding alone moves it as far (OutputComparison.rounding), or where the operator that makes it computes no more
    * exactly (a Sigmoid to a step of 1); a tolerance that is given is final.
    */
@@ -41,6 +46,8 @@ export interface VerifyOptions {
   readonly device?: number | undefined;
   /** Throw where a node falls to the CPU that was not asked for. */
   readonly strict?: boolean | undefined;
+  /** Where the models differ, look for the first inner value that does; runs both again in parts. Default false. */
+  readonly trace?: boolean | undefined;
 }
 
 /** Who ran a model. */
@@ -69,6 +76,10 @@ export interface Verification {
    * decided otherwise. `outputs` are then those with the same decisions.
    */
   readonly decisions?: Decisions;
+  /** Where the second model computes in coarser floats: OutputComparison.rounding is of it then, not of the first. */
+  readonly rounds?: 'b';
+  /** Where they differ and `trace` asks for it: where they part first, on the first sample. */
+  readonly divergence?: Divergence;
   /** Who ran the nodes of each, where providers were asked for and both ran. */
   readonly placements?: { readonly a: VerifyPlacement; readonly b: VerifyPlacement };
 }
@@ -82,7 +93,8 @@ const HELD_BYTES = 512 * 2 ** 20;
  *
  * Floating-point outputs are compared relative to the largest absolute value of that output of `a` over all samples;
  * integers, bool and strings exactly. NaN equals NaN and an infinity equals itself; where only one model has it, that
- * is a difference, whatever the tolerance. A sequence or a map is compared by the tensors that the same nodes make it of.
+ * is a difference, whatever the tolerance. Floats of different widths are compared as numbers (a float32 model with its float16
+ * version): the inputs of `b` are those of `a`, rounded. A sequence or a map is compared by the tensors that the same nodes make it of.
  *
  * @throws OptionError for options out of range; ProviderError for a provider that does not load here; ModelError when a model cannot be loaded or fails to
  *   run, and for a name in dims that `a` does not have
@@ -92,7 +104,14 @@ const HELD_BYTES = 512 * 2 ** 20;
 export async function verifyModels(a: Model, b: Model, options: VerifyOptions = {}): Promise<Verification> {
   const { inputs, seed = 0, dims, tolerance } = options;
   const checked = { ...defaultsOf(VERIFY_OPTIONS), ...checkOptions(VERIFY_OPTIONS, options) };
-  const samples = inputs === undefined ? checked.samples : 1;
+  const given: readonly Feeds[] | undefined =
+    inputs === undefined ? undefined : Array.isArray(inputs) ? inputs : [inputs as Feeds];
+  const samples = given?.length ?? checked.samples;
+  if (samples === 0) throw new OptionError('inputs', 'has no sample to compare on');
+  const [widthA, widthB] = [coarsestFloat(a), coarsestFloat(b)];
+  const coarsest = EPSILON[widthB] > EPSILON[widthA] ? widthB : widthA;
+  const rounds = EPSILON[widthB] > EPSILON[widthA] && { rounds: 'b' as const };
+  const isMixed = widthA !== widthB;
   const problems = new Set(inputProblems(a, b));
   const failed = (done: number): Verification => ({
     passed: false,
@@ -100,6 +119,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     samples: done,
     outputs: [],
     problems: [...problems],
+    ...rounds,
   });
   const fed = new Set(fedInputs(a.graph).map(({ name }) => name));
   if (fedInputs(b.graph).some(({ name }) => !fed.has(name))) return failed(0);
@@ -120,7 +140,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const [wholeA, wholeB] = [withOutputs(a, pairs, 'a'), withOutputs(b, pairs, 'b')];
   const seeds = Array.from({ length: samples }, (_, sample) => seed + sample);
   const feedsOf = (own: number): Record<string, RuntimeTensor> =>
-    inputs === undefined ? randomInputs(a, { seed: own, dims }) : { ...inputs };
+    given === undefined ? randomInputs(a, { seed: own, dims }) : { ...given[own - seed] };
   const hinted = <T>(work: () => Promise<T>): Promise<T> =>
     inputs === undefined ? onOpenDims(a, { dims }, work) : work();
   const comparisons = new Map<string, Comparison>();
@@ -153,7 +173,9 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     for (const fromA of held) {
       const feeds = feedsOf(seeds[done] ?? 0);
       const feedsB = Object.fromEntries(
-        session.inputs.map(({ name }) => [name, feeds[name] as RuntimeTensor] as const),
+        session.inputs.map(
+          ({ name, type }) => [name, inWidthOf(type, feeds[name] as RuntimeTensor)] as const,
+        ),
       );
       const misfit = misfitOf(session, feedsB);
       if (misfit !== undefined) {
@@ -168,7 +190,12 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
           throw new ModelError(`output '${pair.name}' did not come back`);
         }
         const step = isFloatType(left.type) ? stepOf(a, pair.a, left.type) : 0;
-        const comparison = comparisons.get(pair.a) ?? new Comparison(pair.name, left.type, tolerance, step);
+        const comparison =
+          comparisons.get(pair.a) ??
+          new Comparison(pair.name, left.type, tolerance, step, {
+            otherType: right.type,
+            coarsest: isMixed ? coarsest : undefined,
+          });
         comparisons.set(pair.a, comparison);
         if (left.shape.join() === right.shape.join()) comparison.add(left, right);
         else
@@ -204,11 +231,29 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   }
   const past = new Map([...comparisons].filter(([, comparison]) => comparison.isNearby()));
   if (decisions === undefined && tolerance === undefined && past.size > 0) {
-    const given = seeds.map((own) => ({ seed: own, feeds: feedsOf(own) }));
-    await addRounding(partOf(a, [...past.keys()]), openA, given, past);
+    const [model, open] = rounds ? ([b, openB] as const) : ([a, openA] as const);
+    const fed = new Map(fedInputs(model.graph).map(({ name, dataType }) => [name, dataType]));
+    const rounded = seeds.map((own) => ({
+      seed: own,
+      feeds: Object.fromEntries(
+        Object.entries(feedsOf(own)).flatMap(([name, tensor]) =>
+          fed.has(name) ? [[name, inWidthOf(fed.get(name), tensor)] as const] : [],
+        ),
+      ),
+    }));
+    await addRounding(partOf(model, [...past.keys()]), open, rounded, past);
     outputs = results();
   }
   if (decisions === undefined) for (const problem of misshapen) problems.add(problem);
+  const trace = (): Promise<Divergence> =>
+    firstDivergence(a, b, {
+      names: [...comparisons.keys()],
+      feeds: feedsOf(seed),
+      tolerance,
+      coarsest,
+      openA: (part) => openSession(part),
+      openB: (part) => openSession(part),
+    });
   const isSame = problems.size === 0 && outputs.every((output) => output.passed);
   const isCompared = outputs.some(({ compared }) => compared > 0);
   const verdict = !isSame ? 'different' : isCompared ? 'same' : 'nothing compared';
@@ -219,6 +264,8 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
     outputs,
     problems: [...problems],
     ...(decisions && { decisions }),
+    ...rounds,
+    ...(verdict === 'different' && options.trace && comparisons.size > 0 && { divergence: await trace() }),
   } as const;
   if (placed.a === undefined || placed.b === undefined) return result;
   const placements = { a: placed.a, b: placed.b };
@@ -277,10 +324,10 @@ function comparedOutputs(a: Model, b: Model, problems: Set<string>): Pair[] {
 function isComparable(pair: Pair, type: DataType | undefined, b: Session, problems: Set<string>): boolean {
   const other = b.outputs.find(({ name }) => name === pair.b)?.type;
   if (other === undefined) problems.add(`output '${pair.name}' is no tensor, and was not compared`);
-  else if (other !== type) {
+  else if (!areComparable(other, type)) {
     problems.add(`output '${pair.name}' is ${type} in the first model, ${other} in the second`);
   }
-  return other === type;
+  return other !== undefined && areComparable(other, type);
 }
 
 async function placementOf(session: Session): Promise<VerifyPlacement> {
@@ -297,7 +344,7 @@ function inputProblems(a: Model, b: Model): string[] {
   for (const input of inputsA) {
     const other = inputsB.find(({ name }) => name === input.name);
     if (other === undefined) problems.push(`the second model has no input '${input.name}'`);
-    else if (other.dataType !== input.dataType) {
+    else if (!areComparable(other.dataType, input.dataType)) {
       problems.push(
         `input '${input.name}' is ${input.toString()} in the first model, ${other.toString()} in the second`,
       );

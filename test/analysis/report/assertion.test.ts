@@ -29,6 +29,7 @@ const arithmetic = fc.letrec<{ value: Arithmetic }>((tie) => ({
     { maxDepth: 5 },
     fc.record({ kind: fc.constant('number' as const), value: fc.double({ min: 0, max: 1e30, noNaN: true }) }),
     fc.record({ kind: fc.constant('size' as const), name: fc.constantFrom(...SIZE_NAMES) }),
+    fc.constant({ kind: 'before' as const }),
     fc.record({
       kind: fc.constant('figure' as const),
       metric: fc.constantFrom(...ALL_METRICS.map(({ key }) => key)),
@@ -192,6 +193,28 @@ describe('what it says of a report', () => {
     ['0 * conditionNumber(fc1) == 0', true],
   ])('%s: %s', (text, expected) => {
     expect(holds(text)).toBe(expected);
+  });
+
+  test.each([
+    ['effectiveRank(*) > 0.9*before', false],
+    ['effectiveRank(fc1) > 0.9*before', true],
+    ['effectiveRank(fc1) == before', true],
+    ['spectralNorm(fc2) == 2 * before', true],
+    ['before - 1 < effectiveRank(fc*)', false],
+    ['spectralNorm(fc1) - before == 0 and spectralNorm(fc2) - before == 2', true],
+  ])('beside a baseline: %s: %s', (text, expected) => {
+    const baseline = { rows: [row('fc1', [1, 1, 1, 1]), row('fc2', [2, 2, 0])] };
+    expect(checkAssertion(parseAssertion(text), report, baseline).passed).toBe(expected);
+  });
+
+  test('a weight that the baseline does not have does not hold, and without a baseline there is no before', () => {
+    const assertion = parseAssertion('effectiveRank(*) > 0.9*before');
+    const { failures } = checkAssertion(assertion, report, { rows: report.rows.slice(0, 2) });
+    expect(failures).toEqual([
+      { weights: ['big.fc'], a: 2, b: undefined, op: '>', reason: "the baseline has no weight 'big.fc'" },
+    ]);
+    expect(() => checkAssertion(assertion, report)).toThrow(/needs a baseline/);
+    expect(() => parseAssertion('before(fc1) > 1')).toThrow(/takes no name/);
   });
 
   test('each weight that fails is named, with its figures', () => {
