@@ -3,26 +3,20 @@ import { embeddingMetrics } from '../analysis/embeddings/embedding-metrics.js';
 import { type Model, ModelError } from '../graph/index.js';
 import { gram, type Matrix } from '../linalg/index.js';
 import { symmetricEigen, symmetricEigenvalues } from '../linalg/kernels/index.js';
-import { openSession } from '../runtime/index.js';
+import { openSession, type RuntimeTensor } from '../runtime/index.js';
 import { partOf } from '../runtime/session/part.js';
 import type { RunPictures } from './study.js';
 
 /**
- * A value of an MLP for some samples.
+ * A value of an MLP for some samples, samples x features.
  *
- * @param inputs samples x features
  * @param value its name; default the first output
  */
-export async function valueFor(
-  model: Model,
-  inputs: { readonly shape: readonly number[]; readonly data: Float32Array },
-  value?: string,
-): Promise<Matrix> {
+export async function valueFor(model: Model, inputs: RuntimeTensor, value?: string): Promise<Matrix> {
   const name = value ?? model.graph.outputs[0]?.name ?? '';
-  await using session = await openSession(value === undefined ? model : partOf(model, [value]), {
-    threads: 1,
-  });
-  const { [name]: tensor } = await session.run({ x: { type: 'float32', ...inputs } });
+  const part = value === undefined ? model : partOf(model, [value]);
+  await using session = await openSession(part, { threads: 1 });
+  const { [name]: tensor } = await session.run({ x: inputs });
   if (tensor === undefined || !(tensor.data instanceof Float32Array))
     throw new ModelError(`'${name}' is no tensor of float32`);
   const [rows = 0] = tensor.shape;
@@ -102,4 +96,20 @@ function clustered(cosines: Float64Array, n: number): number[] {
   const { vectors } = symmetricEigen(centred, n);
   const first = vectors.subarray((n - 1) * n, n * n);
   return Array.from({ length: n }, (_, i) => i).sort((a, b) => (first[a] as number) - (first[b] as number));
+}
+
+/** The mean of the squared differences of outputs from targets. */
+export function meanSquare(outputs: Matrix, targets: RuntimeTensor): number {
+  const { data } = outputs;
+  const wanted = targets.data as Float32Array;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 1) sum += ((data[i] as number) - (wanted[i] as number)) ** 2;
+  return sum / data.length;
+}
+
+/** A tensor of samples x features as a matrix. */
+export function matrixOf({ shape, data }: RuntimeTensor): Matrix {
+  const [rows = 0] = shape;
+  const values = Float64Array.from(data as Float32Array);
+  return { rows, columns: values.length / Math.max(1, rows), data: values };
 }

@@ -6,8 +6,8 @@ export interface StudyRunOptions {
   readonly seeds?: number | undefined;
   /** Fewer seeds and smaller runs: a look, not a result. Default false. */
   readonly quick?: boolean | undefined;
-  /** Data of the user's own, for the studies that take some: a folder as `openDataset` reads it. */
-  readonly data?: string | undefined;
+  /** Data of the user's own, for the studies that take some: folders as `openDataset` reads them. */
+  readonly data?: readonly string[] | undefined;
   /** The part of the runs to make, as `2/4`; default all. */
   readonly shard?: string | undefined;
   /** Runs at a time, each on a thread; default one for each core. */
@@ -24,7 +24,7 @@ export const STUDY_OPTIONS = {
   },
   quick: { kind: 'flag', default: false, help: 'fewer seeds and smaller runs: a look, not a result' },
   data: {
-    kind: 'text',
+    kind: 'texts',
     help: 'data for the studies that take some: MNIST, Fashion-MNIST or CIFAR files, as train reads them',
   },
   shard: { kind: 'text', help: 'make only a part of the runs: 2/4 is the second of four' },

@@ -10,8 +10,8 @@ export type Settings = Readonly<Record<string, SettingValue>>;
 export interface RunContext {
   /** Of everything that is random in the run. Runs of one seed are pairs: they have the same data. */
   readonly seed: number;
-  /** Path of the data, where the user points at some. */
-  readonly data?: string | undefined;
+  /** Paths of data that the user points at. */
+  readonly data: readonly string[];
   /** Smaller runs, for `quick`. */
   readonly quick: boolean;
   /** Record what pictures are drawn of. */
@@ -147,7 +147,7 @@ export interface Findings {
 /** What the plan of a study depends on. */
 export interface PlanOptions {
   readonly quick: boolean;
-  readonly data: string | undefined;
+  readonly data: readonly string[];
 }
 
 /** A study: one entry of STUDIES. */

@@ -54,7 +54,7 @@ describe('the file of a sweep', () => {
   });
 
   test('shards are all of the plan, each run in one', () => {
-    const plan = planOf(initStudy, { quick: false, data: undefined, seeds: 3 });
+    const plan = planOf(initStudy, { quick: false, data: [], seeds: 3 });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 70 }), (of) => {
         const parts = Array.from({ length: of }, (_, i) => sharded(plan, { part: i + 1, of }));

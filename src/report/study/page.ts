@@ -109,7 +109,7 @@ function section({ header, report }: StudyResultView, isOneOfMany: boolean): Mar
     ['processor', header.processor],
     ['versions', `${header.tool}, onnxruntime ${header.onnxruntime}, Node ${header.node}`],
     ['command', header.command],
-    ...(header.data === null ? [] : [['data', header.data] as const]),
+    ...(header.data.length === 0 ? [] : [['data', header.data.join(', ')] as const]),
   ];
   return html`<section id="${study.name}">
 ${isOneOfMany && html`<h2>${study.title}</h2>`}

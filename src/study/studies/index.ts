@@ -1,9 +1,12 @@
 import { OptionError } from '../../graph/option-descriptors.js';
 import type { Study } from '../study.js';
 import { initStudy } from './init.js';
+import { initializationsStudy } from './initializations.js';
+import { optimizersStudy } from './optimizers.js';
+import { trainStudy } from './train.js';
 
 /** All studies, in the order of the list. */
-export const STUDIES: readonly Study[] = [initStudy];
+export const STUDIES: readonly Study[] = [initStudy, trainStudy, optimizersStudy, initializationsStudy];
 
 /**
  * The study of a name.

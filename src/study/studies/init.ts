@@ -52,7 +52,7 @@ export const initStudy: Study = {
       seed,
     });
     const data = new Random(seed, 'inputs').fillNormal(new Float32Array(SAMPLES * WIDTH));
-    const embeddings = await valueFor(model, { shape: [SAMPLES, WIDTH], data });
+    const embeddings = await valueFor(model, { type: 'float32', shape: [SAMPLES, WIDTH], data });
     const figures = await embeddingFigures(embeddings);
     if (figures === undefined) return { metrics: {}, problem: 'the embeddings are not finite' };
     const { cosineEntropy, gramEntropy } = figures;

@@ -31,7 +31,7 @@ export function shardOf(text: string): Shard {
  */
 export function planOf(
   study: Study,
-  options: { readonly quick: boolean; readonly data: string | undefined; readonly seeds: number },
+  options: { readonly quick: boolean; readonly data: readonly string[]; readonly seeds: number },
 ): readonly PlannedRun[] {
   const settings = study.settings(options);
   return Array.from({ length: options.seeds }, (_, seed) =>

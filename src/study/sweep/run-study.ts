@@ -94,7 +94,7 @@ export function settleStudy(name: string, options: RunStudyOptions): Settled {
     planned: plan.length,
     shard: shard ?? null,
     quick,
-    data: data ?? null,
+    data,
     ...(options.custom !== undefined && { custom: options.custom }),
   };
   return { study, header, plan, shard: part, quick, threads: threads ?? availableParallelism() };
@@ -102,7 +102,7 @@ export function settleStudy(name: string, options: RunStudyOptions): Settled {
 
 /** About how many seconds the runs take on that many threads. */
 export function studySeconds({ study, plan, quick, threads, header, shard }: Settled): number {
-  const options = { quick, data: header.data ?? undefined };
+  const options = { quick, data: header.data };
   const runs = sharded(plan, shard);
   return runs.reduce((sum, { settings }) => sum + study.seconds(settings, options), 0) / threads;
 }
@@ -114,7 +114,7 @@ async function make(
   writer: RunsWriter,
   options: RunStudyOptions,
 ): Promise<void> {
-  const data = header.data ?? undefined;
+  const { data } = header;
   const requests = left.map(({ settings, seed, isPictured }) => ({
     study: study.name,
     settings,
@@ -178,7 +178,7 @@ export function reportRuns(
     const seeds = Math.max(...parts.map(({ header }) => header.seeds));
     const { quick, data, custom } = first.header;
     const study = studyOf(name, custom);
-    const plan = planOf(study, { quick, data: data ?? undefined, seeds });
+    const plan = planOf(study, { quick, data, seeds });
     const header = { ...first.header, seeds, planned: plan.length };
     const runs = parts.flatMap((part) => part.runs);
     return { header, report: reportFor(study, plan, runs, header) };
@@ -188,12 +188,12 @@ export function reportRuns(
 /** What decides the bits of a run must be the same, or a file would hold runs of two kinds. */
 function assertSame(found: RunsHeader, wanted: RunsHeader, file: string | undefined): void {
   const keys = ['study', 'tool', 'onnxruntime', 'quick', 'data'] as const;
-  const other = keys.find((key) => found[key] !== wanted[key]);
+  const other = keys.find((key) => String(found[key]) !== String(wanted[key]));
   const isOther = other === undefined && JSON.stringify(found.custom) !== JSON.stringify(wanted.custom);
   if (other === undefined && !isOther) return;
   const what =
     other === undefined
       ? 'its plan is another'
-      : `${other} is ${found[other] ?? 'not given'} in it, and ${wanted[other] ?? 'not given'} here`;
+      : `${other} is ${found[other]} in it, and ${wanted[other]} here`;
   throw new ModelError(`holds runs of another kind: ${what}; name another folder`, { file });
 }

@@ -27,7 +27,7 @@ export interface RunsHeader {
   readonly planned: number;
   readonly shard: string | null;
   readonly quick: boolean;
-  readonly data: string | null;
+  readonly data: readonly string[];
   /** Of a plan of the user's own. */
   readonly custom?: unknown;
 }
