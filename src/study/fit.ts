@@ -113,6 +113,7 @@ function specOf(model: Model, options: FitOptions, batch: number): EngineSpec {
     weightDecay: new Map(decaying.map((name) => [name, weightDecay])),
     weightDecayKind: options.weightDecayKind,
     nuclear: undefined,
+    chainSteps: undefined,
     seed: options.seed,
     clipNorm: undefined,
     emaDecay: undefined,

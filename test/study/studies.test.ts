@@ -76,7 +76,7 @@ test('train: images of the user, by class', async () => {
       shape: [count, 9],
       data: Float32Array.from(
         { length: 9 * count },
-        (_, i) => 0.2 * Math.sin(i * 1.7 + at) + (Math.floor(i / 9) % 3),
+        (_, i) => 0.2 * Math.sin(i * 1.7 + at) + Number(i % 3 === Math.floor(i / 9) % 3),
       ),
     },
     y: {
