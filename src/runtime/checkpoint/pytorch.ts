@@ -70,6 +70,8 @@ function isAllowed(name: string): boolean {
 /** Dictionaries of a training checkpoint that hold the model's own tensors. */
 const MODEL_KEYS = ['state_dict', 'model_state_dict', 'model', 'module', 'net', 'weights'];
 const MOST_DEPTH = 8;
+/** Entries that are looked at: a pickle may name one list many times in another, and that in a third. */
+const MOST_ENTRIES = 1_000_000;
 
 /** A tensor as the pickle describes it. */
 interface Described {
@@ -103,7 +105,7 @@ export function pytorchTensors(source: ByteSource): {
   assertFits(pickle.size, 'its pickle');
   const notes: string[] = [];
   const described = new Map<string, Described>();
-  collect(modelOf(readPickle(readZipMember(source, pickle), { allows: isAllowed }), notes), '', described, 0);
+  collect(modelOf(readPickle(readZipMember(source, pickle), { allows: isAllowed }), notes), described);
   const tensors = new Map<string, StoredTensor>();
   for (const [name, tensor] of described) {
     const member = members.get(`${root}data/${tensor.storage}`);
@@ -123,16 +125,21 @@ function modelOf(content: unknown, notes: string[]): unknown {
   return content.get(key);
 }
 
-function collect(value: unknown, path: string, into: Map<string, Described>, depth: number): void {
-  if (depth > MOST_DEPTH) return;
-  const tensor = describedBy(value, path);
-  if (tensor !== undefined) into.set(path, tensor);
-  else if (value instanceof Map) {
-    for (const [key, item] of value) collect(item, path ? `${path}.${key}` : String(key), into, depth + 1);
-  } else if (Array.isArray(value)) {
-    for (const [index, item] of value.entries())
-      collect(item, path ? `${path}.${index}` : `${index}`, into, depth + 1);
-  }
+/** The tensors in nested dictionaries and lists, by the path to them. */
+function collect(content: unknown, into: Map<string, Described>): void {
+  let entries = 0;
+  const visit = (value: unknown, path: string, depth: number): void => {
+    if (depth > MOST_DEPTH) return;
+    entries += 1;
+    if (entries > MOST_ENTRIES)
+      throw new ModelError(`its pickle has more than ${MOST_ENTRIES} entries, which no checkpoint needs`);
+    const tensor = describedBy(value, path);
+    if (tensor !== undefined) into.set(path, tensor);
+    else if (value instanceof Map || Array.isArray(value)) {
+      for (const [key, item] of value.entries()) visit(item, path ? `${path}.${key}` : `${key}`, depth + 1);
+    }
+  };
+  visit(content, '', 0);
 }
 
 /** The tensor that a call rebuilds; undefined for other things. */

@@ -53,6 +53,17 @@ describe('what is not read says why', () => {
     await expect(openCheckpoint(path)).rejects.toThrow(/data\.pkl/);
   });
 
+  test('a pickle whose lists hold one another many times', async () => {
+    const levels = Array.from(
+      { length: 8 },
+      (_, i) => `(${`h${String.fromCharCode(i)}`.repeat(200)}lq${String.fromCharCode(i + 1)}`,
+    );
+    const path = join(directory, 'doubling.pt');
+    const data = Buffer.from(`(lq\x00${levels.join('')}.`, 'latin1');
+    writeFileSync(path, writeZip([{ name: 'archive/data.pkl', data }]));
+    await expect(openCheckpoint(path)).rejects.toThrow(/1000000 entries/);
+  });
+
   test('whatever is damaged in a file, nothing but a ModelError comes of it', async () => {
     const files = ['train.pt', 'q.onnx_adapter', 'llama/model-00001-of-00003.safetensors'];
     const originals = files.map((file) => [file, readFileSync(join(FILES, file))] as const);
