@@ -14,7 +14,8 @@ const NAME = 'collapse';
  * of itself is folded where that costs no parameters and no multiply-adds. Exact up to rounding: what would not be is
  * skipped, with the reason.
  *
- * @throws OptionError for options of the wrong kind
+ * @throws OptionError for options out of range; `model.apply` then ModelError where a weight cannot be read, and for functions that
+ *   stand for more nodes than fit the memory limit
  * @example
  * const model = await readModel('trained.onnx');
  * const [account] = await model.apply(collapse());

@@ -24,7 +24,8 @@ const NAME = 'expand';
  * MatMul as its bias stays as it is. Biases and normalizations keep their values with `fresh:` inits as well. (Huh et al., "The Low-Rank Simplicity Bias in Deep
  * Networks", TMLR 2023, arXiv 2103.10427.)
  *
- * @throws OptionError for options out of range
+ * @throws OptionError for options out of range; `model.apply` then ModelError where a weight cannot be read, and for functions that stand
+ *   for more nodes than fit the memory limit
  * @example
  * const model = await readModel('model.onnx');
  * const [account] = await model.apply(expand({ depth: 3 }));

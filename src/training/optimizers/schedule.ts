@@ -1,4 +1,6 @@
 import { ModelError } from '../../graph/index.js';
+import { checkOption } from '../../graph/option-descriptors.js';
+import { SCHEDULE_KINDS } from '../choices.js';
 import { checkCount, checkNotNegative, checkPositive, checkShare } from './ranges.js';
 
 /** How the learning rate goes, from `learningRate` on. Formulas as in torch.optim.lr_scheduler. */
@@ -55,6 +57,7 @@ export type Schedule = (step: number) => number;
  * rate(0); // 0.1 / 51
  */
 export function schedule({ shape, learningRate, steps, warmup = 0 }: ScheduleOptions): Schedule {
+  checkOption({ kind: 'choice', choices: SCHEDULE_KINDS, help: '' }, shape.kind, 'schedule.kind');
   checkNotNegative(learningRate, 'learningRate');
   checkCount(steps, 'steps', 1);
   checkCount(warmup, 'warmup', 0);

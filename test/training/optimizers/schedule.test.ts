@@ -66,6 +66,7 @@ test.each([
   [{ shape: { kind: 'cosine' }, learningRate: 1, steps: 5, warmup: 5 }, 'leaves nothing of the 5 steps'],
   [{ shape: { kind: 'one-cycle' }, learningRate: 1, steps: 5, warmup: 2 }, 'warms up by itself'],
   [{ shape: { kind: 'one-cycle', rise: 1 }, learningRate: 1, steps: 5 }, 'schedule.rise must be'],
+  [{ shape: { kind: 'sawtooth' }, learningRate: 1, steps: 5 }, 'schedule.kind must be one of constant, step'],
 ] as const)('%j is refused', (options, message) => {
-  expect(() => schedule(options)).toThrow(message);
+  expect(() => schedule(options as ScheduleOptions)).toThrow(message);
 });
