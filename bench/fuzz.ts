@@ -335,8 +335,10 @@ function sameWeights(original: Model, again: Model): void {
         most[line] = Math.max(most[line] ?? 0, Math.abs(value));
         error[line] = Math.max(error[line] ?? 0, Math.abs(value - (b[at] ?? Number.NaN)));
       }
+      // As expand measures it: what is off in a line of zeros is so little of the largest.
+      const largest = Math.max(...most);
       const worst = error.findIndex(
-        (off, line) => !(off <= OFF[dataType] * (most[line] ?? 0) + STEPS[dataType]),
+        (off, line) => !(off <= OFF[dataType] * (most[line] || largest) + STEPS[dataType]),
       );
       if (worst >= 0) {
         throw new Found('LOSSY', `${which} ${worst} of ${name} is off by ${error[worst]} of ${most[worst]}`);
