@@ -1,5 +1,5 @@
 import { type FactorSize, taps } from '../affine/linear-site.js';
-import { buildModel, type Model, type NodeSpec, OptionError, Tensor } from '../graph/index.js';
+import { assertFits, buildModel, type Model, type NodeSpec, OptionError, Tensor } from '../graph/index.js';
 import { checkOptions, defaultsOf, type OptionDefaults } from '../graph/option-descriptors.js';
 import type { Floats } from '../linalg/floats.js';
 import { matmul } from '../linalg/matmul.js';
@@ -96,6 +96,7 @@ class Layers {
   readonly #settings: Settings;
   #value = 'x';
   #count = 0;
+  #bytes = 0;
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -130,6 +131,10 @@ class Layers {
     const { init, rank, noBias, seed } = this.#settings;
     const layer = `layers.${this.#count}`;
     this.#count += 1;
+    // What it is drawn in, and all that the network holds with it.
+    const elements = size.outputs * size.inputs * taps(size.kernel);
+    this.#bytes += 4 * elements;
+    assertFits(this.#bytes + 8 * elements, `the weights of the network up to '${layer}'`);
     const random = new Random(seed, layer);
     const weight = await drawWeight(size, init, rank, random);
     this.weights.push(Tensor.of(`${layer}.weight`, 'float32', shape, Float32Array.from(weight)));

@@ -193,6 +193,7 @@ export const TRAIN_OPTIONS = {
   epochs: {
     kind: 'integer',
     min: 1,
+    max: 1_000_000,
     default: TRAIN_DEFAULTS.epochs,
     group: 'Optimizer',
     help: 'passes over the data',

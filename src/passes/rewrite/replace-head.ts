@@ -1,6 +1,7 @@
 import { LINEAR_OPS, type LinearSite, linearSite } from '../../affine/linear-sites.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import {
+  assertFits,
   type FloatType,
   findConstant,
   type Graph,
@@ -213,6 +214,7 @@ function outputAxis({ op, orientation, weight, weightInput }: LinearSite): numbe
 function drawn(weight: Tensor, axis: number, outputs: number, type: FloatType, seed: number): Tensor {
   const shape = weight.shape.map((dim, index) => (index === axis ? outputs : dim));
   const size = shape.reduce((product, dim) => product * dim, 1);
+  assertFits(8 * size, 'a fresh weight of this size', { tensor: weight.name });
   const values = new Random(seed, `head ${weight.name}`).fillNormal(new Float64Array(size));
   const deviation = 1 / Math.sqrt(size / outputs);
   return Tensor.of(

@@ -36,10 +36,11 @@ export const BENCH_OPTIONS = {
     flag: 'batch',
     help: 'first dimension of random inputs; of a benchmark several: 1,8,32',
   },
-  runs: { kind: 'integer', min: 1, default: 30, help: 'timed runs of a benchmark' },
+  runs: { kind: 'integer', min: 1, max: 1_000_000, default: 30, help: 'timed runs of a benchmark' },
   warmup: {
     kind: 'integer',
     min: 0,
+    max: 1_000_000,
     default: 3,
     help: 'runs of a benchmark before the timed ones, after the first',
   },

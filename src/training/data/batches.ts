@@ -17,7 +17,7 @@ export interface BatchesOptions extends BatchOptions {
 
 const BATCHES_OPTIONS = {
   batch: { kind: 'integer', min: 1, help: 'samples per batch' },
-  prefetch: { kind: 'integer', min: 0, default: 2, help: 'batches that are made ahead' },
+  prefetch: { kind: 'integer', min: 0, max: 1024, default: 2, help: 'batches that are made ahead' },
   start: { kind: 'integer', min: 0, default: 0, help: 'batches to pass over' },
 } as const satisfies OptionDescriptors;
 

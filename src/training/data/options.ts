@@ -88,9 +88,14 @@ export const DATA_OPTIONS = {
 
 /** What is done to training images at random. */
 export const AUGMENT_OPTIONS = {
-  crop: { kind: 'integer', min: 0, help: 'random crop after padding each side by this many pixels' },
+  crop: {
+    kind: 'integer',
+    min: 0,
+    max: 4096,
+    help: 'random crop after padding each side by this many pixels',
+  },
   flip: { kind: 'flag', help: 'mirror every second image' },
-  shift: { kind: 'integer', min: 0, help: 'move by up to this many pixels' },
+  shift: { kind: 'integer', min: 0, max: 4096, help: 'move by up to this many pixels' },
 } as const satisfies DescriptorsFor<Augmentation>;
 
 /** @throws OptionError for options of `openDataset` that are out of range */
