@@ -2,6 +2,7 @@ import type { ConstantValue, FloatType, Node, Tensor } from '../graph/index.js';
 import type { Sizes } from '../linalg/even-scales.js';
 import { type Floats, swapped } from '../linalg/floats.js';
 import type { MatrixSource } from '../linalg/gram-eigen.js';
+import type { Blocks } from '../linalg/kernels/index.js';
 import type { Matrix } from '../linalg/matmul.js';
 import { evaluateConstant } from '../runtime/constants/constant.js';
 import { countGarbage, release } from '../runtime/garbage.js';
@@ -119,7 +120,7 @@ export class LinearSite {
     const tensor = await evaluateConstant(this.weight.graph, this.weight.value);
     const type = tensor.dataType as FloatType;
     const length = size / groups;
-    const values = groups === 1 ? undefined : whole(tensor);
+    let values: Floats | undefined;
     let read: WeakRef<Floats> | undefined;
     const single = (): Floats => {
       const known = read?.deref();
@@ -136,11 +137,35 @@ export class LinearSite {
       read = undefined;
     };
     const matrices = Array.from({ length: groups }, (_, group) => {
-      const load = (): Matrix =>
-        this.matrixOf(values?.subarray(group * length, (group + 1) * length) ?? single());
+      const load = (): Matrix => {
+        if (groups === 1) return this.matrixOf(single());
+        values ??= whole(tensor);
+        return this.matrixOf(values.subarray(group * length, (group + 1) * length));
+      };
       return { ...matrixShape, load, letGo };
     });
     return { type, matrices };
+  }
+
+  /**
+   * The matrices of the groups, to be read in parts from where the weight is stored; undefined where it does not stand there so.
+   *
+   * @internal
+   */
+  async blocks(): Promise<Blocks | undefined> {
+    const tensor = await evaluateConstant(this.weight.graph, this.weight.value);
+    if (this.op === 'ConvTranspose' || tensor.rawSource === undefined) return undefined;
+    const { rows, columns } = this.matrixShape;
+    return {
+      count: this.groups,
+      rows,
+      columns,
+      element: tensor.dataType === 'float64' ? 8 : 4,
+      read: (into, row) => {
+        countGarbage(into.byteLength);
+        into.set(tensor.floats(row * columns, into.length));
+      },
+    };
   }
 
   /**

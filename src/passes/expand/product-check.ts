@@ -25,7 +25,7 @@ export interface MeasuredWeight extends WeightProbe {
  * factors make of them (Freivalds, "Probabilistic machines can use less running time", 1977). The norm of a row of what differs is
  * told within a factor of 3 for nearly all of 1e5 rows; an error of 10 times what is allowed passes once in 1e4.
  *
- * @param isCompared its factors are going to be compared with it
+ * @param isCompared its factors are going to be compared with it, and so it is going to be in memory
  */
 export async function measureWeight(
   site: LinearSite,
@@ -33,7 +33,7 @@ export async function measureWeight(
   matrices: readonly MatrixSource[],
   isCompared: boolean,
 ): Promise<MeasuredWeight> {
-  const blocks = weightBlocks(matrices);
+  const blocks = (isCompared ? undefined : await site.blocks()) ?? weightBlocks(matrices);
   const { count, rows, columns } = blocks;
   const isOutIn = site.orientation === 'out-in';
   const vectors = (side: keyof typeof PROBE_VECTORS, length: number): Float64Array =>
