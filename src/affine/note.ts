@@ -27,6 +27,36 @@ export interface ChainNote {
   readonly inner?: string;
 }
 
+/** The metadata_props key of the factors that stand in for a weight of less rank. */
+const FACTORIZED_KEY = 'onnx-overparam.factorized';
+
+/** What a node of a factorized layer says of itself. Unlike a chain it is not to be folded: it is smaller as it is. */
+export interface FactorizedNote {
+  /** Name of the node that the factors stand in for. */
+  readonly site: string;
+  readonly form: string;
+  readonly ranks: readonly number[];
+  /** Position, in the order of application, from 0. */
+  readonly factor: number;
+  readonly of: number;
+}
+
+export function factorizedMetadata(note: FactorizedNote): Record<string, string> {
+  return { [FACTORIZED_KEY]: JSON.stringify(note) };
+}
+
+/** The factorized layer that a node is of; undefined of others. */
+export function factorizedSite(node: Node): string | undefined {
+  const text = node.metadata.get(FACTORIZED_KEY);
+  if (text === undefined) return undefined;
+  try {
+    const { site } = JSON.parse(text) as Partial<FactorizedNote>;
+    return typeof site === 'string' ? site : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * What else stands in a chain: a normalization behind a factor, Transposes around it that bring the units to the axis that it
  * takes for channels and back, a sum with a connection around layers, or a projection in one.

@@ -55,6 +55,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./train.js')).trainCommand as AnyCommand,
   },
   {
+    usage: 'compress <model>',
+    describe: 'factorize layers to a share of the parameters, by what calibration data shows to matter least',
+    load: async () => (await import('./compress.js')).compressCommand as AnyCommand,
+  },
+  {
     usage: 'train-log <logs..>',
     describe: 'draw the logs of trainings over each other, as a page',
     load: async () => (await import('./train-log.js')).trainLogCommand as AnyCommand,

@@ -73,7 +73,11 @@ export async function distilled(
 }
 
 /** What the student's loss compares with, in float32. */
-async function targetsOf(said: RuntimeTensor, loss: LossKind, temperature: number): Promise<RuntimeTensor> {
+export async function targetsOf(
+  said: RuntimeTensor,
+  loss: LossKind,
+  temperature: number,
+): Promise<RuntimeTensor> {
   // [N, C, 1, 1], what a network without a last Flatten makes, is read as [N, C], as the loss does.
   const isFlat = loss === 'cross-entropy' && said.shape.slice(2).every((size) => size === 1);
   const y = isFlat ? { ...said, shape: said.shape.slice(0, 2) } : said;

@@ -74,6 +74,7 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   'rank-report': () => [at('m.onnx')],
   verify: () => [at('m.onnx'), at('m.onnx')],
   train: () => [at('m.onnx'), '--data', at('data.npz'), '--epochs', '1', '-o', at('t.onnx'), '--overwrite'],
+  compress: () => [at('m.onnx'), '--data', at('data.npz'), '--dry-run'],
   'train-log': () => [at('log.jsonl')],
   run: () => [at('m.onnx'), '--random', '--dim', 'n=2'],
   doctor: () => [],

@@ -4,6 +4,8 @@ import { RANK_OPTIONS } from '../../src/analysis/report/options.js';
 import { rankReport } from '../../src/analysis/report/rank-report.js';
 import { VERIFY_OPTIONS } from '../../src/analysis/verify/options.js';
 import { verifyModels } from '../../src/analysis/verify/verify.js';
+import { compress } from '../../src/compress/compress.js';
+import { COMPRESS_OPTIONS } from '../../src/compress/options.js';
 import { evaluateModels } from '../../src/evaluate/evaluate.js';
 import { EVALUATE_OPTIONS } from '../../src/evaluate/options.js';
 import type { OptionDescriptors } from '../../src/graph/option-descriptors.js';
@@ -65,6 +67,7 @@ export const LIBRARY: readonly LibraryOptions[] = [
     },
   },
   { name: 'collapse', options: COLLAPSE_OPTIONS, call: collapse },
+  { name: 'compress', options: COMPRESS_OPTIONS, call: (options) => compress({ dryRun: true, ...options }) },
   { name: 'verifyModels', options: VERIFY_OPTIONS, call: (options) => verifyModels(MODEL, MODEL, options) },
   { name: 'rankReport', options: RANK_OPTIONS, call: (options) => rankReport(MODEL, options) },
   {

@@ -4,6 +4,7 @@ import { stemOf } from '../factor-names.js';
 import { type Expressed, type Measure, partsOf, type Segment } from '../map/expression.js';
 import { isDiagonal, isPointwise } from '../map/geometry.js';
 import { rearrangements } from '../map/rearrange.js';
+import { factorizedSite } from '../note.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
 import type { AffineOperator } from '../rule.js';
 import { CostBefore, costWith, isPointwiseTarget, type Pointwise, type Score, targetOf } from './cost.js';
@@ -52,6 +53,9 @@ export class Group {
   /** Factors, those with a bias, and those behind the first with a kernel; whether the last has a bias. */
   readonly #factors = { count: 0, biases: 0, kernels: 0, endsInBias: false };
   readonly #stems = new Set<string | undefined>();
+  /** Factorized layers, and the one of which two factors are here. */
+  readonly #factorized = new Set<string>();
+  #undone: string | undefined;
 
   constructor(judgement: Judgement, way: SourceFrame, source: string) {
     this.#judgement = judgement;
@@ -82,6 +86,11 @@ export class Group {
 
   #addNode(node: Node, operator: AffineOperator): void {
     this.#nodes.push(node);
+    const site = factorizedSite(node);
+    if (site !== undefined) {
+      if (this.#factorized.has(site)) this.#undone = site;
+      this.#factorized.add(site);
+    }
     const { constants, mixing, pointwise, data, signs, isTraining } = operator;
     if (pointwise !== undefined && constants.length > 0) this.#last[pointwise] = node;
     if (mixing !== undefined) {
@@ -136,6 +145,8 @@ export class Group {
     const count = this.#nodes.length;
     const [first, last] = [this.#nodes[0], this.#nodes.at(-1)];
     if (first === undefined || last === undefined) return undefined;
+    if (this.#undone !== undefined)
+      return refuse('cost', `it holds the factors of '${this.#undone}', which compress made smaller`);
     const known = inexact?.get(last)?.get(source);
     if (known !== undefined) return refuse(known.kind, known.reason);
     const { geometry } = expression;

@@ -219,7 +219,8 @@ function factorNode(site: LinearSite, place: FactorPlace): NodeSpec {
   };
 }
 
-function factorAttributes(
+/** The attributes of a factor whose kernel is the site's, or 1 behind the first. */
+export function factorAttributes(
   site: LinearSite,
   { isFirst, isLast }: Pick<FactorPlace, 'isFirst' | 'isLast'>,
 ): AttributeProtos {

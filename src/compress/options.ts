@@ -1,0 +1,103 @@
+import type { SampleSource } from '../analysis/embeddings/embedding-source.js';
+import type { DescriptorsFor } from '../graph/option-descriptors.js';
+import type { ProviderChoice } from '../runtime/index.js';
+import type { DivergenceKind } from './divergence.js';
+import type { Form } from './forms.js';
+
+/** What is to become of one layer. */
+export interface PlannedLayer {
+  /** The label of its node; of a shared weight, of the first. */
+  readonly layer: string;
+  readonly form: Form | 'keep';
+  /** [R], of `tucker` [R1, R2]; of `keep` none. */
+  readonly ranks: readonly number[];
+}
+
+export interface CompressOptions {
+  /**
+   * Calibration data: samples as the model will see them; labels are not read. Without it the spectra of the weights alone decide,
+   * and each layer's relative error counts alike.
+   */
+  readonly data?: SampleSource | undefined;
+  /** Samples of the data that are used, drawn at random; default 1024. */
+  readonly samples?: number | undefined;
+  /** Share of the parameters of the file that is kept, in (0, 1]. */
+  readonly params?: number | undefined;
+  /** Share of the multiply-adds of the linear layers that is kept. */
+  readonly macs?: number | undefined;
+  /** Share of the bytes of the file that is kept. */
+  readonly size?: number | undefined;
+  /** Globs of the linear nodes that may be factorized; default all. */
+  readonly only?: readonly string[] | undefined;
+  /** Globs of those that may not. */
+  readonly exclude?: readonly string[] | undefined;
+  /** Ranks are multiples of this, for kernels that run fastest so; default 1. */
+  readonly multiple?: number | undefined;
+  /** What becomes of each layer, in the place of a budget: the `plan` of an account, edited or not. */
+  readonly plan?: readonly PlannedLayer[] | undefined;
+  /** What differences of outputs are measured by; default cross-entropy of a model that ends in Softmax or whose data has labels, else mse. */
+  readonly divergence?: DivergenceKind | undefined;
+  /** The output that is compared; default the first. */
+  readonly prediction?: string | undefined;
+  /**
+   * Do not fit later layers to what the factorized ones before them make. Default false: that is tried, and taken where it is better on
+   * samples held back.
+   */
+  readonly independent?: boolean | undefined;
+  /** Say what would be done, change nothing. */
+  readonly dryRun?: boolean | undefined;
+  /** Of the choice of samples and of the random vectors. Default 0. */
+  readonly seed?: number | undefined;
+  readonly providers?: ProviderChoice | undefined;
+  readonly device?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly onProgress?:
+    | ((progress: { readonly done: number; readonly total: number; readonly what: string }) => void)
+    | undefined;
+}
+
+const BUDGET = { group: 'Budget' } as const;
+
+/** The options of `compress` that one value describes. */
+export const COMPRESS_OPTIONS = {
+  params: {
+    kind: 'number',
+    above: 0,
+    max: 1,
+    ...BUDGET,
+    help: 'share of the parameters to keep, as counted in the file: 0.5',
+  },
+  macs: { kind: 'number', above: 0, max: 1, ...BUDGET, help: 'share of the multiply-adds to keep' },
+  size: { kind: 'number', above: 0, max: 1, ...BUDGET, help: "share of the file's bytes to keep" },
+  only: { kind: 'patterns', help: "factorize only layers whose node matches: 'layer4.*'" },
+  exclude: { kind: 'patterns', help: 'but none whose node matches' },
+  multiple: {
+    kind: 'integer',
+    min: 1,
+    default: 1,
+    help: 'ranks are multiples of this: 8 or 16 run fastest on many processors',
+  },
+  samples: { kind: 'integer', min: 2, default: 1024, group: 'Data', help: 'samples to calibrate on' },
+  divergence: {
+    kind: 'choice',
+    choices: ['cross-entropy', 'mse'],
+    group: 'Data',
+    defaultHelp: 'cross-entropy of classifiers, mse of others',
+    help: 'how outputs are compared with those of the original',
+  },
+  prediction: {
+    kind: 'text',
+    group: 'Data',
+    defaultHelp: 'the first',
+    help: 'output that is compared',
+  },
+  independent: {
+    kind: 'flag',
+    default: false,
+    group: 'Data',
+    help: 'do not fit layers to what the factorized ones before them make',
+  },
+  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of the choice of samples and of random vectors' },
+} as const satisfies DescriptorsFor<
+  Omit<CompressOptions, 'data' | 'plan' | 'dryRun' | 'providers' | 'device' | 'threads' | 'onProgress'>
+>;
