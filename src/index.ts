@@ -20,6 +20,7 @@ export {
   embeddingReport,
 } from './analysis/embeddings/embeddings.js';
 export { compareRankReports, type RankComparison } from './analysis/report/compare-reports.js';
+export { type DeltaReport, type DeltaRow, deltaReport } from './analysis/report/delta-report.js';
 export {
   type RankReport,
   type RankReportOptions,
@@ -55,6 +56,12 @@ export { type CollapseAccount, type CollapseOptions, collapse } from './passes/c
 export { type ExpandAccount, type ExpandOptions, expand } from './passes/expand/expand.js';
 export { gradient } from './passes/gradient/gradient.js';
 export type { Gradient, GradientOptions } from './passes/gradient/request.js';
+export {
+  type ExtractedLora,
+  type ExtractLoraOptions,
+  extractLora,
+  type LoraExtraction,
+} from './passes/lora/extract-lora.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
 export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
 export { type Checkpoint, openCheckpoint } from './runtime/checkpoint/index.js';

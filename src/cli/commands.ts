@@ -34,6 +34,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./rank-report.js')).rankReportCommand as AnyCommand,
   },
   {
+    usage: 'extract-lora <base> <tuned>',
+    describe: 'what training changed as LoRA adapters, with their error',
+    load: async () => (await import('./extract-lora.js')).extractLoraCommand as AnyCommand,
+  },
+  {
     usage: 'verify <a> <b>',
     describe: 'run two models on the same random inputs and compare their outputs',
     load: async () => (await import('./verify.js')).verifyCommand as AnyCommand,

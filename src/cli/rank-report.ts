@@ -2,13 +2,17 @@ import { type ChainView, checkRankOptions, RANK_OPTIONS } from '../analysis/repo
 import type { RankReport } from '../analysis/report/rank-report.js';
 import { ALL_METRICS } from '../analysis/spectra/descriptors.js';
 import type { WeightStore } from '../analysis/weights/weight-store.js';
+import { ModelError } from '../graph/errors.js';
 import { PatternError } from '../graph/glob.js';
+import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
 import type { Document } from '../report/text/document.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
+import type { Checkpoint } from '../runtime/checkpoint/index.js';
 import { EMBEDDING_ARGUMENTS, embeddingRequest } from './embedding-options.js';
+import { checkViews, deltaView, inNaturalOrder, RANK_VIEWS, seriesView } from './rank-views.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile, UsageError } from './shell/errors.js';
@@ -37,6 +41,7 @@ const OPTIONS = {
   },
   top: { kind: 'integer', min: 1, help: 'show only the first N rows' },
   ...RANK_OPTIONS,
+  ...RANK_VIEWS,
   regions: {
     kind: 'flag',
     help: 'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
@@ -76,7 +81,7 @@ export const rankReportCommand: Command<Arguments> = {
       .positional('others', {
         type: 'string',
         array: true,
-        describe: 'a second one, to compare with the first; more for HTML',
+        describe: 'a second one, to compare with the first; more for HTML and --series',
       })
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
       .example('$0 rank-report model.onnx --sort effectiveRankRatio:asc --top 5', 'the five that use least')
@@ -88,6 +93,9 @@ export const rankReportCommand: Command<Arguments> = {
         'exit 1 where a rank fell by a tenth',
       )
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
+      .example('$0 rank-report --delta base/ tuned/', 'spectrum, rank and directions of what training added')
+      .example('$0 rank-report --series step*.onnx -o steps.csv', 'every weight over a training')
+      .example('$0 rank-report --heads path/to/model/', 'attention, head by head')
       .example('$0 rank-report hf://org/name@main', 'a checkpoint by range requests, without a download')
       .example('$0 rank-report model.onnx --spectra -o spectra.json', 'all singular values'),
   handler: async (args, io) => {
@@ -109,8 +117,17 @@ export const rankReportCommand: Command<Arguments> = {
     const path = output === '-' ? undefined : output;
     const format = formatOf(args.format, path, PAGE_FORMATS);
     const isPage = format === 'html';
-    if (others.length > 1 && !isPage)
-      throw new UsageError('more than two models go with --format html: the other formats compare two');
+    checkViews(args, {
+      models: 1 + others.length,
+      isPage,
+      others: (['data', 'regions', 'assert', 'randomized', 'rank'] as const).flatMap((key) =>
+        args[key] === undefined || args[key] === false ? [] : [`--${key}`],
+      ),
+    });
+    if (others.length > 1 && !isPage && !args.series)
+      throw new UsageError(
+        'more than two models go with --format html or --series: the other formats compare two',
+      );
     if (isPage && path === undefined && output === undefined && io.stdout.isTTY)
       throw new UsageError('a page is for a browser: pass -o report.html, or redirect standard output');
     if (isPage && (args.sort !== undefined || args.top !== undefined))
@@ -151,6 +168,20 @@ export const rankReportCommand: Command<Arguments> = {
     const isDrawn = model2 === undefined && (format === 'table' || format === 'md');
     const pages: HtmlReportModel[] = [];
     const { isCheckpoint } = await import('../analysis/weights/weight-store.js');
+    const options = {
+      spectra: args.spectra || isDrawn || isPage,
+      extras: choice.extras,
+      randomized: choice.randomized,
+      seed,
+      only,
+      chains,
+      convView,
+      inputSize,
+      products,
+      pool,
+    };
+    const open = async (file: string): Promise<Model | Checkpoint> =>
+      loadSource(file, io, { ...args, fixInputs: true, outputs });
     const report = async (file: string): Promise<RankReport> => {
       const work = async <T>(what: (onProgress: ProgressLine['update']) => Promise<T>): Promise<T> => {
         const progress = new ProgressLine(io, args);
@@ -160,32 +191,24 @@ export const rankReportCommand: Command<Arguments> = {
           progress.clear();
         }
       };
-      const loaded = await loadSource(file, io, { ...args, fixInputs: true, outputs });
+      const loaded = await open(file);
       const model = isCheckpoint(loaded) ? undefined : loaded;
       if (model === undefined && (data !== undefined || args.regions === true))
         throw new UsageError(
           `${nameOf(file)} has no graph, which --data and --regions need: name an ONNX model`,
         );
-      await checkNames(loaded, only, chains);
+      const store = args.heads ? await headsOf(loaded) : loaded;
+      await checkNames(store, only, chains);
       const embeddings = model && data && (await work((onProgress) => data.look(model, onProgress)));
-      const options = {
-        spectra: args.spectra || isDrawn || isPage,
-        extras: choice.extras,
-        randomized: choice.randomized,
-        seed,
-        rank: rank ?? embeddings?.classes,
-        only,
-        chains,
-        convView,
-        inputSize,
-        products,
-        pool,
-      };
       const regions = args.regions === true && (await import('../passes/collapse/region-rows.js'));
       const looking = work((onProgress) =>
         regions && model
-          ? regions.rankReportWithRegions(model, { ...options, onProgress })
-          : rankReport(loaded, { ...options, onProgress }),
+          ? regions.rankReportWithRegions(model, {
+              ...options,
+              rank: rank ?? embeddings?.classes,
+              onProgress,
+            })
+          : rankReport(store, { ...options, rank: rank ?? embeddings?.classes, onProgress }),
       );
       // What is needed next is loaded while the threads work.
       const [weights] = await Promise.all([looking, import('../report/rank.js')]);
@@ -193,20 +216,33 @@ export const rankReportCommand: Command<Arguments> = {
       if (isPage) pages.push({ name: nameOf(file), report: found, nodes: model?.graph.nodes.length });
       return found;
     };
+    const shown: RankDocumentOptions = {
+      verbose: args.verbose,
+      metrics: choice.columns,
+      glyph: format === 'table' || format === 'md' ? glyphStyle(io) : undefined,
+      sort,
+      top,
+      heads: args.heads,
+    };
+    if (args.delta || args.series) {
+      const view = args.series
+        ? await seriesView(inNaturalOrder([model, ...others]), report, { ...shown, tidy: format === 'csv' })
+        : await deltaView(
+            [await open(model), await open(model2 ?? model)],
+            { ...options, spectra: true },
+            shown,
+          );
+      if (path === undefined) await print(view, { ...args, format }, io);
+      else await writeDocument(view, path, { ...args, format }, io);
+      return 0;
+    }
     const first = await report(model);
     const second = model2 === undefined ? undefined : await report(model2);
     for (const other of others.slice(1)) await report(other);
     // While the rest is worked out and printed.
     const closed = pool.close();
     const assertions = checkAssertions(asserted, second ?? first, second && first);
-    const view: RankDocumentOptions = {
-      assertions,
-      verbose: args.verbose,
-      metrics: choice.columns,
-      glyph: isDrawn ? glyphStyle(io) : undefined,
-      sort,
-      top,
-    };
+    const view: RankDocumentOptions = { ...shown, assertions, ...(!isDrawn && { glyph: undefined }) };
     const result = await documentOf(first, second, view);
     const document = isPage ? await withPage(result, pages, io) : result;
     if (path === undefined) await print(document, { ...args, format }, io);
@@ -217,6 +253,18 @@ export const rankReportCommand: Command<Arguments> = {
     return assertions.every(({ passed }) => passed) ? 0 : 1;
   },
 };
+
+/** The products of the attention heads; ModelError where there are none. */
+async function headsOf(source: Model | Checkpoint): Promise<WeightStore> {
+  const { headProducts } = await import('../analysis/weights/heads/head-products.js');
+  const list = await headProducts(source);
+  if (list.weights.length > 0) return list;
+  const [first] = list.others;
+  throw new ModelError(
+    `no attention heads were found: ${first?.reason ?? 'it needs a config.json beside the checkpoint, or fused attention operators'}`,
+    { file: source.path, node: first?.node.label },
+  );
+}
 
 async function documentOf(
   first: RankReport,

@@ -85,9 +85,10 @@ export type { Decisions } from '../analysis/verify/decisions.js';
 export type { Divergence, DivergingNode } from '../analysis/verify/divergence.js';
 export type { OutputComparison } from '../analysis/verify/output-comparison.js';
 export type { Verification, VerifyOptions, VerifyPlacement } from '../analysis/verify/verify.js';
+export { headProducts } from '../analysis/weights/heads/head-products.js';
 export type { ConvGeometry, Part, StoredUse, WeightUse, WeightUser } from '../analysis/weights/types.js';
 export type { ReadElements, StoredElements, WeightData } from '../analysis/weights/weight-data.js';
-export type { StoreWeights, WeightStore } from '../analysis/weights/weight-store.js';
+export type { StoreWeights, WeightList, WeightStore } from '../analysis/weights/weight-store.js';
 export { weightsOfStore } from '../analysis/weights/weight-store.js';
 export {
   CHAIN_VIEWS,

@@ -37,5 +37,6 @@ export {
 export type { ResidualMode } from '../passes/expand/options.js';
 export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe.js';
+export { type AdapterFileOptions, type LoraFactors, writeAdapter } from '../passes/lora/adapter-file.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
 export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

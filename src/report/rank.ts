@@ -1,9 +1,16 @@
 import type { AssertionResult, FailedComparison } from '../analysis/report/assertion-check.js';
 import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
-import { ALL_METRICS, type Figured, figureOf, reasonOf } from '../analysis/spectra/descriptors.js';
+import {
+  ALL_METRICS,
+  descriptorOf,
+  type Figured,
+  figureOf,
+  reasonOf,
+} from '../analysis/spectra/descriptors.js';
 import { METRICS, type MetricDescriptor, type MetricKey } from '../analysis/spectra/metrics.js';
 import type { Skipped } from '../graph/skipped.js';
 import { embeddingDataColumns, embeddingGrid, embeddingNotes, embeddingsJson } from './embeddings.js';
+import { headsGrid } from './heads.js';
 import { glyphColumn, metricColumns, weightColumns } from './rank-columns.js';
 import { orderNotes, orderRows, type RankOrder } from './rank-order.js';
 import { leftNotes } from './skipped.js';
@@ -18,6 +25,8 @@ export interface RankDocumentOptions extends RankOrder {
   readonly metrics?: readonly MetricDescriptor[] | undefined;
   /** Draw the spectra of rows that have their singular values; not unless given. */
   readonly glyph?: 'unicode' | 'ascii' | undefined;
+  /** Draw attention heads by layer: the rows are those of headProducts. */
+  readonly heads?: boolean | undefined;
   /** What was asserted of the report, and whether it holds. */
   readonly assertions?: readonly CheckedAssertion[] | undefined;
 }
@@ -67,6 +76,9 @@ export function rankDocument(report: RankReport, options: RankDocumentOptions = 
         },
       }),
       ...[embeddingGrid(report) ?? []].flat(),
+      ...(options.heads && glyph !== undefined && rows.length > 0
+        ? [headsGrid(report, descriptorOf('effectiveRank'), glyph)]
+        : []),
     ],
     notes: [
       ...emptyNotes(report),

@@ -72,6 +72,7 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   new: () => ['mlp', '--inputs', '3', '--depth', '2', '--width', '4', '-o', at('n.onnx'), '--overwrite'],
   gradient: () => [at('m.onnx'), '--batch', '4', '-o', at('g.onnx'), '--overwrite'],
   'rank-report': () => [at('m.onnx')],
+  'extract-lora': () => [at('m.onnx'), at('t.onnx'), '--rank', '1', '--dry-run'],
   verify: () => [at('m.onnx'), at('m.onnx')],
   train: () => [at('m.onnx'), '--data', at('data.npz'), '--epochs', '1', '-o', at('t.onnx'), '--overwrite'],
   compress: () => [at('m.onnx'), '--data', at('data.npz'), '--dry-run'],

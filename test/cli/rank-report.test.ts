@@ -293,3 +293,41 @@ describe('embeddings', () => {
     expect(stderr).toContain("--at 'nothing*' matches no value or node of the main graph");
   });
 });
+
+describe('checkpoints and other views', () => {
+  const FILES = 'test/reference/checkpoints';
+
+  test('a checkpoint is reported, compared and refused where a graph is needed', async () => {
+    const { weights } = await json(`${FILES}/llama`, '--only', '*.q_proj.*');
+    expect(weights.map(({ weight }) => weight)).toEqual([
+      'model.layers.0.self_attn.q_proj.weight',
+      'model.layers.1.self_attn.q_proj.weight',
+    ]);
+    const compared = await cli([`${FILES}/llama`, `${FILES}/llama`, '--format', 'csv']);
+    expect([compared.code, compared.stdout.trim().split('\n').length]).toEqual([0, 17]);
+    expect(await cli([`${FILES}/llama`, '--regions'])).toMatchObject({ code: 2 });
+    expect(await cli([`${FILES}/evil.pt`])).toMatchObject({ code: 1 });
+    expect((await cli([`${FILES}/none.safetensors`])).stderr).toMatch(/no such file/);
+  });
+
+  test('--heads, --delta and --series', async () => {
+    const heads = await cli([`${FILES}/llama`, '--heads']);
+    expect(heads.stdout).toMatch(/by layer and head/);
+    expect(heads.code).toBe(0);
+    const delta = JSON.parse(
+      (await cli(['--delta', `${FILES}/llama`, `${FILES}/adapter`, '-q', '--format', 'json'])).stdout,
+    );
+    expect(delta.weights.map(({ metrics }: { metrics: { rank99: number } }) => metrics.rank99)).toEqual([
+      4, 4, 4, 4,
+    ]);
+    const series = await cli(['--series', SHAPES, SHAPES, SHAPES, '--format', 'csv', '-q']);
+    expect(series.stdout.trim().split('\n')).toHaveLength(1 + 3 * 9);
+    for (const args of [
+      ['--delta', SHAPES],
+      ['--series', SHAPES],
+      ['--heads', '--delta', SHAPES, SHAPES],
+    ])
+      expect(await cli(args)).toMatchObject({ code: 2 });
+    expect((await cli(['--heads', SHAPES])).stderr).toMatch(/no attention heads/);
+  });
+});

@@ -4,14 +4,19 @@ import { checkpointWeights } from './checkpoint/checkpoint-weights.js';
 import type { StoredUse, WeightUser } from './types.js';
 import { findWeights, type Overlooked, type WeightMatrix, type WeightOptions } from './weights.js';
 
-/** Where weights are read from: a model or, without a graph, a checkpoint. */
-export type WeightStore = Model | Checkpoint;
-
-/** What is found in either, in one form. */
+/** What is found in a model, a checkpoint or several of them, in one form. */
 export interface StoreWeights {
   readonly weights: readonly WeightMatrix<StoredUse>[];
   readonly others: readonly Overlooked<WeightUser>[];
 }
+
+/** Weights that were found already, or that others are made of: differences, products. */
+export interface WeightList extends StoreWeights {
+  readonly path: string | undefined;
+}
+
+/** Where weights are read from: a model; a checkpoint, which has no graph; or a list. */
+export type WeightStore = Model | Checkpoint | WeightList;
 
 export function isCheckpoint(source: WeightStore): source is Checkpoint {
   return 'tensors' in source;
@@ -31,5 +36,6 @@ export async function weightsOfStore(
   source: WeightStore,
   options: WeightOptions = {},
 ): Promise<StoreWeights> {
+  if ('weights' in source) return source;
   return isCheckpoint(source) ? checkpointWeights(source) : findWeights(source, options);
 }

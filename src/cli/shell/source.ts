@@ -1,4 +1,5 @@
-import type { WeightStore } from '../../analysis/weights/weight-store.js';
+import type { Model } from '../../graph/index.js';
+import type { Checkpoint } from '../../runtime/checkpoint/index.js';
 import { loadModel, nameOf, warn } from './files.js';
 import type { Io } from './io.js';
 import { keepApart } from './outputs.js';
@@ -15,7 +16,7 @@ export async function loadSource(
   path: string,
   io: Io,
   options: Parameters<typeof loadModel>[2],
-): Promise<WeightStore> {
+): Promise<Model | Checkpoint> {
   if (path === '-') return loadModel(path, io, options);
   const { openCheckpoint } = await import('../../runtime/checkpoint/open.js');
   const source = await openCheckpoint(path, { endpoint: io.env.HF_ENDPOINT, token: io.env.HF_TOKEN });

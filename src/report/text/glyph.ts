@@ -1,16 +1,15 @@
+import { ASCII_LEVELS, BAR_LEVELS } from './levels.js';
+
 /** Characters of a glyph; each stands for an eighth of the singular values. */
 const CELLS = 8;
-const BLOCKS = [...'▁▂▃▄▅▆▇█'];
-/** Of the same number, from little ink to much. */
-const ASCII = [...'.:-=+*#@'];
 /** Of each step, in decades: the eight span two. */
-const STEP = 2 / BLOCKS.length;
+const STEP = 2 / BAR_LEVELS.length;
 /** What is less, relative to the largest, is not known to be there at all. */
 const NOTHING = 1e-7;
 
 /** What the glyph means, for the legend. */
 export function glyphDefinition(options: { readonly ascii?: boolean } = {}): string {
-  const levels = options.ascii === true ? ASCII : BLOCKS;
+  const levels = options.ascii === true ? ASCII_LEVELS : BAR_LEVELS;
   return `eight quantiles of the singular values, the largest first, relative to s1: ${levels.at(-1)} within a factor of 1.8 of it, each step of ${[...levels].reverse().join('')} another 1.8, ${levels[0]} all that is less; blank below 1e-7`;
 }
 
@@ -26,7 +25,7 @@ export function glyphDefinition(options: { readonly ascii?: boolean } = {}): str
 export function spectrumGlyph(values: readonly number[], options: { readonly ascii?: boolean } = {}): string {
   const largest = values[0] ?? 0;
   if (!(largest > 0)) return '';
-  const levels = options.ascii === true ? ASCII : BLOCKS;
+  const levels = options.ascii === true ? ASCII_LEVELS : BAR_LEVELS;
   let glyph = '';
   for (let cell = 0; cell < CELLS; cell += 1) {
     const share = (values[Math.floor(((cell + 0.5) / CELLS) * values.length)] ?? 0) / largest;
