@@ -3,7 +3,7 @@ import { isConv1D } from '../output-axis.js';
 import type { StoredUse } from '../types.js';
 import type { StoreWeights } from '../weight-store.js';
 import type { WeightMatrix } from '../weights.js';
-import type { AttentionLayer, AttentionLayers, Projection } from './head-products.js';
+import type { AttentionLayer, AttentionLayers, Projection } from './attention-layer.js';
 
 /** How an architecture calls the projections of an attention layer, after the name of the layer. */
 interface Naming {

@@ -4,7 +4,7 @@ import { nodeOutputAxis } from '../output-axis.js';
 import type { StoredUse } from '../types.js';
 import type { StoreWeights } from '../weight-store.js';
 import type { WeightMatrix } from '../weights.js';
-import type { AttentionLayer, AttentionLayers, Projection } from './head-products.js';
+import type { AttentionLayer, AttentionLayers, Projection } from './attention-layer.js';
 
 /** Operators between a projection and its attention that change no spectrum of a head's product, or are noted. */
 const PASSED = ['Reshape', 'Transpose', 'Cast', 'Identity', 'Unsqueeze', 'Squeeze', 'Add', 'RotaryEmbedding'];
