@@ -1,6 +1,11 @@
+import { statfsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { ModelError } from '../graph/errors.js';
 import { PatternError } from '../graph/glob.js';
+import { sizeText } from '../graph/limits/memory-limit.js';
 import type { Skipped } from '../graph/skipped.js';
+import type { Model } from '../graph/types.js';
+import type { Progress } from '../passes/account.js';
 import type { ExpandAccount } from '../passes/expand/account.js';
 import { type ExpandOptions, SKIPPED_BY_RECIPE } from '../passes/expand/options.js';
 import type { RankRecipe } from '../passes/expand/rank-recipe.js';
@@ -8,7 +13,7 @@ import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile } from './shell/errors.js';
-import { checkOutput, loadModel, MODEL, nameOf, summarize, writeModel } from './shell/files.js';
+import { checkOutput, loadModel, MODEL, nameOf, summarize, warn, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
@@ -43,8 +48,16 @@ export const expandCommand: Command<Arguments> = {
     const { expand } = await import('../passes/expand/expand.js');
     const { expandDocument } = await import('../report/passes.js');
     const progress = new ProgressLine(io, args);
+    let told: Promise<void> | undefined;
+    const onProgress = (state: Progress): void => {
+      const { bytes } = state;
+      if (bytes !== undefined && output !== undefined && output !== '-') assertRoom(bytes, output);
+      const warning = bytes === undefined || args.quiet ? undefined : sizeWarning(bytes, model);
+      if (warning !== undefined) told = warn(`${nameOf(args.model)}: ${warning}`, io);
+      progress.update(state);
+    };
     const passWith = (more: ExpandOptions) =>
-      expand({ ...options, ...more, dryRun: args.dryRun, onProgress: progress.update });
+      expand({ ...options, ...more, dryRun: args.dryRun, onProgress });
     let pass = passWith({});
     let ranked: RankRecipe | undefined;
     const model = await loadModel(args.model, io, { ...args, outputs, inPlace: output });
@@ -55,6 +68,7 @@ export const expandCommand: Command<Arguments> = {
         pass = passWith({ recipe: ranked.recipe });
       }
       const [made] = await onFile(nameOf(args.model), () => model.apply(pass));
+      await told;
       const account = ranked === undefined ? made : withReasons(made, ranked);
       refuseNothing(account, args);
       if (output !== undefined) await writeModel(model, output, args, io);
@@ -66,6 +80,27 @@ export const expandCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** Weights below this are no news. */
+const LARGE = 2 * 2 ** 30;
+
+/** That a small model becomes a large file; undefined where it does not. */
+function sizeWarning(bytes: number, model: Model): string | undefined {
+  const before = [...model.graph.initializers.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  if (bytes < LARGE || bytes < 4 * before) return undefined;
+  return `the chains take ${sizeText(bytes)}, where the weights took ${sizeText(before)}; a lower --width takes less`;
+}
+
+/** @throws ModelError where the disk has no room for weights */
+function assertRoom(bytes: number, output: string): void {
+  const { bavail, bsize } = statfsSync(dirname(resolve(output)));
+  const left = bavail * bsize;
+  if (bytes > left)
+    throw new ModelError(
+      `the chains would take ${sizeText(bytes)}, but its disk has ${sizeText(left)} left; a lower --width takes less`,
+      { file: output },
+    );
+}
 
 /** An account that says why, in place of that its recipe says so. */
 function withReasons(account: ExpandAccount, { skipped }: RankRecipe): ExpandAccount {

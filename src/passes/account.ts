@@ -3,6 +3,8 @@ export interface Progress {
   readonly done: number;
   readonly total: number;
   readonly what: string;
+  /** Before the first: bytes of all weights that are going to be made, where a pass knows them. */
+  readonly bytes?: number | undefined;
 }
 
 /** Called by a pass as its work proceeds. */

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -190,4 +190,18 @@ describe('--fix-inputs', () => {
     expect(stderr).toContain('1 input with a value in the file taken as constant');
     expect((await cli('rank-report', file)).stdout).toContain('6 × 4');
   });
+});
+
+test('what no disk has room for is refused before anything is made', async () => {
+  const heads = Array.from({ length: 50 }, (_, i) => `w${i}`);
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n', 4]]],
+    outputs: heads.map((name): [string, 'float32'] => [`y_${name}`, 'float32']),
+    nodes: heads.map((name) => ({ opType: 'MatMul', inputs: ['x', name], outputs: [`y_${name}`] })),
+    initializers: heads.map((name) => floats(name, [4, 16_000])),
+  });
+  await saveModel(model, path('heads.onnx'));
+  const { code, stderr } = await cli('expand', 'heads.onnx', '-o', 'large.onnx', '--depth', '1000');
+  expect(stderr).toMatch(/^error: large\.onnx: the chains would take \d+ GiB, but its disk has .* left/);
+  expect([code, existsSync(path('large.onnx'))]).toEqual([1, false]);
 });

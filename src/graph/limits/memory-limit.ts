@@ -36,15 +36,16 @@ export function assertFits(bytes: number, what: string, where: Where = {}): void
 /** The same as a reason; undefined where it fits. */
 export function whyTooLarge(bytes: number, what: string): string | undefined {
   if (fits(bytes)) return undefined;
-  return `${what} would take ${gib(bytes)} of memory, more than the limit of ${gib(limit)}; \`setMemoryLimit\` raises it`;
+  return `${what} would take ${sizeText(bytes)} of memory, more than the limit of ${sizeText(limit)}; \`setMemoryLimit\` raises it`;
 }
 
 export function fits(bytes: number): boolean {
   return bytes <= limit;
 }
 
-function gib(bytes: number): string {
+/** A number of bytes for people to read. */
+export function sizeText(bytes: number): string {
   if (!(bytes < 2 ** 70)) return 'more than 2^40 GiB';
   const value = bytes / GIB;
-  return value < 0.01 ? `${Math.ceil(bytes / 2 ** 20)} MiB` : `${Number(value.toPrecision(3))} GiB`;
+  return value < 0.1 ? `${Math.ceil(bytes / 2 ** 20)} MiB` : `${Number(value.toPrecision(3))} GiB`;
 }

@@ -4,7 +4,7 @@ import { type LinearSite, taps } from '../../affine/linear-site.js';
 import { findExpandableSites } from '../../affine/linear-sites.js';
 import { type FreshName, imaginedNames } from '../../graph/edit/imagined-names.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
-import { type FloatType, type Graph, type Model, narrow, Tensor } from '../../graph/index.js';
+import { byteLengthOf, type FloatType, type Graph, type Model, narrow, Tensor } from '../../graph/index.js';
 import { whyTooLarge } from '../../graph/limits/memory-limit.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Reason, Skipped } from '../../graph/skipped.js';
@@ -105,6 +105,7 @@ export class Expansion {
       return { site, chosen, found: 'reason' in chosen ? chosen : match(site, chosen, this.#trained) };
     });
     const matches = choices.flatMap(({ found }) => ('reason' in found ? [] : [found]));
+    if (!this.#settings.dryRun) this.#tellSize(matches, sites.length);
     const work = { cost: bytesAhead, begin: (found: Match) => this.#begin(found) };
     await using ahead = new LookAhead(matches, work, AHEAD_BYTES * availableParallelism());
     for (const [done, { site, chosen, found }] of choices.entries()) {
@@ -131,6 +132,19 @@ export class Expansion {
       unmatched: selection.unmatched.filter(isUnmatched),
       inlined: calls,
     };
+  }
+
+  /** Of what is shared the size counts once. */
+  #tellSize(matches: readonly Match[], total: number): void {
+    const sizes = new Map(
+      matches.map(({ site, plan }) => {
+        const { graph, value } = behindIdentity(site.weight);
+        const bytes = chainParameters(site, plan) * byteLengthOf(site.weight.dataType, 1);
+        return [this.#keys.of(graph, value), bytes] as const;
+      }),
+    );
+    const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+    this.#settings.onProgress?.({ done: 0, total, what: matches[0]?.site.node.label ?? '', bytes });
   }
 
   /** Brings the weights that functions of the model's own take as arguments in sight, as far as they become chains. */
