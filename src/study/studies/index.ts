@@ -1,12 +1,21 @@
 import { OptionError } from '../../graph/option-descriptors.js';
 import type { Study } from '../study.js';
+import { collapseRankStudy } from './collapse-rank.js';
 import { initStudy } from './init.js';
 import { initializationsStudy } from './initializations.js';
 import { optimizersStudy } from './optimizers.js';
+import { simplicityStudy } from './simplicity.js';
 import { trainStudy } from './train.js';
 
 /** All studies, in the order of the list. */
-export const STUDIES: readonly Study[] = [initStudy, trainStudy, optimizersStudy, initializationsStudy];
+export const STUDIES: readonly Study[] = [
+  initStudy,
+  trainStudy,
+  optimizersStudy,
+  initializationsStudy,
+  collapseRankStudy,
+  simplicityStudy,
+];
 
 /**
  * The study of a name.
