@@ -1,10 +1,11 @@
 import { type Model, ModelError, ValueInfo } from '../../graph/index.js';
 import { matmul } from '../../linalg/index.js';
 import { gradient } from '../../passes/gradient/index.js';
-import { openSession, Random, type RuntimeTensor } from '../../runtime/index.js';
+import { openSession, type RuntimeTensor } from '../../runtime/index.js';
 import { partOf } from '../../runtime/session/part.js';
 import { singularValuesOf } from '../end-to-end.js';
 import { type Samples, trainOn } from '../fit.js';
+import { gaussianClasses } from '../gaussian-classes.js';
 import { embeddingFigures } from '../measure.js';
 import { newNetwork } from '../networks.js';
 import { seriesOver } from '../plots.js';
@@ -66,25 +67,9 @@ function layerMetrics(name: string, text: (layer: number) => string): Record<str
   return Object.fromEntries(LAYERS.map((layer) => [`${name}${layer + 1}`, text(layer)]));
 }
 
-/** Gaussian classes around random means. */
-function classesOf(seed: number): Samples {
-  const random = new Random(seed, 'classes');
-  const means = random.fillNormal(new Float64Array(CLASSES * FEATURES));
-  const inputs = random.fillNormal(new Float32Array(SAMPLES * FEATURES));
-  const labels = Array.from({ length: SAMPLES }, (_, i) => i % CLASSES);
-  for (let i = 0; i < inputs.length; i += 1) {
-    const label = labels[Math.floor(i / FEATURES)] as number;
-    inputs[i] = (inputs[i] as number) + (means[label * FEATURES + (i % FEATURES)] as number);
-  }
-  return {
-    inputs: { type: 'float32', shape: [SAMPLES, FEATURES], data: inputs },
-    targets: { type: 'int64', shape: [SAMPLES], data: BigInt64Array.from(labels, BigInt) },
-  };
-}
-
 async function collapse({ weightDecay }: Settings, { seed, quick }: RunContext): Promise<Outcome> {
   const lambda = Number(weightDecay);
-  const samples = classesOf(seed);
+  const samples = gaussianClasses({ classes: CLASSES, features: FEATURES, samples: SAMPLES, seed });
   const model = await newNetwork('mlp', {
     inputs: [FEATURES],
     outputs: CLASSES,

@@ -5,7 +5,9 @@ import { initStudy } from './init.js';
 import { initializationsStudy } from './initializations.js';
 import { optimizersStudy } from './optimizers.js';
 import { simplicityStudy } from './simplicity.js';
+import { svtStudy } from './svt.js';
 import { trainStudy } from './train.js';
+import { wdStudy } from './wd.js';
 
 /** All studies, in the order of the list. */
 export const STUDIES: readonly Study[] = [
@@ -15,6 +17,8 @@ export const STUDIES: readonly Study[] = [
   initializationsStudy,
   collapseRankStudy,
   simplicityStudy,
+  svtStudy,
+  wdStudy,
 ];
 
 /**
