@@ -20,7 +20,7 @@ const OPTIONS = {
   ...PROVIDER_OPTIONS,
   ep: {
     ...PROVIDER_OPTIONS.ep,
-    help: 'where the products run, in float64 (cuda, cpu), and with --explain the comparison',
+    help: 'execution provider of the products, in float64 (cuda, cpu), and of the comparison with --explain',
   },
   ...FIX_INPUTS_OPTIONS,
   ...OUTPUT_OPTIONS,
@@ -34,7 +34,7 @@ export const collapseCommand: Command<Arguments> = {
   builder: (parser) =>
     parser
       .positional('model', MODEL)
-      .example('$0 collapse trained.onnx -o deploy.onnx', 'fold all that folds exactly')
+      .example('$0 collapse trained.onnx -o deploy.onnx', 'fold everything that folds exactly')
       .example('$0 collapse trained.onnx -o deploy.onnx --chains-only', 'undo expand, and nothing more')
       .example('$0 collapse trained.onnx --dry-run --explain', 'what it would fold, and how well'),
   handler: async (args, io) => {

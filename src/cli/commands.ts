@@ -15,7 +15,7 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'expand <model>',
-    describe: 'replace linear layers by chains of linear layers, same function',
+    describe: 'replace linear layers by chains of linear layers that compute the same function',
     load: async () => (await import('./expand.js')).expandCommand as AnyCommand,
   },
   {
@@ -25,12 +25,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     usage: 'gradient <model>',
-    describe: 'the graph of a loss and its gradients, of standard operators',
+    describe: 'write the graph of a loss and its gradients, in standard operators',
     load: async () => (await import('./gradient.js')).gradientCommand as AnyCommand,
   },
   {
     usage: 'rank-report <model> [others..]',
-    describe: 'spectrum and ranks of every weight; of several models, side by side',
+    describe: 'report the spectrum and ranks of every weight; compare models side by side',
     load: async () => (await import('./rank-report.js')).rankReportCommand as AnyCommand,
   },
   {
@@ -40,13 +40,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     usage: 'verify <a> <b>',
-    describe: 'run two models on the same random inputs and compare their outputs',
+    describe: 'run two models on the same inputs and compare their outputs',
     load: async () => (await import('./verify.js')).verifyCommand as AnyCommand,
   },
   {
     usage: 'evaluate <model> [others..]',
-    describe:
-      'accuracy, loss and other figures on data, with intervals; of several models, where they differ',
+    describe: 'measure accuracy, loss and more on data, with intervals; show where models differ',
     load: async () => (await import('./evaluate.js')).evaluateCommand as AnyCommand,
   },
   {
@@ -56,7 +55,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     usage: 'train <model>',
-    describe: 'train a model on the stock onnxruntime; its graph stays as it is',
+    describe: 'train a model on stock onnxruntime, without changing its graph',
     load: async () => (await import('./train.js')).trainCommand as AnyCommand,
   },
   {
@@ -66,22 +65,22 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     usage: 'train-log <logs..>',
-    describe: 'draw the logs of trainings over each other, as a page',
+    describe: 'plot the logs of several trainings on one page',
     load: async () => (await import('./train-log.js')).trainLogCommand as AnyCommand,
   },
   {
     usage: 'study [study] [files..]',
-    describe: "run the papers' observations, or a plan of your own, with seeds and intervals",
+    describe: "reproduce the papers' observations, or run a plan of your own, with seeds and intervals",
     load: async () => (await import('./study.js')).studyCommand as AnyCommand,
   },
   {
     usage: 'run <model..>',
-    describe: 'run a model on the CPU or a GPU, or with --bench measure several side by side',
+    describe: 'run a model on the CPU or a GPU; with --bench, compare the speed of several',
     load: async () => (await import('./run-model.js')).runModelCommand as AnyCommand,
   },
   {
     usage: 'doctor',
-    describe: 'which execution providers work here, how fast, and what is missing for the others',
+    describe: 'check which execution providers work here, how fast, and what the others lack',
     load: async () => (await import('./doctor.js')).doctorCommand as AnyCommand,
   },
 ];

@@ -15,7 +15,7 @@ const OPTIONS = {
     default: undefined,
     help: 'check only this provider, and exit with 1 if it does not work',
   },
-  install: { kind: 'choice', choices: ['cuda'], help: "download CUDA's provider (some 300 MB)" },
+  install: { kind: 'choice', choices: ['cuda'], help: 'download the CUDA provider (about 300 MB)' },
   yes: { kind: 'flag', default: false, alias: 'y', help: 'do not ask before the download' },
   ...COMMON_OPTIONS,
 } as const;
@@ -28,7 +28,7 @@ export const doctorCommand: Command<Arguments> = {
     parser
       .example('$0 doctor', 'all of them')
       .example('$0 doctor --ep cuda', 'for a script: does CUDA work?')
-      .example('$0 doctor --install cuda', 'fetch what npm does not carry'),
+      .example('$0 doctor --install cuda', 'install the CUDA provider'),
   handler: async (args, io) => {
     const target = args.install;
     const { list, device } = providersOf(args);

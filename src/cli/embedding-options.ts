@@ -14,12 +14,12 @@ import { type ProviderArguments, preference, providersOf } from './shell/provide
 export const EMBEDDING_ARGUMENTS = {
   data: {
     kind: 'text',
-    help: 'run the model on samples and report the rank of what its layers make of them and, with labels, how far the classes have collapsed: IDX (MNIST), CIFAR binary, .npy, .npz, CSV, a folder of images per class',
+    help: "run the model on samples; report the rank of its layers' outputs and, with labels, how far the classes have collapsed: IDX (MNIST), CIFAR binary, .npy, .npz, CSV, a folder of images per class",
   },
   split: DATA_OPTIONS.split,
   target: DATA_OPTIONS.target,
   normalize: NORMALIZE_OPTION,
-  randomData: { kind: 'flag', help: 'the same on random inputs' },
+  randomData: { kind: 'flag', help: 'run the model on random inputs instead of samples' },
   ...EMBEDDING_OPTIONS,
   dims: RANDOM_INPUT_OPTIONS.dims,
 } as const satisfies OptionDescriptors;

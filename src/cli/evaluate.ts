@@ -32,25 +32,25 @@ const OPTIONS = {
   unlabeled: {
     ...DATA_OPTIONS.unlabeled,
     ...DATA,
-    help: 'leave labels alone: compare models by their outputs',
+    help: 'ignore labels: compare models by their outputs',
   },
   ...EVALUATE_OPTIONS,
   prediction: {
     kind: 'text',
     defaultHelp: 'the first',
     group: 'Measure',
-    help: 'output that is measured',
+    help: 'output to measure',
   },
   maxDrop: {
     kind: 'number',
     min: 0,
     ...LIMITS,
-    help: 'exit 1 where accuracy is more points below that of the first model: 0.5; without labels, where more decisions differ',
+    help: "exit 1 if accuracy is more than this many points below the first model's: 0.5; without labels, if more decisions differ",
   },
   maxRise: {
     kind: 'text',
     ...LIMITS,
-    help: 'exit 1 where the loss is more above that of the first model: 2%',
+    help: "exit 1 if the loss is more than this above the first model's: 2%",
   },
   ...FILE_OPTIONS,
   output: { ...FILE_OPTIONS.output, help: 'file for the report: .json, .csv, .md, .html, .txt' },
@@ -73,8 +73,11 @@ export const evaluateCommand: Command<Arguments> = {
       .positional('others', { type: 'string', array: true, describe: 'models to compare with the first' })
       .example('$0 evaluate model.onnx --data mnist', 'accuracy and loss on the test part')
       .example('$0 evaluate model.onnx --data mnist -o report.html', 'a page with the confusion matrix')
-      .example('$0 evaluate a.onnx b.onnx --data mnist --max-drop 0.5', 'exit 1 where b is 0.5 points worse')
-      .example('$0 evaluate a.onnx b.onnx --data photos.npz --unlabeled', 'do they say the same'),
+      .example(
+        '$0 evaluate a.onnx b.onnx --data mnist --max-drop 0.5',
+        'exit 1 if b is more than 0.5 points worse',
+      )
+      .example('$0 evaluate a.onnx b.onnx --data photos.npz --unlabeled', 'do they agree, without labels'),
   handler: async (args, io) => {
     const { model: path, others = [], output, maxDrop } = args;
     const files = [path, ...others];

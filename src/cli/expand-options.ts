@@ -11,11 +11,11 @@ export const EXPAND_ARGUMENTS = {
   ...EXPAND_OPTIONS,
   byRank: {
     kind: 'flag',
-    help: 'factorize: two layers with as many units between them as the weight has rank, where that is smaller',
+    help: 'factorize each layer into two, as wide in between as the rank of its weight, if that saves parameters',
   },
   recipe: {
     kind: 'text',
-    help: 'JSON or YAML file with settings by name; --dry-run --format json prints one to start from',
+    help: 'JSON or YAML file with settings by layer name; --dry-run --format json prints one to edit',
   },
 } as const satisfies OptionDescriptors;
 

@@ -36,8 +36,11 @@ export const expandCommand: Command<Arguments> = {
         'chains like small ResNets',
       )
       .example('$0 expand trained.onnx -o small.onnx --by-rank', 'after low-rank training: fewer parameters')
-      .example('$0 expand model.onnx --dry-run --format json > recipe.json', 'settings by name, to edit')
-      .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'and to be given back'),
+      .example(
+        '$0 expand model.onnx --dry-run --format json > recipe.json',
+        'settings by layer name, to edit',
+      )
+      .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'apply the edited settings'),
   handler: async (args, io) => {
     const options = await expandOptionsOf(args);
     const output = await checkOutput(args, io);

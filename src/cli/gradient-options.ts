@@ -15,7 +15,7 @@ export const GRADIENT_ARGUMENTS = {
   trainingInfo: {
     kind: 'flag',
     ...INFO,
-    help: "write the model with the ONNX standard's TrainingInfoProto in it instead: loss, gradients, update",
+    help: 'write the model with a TrainingInfoProto of the ONNX standard instead: loss, gradients, update',
   },
   optimizer: { ...OPTIMIZER_OPTIONS.optimizer, ...INFO, default: 'sgd' },
   learningRate: { ...OPTIMIZER_OPTIONS.learningRate, ...INFO, help: 'learning rate' },

@@ -37,20 +37,20 @@ const OPTIONS = {
   only: { kind: 'patterns', help: "only weights whose name or node matches: 'layer4.*'" },
   sort: {
     kind: 'text',
-    help: 'by a metric, parameters, rows or columns, largest first; metric:asc for smallest first',
+    help: 'sort by a metric, parameters, rows or columns, largest first; metric:asc for smallest first',
   },
   top: { kind: 'integer', min: 1, help: 'show only the first N rows' },
   ...RANK_OPTIONS,
   ...RANK_VIEWS,
   regions: {
     kind: 'flag',
-    help: 'also what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
+    help: 'also report what affine regions fold to, as collapse folds them: chains without metadata, BatchNormalization, linear branches',
   },
   assert: {
     kind: 'texts',
-    help: "exit 1 unless it holds for every weight: 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; of two models, the second, beside which before is the figure in the first)",
+    help: "exit 1 unless it holds for every weight: 'stableRank(*.fc?.*) < 0.5*min and alpha(*) > 2' (metric(weight), numbers, min, max, rows, columns; with two models, it is about the second, and before is the figure of the first)",
   },
-  spectra: { kind: 'flag', default: false, help: 'all singular values too (JSON)' },
+  spectra: { kind: 'flag', default: false, help: 'include all singular values (JSON)' },
   ...EMBEDDING_ARGUMENTS,
   ...PROVIDER_OPTIONS,
   ep: {
@@ -84,13 +84,16 @@ export const rankReportCommand: Command<Arguments> = {
         describe: 'a second one, to compare with the first; more for HTML and --series',
       })
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
-      .example('$0 rank-report model.onnx --sort effectiveRankRatio:asc --top 5', 'the five that use least')
-      .example("$0 rank-report model.onnx --only '*.fc*' --metrics all", 'everything about some')
+      .example(
+        '$0 rank-report model.onnx --sort effectiveRankRatio:asc --top 5',
+        'the five layers that use the least of theirs',
+      )
+      .example("$0 rank-report model.onnx --only '*.fc*' --metrics all", 'all metrics of some layers')
       .example("$0 rank-report trained.onnx --assert 'effectiveRank(conv1*) < 0.5*min'", 'a check for CI')
       .example('$0 rank-report before.onnx after.onnx', 'what training changed')
       .example(
         "$0 rank-report before.onnx after.onnx --assert 'effectiveRank(*) > 0.9*before'",
-        'exit 1 where a rank fell by a tenth',
+        'exit 1 if a rank fell by more than a tenth',
       )
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
       .example('$0 rank-report --delta base/ tuned/', 'spectrum, rank and directions of what training added')

@@ -48,7 +48,7 @@ const OPTIONS = {
   ...PROVIDER_OPTIONS,
   ...STRICT_OPTION,
   ...SESSION_OPTIONS,
-  bench: { kind: 'flag', default: false, help: 'measure; several models, and each --ep, side by side' },
+  bench: { kind: 'flag', default: false, help: 'measure the speed of each model on each --ep, side by side' },
   bind: { kind: 'flag', default: false, help: '--bench on webgpu: leave inputs and outputs on the device' },
   runs: BENCH_OPTIONS.runs,
   warmup: BENCH_OPTIONS.warmup,

@@ -63,7 +63,7 @@ async function parse(argv: readonly string[], io: Io): Promise<number> {
   const parser: Argv = yargs(words)
     .scriptName(NAME)
     .locale('en')
-    .usage('$0 <command>\n\nExpand, collapse and look at the linear layers of ONNX models.')
+    .usage('$0 <command>\n\nExpand, collapse, analyse and train ONNX models.')
     .parserConfiguration({ 'boolean-negation': false })
     .exitProcess(false)
     .strict()

@@ -17,14 +17,14 @@ import { nearest } from './shell/suggest.js';
 import { version } from './shell/version.js';
 
 const OPTIONS = {
-  list: { kind: 'flag', default: false, help: 'the studies, with what each asks and how long it takes' },
-  all: { kind: 'flag', default: false, help: 'all studies in full; the time is told beforehand' },
+  list: { kind: 'flag', default: false, help: 'list the studies, what each asks and how long it takes' },
+  all: { kind: 'flag', default: false, help: 'run all studies in full; prints the expected time first' },
   ...STUDY_OPTIONS,
   out: {
     kind: 'text',
     help: 'folder for runs.jsonl, times.jsonl, runs.csv, report.json, report.html and plots; a sweep that was stopped goes on from there',
   },
-  overwrite: { ...FILE_OPTIONS.overwrite, help: 'begin anew where the folder has runs' },
+  overwrite: { ...FILE_OPTIONS.overwrite, help: 'start over if the folder has runs' },
   ...COMMON_OPTIONS,
   format: { ...COMMON_OPTIONS.format, choices: PAGE_FORMATS },
 } as const satisfies OptionDescriptors;
@@ -40,7 +40,7 @@ export const studyCommand: Command<Arguments> = {
     parser
       .positional('study', {
         type: 'string',
-        describe: 'a study; or report, to draw runs again; or custom, for a plan of your own',
+        describe: 'a study; report, to draw runs again; custom, for a plan of your own',
       })
       .positional('files', {
         type: 'string',
@@ -50,7 +50,7 @@ export const studyCommand: Command<Arguments> = {
       .example('$0 study --list', 'what there is')
       .example('$0 study init', 'observation 1, in seconds')
       .example('$0 study train --out obs2', 'runs, figures and a page, in a folder')
-      .example('$0 study train --out obs2 --shard 1/4', 'a quarter of it, for a scheduler')
+      .example('$0 study train --out obs2 --shard 1/4', 'a quarter of the runs, for a scheduler')
       .example(
         '$0 study report obs2/runs.jsonl --format html > obs2.html',
         'the page again, without running',

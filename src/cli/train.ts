@@ -23,9 +23,9 @@ const FILES = { group: 'Files' } as const;
 const OPTIONS = {
   ...TRAIN_ARGUMENTS,
   ...OUTPUT_OPTIONS,
-  collapse: { kind: 'flag', help: 'fold chains of linear layers when the training is done' },
-  log: { kind: 'text', ...FILES, help: 'JSON lines: what happened in each epoch' },
-  html: { kind: 'text', ...FILES, help: 'a page with the curves, drawn anew after each epoch' },
+  collapse: { kind: 'flag', help: 'fold chains of linear layers after the training' },
+  log: { kind: 'text', ...FILES, help: 'log file: a line of JSON for each epoch' },
+  html: { kind: 'text', ...FILES, help: 'page with the curves, updated after each epoch' },
   checkpoint: {
     kind: 'text',
     ...FILES,
@@ -48,7 +48,7 @@ export const trainCommand: Command<Arguments> = {
   builder: (parser) =>
     parser
       .positional('model', MODEL)
-      .example('$0 train model.onnx --data mnist -o trained.onnx', 'with what usually works')
+      .example('$0 train model.onnx --data mnist -o trained.onnx', 'with the default settings')
       .example('$0 train model.onnx --data mnist -o t.onnx --from-scratch --epochs 5', 'from random weights')
       .example(
         '$0 train expanded.onnx --data mnist -o deploy.onnx --collapse --html log.html',

@@ -74,7 +74,7 @@ export const verifyCommand: Command<Arguments> = {
     parser
       .positional('a', MODEL)
       .positional('b', { type: 'string', demandOption: true, describe: 'model to compare with it' })
-      .example('$0 verify model.onnx expanded.onnx', 'exit 0 where they agree, 1 where not')
+      .example('$0 verify model.onnx expanded.onnx', 'exit 0 if they agree, 1 if not')
       .example('$0 verify a.onnx b.onnx --dim batch=4 --samples 10', 'a batch of four, ten times')
       .example('$0 verify a.onnx b.onnx -i x.npz', 'on inputs of your own')
       .example('$0 verify a.onnx half.onnx --data mnist --samples 100', 'on samples of a data set')

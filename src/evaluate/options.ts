@@ -12,7 +12,7 @@ export type QualityLoss = (typeof QUALITY_LOSSES)[number];
 export interface EvaluateOptions {
   /** What the outputs are measured by. Default: what `train` would take for the targets and the output of the first model. */
   readonly loss?: QualityLoss | undefined;
-  /** The output that is measured, of every model; default the first. A Softmax or Sigmoid at its end is taken up. */
+  /** The output to measure, of every model; default the first. A Softmax or Sigmoid at its end is taken up. */
   readonly output?: string | undefined;
   /**
    * The axis of the classes. Default: 1, or the last one of an output [batch, positions, classes] whose targets are
@@ -55,7 +55,7 @@ export const EVALUATE_OPTIONS = {
     defaultHelp: '1, or the last where the targets say so',
     help: 'axis of the classes',
   },
-  ignoreIndex: { ...LOSS_FIELDS.ignoreIndex, ...MEASURE, help: 'label that does not count: 255, say' },
+  ignoreIndex: { ...LOSS_FIELDS.ignoreIndex, ...MEASURE, help: 'label to ignore, such as 255' },
   top: { kind: 'integer', min: 2, default: 5, ...MEASURE, help: 'k of top-k accuracy' },
   resamples: {
     kind: 'integer',
@@ -63,7 +63,7 @@ export const EVALUATE_OPTIONS = {
     max: 100_000,
     default: 1000,
     ...MEASURE,
-    help: 'resamples of the bootstrap that the intervals are from, 0 for none',
+    help: 'bootstrap resamples for the intervals; 0 for none',
   },
   seed: { kind: 'integer', min: 0, default: 0, ...MEASURE, help: 'seed of the bootstrap' },
   batch: {

@@ -57,10 +57,10 @@ export const NETWORK_OPTIONS = {
     kind: 'choice',
     choices: ACTIVATIONS,
     default: 'relu',
-    help: 'between the layers; none is behind the last',
+    help: 'activation between the layers; none after the last',
   },
   init: { kind: 'choice', choices: INITIALIZATIONS, default: 'kaiming', help: 'how weights are drawn' },
-  rank: { kind: 'integer', min: 1, default: 1, help: 'rank of each weight with `init: low-rank`' },
+  rank: { kind: 'integer', min: 1, default: 1, help: 'rank of each weight of the initialization low-rank' },
   noBias: { kind: 'flag', default: false, help: 'layers without a bias' },
-  seed: { kind: 'integer', default: 0, help: 'of the weights' },
+  seed: { kind: 'integer', default: 0, help: 'seed of the weights' },
 } as const satisfies DescriptorsFor<NetworkOptions>;

@@ -20,19 +20,19 @@ export const STUDY_OPTIONS = {
     min: 1,
     max: 100_000,
     defaultHelp: 'what the study asks for',
-    help: 'runs of each setting, with the seeds from 0 on',
+    help: 'runs of each setting, with seeds from 0 on',
   },
   quick: { kind: 'flag', default: false, help: 'fewer seeds and smaller runs: a look, not a result' },
   data: {
     kind: 'texts',
-    help: 'data for the studies that take some: MNIST, Fashion-MNIST or CIFAR files, as train reads them',
+    help: 'data for the studies that need it: MNIST, Fashion-MNIST or CIFAR files, as train reads them',
   },
-  shard: { kind: 'text', help: 'make only a part of the runs: 2/4 is the second of four' },
+  shard: { kind: 'text', help: 'run only a part: 2/4 is the second of four' },
   threads: {
     kind: 'integer',
     min: 1,
     max: 1024,
     defaultHelp: 'one for each core',
-    help: 'runs at a time, each on a thread of its own',
+    help: 'parallel runs, each on a thread of its own',
   },
 } as const satisfies DescriptorsFor<StudyRunOptions>;

@@ -157,7 +157,7 @@ export const OPTIMIZER_OPTIONS = {
     choices: WEIGHT_DECAY_KINDS,
     defaultHelp: 'decoupled of adamw and muon, l2 of the others',
     group: 'Optimizer',
-    help: "weight decay as a penalty's gradient, or beside the step",
+    help: 'weight decay in the gradient (l2), or beside the step (decoupled)',
   },
   clipNorm: {
     kind: 'number',
@@ -188,7 +188,7 @@ export const TRAIN_OPTIONS = {
     below: 1,
     flag: 'ema',
     group: 'Optimizer',
-    help: 'keep moving averages of the weights, with this decay (0.999, say)',
+    help: 'keep moving averages of the weights, with this decay, such as 0.999',
   },
   epochs: {
     kind: 'integer',
@@ -216,7 +216,7 @@ export const TRAIN_OPTIONS = {
     choices: ['accuracy', 'loss'],
     defaultHelp: 'accuracy where there are classes',
     group: 'Optimizer',
-    help: 'what tells the best epoch',
+    help: 'what decides which epoch is the best',
   },
   seed: {
     kind: 'integer',
@@ -233,7 +233,7 @@ export const TRAIN_OPTIONS = {
     help: 'factors of a chain that expand wrote: multiplied out first (product), one after the other, or whichever takes fewer operations',
   },
   only: { kind: 'patterns', flag: 'train', ...WEIGHTS, help: "train only weights whose name matches: 'fc*'" },
-  freeze: { kind: 'patterns', ...WEIGHTS, help: 'but none whose name matches' },
+  freeze: { kind: 'patterns', ...WEIGHTS, help: 'except those whose name matches' },
   untie: {
     kind: 'patterns',
     ...WEIGHTS,

@@ -17,7 +17,7 @@ export const EMBEDDING_OPTIONS = {
     choices: EMBEDDINGS,
     default: 'outputs',
     flag: 'embeddings',
-    help: 'what layers with weights make, or what they read',
+    help: 'outputs of the layers with weights, or their inputs',
   },
-  at: { kind: 'patterns', help: "instead, the values whose name or node matches: 'layer4*'" },
+  at: { kind: 'patterns', help: "instead, values whose name or node matches: 'layer4*'" },
 } as const satisfies OptionDescriptors;

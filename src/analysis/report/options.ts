@@ -14,7 +14,7 @@ export type ConvView = (typeof CONV_VIEWS)[number];
 export const RANK_OPTIONS = {
   rank: { kind: 'integer', min: 0, help: 'add a column: distance to the nearest matrix of this rank' },
   randomized: { kind: 'flag', help: 'compare with the weights in random order (takes twice as long)' },
-  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of that order, and of samples' },
+  seed: { kind: 'integer', min: 0, default: 0, help: 'seed of the random order and of the samples' },
   chains: {
     kind: 'choice',
     choices: CHAIN_VIEWS,

@@ -41,7 +41,7 @@ export const OUTPUT_OPTIONS = {
     defaultHelp: 'only what was external or passes 2 GiB, in <output>.data',
     help: 'put the weights into a new file of this name beside the output',
   },
-  dryRun: { kind: 'flag', default: false, help: 'say what would be done, write nothing' },
+  dryRun: { kind: 'flag', default: false, help: 'print what would be done, write nothing' },
 } as const satisfies OptionDescriptors;
 
 /** What a command takes that needs weights to be constant. */

@@ -46,7 +46,7 @@ export const TRAIN_ARGUMENTS = {
   teacher: {
     kind: 'text',
     ...LOSS,
-    help: 'learn from what this ONNX model predicts for the samples, not from labels',
+    help: 'distillation: learn from the predictions of this ONNX model, not from labels',
   },
   temperature: { kind: 'number', above: 0, default: 1, ...LOSS, help: "softens the teacher's predictions" },
   ...OPTIMIZER_OPTIONS,
@@ -71,7 +71,7 @@ export const TRAIN_ARGUMENTS = {
     above: 0,
     defaultHelp: 'a third of all',
     group: 'Optimizer',
-    help: 'epochs between the steps of the schedule step, each to a tenth',
+    help: 'epochs between the drops of the schedule step, each to a tenth',
   },
   keep: {
     kind: 'choice',
@@ -80,7 +80,11 @@ export const TRAIN_ARGUMENTS = {
     group: 'Optimizer',
     help: 'which weights to save: best or last epoch',
   },
-  freezeNorms: { kind: 'flag', group: 'Weights', help: 'normalizations keep their running statistics' },
+  freezeNorms: {
+    kind: 'flag',
+    group: 'Weights',
+    help: 'keep the running statistics of normalizations fixed',
+  },
   trp: {
     kind: 'flag',
     ...RANK,
@@ -91,7 +95,7 @@ export const TRAIN_ARGUMENTS = {
     ...RANK_PRUNING_OPTIONS.nuclear,
     defaultHelp: `${RANK_PRUNING_DEFAULTS.nuclear} with --trp`,
   },
-  skipRanks: { kind: 'flag', ...RANK, help: 'no spectra of the weights after each epoch' },
+  skipRanks: { kind: 'flag', ...RANK, help: 'do not compute spectra of the weights after each epoch' },
   threads: { ...SESSION_OPTIONS.threads, group: 'Machine' },
   ...PROVIDER_OPTIONS,
   ep: { ...PROVIDER_OPTIONS.ep, help: 'execution provider to train on, the preferred one first' },

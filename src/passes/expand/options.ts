@@ -118,7 +118,7 @@ export const CHAIN_OPTIONS = {
   },
   allowLossy: {
     kind: 'flag',
-    help: 'where the width is below the rank, take the closest product, and report its error',
+    help: 'if the width is below the rank, take the closest product and report its error',
     recipe: 'changed',
   },
   kernelSizes: {
@@ -126,7 +126,7 @@ export const CHAIN_OPTIONS = {
     min: 1,
     longest: MOST_KERNELS,
     composed: { of: effectiveSize, name: 'kernel' },
-    help: 'kernels of the factors, for the kernel that they compose to: 5=3,3 7=3,3,3',
+    help: 'kernel sizes of the factors, for the size that they compose to: 5=3,3 7=3,3,3',
     recipe: 'changed',
   },
   residual: {
@@ -147,13 +147,13 @@ export const CHAIN_OPTIONS = {
     kind: 'choice',
     choices: RESIDUAL_MODES,
     default: 'none',
-    help: 'connections between different shapes: none, or learn, a projection that begins at zero',
+    help: 'connections between different shapes: none, or learn, a projection that starts at zero',
     needs: 'residual',
     recipe: 'changed',
   },
   batchNorm: {
     kind: 'flag',
-    help: 'a BatchNormalization after each factor, which begins as the identity',
+    help: 'a BatchNormalization after each factor, which starts as the identity',
     recipe: 'changed',
   },
 } as const satisfies DescriptorsFor<ChainOptions>;
@@ -196,7 +196,7 @@ export interface ExpandOptions extends ChainOptions {
 export const EXPAND_OPTIONS = {
   ...CHAIN_OPTIONS,
   only: { kind: 'patterns', help: "only nodes whose name matches: 'layer1.*', 'fc[12]'" },
-  exclude: { kind: 'patterns', help: 'no node whose name matches' },
+  exclude: { kind: 'patterns', help: 'skip nodes whose name matches' },
   ops: {
     kind: 'choices',
     choices: LINEAR_OPS,

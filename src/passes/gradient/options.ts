@@ -32,7 +32,7 @@ export const LOSS_FIELDS = {
   ignoreIndex: {
     kind: 'integer',
     group: 'Loss',
-    help: 'label that cross-entropy and accuracy leave out: 255, say',
+    help: 'label that cross-entropy and accuracy ignore, such as 255',
   },
   delta: {
     kind: 'number',
@@ -72,9 +72,9 @@ export const GRADIENT_OPTIONS = {
     kind: 'patterns',
     defaultHelp: 'trainable weights',
     group: 'Graph',
-    help: 'what to differentiate by: initializers and inputs whose name matches',
+    help: 'differentiate with respect to initializers and inputs whose name matches',
   },
-  freeze: { kind: 'patterns', group: 'Graph', help: 'but none whose name matches' },
+  freeze: { kind: 'patterns', group: 'Graph', help: 'except those whose name matches' },
   weights: {
     kind: 'choice',
     choices: ['inputs', 'constants'],
@@ -86,7 +86,7 @@ export const GRADIENT_OPTIONS = {
     kind: 'integer',
     min: 1,
     group: 'Graph',
-    help: 'size of the first dimension of the inputs, where it is open or 1',
+    help: 'size of the first dimension of the inputs, if it is open or 1',
   },
   dims: {
     kind: 'dims',

@@ -35,10 +35,15 @@ export type NormalizationName = keyof typeof NORMALIZATIONS;
 export const IMAGE_OPTIONS = {
   mean: {
     kind: 'numbers',
-    help: 'images: subtracted from values from 0 to 1, one number or one per channel: 0.485,0.456,0.406',
+    help: 'images: mean to subtract from values from 0 to 1, one number or one per channel: 0.485,0.456,0.406',
   },
-  std: { kind: 'numbers', help: 'images: divisor after the mean is subtracted, likewise' },
-  scale: { kind: 'number', above: 0, defaultHelp: '1/255', help: 'images: factor of the bytes before that' },
+  std: { kind: 'numbers', help: 'images: deviation to divide by after that, one number or one per channel' },
+  scale: {
+    kind: 'number',
+    above: 0,
+    defaultHelp: '1/255',
+    help: 'images: factor of the bytes, applied first',
+  },
   layout: {
     kind: 'choice',
     choices: PIXEL_LAYOUTS,

@@ -34,7 +34,7 @@ export const BENCH_OPTIONS = {
     kind: 'integers',
     min: 1,
     flag: 'batch',
-    help: 'first dimension of random inputs; of a benchmark several: 1,8,32',
+    help: 'first dimension of random inputs; for a benchmark, several: 1,8,32',
   },
   runs: { kind: 'integer', min: 1, max: 1_000_000, default: 30, help: 'timed runs of a benchmark' },
   warmup: {
@@ -42,6 +42,6 @@ export const BENCH_OPTIONS = {
     min: 0,
     max: 1_000_000,
     default: 3,
-    help: 'runs of a benchmark before the timed ones, after the first',
+    help: 'untimed runs of a benchmark, between the first and the timed ones',
   },
 } as const satisfies OptionDescriptors;

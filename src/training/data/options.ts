@@ -69,7 +69,12 @@ export const MEMORY = 256 * 2 ** 20;
 
 /** The options of `openDataset` that one value describes. */
 export const DATA_OPTIONS = {
-  split: { kind: 'choice', choices: SPLITS, default: 'train', help: 'which part, of data in several parts' },
+  split: {
+    kind: 'choice',
+    choices: SPLITS,
+    default: 'train',
+    help: 'which part of the data, if it has several',
+  },
   target: {
     kind: 'text',
     help: 'where the labels are: a column of a CSV file, an array of an .npz file',
@@ -79,7 +84,7 @@ export const DATA_OPTIONS = {
     choices: ['label', 'value'],
     help: 'whether integers are classes or quantities',
   },
-  unlabeled: { kind: 'flag', help: 'there is no target: everything is input' },
+  unlabeled: { kind: 'flag', help: 'the data has no target: all of it is input' },
   limit: { kind: 'integer', min: 1, help: 'use at most this many samples' },
   header: { kind: 'flag', help: 'the first line of a CSV file has names' },
   delimiter: { kind: 'text', help: 'what separates the fields of a CSV file' },

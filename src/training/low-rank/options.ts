@@ -26,7 +26,7 @@ export const RANK_PRUNING_OPTIONS = {
     default: RANK_PRUNING_DEFAULTS.interval,
     flag: 'trp-interval',
     ...GROUP,
-    help: 'steps from one cut to the next',
+    help: 'steps between cuts',
   },
   energy: {
     kind: 'number',
