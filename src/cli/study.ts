@@ -102,7 +102,7 @@ async function custom(files: readonly string[], args: Arguments, io: Io): Promis
   const [file, more] = files;
   if (file === undefined || more !== undefined)
     throw new UsageError('custom takes one plan: study custom plan.yaml');
-  const { readStudyPlan } = await import('../study/studies/custom.js');
+  const { readStudyPlan } = await import('../study/custom/plan.js');
   return await run([{ name: 'custom', custom: await readStudyPlan(file) }], args, io);
 }
 

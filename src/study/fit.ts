@@ -1,6 +1,6 @@
 import type { Model, NativeArray } from '../graph/index.js';
 import type { Loss } from '../passes/gradient/index.js';
-import { Random, type RuntimeTensor } from '../runtime/index.js';
+import { fedInputs, Random, type RuntimeTensor } from '../runtime/index.js';
 import type { WeightDecayKind } from '../training/choices.js';
 import { type EngineSpec, engineOf } from '../training/engine/engine-spec.js';
 import { firstSteps } from '../training/engine/runner.js';
@@ -51,7 +51,7 @@ const CHUNK_BYTES = 8 << 20;
 const CHUNK_STEPS = 500;
 
 /**
- * Trains an MLP on samples in memory, on this thread, with an onnxruntime of one thread. What was reached is known exactly:
+ * Trains a network of one input on samples in memory, on this thread, with an onnxruntime of one thread. What was reached is known exactly:
  * the weights are those whose loss is told.
  *
  * @throws as engineOf
@@ -60,7 +60,8 @@ export async function trainOn(model: Model, samples: Samples, options: FitOption
   const count = samples.inputs.shape[0] ?? 0;
   const batch = Math.min(options.batch ?? count, count);
   await using engine = await engineOf(model, specOf(model, options, batch));
-  const feed = new Feed(samples, batch, options.seed);
+  const input = fedInputs(model.graph)[0]?.name ?? 'x';
+  const feed = new Feed(samples, input, batch, options.seed);
   const rate = options.learningRate;
   let [done, firstLoss, loss] = [0, Number.NaN, Number.NaN];
   const finish = async (isDone: boolean, isSound: boolean): Promise<Fit> => ({
@@ -130,14 +131,16 @@ function specOf(model: Model, options: FitOptions, batch: number): EngineSpec {
 class Feed {
   readonly most: number;
   readonly #samples: Samples;
+  readonly #input: string;
   readonly #batch: number;
   readonly #count: number;
   readonly #random: Random;
   #order: number[] = [];
   #whole: Chunk | undefined;
 
-  constructor(samples: Samples, batch: number, seed: number) {
+  constructor(samples: Samples, input: string, batch: number, seed: number) {
     this.#samples = samples;
+    this.#input = input;
     this.#batch = batch;
     this.#count = samples.inputs.shape[0] ?? 0;
     this.#random = new Random(seed, 'batches');
@@ -178,7 +181,7 @@ class Feed {
     const { inputs, targets } = this.#samples;
     return {
       steps,
-      inputs: { x: this.#rows(inputs, indices, steps) },
+      inputs: { [this.#input]: this.#rows(inputs, indices, steps) },
       target: this.#rows(targets, indices, steps),
       learningRates,
     };

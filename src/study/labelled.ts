@@ -1,7 +1,7 @@
 import { basename, resolve } from 'node:path';
 import { ModelError } from '../graph/index.js';
 import { Random, type RuntimeTensor } from '../runtime/index.js';
-import { openDataset } from '../training/data/index.js';
+import { type InputSpec, openDataset } from '../training/data/index.js';
 import type { Samples } from './fit.js';
 
 export interface LabelledOptions {
@@ -9,12 +9,17 @@ export interface LabelledOptions {
   readonly samples: number;
   readonly tests: number;
   readonly seed: number;
+  /** What the model takes of a sample; default all that the data has. */
+  readonly spec?: InputSpec | undefined;
+  /** Each sample as one row of features; default true. */
+  readonly isFlat?: boolean | undefined;
 }
 
 export interface Labelled {
   readonly train: Samples;
   readonly test: Samples;
-  readonly features: number;
+  /** Of a sample. */
+  readonly shape: readonly number[];
   readonly classes: number;
 }
 
@@ -31,14 +36,14 @@ export function dataPath(name: string, paths: readonly string[]): string {
 }
 
 /**
- * Labelled data of a folder, each sample as one row of features.
+ * Labelled data of a folder.
  *
  * @throws as openDataset; ModelError where it has no labels, or no part to test on
  */
 export async function labelledSamples(path: string, options: LabelledOptions): Promise<Labelled> {
-  const { samples, tests, seed } = options;
+  const { samples, tests, seed, spec, isFlat = spec === undefined } = options;
   const read = async (split: 'train' | 'test', most: number): Promise<Samples> => {
-    await using data = await openDataset(path, { split });
+    await using data = await openDataset(path, { split, ...(spec && { inputs: [spec] }) });
     const [field] = data.inputs;
     if (field === undefined || data.target?.type !== 'int64')
       throw new ModelError('has no class labels, which this study needs', { file: path });
@@ -47,13 +52,10 @@ export async function labelledSamples(path: string, options: LabelledOptions): P
       drawn(data.size, count, new Random(seed, `samples ${split}`)),
     );
     const tensor = inputs[field.name] as RuntimeTensor;
-    const features = (tensor.data as Float32Array).length / count;
+    const data32 = Float32Array.from(tensor.data as Float32Array);
+    const shape = isFlat ? [data32.length / count] : tensor.shape.slice(1);
     return {
-      inputs: {
-        type: 'float32',
-        shape: [count, features],
-        data: Float32Array.from(tensor.data as Float32Array),
-      },
+      inputs: { type: 'float32', shape: [count, ...shape], data: data32 },
       targets: target as RuntimeTensor,
     };
   };
@@ -62,7 +64,7 @@ export async function labelledSamples(path: string, options: LabelledOptions): P
   return {
     train,
     test,
-    features: train.inputs.shape[1] ?? 0,
+    shape: train.inputs.shape.slice(1),
     classes: labels.reduce((most, label) => Math.max(most, label), 0) + 1,
   };
 }

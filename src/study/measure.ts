@@ -1,6 +1,6 @@
 import type { EmbeddingMetrics } from '../analysis/embeddings/embedding-metrics.js';
 import { embeddingMetrics } from '../analysis/embeddings/embedding-metrics.js';
-import { type Model, ModelError } from '../graph/index.js';
+import { type Model, ModelError, traitsOf } from '../graph/index.js';
 import { gram, type Matrix } from '../linalg/index.js';
 import { symmetricEigen, symmetricEigenvalues } from '../linalg/kernels/index.js';
 import { openSession, type RuntimeTensor } from '../runtime/index.js';
@@ -16,7 +16,7 @@ export async function valueFor(model: Model, inputs: RuntimeTensor, value?: stri
   const name = value ?? model.graph.outputs[0]?.name ?? '';
   const part = value === undefined ? model : partOf(model, [value]);
   await using session = await openSession(part, { threads: 1 });
-  const { [name]: tensor } = await session.run({ x: inputs });
+  const { [name]: tensor } = await session.run({ [part.graph.inputs[0]?.name ?? 'x']: inputs });
   if (tensor === undefined || !(tensor.data instanceof Float32Array))
     throw new ModelError(`'${name}' is no tensor of float32`);
   const [rows = 0] = tensor.shape;
@@ -25,8 +25,8 @@ export async function valueFor(model: Model, inputs: RuntimeTensor, value?: stri
 
 /** What the last layer of a network reads: the penultimate features. */
 export function penultimate(model: Model): string {
-  const last = model.graph.nodes.at(-1)?.inputs[0];
-  if (last === undefined) throw new ModelError('the network has no layers');
+  const last = model.graph.nodes.findLast((node) => traitsOf(node).matrices !== undefined)?.inputs[0];
+  if (last === undefined) throw new ModelError('the network has no linear layers', { file: model.path });
   return last;
 }
 
@@ -112,4 +112,13 @@ export function matrixOf({ shape, data }: RuntimeTensor): Matrix {
   const [rows = 0] = shape;
   const values = Float64Array.from(data as Float32Array);
   return { rows, columns: values.length / Math.max(1, rows), data: values };
+}
+
+/** The share of rows whose largest value stands at its label. */
+export function accuracyOf({ columns, data }: Matrix, labels: readonly number[]): number {
+  const right = labels.filter((label, i) => {
+    const row = [...data.subarray(i * columns, (i + 1) * columns)];
+    return row.indexOf(Math.max(...row)) === label;
+  });
+  return right.length / labels.length;
 }

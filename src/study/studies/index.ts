@@ -1,4 +1,6 @@
 import { OptionError } from '../../graph/option-descriptors.js';
+import type { StudyPlan } from '../custom/plan.js';
+import { customStudy } from '../custom/study.js';
 import type { Study } from '../study.js';
 import { collapseRankStudy } from './collapse-rank.js';
 import { initStudy } from './init.js';
@@ -27,7 +29,8 @@ export const STUDIES: readonly Study[] = [
  * @param custom the plan, where the study is 'custom'
  * @throws OptionError for a name that none has
  */
-export function studyOf(name: string, _custom?: unknown): Study {
+export function studyOf(name: string, custom?: unknown): Study {
+  if (name === 'custom' && custom !== undefined) return customStudy(custom as StudyPlan);
   const study = STUDIES.find((one) => one.name === name);
   if (study !== undefined) return study;
   throw new OptionError('study', `must be one of ${STUDIES.map((one) => one.name).join(', ')}, is '${name}'`);

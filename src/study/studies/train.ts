@@ -2,7 +2,7 @@ import type { Model } from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 import { type Fit, trainOn } from '../fit.js';
 import { dataName, dataPath, labelledSamples, labelsOf } from '../labelled.js';
-import { embeddingFigures, kernelPictures, penultimate, valueFor } from '../measure.js';
+import { accuracyOf, embeddingFigures, kernelPictures, penultimate, valueFor } from '../measure.js';
 import { newNetwork } from '../networks.js';
 import { ACTIVATIONS, type Activation, type Initialization } from '../options.js';
 import { plantedRegression } from '../planted.js';
@@ -159,7 +159,7 @@ async function images(settings: Settings, context: RunContext): Promise<Outcome>
   const path = dataPath(String(settings.data), data);
   const samples = quick ? IMAGE_SAMPLES / 4 : IMAGE_SAMPLES;
   const found = await labelledSamples(path, { samples, tests: IMAGE_TESTS, seed });
-  const model = await network(settings, found.features, found.classes, seed);
+  const model = await network(settings, found.shape[0] ?? 0, found.classes, seed);
   const made = await trainOn(model, found.train, {
     loss: { kind: 'cross-entropy' },
     optimizer: 'adam',
@@ -170,12 +170,8 @@ async function images(settings: Settings, context: RunContext): Promise<Outcome>
   });
   const labels = labelsOf(found.test);
   const outcome = await compared(model, made, found.test.inputs, { context, labels });
-  const outputs = await valueFor(made.model, found.test.inputs);
-  const right = labels.filter((label, i) => {
-    const row = [...outputs.data.subarray(i * outputs.columns, (i + 1) * outputs.columns)];
-    return row.indexOf(Math.max(...row)) === label;
-  });
-  return { ...outcome, metrics: { ...outcome.metrics, accuracy: right.length / labels.length } };
+  const accuracy = accuracyOf(await valueFor(made.model, found.test.inputs), labels);
+  return { ...outcome, metrics: { ...outcome.metrics, accuracy } };
 }
 
 async function compared(

@@ -1,3 +1,0 @@
-export async function readStudyPlan(_file: string): Promise<unknown> {
-  throw new Error('todo');
-}
