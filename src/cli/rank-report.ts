@@ -9,7 +9,7 @@ import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { HtmlReportModel } from '../report/html/index.js';
 import type { CheckedAssertion, RankDocumentOptions } from '../report/rank.js';
 import type { Document } from '../report/text/document.js';
-import { PAGE_FORMATS } from '../report/text/render.js';
+import { type Format, PAGE_FORMATS } from '../report/text/render.js';
 import type { Checkpoint } from '../runtime/checkpoint/index.js';
 import { EMBEDDING_ARGUMENTS, embeddingRequest } from './embedding-options.js';
 import { checkViews, deltaView, inNaturalOrder, RANK_VIEWS, seriesView } from './rank-views.js';
@@ -81,7 +81,7 @@ export const rankReportCommand: Command<Arguments> = {
       .positional('others', {
         type: 'string',
         array: true,
-        describe: 'a second one, to compare with the first; more for HTML and --series',
+        describe: 'a second one, to compare with the first; more for means over them, and for --series',
       })
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
       .example(
@@ -95,6 +95,7 @@ export const rankReportCommand: Command<Arguments> = {
         "$0 rank-report before.onnx after.onnx --assert 'effectiveRank(*) > 0.9*before'",
         'exit 1 if a rank fell by more than a tenth',
       )
+      .example('$0 rank-report seed0.onnx seed1.onnx seed2.onnx', 'means over seeds, with intervals')
       .example('$0 rank-report before.onnx after.onnx -o report.html', 'a page with all plots')
       .example('$0 rank-report --delta base/ tuned/', 'spectrum, rank and directions of what training added')
       .example('$0 rank-report --series step*.onnx -o steps.csv', 'every weight over a training')
@@ -127,10 +128,9 @@ export const rankReportCommand: Command<Arguments> = {
         args[key] === undefined || args[key] === false ? [] : [`--${key}`],
       ),
     });
-    if (others.length > 1 && !isPage && !args.series)
-      throw new UsageError(
-        'more than two models go with --format html or --series: the other formats compare two',
-      );
+    const isMany = others.length > 1 && !args.series;
+    if (isMany && (args.sort !== undefined || args.top !== undefined || args.assert !== undefined))
+      throw new UsageError('--sort, --top and --assert go with one model or two');
     if (isPage && path === undefined && output === undefined && io.stdout.isTTY)
       throw new UsageError('a page is for a browser: pass -o report.html, or redirect standard output');
     if (isPage && (args.sort !== undefined || args.top !== undefined))
@@ -241,12 +241,16 @@ export const rankReportCommand: Command<Arguments> = {
     }
     const first = await report(model);
     const second = model2 === undefined ? undefined : await report(model2);
-    for (const other of others.slice(1)) await report(other);
+    const more: RankReport[] = [];
+    for (const other of others.slice(1)) more.push(await report(other));
     // While the rest is worked out and printed.
     const closed = pool.close();
     const assertions = checkAssertions(asserted, second ?? first, second && first);
     const view: RankDocumentOptions = { ...shown, assertions, ...(!isDrawn && { glyph: undefined }) };
-    const result = await documentOf(first, second, view);
+    const result =
+      isMany && second !== undefined
+        ? await manyOf([first, second, ...more], [model, ...others], view, format)
+        : await documentOf(first, second, view);
     const document = isPage ? await withPage(result, pages, io) : result;
     if (path === undefined) await print(document, { ...args, format }, io);
     else await writeDocument(document, path, { ...args, format }, io);
@@ -278,6 +282,18 @@ async function documentOf(
   const { compareRankReports } = await import('../analysis/report/compare-reports.js');
   const { comparisonDocument } = await import('../report/rank-comparison.js');
   return comparisonDocument(compareRankReports(first, second), view);
+}
+
+/** Of three and more: means over the models. */
+async function manyOf(
+  reports: readonly RankReport[],
+  files: readonly string[],
+  view: RankDocumentOptions,
+  format: Format,
+): Promise<Document> {
+  const { modelsDocument } = await import('../report/rank-models.js');
+  const models = reports.map((report, index) => ({ name: nameOf(files[index] ?? ''), report }));
+  return modelsDocument(models, view, format === 'csv' ? format : undefined);
 }
 
 /** With the HTML of all models. */

@@ -1,3 +1,4 @@
+import { extname } from 'node:path';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { NamedLog } from '../report/training/page-data.js';
 import type { Command } from './shell/command.js';
@@ -14,9 +15,14 @@ const OPTIONS = {
   ...FILE_OPTIONS,
   format: {
     kind: 'choice',
-    choices: ['html', 'json'],
+    choices: ['html', 'json', 'csv'],
     defaultHelp: "the output's ending, html",
-    help: 'a page, or the logs as one list',
+    help: 'a page, the logs as one list, or a table with a row for each epoch',
+  },
+  group: {
+    kind: 'flag',
+    default: false,
+    help: 'draw logs that differ in the seed alone as one line, their mean, with a band of 95 %',
   },
   quiet,
   verbose,
@@ -34,10 +40,14 @@ export const trainLogCommand: Command<Arguments> = {
         demandOption: true,
         describe: 'files that train --log wrote, - for standard input',
       })
-      .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change'),
+      .example('$0 train-log plain.jsonl expanded.jsonl -o compare.html', 'what the chains change')
+      .example('$0 train-log seed-*.jsonl --group -o seeds.html', 'several seeds, as one line with a band'),
   handler: async (args, io) => {
-    const format = args.format ?? (args.output?.toLowerCase().endsWith('.json') ? 'json' : 'html');
-    const output = args.output ?? (format === 'json' ? '-' : undefined);
+    const ending = extname(args.output ?? '').toLowerCase();
+    const format = args.format ?? (ending === '.json' ? 'json' : ending === '.csv' ? 'csv' : 'html');
+    const output = args.output ?? (format === 'html' ? undefined : '-');
+    if (args.group && format !== 'html')
+      throw new UsageError('--group goes with --format html: the CSV has a column for the group');
     if (output === undefined)
       throw new UsageError('no output: pass -o <file.html>, or -o - for standard output');
     const { assertWritable, atomicWrite, MemorySource } = await import('../graph/index.js');
@@ -45,12 +55,29 @@ export const trainLogCommand: Command<Arguments> = {
     if (output !== '-') await assertWritable(output, args);
     const logs: NamedLog[] = [];
     for (const file of args.logs) logs.push({ name: nameOf(file), log: await readLog(file, io) });
-    const text = format === 'json' ? `${JSON.stringify(logs, undefined, 2)}\n` : await pageOf(logs, io);
+    const text = await textOf(logs, format, args, io);
     if (output === '-') await write(io, text);
     else await atomicWrite(output, new MemorySource(new TextEncoder().encode(text)), args);
     return 0;
   },
 };
+
+async function textOf(
+  logs: readonly NamedLog[],
+  format: 'html' | 'json' | 'csv',
+  { group }: Arguments,
+  io: Io,
+): Promise<string> {
+  if (format === 'json') return `${JSON.stringify(logs, undefined, 2)}\n`;
+  if (format === 'csv') {
+    const { epochsDocument } = await import('../report/training/epochs.js');
+    const { render } = await import('../report/text/render.js');
+    return render(epochsDocument(logs), { format });
+  }
+  if (!group) return await pageOf(logs, io);
+  const { groupSeeds } = await import('../report/training/seeds.js');
+  return await pageOf(groupSeeds(logs), io);
+}
 
 async function pageOf(logs: readonly NamedLog[], io: Io): Promise<string> {
   const { renderTrainPage } = await import('../report/training/page.js');

@@ -50,6 +50,7 @@ export type { RunDocumentOptions } from '../report/inference.js';
 export type { PassDocumentOptions } from '../report/passes.js';
 export { type QualityDocumentOptions, qualityDocument } from '../report/quality/document.js';
 export { type QualityPageOptions, renderQualityPage } from '../report/quality/page.js';
+export { modelsDocument } from '../report/rank-models.js';
 export type { SortKey } from '../report/rank-order.js';
 export { runsDocument, type StudyResultView, studyDocument } from '../report/study/document.js';
 export { renderStudyPage, type StudyPageOptions } from '../report/study/page.js';

@@ -15,6 +15,13 @@
  * @module
  */
 
+export {
+  checkStudyPlan,
+  type PlanClaim,
+  type PlanSetting,
+  readStudyPlan,
+  type StudyPlan,
+} from '../study/custom/plan.js';
 export type { StudyReport } from '../study/evidence.js';
 export { newNetwork } from '../study/networks.js';
 export {

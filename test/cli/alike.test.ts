@@ -78,6 +78,7 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   compress: () => [at('m.onnx'), '--data', at('data.npz'), '--dry-run'],
   'train-log': () => [at('log.jsonl')],
   run: () => [at('m.onnx'), '--random', '--dim', 'n=2'],
+  study: () => ['init', '--seeds', '1'],
   doctor: () => [],
 };
 

@@ -40,7 +40,7 @@ test('compares any number of models', async () => {
 });
 
 test.each([
-  [[SHAPES, SHAPES, SHAPES], 'more than two models go with --format html'],
+  [[SHAPES, SHAPES, SHAPES, '--top', '3'], '--sort, --top and --assert go with one model or two'],
   [[SHAPES, '--format', 'html', '--top', '3'], '--sort and --top do not go with --format html'],
   [['-', SHAPES, '-', '--format', 'html'], 'only one of the models can come from standard input'],
 ])('%j', async (args, message) => {

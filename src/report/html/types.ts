@@ -14,10 +14,13 @@ export interface Histogram {
   readonly beyond: number;
 }
 
-/** Points in order; both lists have one length. */
+/** Points in order; all lists have one length. */
 export interface Curve {
   readonly xs: readonly number[];
   readonly ys: readonly number[];
+  /** Ends of the intervals, where ys are means. */
+  readonly lows?: readonly number[];
+  readonly highs?: readonly number[];
 }
 
 export interface FitData {
@@ -141,6 +144,11 @@ export interface WeightRun {
   readonly matrix: string;
   readonly xs: readonly number[];
   readonly ys: readonly (readonly number[])[];
+  /** Ends of the intervals, where ys are means over seeds. */
+  readonly bands?: {
+    readonly lows: readonly (readonly number[])[];
+    readonly highs: readonly (readonly number[])[];
+  };
 }
 
 export interface WeightData {

@@ -1,5 +1,6 @@
+import { estimate } from '../../study/statistics.js';
 import type { EpochRecord, RankFigures } from '../../training/events.js';
-import type { Curve, MetricData, RunData, WeightData, WeightRun } from '../html/types.js';
+import type { Curve, CurveName, MetricData, RunData, WeightData, WeightRun } from '../html/types.js';
 import { formatCount, formatNumber, printable } from '../text/text.js';
 import type { TrainLog } from './log.js';
 
@@ -7,6 +8,8 @@ import type { TrainLog } from './log.js';
 export interface NamedLog {
   readonly name: string;
   readonly log: TrainLog;
+  /** The trainings whose mean it is: see groupSeeds. */
+  readonly members?: readonly NamedLog[] | undefined;
 }
 
 /** Figures of a weight that are drawn over the epochs. */
@@ -58,7 +61,41 @@ export function meanRatio(ranks: readonly RankFigures[]): number | undefined {
   return size === 0 ? undefined : used / size;
 }
 
-export function runData({ name, log }: NamedLog): RunData {
+/** A curve of means with its band: what the members of a group have at the x of all of them. */
+function banded(means: Curve, members: readonly Curve[]): Curve {
+  if (members.length < 2) return means;
+  const ends = means.xs.map((x) => {
+    const values = members.map(({ xs, ys }) => ys[xs.indexOf(x)]).filter((value) => value !== undefined);
+    return values.length < members.length ? undefined : estimate(values);
+  });
+  if (!ends.every((end) => end !== undefined)) return means;
+  return {
+    ...means,
+    lows: ends.map(({ low }) => digits(low)),
+    highs: ends.map(({ high }) => digits(high)),
+  };
+}
+
+/** A training as it is drawn; of a group of seeds means with their intervals. */
+export function runData(one: NamedLog): RunData {
+  const made = curvesOf(one);
+  const members = (one.members ?? []).map(curvesOf);
+  const names = Object.keys(made.curves) as CurveName[];
+  return {
+    ...made,
+    curves: Object.fromEntries(
+      names.map((name) => [
+        name,
+        banded(
+          made.curves[name],
+          members.map(({ curves }) => curves[name]),
+        ),
+      ]),
+    ) as unknown as RunData['curves'],
+  };
+}
+
+function curvesOf({ name, log }: NamedLog): RunData {
   const { records, best, plan } = log;
   const of = (pick: (record: EpochRecord) => number | undefined): Curve =>
     curve(records.map((record) => [record.epoch, pick(record)]));
@@ -100,7 +137,7 @@ export function weightsOf(logs: readonly NamedLog[]): WeightData[] {
   };
   const ordered = [...found].sort(([, a], [, b]) => placeOf(a) - placeOf(b));
   return ordered.map(([key, first]) => {
-    const runs = logs.map(({ log }): WeightRun | null => {
+    const runs = logs.map(({ log, members = [] }): WeightRun | null => {
       const rows = log.records.flatMap(({ epoch, ranks }) => {
         const row = ranks.find((one) => keyOf(one) === key);
         return row === undefined ? [] : [{ epoch, row }];
@@ -111,6 +148,7 @@ export function weightsOf(logs: readonly NamedLog[]): WeightData[] {
         matrix: `${formatCount(one.row.rows)} × ${formatCount(one.row.columns)}`,
         xs: rows.map(({ epoch }) => epoch),
         ys: RANK_METRICS.map((metric) => rows.map(({ row }) => digits(row[metric.key]))),
+        ...(members.length > 1 && { bands: bandsOf(rows, members, keyOf, key) }),
       };
     });
     const isChain = logs.some(({ log }) =>
@@ -124,6 +162,30 @@ export function weightsOf(logs: readonly NamedLog[]): WeightData[] {
           : '';
     return { key, label: printable(first.weight), note, runs };
   });
+}
+
+/** The intervals of a weight's figures over seeds. */
+function bandsOf(
+  rows: readonly { readonly epoch: number }[],
+  members: readonly NamedLog[],
+  keyOf: (row: RankFigures) => string,
+  key: string,
+): WeightRun['bands'] & {} {
+  const ends = RANK_METRICS.map((metric) =>
+    rows.map(({ epoch }) =>
+      estimate(
+        members.flatMap(({ log }) => {
+          const record = log.records.find((one) => one.epoch === epoch);
+          const row = record?.ranks.find((one) => keyOf(one) === key);
+          return row === undefined ? [] : [row[metric.key]];
+        }),
+      ),
+    ),
+  );
+  return {
+    lows: ends.map((of) => of.map(({ low, mean }) => digits(Number.isNaN(low) ? mean : low))),
+    highs: ends.map((of) => of.map(({ high, mean }) => digits(Number.isNaN(high) ? mean : high))),
+  };
 }
 
 export function figureText(value: number | undefined, metric: number): string {

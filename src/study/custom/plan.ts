@@ -41,6 +41,7 @@ export const PLAN_SETTINGS = {
   epochs: { kind: 'integer', min: 1, help: 'passes over the data' },
 } as const satisfies Readonly<Record<string, OptionDescriptor>>;
 
+/** What may vary in a plan. */
 export type PlanSetting = keyof typeof PLAN_SETTINGS;
 
 /** Of settings that a plan does not name. */
@@ -78,6 +79,9 @@ export interface StudyPlan {
  * A plan as a value, checked; paths in it are from a folder.
  *
  * @throws OptionError naming the key that is wrong
+ * @example
+ * const plan = checkStudyPlan({ network: 'mlp', data: 'mnist', settings: { depth: [2, 4] } }, '.');
+ * const { report } = await runStudy('custom', { custom: plan });
  */
 export function checkStudyPlan(value: unknown, folder: string): StudyPlan {
   if (!isObject(value)) throw new OptionError('plan', 'must be keys with values: model, data, settings …');
@@ -150,7 +154,9 @@ function claimsOf(value: unknown, settings: StudyPlan['settings']): readonly Pla
 /**
  * A plan from a YAML or JSON file.
  *
- * @throws ModelError naming the file, and the line of what is no YAML; OptionError for what is wrong with the plan
+ * @throws ModelError naming the file, for what is no YAML and what is wrong with the plan
+ * @example
+ * const { report } = await runStudy('custom', { custom: await readStudyPlan('plan.yaml') });
  */
 export async function readStudyPlan(file: string): Promise<StudyPlan> {
   const text = await readText(file);

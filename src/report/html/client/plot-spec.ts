@@ -5,6 +5,9 @@ export interface Series {
   readonly kind: 'line' | 'area' | 'points';
   readonly xs: readonly number[];
   readonly ys: readonly number[];
+  /** A band around a line. */
+  readonly lows?: readonly number[];
+  readonly highs?: readonly number[];
   readonly model: number;
   /** Further classes. */
   readonly mark?: string;

@@ -130,7 +130,7 @@ function isOn({ log }: Axis, value: number): boolean {
 function drawSeries(one: Series, frame: Frame): SVGElement {
   const group = svg('g', { class: [seriesClass(one.model), one.mark].filter(Boolean).join(' ') });
   if (one.kind === 'area') group.append(...drawSteps(one, frame));
-  else group.append(...drawLine(one, frame));
+  else group.append(...drawBand(one, frame), ...drawLine(one, frame));
   return group;
 }
 
@@ -145,6 +145,14 @@ function drawSteps({ xs, ys }: Series, { spec, x, y, box: { bottom } }: Frame): 
   const [start, end] = [edge(xs[0] ?? 0), edge(xs[ys.length] ?? 0)];
   const steps = pathOf([[start, bottom], ...bins, [end, bottom]]);
   return [svg('path', { class: 'area', d: `${steps}Z` }), svg('path', { class: 'line', d: steps })];
+}
+
+/** What lies between the lows and the highs of a line. */
+function drawBand({ xs, lows, highs }: Series, { spec, x, y }: Frame): SVGElement[] {
+  if (lows === undefined || highs === undefined || xs.length < 2) return [];
+  if (![...lows, ...highs].every((value) => isOn(spec.y, value))) return [];
+  const edge = (values: readonly number[]): Point[] => values.map((value, k) => [x(xs[k] ?? 0), y(value)]);
+  return [svg('path', { class: 'area', d: `${pathOf([...edge(highs), ...edge(lows).reverse()])}Z` })];
 }
 
 /** Curves of more points than this have no dots. */

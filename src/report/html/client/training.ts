@@ -140,7 +140,7 @@ function drawCurves(): void {
         return found === undefined || found.xs.length === 0 ? [] : [{ run, mark, word, curve: found }];
       }),
     );
-    const values = lines.flatMap(({ curve }) => curve.ys);
+    const values = lines.flatMap(({ curve: { ys, lows = [], highs = [] } }) => [...ys, ...lows, ...highs]);
     if (values.length === 0) {
       host.replaceChildren(nothing('Nothing to draw'));
       continue;
@@ -163,7 +163,14 @@ function drawRanks(): void {
     const one = weight?.runs[run];
     const curve = isMean
       ? data.runs[run]?.curves.mean
-      : one && { xs: one.xs, ys: one.ys[state.metric] ?? [] };
+      : one && {
+          xs: one.xs,
+          ys: one.ys[state.metric] ?? [],
+          ...(one.bands && {
+            lows: one.bands.lows[state.metric] ?? [],
+            highs: one.bands.highs[state.metric] ?? [],
+          }),
+        };
     if (!curve || curve.xs.length === 0) return [];
     return [{ run, mark: '', word: isMean ? 'mean' : metric.header, curve }];
   });
@@ -173,7 +180,7 @@ function drawRanks(): void {
   byId('rank-what').textContent = isMean
     ? 'Each weight counts by its elements, a chain as the one layer that it folds to.'
     : [weight.note, [...shapes].join(' and ')].filter(Boolean).join(', ');
-  const values = lines.flatMap(({ curve }) => curve.ys);
+  const values = lines.flatMap(({ curve: { ys, lows = [], highs = [] } }) => [...ys, ...lows, ...highs]);
   if (values.length === 0) {
     host.replaceChildren(nothing('The runs that are shown have no such weight'));
   } else {
