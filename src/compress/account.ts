@@ -37,6 +37,7 @@ export interface CompressedLayer {
   readonly spectrum: Float64Array;
 }
 
+/** What a model has before and after it was compressed. */
 export interface Totals {
   /** Elements of all floating-point tensors of the file. */
   readonly parametersBefore: number;
@@ -55,6 +56,7 @@ export interface CurvePoint {
   readonly predicted: number;
 }
 
+/** What compress did, or in a dry run would do. */
 export interface CompressAccount {
   readonly layers: readonly CompressedLayer[];
   readonly skipped: readonly Skipped[];

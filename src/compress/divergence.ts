@@ -4,6 +4,7 @@ import { predictionOf } from '../passes/gradient/request.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Random } from '../runtime/random.js';
 
+/** How outputs are compared: as distributions over classes, or as numbers. */
 export type DivergenceKind = 'cross-entropy' | 'mse';
 
 /**

@@ -9,6 +9,7 @@ import { type FactorSize, taps } from '../affine/linear-site.js';
  * - `tucker`: as 1 x 1 to R1 channels, the kernel from R1 to R2, and 1 x 1 (Tucker-2)
  */
 export const FORMS = ['matrices', 'channel', 'spatial', 'tucker'] as const;
+/** An element of FORMS. */
 export type Form = (typeof FORMS)[number];
 
 /** One way to cut a weight down. */

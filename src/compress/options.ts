@@ -13,6 +13,7 @@ export interface PlannedLayer {
   readonly ranks: readonly number[];
 }
 
+/** Options of compress. */
 export interface CompressOptions {
   /**
    * Calibration data: samples as the model will see them; labels are not read. Without it the spectra of the weights alone decide,

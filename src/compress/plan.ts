@@ -5,6 +5,9 @@ import type { PlannedLayer } from './options.js';
  * The plan in a JSON text, as `CompressAccount.plan` has it.
  *
  * @throws RangeError that says what is wrong, and in which entry
+ * @example
+ * const [first] = parsePlan('[{ "layer": "fc1", "form": "matrices", "ranks": [8] }]');
+ * console.log(first?.ranks); // [8]
  */
 export function parsePlan(text: string): readonly PlannedLayer[] {
   let value: unknown;

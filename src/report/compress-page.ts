@@ -4,6 +4,7 @@ import { baseName, breakable, html, Markup } from './html/markup.js';
 import { hashOf } from './html/policy.js';
 import { STYLES } from './html/styles.js';
 
+/** Options of the page on a compressed model. */
 export interface CompressPageOptions {
   /** Name of the model. */
   readonly name: string;

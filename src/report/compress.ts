@@ -5,6 +5,7 @@ import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount } from './text/text.js';
 
+/** Options of compressDocument. */
 export interface CompressDocumentOptions {
   /** What the result was written to; undefined for a dry run. */
   readonly output?: string | undefined;
@@ -87,7 +88,13 @@ const COLUMNS: readonly Column<CompressedLayer>[] = [
   },
 ];
 
-/** What compress did, in all forms. */
+/**
+ * What compress did, in all forms.
+ *
+ * @example
+ * const [account] = await model.apply(compress({ params: 0.5 }));
+ * console.log(render(compressDocument(account), { format: 'md' }));
+ */
 export function compressDocument(account: CompressAccount, options: CompressDocumentOptions = {}): Document {
   const { layers, skipped, total, curve, plan, notes } = account;
   const { output, verbose = false, quality } = options;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import * as analysis from '../../src/entries/analysis.js';
+import * as compressing from '../../src/entries/compress.js';
 import * as differentiation from '../../src/entries/gradient.js';
 import * as graph from '../../src/entries/graph.js';
 import * as passes from '../../src/entries/passes.js';
@@ -31,6 +32,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   benchModels: (model) => verbs.benchModels([{ name: 'a', model }], { runs: 1, warmup: 0 }),
   check: (model) => verbs.check(model),
   decayedWeights: (model) => training.decayedWeights(model.graph, ['w', 'b']),
+  deltaReport: (model) => verbs.deltaReport(model, model.clone()),
   describeTraining: async (model) => {
     await training.describeTraining(model, data(), PREPARED);
     await training.describeTraining(model, labels(), HEAD);
@@ -40,10 +42,12 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   embeddingReport: (model) => verbs.embeddingReport(model, { seed: 0 }, { samples: 4 }),
   evaluateConstant: (model) => runtime.evaluateConstant(model.graph, 'q'),
   evaluateModels: (model) => verbs.evaluateModels([{ name: 'a', model }], data()),
+  extractLora: (model) => verbs.extractLora(model, model.clone(), { rank: 1 }),
   findConstant: (model) => graph.findConstant(model.graph, 'q'),
   findLinearSites: (model) => analysis.findLinearSites(model),
   findWeights: (model) => analysis.findWeights(model),
   gradient: (model) => verbs.gradient(model, STEP),
+  headProducts: (model) => analysis.headProducts(model),
   inlinedFunctions: (model) => passes.inlinedFunctions(model),
   inputSpecs: (model) => training.inputSpecs(model),
   linearSite: (model) => analysis.linearSite(model.graph.nodes.at(-1) as graph.Node, 'MatMul'),
@@ -93,6 +97,8 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
     training.withTrainingInfo(model, { ...STEP, optimizer: SGD, learningRate: 0.1 }),
 };
 
+const CUT = [{ layer: 'first', form: 'matrices', ranks: [1] }] as const;
+
 /** Passes, and the same as a dry run where there is one. */
 const PASSES: Readonly<Record<string, readonly verbs.Pass<unknown>[]>> = {
   collapse: [
@@ -100,6 +106,7 @@ const PASSES: Readonly<Record<string, readonly verbs.Pass<unknown>[]>> = {
     verbs.collapse({ dryRun: true }),
     verbs.collapse({ dryRun: true, explain: true }),
   ],
+  compress: [compressing.compress({ plan: CUT }), compressing.compress({ plan: CUT, dryRun: true })],
   expand: [verbs.expand(), verbs.expand({ dryRun: true }), verbs.expand({ dryRun: true, init: 'balanced' })],
   fixInputs: [verbs.fixInputs()],
 };

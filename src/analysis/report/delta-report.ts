@@ -26,6 +26,7 @@ export interface DeltaRow extends RankRow {
   readonly newDirections: number | undefined;
 }
 
+/** What deltaReport returns: a row per weight that both models have. */
 export interface DeltaReport extends Omit<RankReport, 'rows'> {
   readonly base: string | undefined;
   readonly rows: readonly DeltaRow[];

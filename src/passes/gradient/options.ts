@@ -8,6 +8,7 @@ export const MODES = ['training', 'inference'] as const;
 
 /** How a training step computes a chain of factors that `expand` declared. */
 export const CHAIN_STEPS = ['auto', 'product', 'factors'] as const;
+/** An element of CHAIN_STEPS. */
 export type ChainSteps = (typeof CHAIN_STEPS)[number];
 
 /** Fields of a loss. */

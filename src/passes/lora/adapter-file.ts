@@ -16,6 +16,7 @@ export interface LoraFactors {
   readonly scale: number;
 }
 
+/** Options of writeAdapter. */
 export interface AdapterFileOptions {
   /** What base_model_name_or_path says. */
   readonly base?: string | undefined;
@@ -52,6 +53,9 @@ export async function assertAdapterWritable(path: string, { overwrite }: Adapter
  * onnxruntime takes them: a in x rank, b rank x out, scale included. Ranks may differ between modules; each file is replaced in one step.
  *
  * @throws ModelError where a file exists (without overwrite) or cannot be written
+ * @example
+ * const { adapters } = await extractLora(await readModel('base.onnx'), await readModel('tuned.onnx'));
+ * await writeAdapter('adapter', adapters, { base: 'organization/base' });
  */
 export async function writeAdapter(
   path: string,

@@ -13,6 +13,7 @@ import { type Matrix, matmul } from '../../linalg/index.js';
 import type { LoraFactors } from './adapter-file.js';
 import { checkExtractOptions } from './options.js';
 
+/** Options of extractLora. */
 export interface ExtractLoraOptions {
   /** Of each adapter; 'auto' (the default): the spikes of the Marchenko-Pastur fit to its change. */
   readonly rank?: number | 'auto' | undefined;
@@ -31,6 +32,7 @@ export interface ExtractedLora extends LoraFactors {
   readonly relativeChange: number;
 }
 
+/** What extractLora returns: an adapter per weight that changed. */
 export interface LoraExtraction {
   readonly base: string | undefined;
   readonly tuned: string | undefined;

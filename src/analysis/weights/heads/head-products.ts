@@ -19,6 +19,8 @@ const KEPT = 8;
  * that of tokens at one position, which is among the others.
  *
  * @throws ModelError as weightsOfStore
+ * @example
+ * const { weights, others } = await headProducts(model);
  */
 export async function headProducts(store: WeightStore): Promise<WeightList> {
   const found = await weightsOfStore(store, { chains: 'product' });
