@@ -76,7 +76,6 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   verify: () => [at('m.onnx'), at('m.onnx')],
   train: () => [at('m.onnx'), '--data', at('data.npz'), '--epochs', '1', '-o', at('t.onnx'), '--overwrite'],
   compress: () => [at('m.onnx'), '--data', at('data.npz'), '--dry-run'],
-  study: () => ['init', '--quick', '--seeds', '1'],
   'train-log': () => [at('log.jsonl')],
   run: () => [at('m.onnx'), '--random', '--dim', 'n=2'],
   study: () => ['init', '--seeds', '1'],
