@@ -88,6 +88,8 @@ export async function namedFile(text: string): Promise<NamedFile> {
 async function isImageFile(file: string): Promise<boolean> {
   const { isImage } = await import('../runtime/io/image.js');
   try {
+    // To open a pipe is to wait for who writes into it.
+    if (!(await stat(file)).isFile()) return false;
     await using handle = await open(file);
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(16), 0, 16, 0);
     return isImage(buffer.subarray(0, bytesRead));

@@ -184,7 +184,7 @@ function headOf(source: string | Uint8Array): Uint8Array {
 
 function whatIsWrong(error: unknown): string {
   const message = messageOf(error);
-  if (/missing/i.test(message) && /file/i.test(message)) return 'no such file';
+  if (/^input file is missing/i.test(message)) return 'no such file';
   if (/unsupported image format/i.test(message)) return NO_IMAGE;
   if (/pixel limit/i.test(message)) return 'has more pixels than are read (268 million)';
   return `the image is damaged: ${message.split('\n')[0]}`;

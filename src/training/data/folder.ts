@@ -39,7 +39,14 @@ function isFolder(
   }
 }
 
-/** The images in a folder and the folders in it, by name. */
+/** Images that are not decoded: a class that has such ones would miss some, or all. */
+const OTHER_IMAGES = /\.(bmp|svg|hei[cf]|p[bgpn]m|jp2|j2k|jxl|tga|ico|psd|pcx|dng|exr)$/i;
+
+/**
+ * The images in a folder and the folders in it, by name.
+ *
+ * @throws ModelError naming an image of a format that is not read
+ */
 export function imagesIn(path: string): string[] {
   const found: string[] = [];
   const walk = (folder: string): void => {
@@ -49,6 +56,10 @@ export function imagesIn(path: string): string[] {
       // A link to a folder may lead back to where it is.
       if (entry.isDirectory()) walk(join(folder, entry.name));
       else if (isImageName(entry.name)) found.push(join(folder, entry.name));
+      else if (OTHER_IMAGES.test(entry.name))
+        throw new ModelError('is an image of a format that is not read; convert it to PNG or JPEG', {
+          file: join(folder, entry.name),
+        });
     }
   };
   walk(path);

@@ -553,6 +553,12 @@ describe('folders of images', () => {
       await expect(openDataset(path)).rejects.toThrow(said);
       rmSync(file);
     }
+    // Left out, a class would miss images, or be none.
+    const bitmap = write(join(path, 'train', 'eel', 'z.bmp'), Buffer.from('BM'));
+    await expect(openDataset(path)).rejects.toThrow(
+      'z.bmp: is an image of a format that is not read; convert it',
+    );
+    rmSync(bitmap);
     mkdirSync(join(path, 'val', 'fox'));
     writeFileSync(join(path, 'val', 'fox', 'a.png'), await png(0));
     await expect(openDataset(path, { split: 'validation' })).rejects.toThrow(
