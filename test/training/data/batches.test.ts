@@ -231,7 +231,7 @@ describe('augmentation', () => {
     const masks = { ...images(2), y: { type: 'uint8', shape: [2, 5, 6], data: pattern(60) } as const };
     expect(() => tensorDataset(masks, { layout, augment })).toThrow(/but not their targets/);
     expect(() => tensorDataset(images(2), { layout, augment: { crop: -1 } })).toThrow(
-      /crop must be an integer ≥ 0, is -1/,
+      'crop must be an integer ≥ 0 and ≤ 4096, is -1',
     );
   });
 });
