@@ -1,4 +1,5 @@
 import { ancestors, type Graph, type Node, type ValueInfo, valuesRead } from '../../graph/index.js';
+import { emptyRecord } from '../../graph/record.js';
 import { dimKey, isOpen, type OpenDims, sizeIn } from './open-dims.js';
 
 /** Which inputs of a fused attention with a cache say what. */
@@ -48,7 +49,7 @@ export function decoderInputs(graph: Graph, inputs: readonly ValueInfo[], given:
   const isToken = (input: ValueInfo): boolean =>
     !counting.has(input) && input !== past && (input.shape?.length ?? 0) >= 2;
   const total = (sizeOf(past, 2) ?? 0) + (sizeOf(behind(cache.query).find(isToken), 1) ?? 1);
-  const dims: Record<string, number> = {};
+  const dims = emptyRecord<number>();
   const values = new Map<string, number>();
   for (const input of counting) {
     const { name, shape = [] } = input;
