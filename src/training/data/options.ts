@@ -100,7 +100,7 @@ export const AUGMENT_OPTIONS = {
     help: 'random crop after padding each side by this many pixels',
   },
   flip: { kind: 'flag', help: 'mirror every second image' },
-  shift: { kind: 'integer', min: 0, max: 4096, help: 'move by up to this many pixels' },
+  shift: { kind: 'integer', min: 0, max: 4096, help: 'random shift by up to this many pixels' },
 } as const satisfies DescriptorsFor<Augmentation>;
 
 /** @throws OptionError for options of `openDataset` that are out of range */
