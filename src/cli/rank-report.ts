@@ -81,7 +81,7 @@ export const rankReportCommand: Command<Arguments> = {
       .positional('others', {
         type: 'string',
         array: true,
-        describe: 'a second one, to compare with the first; more for means over them, and for --series',
+        describe: 'a second one to compare with the first; more for their means, and for --series',
       })
       .example('$0 rank-report model.onnx', 'a table; --verbose explains its columns')
       .example(

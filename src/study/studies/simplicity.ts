@@ -41,7 +41,7 @@ export const simplicityStudy: Study = {
   criterion: `on LMS-5 and MS-(5,7), plain networks: standard and Sᶜ-randomized AUC at least ${LEAST_AUC}, S-randomized in [${LOW}, ${HIGH}], in the mean of at least ${LEAST_SEEDS} seeds`,
   deviations: [
     'Two hidden layers of 100 (300 on noisy LMS-7), SGD at 0.1 without momentum, weight decay 5e-5, batches of 256, as the authors; 4,000 steps on LMS-5, 15,000 on MS-(5,7), 4,000 on noisy LMS-7.',
-    'The collage is of the data that `--data` points at, the simpler first (MNIST, then Fashion-MNIST): 0 beside pullover against 1 beside coat, in a network of two hidden layers of 100. The paper has MNIST above CIFAR-10 and a ResNet-50.',
+    'The collage is of the two data sets of `data`, the simpler first (MNIST, then Fashion-MNIST): 0 beside pullover against 1 beside coat, in a network of two hidden layers of 100. The paper has MNIST above CIFAR-10 and a ResNet-50.',
     'Chains: each layer is replaced by two linear ones that compute the same at first (balanced), trained in the same way.',
   ],
   seeds: { full: 5, quick: 1 },
@@ -178,7 +178,7 @@ function compared(evidence: Evidence) {
       'A lower S-randomized AUC, nearer to 0.5, is a stronger reliance on the simple block.',
       ...(evidence.settingsOf<string>('data').some((data) => data.includes('|'))
         ? []
-        : ['The collage was not run: it needs two folders of images, `--data mnist --data fashion-mnist`.']),
+        : ['The collage was not run: it needs two data sets in `data`: mnist and fashion-mnist, say.']),
     ],
   };
 }
