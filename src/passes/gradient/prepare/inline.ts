@@ -12,16 +12,17 @@ import {
 import type { NodeProto } from '../../../graph/proto/schema.js';
 import { constantTensor } from '../../../runtime/index.js';
 import { followsData } from '../request.js';
+import { defused } from './fused/index.js';
 import { probe } from './infer-shapes.js';
 
 /**
  * The model as nodes of one graph: its functions in place of their calls, and the branch that is taken in place of every If
- * whose condition is a constant, in branches too. The model itself where it has neither.
+ * whose condition is a constant, in branches too. Standard operators stand in place of fused ones. The model itself where it has none of these.
  *
  * @throws ModelError as `inlinedFunctions`
  */
 export function inlined(model: Model): Model {
-  return withBranches(inlinedFunctions(model), new Map());
+  return defused(withBranches(inlinedFunctions(model), new Map()));
 }
 
 /**
