@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Gradients of fused operators by PyTorch in float64, for test/passes/gradient/fused.test.ts.
 
-    python3 test/reference/fused_gradients.py > test/reference/fused-gradients.json
+    python3 test/reference/fused_gradients.py > test/reference/fused-gradients.json && npx biome format --write test/reference/fused-gradients.json
 
 Inputs follow from the formula that the test repeats; the loss is the sum of the outputs times numbers of the same formula.
 """
