@@ -341,7 +341,7 @@ describe('is refused', () => {
   ])('%s', (_, options, message) => refused(options, message));
 
   test.each<[string, TrainOptions, string]>([
-    ['no epochs', { epochs: 0 }, 'epochs must be an integer ≥ 1, is 0'],
+    ['no epochs', { epochs: 0 }, 'epochs must be an integer ≥ 1 and ≤ 1000000, is 0'],
     ['half a sample', { batch: 0.5 }, 'batch must be an integer'],
     ['a warm-up longer than the training', { warmup: 2 }, 'warmup must be below the 1 epochs, is 2'],
     ['a search by batches', { optimizer: 'lbfgs', batch: 10 }, 'batch must be left out: lbfgs takes all 100'],
