@@ -26,6 +26,7 @@ import { COMMON_OPTIONS, FIX_INPUTS_OPTIONS, OUTPUT_OPTIONS } from './shell/opti
 import { keepApart, type Output, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
 import { onModel, PROVIDER_OPTIONS, preference, providersOf } from './shell/provider-options.js';
+import { dateOf, version } from './shell/version.js';
 
 const OPTIONS = {
   ...SAMPLE_ARGUMENTS,
@@ -73,10 +74,10 @@ export const compressCommand: Command<Arguments> = {
         ['target', 'values', 'limit', 'normalize', 'samples', 'divergence'],
         'goes with --data',
       );
-    const isBudgeted = [args.params, args.macs, args.size].some((share) => share !== undefined);
+    const isBudgeted = [args.params, args.macs, args.size, args.maxDrop].some((share) => share !== undefined);
     if (!isBudgeted && planFile === undefined && !args.dryRun)
       throw new UsageError(
-        'no budget: pass --params 0.5, --macs 0.5 or --size 0.5, a --plan to follow, or --dry-run',
+        'no budget: pass --params 0.5, --macs 0.5, --size 0.5 or --max-drop 1, a --plan to follow, or --dry-run',
       );
     const output = await checkOutput(args, io);
     const written = isBudgeted ? planFile : undefined;
@@ -115,7 +116,13 @@ export const compressCommand: Command<Arguments> = {
         const { compressPage } = await import('../report/compress-page.js');
         const page = {
           ...document,
-          html: () => compressPage(account, { name: nameOf(args.model), quality }),
+          html: () =>
+            compressPage(account, {
+              name: nameOf(args.model),
+              quality,
+              date: dateOf(io),
+              version: version(),
+            }),
         };
         await writeDocument(page, report, { ...args, format: formatOf(undefined, report, PAGE_FORMATS) }, io);
       }

@@ -37,7 +37,7 @@ export interface CompressedLayer {
   readonly spectrum: Float64Array;
 }
 
-/** What a model has before and after it was compressed. */
+/** The whole model before and after. */
 export interface Totals {
   /** Elements of all floating-point tensors of the file. */
   readonly parametersBefore: number;

@@ -30,8 +30,12 @@ const NAME = 'compress';
  */
 export function compress(options: CompressOptions = {}): Pass<CompressAccount> {
   checkOptions(COMPRESS_OPTIONS, options);
-  const { plan, params, macs, size } = options;
-  const isBudgeted = [params, macs, size].some((share) => share !== undefined);
+  const { plan, params, macs, size, maxDrop, data } = options;
+  const isBudgeted = [params, macs, size, maxDrop].some((share) => share !== undefined);
+  if (maxDrop !== undefined && [params, macs, size].some((share) => share !== undefined))
+    throw new OptionError('maxDrop', 'finds the share itself: leave out `params`, `macs` and `size`');
+  for (const key of ['maxDrop', 'finetune'] as const)
+    if (options[key] && data === undefined) throw new OptionError(key, 'needs `data`');
   if (plan !== undefined && isBudgeted)
     throw new OptionError(
       'plan',

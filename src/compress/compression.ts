@@ -12,6 +12,7 @@ import { inputMoments, outputMoments, type Samples, type Shapes, shapesFor } fro
 import { type Candidate, type Outcome, shiftOf, weightOf } from './candidate.js';
 import { type Divergence, divergenceOf } from './divergence.js';
 import { Factorizer } from './factorizer.js';
+import { finetune } from './finetune.js';
 import { type Fit, fitLayers, put } from './fit.js';
 import { type Cut, type LayerSize, multiplyAddsOf, parametersOf } from './forms.js';
 import { findLayers, type Layer } from './layers.js';
@@ -19,8 +20,10 @@ import type { Moments } from './metric.js';
 import { COMPRESS_OPTIONS, type CompressOptions, type PlannedLayer } from './options.js';
 import { shiftPlace } from './shift.js';
 import { costValues, siteMultiplyAdds, storedBytes, storedParameters } from './totals.js';
-import { divergenceBetween, Trials } from './trial.js';
+import { divergenceBetween, dropBetween, Trials } from './trial.js';
 
+/** Bisections in the search for the smallest model. */
+const SEARCH_STEPS = 7;
 const RESOURCES = ['params', 'macs', 'size'] as const;
 /** Shares of a layer's parameters at which single layers are tried. */
 const TRIED = [0.7, 0.45, 0.25, 0.12] as const;
@@ -73,17 +76,29 @@ export class Compression {
     const total = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);
     const before = { params: storedParameters(model), macs: total, size: storedBytes(model) };
     const candidates = await this.#candidates(layers, shapes, { fitting, checking }, divergence, total);
-    const picks = plan === undefined ? this.#allocate(candidates, before) : planned(candidates, plan);
+    const parts = { fitting, checking, shapes, divergence };
+    const { maxDrop } = this.#settings;
+    const picks =
+      plan !== undefined
+        ? planned(candidates, plan)
+        : maxDrop !== undefined && divergence !== undefined
+          ? await this.#smallest(candidates, before, { ...parts, divergence }, maxDrop / 100)
+          : this.#allocate(candidates, before);
     const choices = candidates.map(({ choices: all }) => all);
     const predicted = errorOf(choices, picks);
     const curve = plan === undefined || dryRun ? this.#curve(candidates, before) : [];
-    const outcomes = candidates.map((candidate, i): Outcome => {
-      const choice = candidate.choices[picks[i] as number];
-      return { ...candidate, cut: choice?.cut, predicted: choice?.error ?? 0 };
-    });
-    const measured = dryRun
-      ? undefined
-      : await this.#finish(outcomes, { fitting, checking, shapes, divergence });
+    const outcomes = outcomesOf(candidates, picks);
+    const original = dryRun ? undefined : model.clone();
+    let measured = dryRun ? undefined : await this.#finish(outcomes, parts);
+    if (
+      original !== undefined &&
+      divergence !== undefined &&
+      data !== undefined &&
+      this.#settings.finetune > 0
+    ) {
+      await finetune(model, original, data, divergence, this.#settings);
+      measured = await divergenceBetween(original, model, checking, divergence, largest(shapes));
+    }
     const rows = outcomes.map(rowOf);
     return {
       layers: rows,
@@ -100,32 +115,11 @@ export class Compression {
   }
 
   /** Puts the factors in, with later layers fitted to earlier ones where that is better on samples that nothing was fitted to. */
-  async #finish(
-    outcomes: readonly Outcome[],
-    {
-      fitting,
-      checking,
-      shapes,
-      divergence,
-    }: Divided & { shapes: Shapes; divergence: Divergence | undefined },
-  ): Promise<number | undefined> {
+  async #finish(outcomes: readonly Outcome[], parts: Parts): Promise<number | undefined> {
     const model = this.#model;
-    const original = model.clone();
-    const options = { samples: divergence && fitting, shapes, onProgress: this.#progress };
-    const layersOf = (one: Model): Layer[] => findLayers(one, this.#settings).layers;
-    const tried = async (sequential: boolean): Promise<Tried> => {
-      const copy = model.clone();
-      const own = layersOf(copy);
-      const moved = outcomes.map((outcome, i) => ({ ...outcome, layer: own[i] as Layer }));
-      const fits = await fitLayers(copy, original, moved, { ...options, sequential });
-      if (divergence === undefined) return { fits, measured: undefined };
-      return {
-        fits,
-        measured: await divergenceBetween(original, copy, checking, divergence, largest(shapes)),
-      };
-    };
+    const tried = (sequential: boolean): Promise<Tried> => this.#tried(outcomes, parts, sequential);
     let best = await tried(false);
-    if (divergence !== undefined && this.#settings.independent !== true && best.fits.size > 1) {
+    if (parts.divergence !== undefined && this.#settings.independent !== true && best.fits.size > 1) {
       const fitted = await tried(true);
       if ((fitted.measured as number) < (best.measured as number)) best = fitted;
       else
@@ -133,11 +127,50 @@ export class Compression {
           'layers are not fitted to those before them: on samples held back that was no better',
         );
     }
-    for (const layer of layersOf(model)) {
+    for (const layer of findLayers(model, this.#settings).layers) {
       const made = best.fits.get(layer.name);
       if (made !== undefined) await put(model, layer, made);
     }
     return best.measured;
+  }
+
+  /** Factors in a copy of the model, and how far that is from it. */
+  async #tried(
+    outcomes: readonly Outcome[],
+    { fitting, checking, shapes, divergence }: Parts,
+    sequential: boolean,
+  ): Promise<Tried> {
+    const model = this.#model;
+    const copy = model.clone();
+    const own = findLayers(copy, this.#settings).layers;
+    const moved = outcomes.map((outcome, i) => ({ ...outcome, layer: own[i] as Layer }));
+    const options = { samples: divergence && fitting, shapes, sequential, onProgress: this.#progress };
+    const fits = await fitLayers(copy, model, moved, options);
+    if (divergence === undefined) return { copy, fits, measured: undefined };
+    const measured = await divergenceBetween(model, copy, checking, divergence, largest(shapes));
+    return { copy, fits, measured };
+  }
+
+  /** The allocation of fewest parameters that decides as the original does but for a share of the samples held back, by bisection. */
+  async #smallest(
+    candidates: readonly Candidate[],
+    before: Before,
+    parts: Parts & { readonly divergence: Divergence },
+    share: number,
+  ): Promise<number[]> {
+    const { checking, divergence, shapes } = parts;
+    let picks = candidates.map(() => 0);
+    let [low, high] = [0, 1];
+    for (let step = 0; step < SEARCH_STEPS; step += 1) {
+      const params = (low + high) / 2;
+      this.#progress(`trying a share of ${params.toPrecision(3)}`, step, SEARCH_STEPS);
+      const found = allocated(candidates, before, { params });
+      const copy = found && (await this.#tried(outcomesOf(candidates, found), parts, false)).copy;
+      const drop = copy && (await dropBetween(this.#model, copy, checking, divergence, largest(shapes)));
+      if (found !== undefined && drop !== undefined && drop <= share) [high, picks] = [params, found];
+      else low = params;
+    }
+    return picks;
   }
 
   async #samples(): Promise<Samples> {
@@ -333,7 +366,13 @@ export class Compression {
   }
 }
 
+interface Parts extends Divided {
+  readonly shapes: Shapes;
+  readonly divergence: Divergence | undefined;
+}
+
 interface Tried {
+  readonly copy: Model;
   readonly fits: ReadonlyMap<string, Fit>;
   readonly measured: number | undefined;
 }
@@ -482,6 +521,13 @@ function ratioAt(
     return Math.exp((1 - t) * Math.log(left.ratio) + t * Math.log(right.ratio));
   }
   return last.ratio;
+}
+
+function outcomesOf(candidates: readonly Candidate[], picks: readonly number[]): Outcome[] {
+  return candidates.map((candidate, i) => {
+    const choice = candidate.choices[picks[i] as number];
+    return { ...candidate, cut: choice?.cut, predicted: choice?.error ?? 0 };
+  });
 }
 
 function rowOf({ layer, size, cut, predicted, choices, conditioned, spectrum }: Outcome): CompressedLayer {

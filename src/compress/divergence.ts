@@ -4,7 +4,7 @@ import { predictionOf } from '../passes/gradient/request.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import type { Random } from '../runtime/random.js';
 
-/** How outputs are compared: as distributions over classes, or as numbers. */
+/** What differences of outputs are measured by: of classes, or of numbers. */
 export type DivergenceKind = 'cross-entropy' | 'mse';
 
 /**

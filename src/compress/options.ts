@@ -1,6 +1,6 @@
-import type { SampleSource } from '../analysis/embeddings/embedding-source.js';
 import type { DescriptorsFor } from '../graph/option-descriptors.js';
 import type { ProviderChoice } from '../runtime/index.js';
+import type { Dataset } from '../training/types.js';
 import type { DivergenceKind } from './divergence.js';
 import type { Form } from './forms.js';
 
@@ -13,13 +13,13 @@ export interface PlannedLayer {
   readonly ranks: readonly number[];
 }
 
-/** Options of compress. */
+/** Options of compress. At least one budget, or a plan, is needed but in a dry run. */
 export interface CompressOptions {
   /**
    * Calibration data: samples as the model will see them; labels are not read. Without it the spectra of the weights alone decide,
    * and each layer's relative error counts alike.
    */
-  readonly data?: SampleSource | undefined;
+  readonly data?: Dataset | undefined;
   /** Samples of the data that are used, drawn at random; default 1024. */
   readonly samples?: number | undefined;
   /** Share of the parameters of the file that is kept, in (0, 1]. */
@@ -28,6 +28,16 @@ export interface CompressOptions {
   readonly macs?: number | undefined;
   /** Share of the bytes of the file that is kept. */
   readonly size?: number | undefined;
+  /**
+   * In the place of a share: the smallest model that agrees with the original on all but so many percent of the held back samples'
+   * decisions; with `divergence: 'mse'`, whose relative error (the root of the mean square of the difference over that of the
+   * outputs) is at most so many percent. Needs data.
+   */
+  readonly maxDrop?: number | undefined;
+  /** Epochs of distillation from the original on the data when all is factorized; default 0, none. */
+  readonly finetune?: number | undefined;
+  /** The highest learning rate of that, by Adam; default 3e-4. */
+  readonly learningRate?: number | undefined;
   /** Globs of the linear nodes that may be factorized; default all. */
   readonly only?: readonly string[] | undefined;
   /** Globs of those that may not. */
@@ -70,6 +80,28 @@ export const COMPRESS_OPTIONS = {
   },
   macs: { kind: 'number', above: 0, max: 1, ...BUDGET, help: 'share of the multiply-adds to keep' },
   size: { kind: 'number', above: 0, max: 1, ...BUDGET, help: "share of the file's bytes to keep" },
+  maxDrop: {
+    kind: 'number',
+    above: 0,
+    max: 100,
+    ...BUDGET,
+    help: 'the smallest model that decides otherwise than the original on at most this many percent of held back samples',
+  },
+  finetune: {
+    kind: 'integer',
+    min: 0,
+    default: 0,
+    group: 'Fine-tuning',
+    help: 'epochs of distillation from the original, labels not needed',
+  },
+  learningRate: {
+    kind: 'number',
+    above: 0,
+    flag: 'lr',
+    default: 3e-4,
+    group: 'Fine-tuning',
+    help: 'its highest learning rate, by Adam',
+  },
   only: { kind: 'patterns', help: "factorize only layers whose node matches: 'layer4.*'" },
   exclude: { kind: 'patterns', help: 'but none whose node matches' },
   multiple: {

@@ -4,6 +4,9 @@ import type { PlannedLayer } from './options.js';
 /**
  * The plan in a JSON text, as `CompressAccount.plan` has it.
  *
+ * @example
+ * const plan = parsePlan('[{ "layer": "fc1", "form": "matrices", "ranks": [8] }]');
+ * await model.apply(compress({ plan }));
  * @throws RangeError that says what is wrong, and in which entry
  * @example
  * const [first] = parsePlan('[{ "layer": "fc1", "form": "matrices", "ranks": [8] }]');

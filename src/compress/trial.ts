@@ -1,10 +1,11 @@
 import type { LinearSite } from '../affine/linear-site.js';
-import { type FloatType, type Model, ModelError, narrow, Tensor } from '../graph/index.js';
+import { type FloatType, type Model, ModelError, type NodeSpec, narrow, Tensor } from '../graph/index.js';
 import type { Matrix } from '../linalg/matmul.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { evaluateConstant } from '../runtime/constants/constant.js';
 import { openSession, type RuntimeTensor } from '../runtime/index.js';
 import { partOf } from '../runtime/session/part.js';
+import { runGraph } from '../runtime/session/run-graph.js';
 import { targetsOf } from '../training/distill.js';
 import { Evaluator } from '../training/engine/evaluator.js';
 import type { Batch } from '../training/types.js';
@@ -229,3 +230,68 @@ export async function divergenceBetween(
   };
   return Math.max(0, (await lossOf(model)) - (await lossOf(original)));
 }
+
+/** The share of decisions in which a model differs from another, of classifiers; of others the relative error of its outputs. */
+export async function dropBetween(
+  original: Model,
+  model: Model,
+  samples: Samples,
+  { output, kind }: Divergence,
+  perSample: number,
+): Promise<number> {
+  const name = predictionOf(original, output, kind);
+  await using first = await openSession(partOf(original, [name]), samples.session);
+  await using second = await openSession(partOf(model, [name]), samples.session);
+  let [missed, all] = [0, 0];
+  for (const indices of batchesOf(samples, perSample)) {
+    const { feeds } = await samples.feeder.feeds(indices);
+    const [a, b] = [(await first.run(feeds))[name], (await second.run(feeds))[name]];
+    if (a === undefined || b === undefined) throw new ModelError(`'${name}' did not come out of the run`);
+    const sums = await runGraph(kind === 'mse' ? SQUARES : DECISIONS, { a, b }, ['different', 'whole']);
+    missed += Number(sums.different?.data[0] ?? 0);
+    all += Number(sums.whole?.data[0] ?? 0);
+  }
+  const share = all > 0 ? missed / all : 0;
+  return kind === 'mse' ? Math.sqrt(share) : share;
+}
+
+const summed = (from: string, to: string): NodeSpec => ({
+  opType: 'ReduceSum',
+  inputs: [from],
+  outputs: [to],
+  attributes: { keepdims: { int: 0 } },
+});
+const single = (from: string, to: string): NodeSpec => ({
+  opType: 'Cast',
+  inputs: [from],
+  outputs: [to],
+  attributes: { to: { int: 1 } },
+});
+const largestOf = (from: string, to: string): NodeSpec => ({
+  opType: 'ArgMax',
+  inputs: [from],
+  outputs: [to],
+  attributes: { axis: { int: 1 } },
+});
+
+/** How many decisions differ, of how many; classes are axis 1. */
+const DECISIONS: readonly NodeSpec[] = [
+  largestOf('a', 'p'),
+  largestOf('b', 'q'),
+  { opType: 'Equal', inputs: ['p', 'q'], outputs: ['same'] },
+  { opType: 'Not', inputs: ['same'], outputs: ['other'] },
+  single('other', 'others'),
+  summed('others', 'different'),
+  { opType: 'Size', inputs: ['p'], outputs: ['whole'] },
+];
+
+/** The square of the difference, and of the first. */
+const SQUARES: readonly NodeSpec[] = [
+  single('a', 'x'),
+  single('b', 'z'),
+  { opType: 'Sub', inputs: ['x', 'z'], outputs: ['d'] },
+  { opType: 'Mul', inputs: ['d', 'd'], outputs: ['d2'] },
+  summed('d2', 'different'),
+  { opType: 'Mul', inputs: ['x', 'x'], outputs: ['x2'] },
+  summed('x2', 'whole'),
+];

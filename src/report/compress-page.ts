@@ -1,20 +1,16 @@
 import type { CompressAccount, CompressedLayer, CurvePoint } from '../compress/account.js';
 import { type CompressDocumentOptions, compressDocument } from './compress.js';
-import { baseName, breakable, html, Markup } from './html/markup.js';
-import { hashOf } from './html/policy.js';
-import { STYLES } from './html/styles.js';
+import { baseName, breakable, html, type Markup } from './html/markup.js';
+import { type PageMade, staticPage } from './html/static-page.js';
 
-/** Options of the page on a compressed model. */
-export interface CompressPageOptions {
+/** What stands in the page of compress besides its account. */
+export interface CompressPageOptions extends PageMade {
   /** Name of the model. */
   readonly name: string;
   readonly quality?: CompressDocumentOptions['quality'];
-  /** Stands in the heading as it is. */
-  readonly date?: string | undefined;
-  readonly version?: string | undefined;
 }
 
-const OWN_STYLES = `${STYLES}
+const OWN_STYLES = `
 .drawn { width: 100%; max-width: 46rem; height: auto; display: block; }
 .drawn .axis { stroke: var(--muted); stroke-width: 1; fill: none; }
 .drawn text { fill: var(--muted); font-size: 11px; }
@@ -43,43 +39,31 @@ const SPECTRUM: Frame = { width: 260, height: 130, margin: 28 };
  * await writeFile('compress.html', compressPage(account, { name: 'model.onnx' }));
  */
 export function compressPage(account: CompressAccount, options: CompressPageOptions): string {
-  const { name, quality, date, version } = options;
+  const { name, quality } = options;
   const { grids, notes } = compressDocument(account, { output: '-', quality });
   const [table] = grids;
-  const policy = `default-src 'none'; style-src '${hashOf(OWN_STYLES)}'; base-uri 'none'; form-action 'none'`;
   const shown = (table?.headings ?? []).flatMap((heading, at) =>
     heading.only === 'data' ? [] : [{ heading, at }],
   );
-  const told = notes.slice(0, -1);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Compression: ${baseName(name)}</title>
-<style>${new Markup(OWN_STYLES)}</style>
-</head>
-<body>
-<header>
-<p class="eyebrow">Compression</p>
-<h1>${breakable(baseName(name))}</h1>
-<p class="meta">${[date, version === undefined ? 'onnx-overparam' : `onnx-overparam ${version}`].filter(Boolean).join(' · ')}</p>
-${told.map(({ text }) => html`<p>${text}</p>`)}
-</header>
-<main>
-<section><h2>Trade-off</h2>${curveOf(account)}</section>
+  const weighed =
+    account.divergence === undefined ? '' : ', weighed by its inputs and by the curvature of the loss';
+  const content = {
+    kind: 'Compression',
+    title: baseName(name),
+    heading: breakable(baseName(name)),
+    styles: OWN_STYLES,
+    lead: notes.slice(0, -1).map(({ text }) => html`<p>${text}</p>`),
+    main: html`<section><h2>Trade-off</h2>${curveOf(account)}</section>
 <section><h2>Layers</h2><div class="scroll"><table><thead><tr>${shown.map(({ heading }) => html`<th scope="col" title="${heading.definition}">${heading.header}</th>`)}</tr></thead>
 <tbody>${(table?.rows ?? []).map(
-    (row) => html`<tr>${shown.map(({ at }) => html`<td>${row[at]?.text ?? ''}</td>`)}</tr>
+      (row) => html`<tr>${shown.map(({ at }) => html`<td>${row[at]?.text ?? ''}</td>`)}</tr>
 `,
-  )}</tbody></table></div></section>
-<section><h2>Spectra</h2><p>Singular values of each weight${account.divergence === undefined ? '' : ', weighed by its inputs and by the curvature of the loss'}, over their place, in powers of ten below the largest. Dotted: what is cut off (of a spatial or Tucker-2 form the cut has no place here).</p>
-<div class="cuts">${account.layers.map(spectrumOf)}</div></section>
-</main>
-</body>
-</html>
-`.text;
+    )}</tbody></table></div></section>
+<section><h2>Spectra</h2><p>Singular values of each weight${weighed}, over their place, in powers of ten below the largest. Dotted: what is cut off (of a spatial or Tucker-2 form the cut has no place here).</p>
+<div class="cuts">${account.layers.map(spectrumOf)}</div></section>`,
+    footer: 'Figures are of the calibration samples unless a part of the data is named.',
+  };
+  return staticPage(content, options);
 }
 
 function curveOf({ curve, total, predicted, layers }: CompressAccount): Markup {

@@ -5,7 +5,7 @@ import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatCount } from './text/text.js';
 
-/** Options of compressDocument. */
+/** What a document of compress says besides its account. */
 export interface CompressDocumentOptions {
   /** What the result was written to; undefined for a dry run. */
   readonly output?: string | undefined;
@@ -123,7 +123,7 @@ export function compressDocument(account: CompressAccount, options: CompressDocu
         : []),
       ...divergenceNotes(account),
       {
-        text: `${counted(cut.length, 'layer')} of ${layers.length} ${output === undefined ? 'would be' : 'are'} factorized; the file's parameters shrink from ${formatCount(total.parametersBefore)} to ${formatCount(total.parametersAfter)} (${times(total.parametersBefore, total.parametersAfter)}), multiply-adds ${times(total.multiplyAddsBefore, total.multiplyAddsAfter)}, bytes ${times(total.bytesBefore, total.bytesAfter)}.`,
+        text: `${counted(cut.length, 'layer')} of ${layers.length} ${output === undefined ? 'would be' : cut.length === 1 ? 'is' : 'are'} factorized; the file's parameters shrink from ${formatCount(total.parametersBefore)} to ${formatCount(total.parametersAfter)} (${times(total.parametersBefore, total.parametersAfter)}), multiply-adds ${times(total.multiplyAddsBefore, total.multiplyAddsAfter)}, bytes ${times(total.bytesBefore, total.bytesAfter)}.`,
       },
       ...(quality === undefined ? [] : qualityNotes(quality)),
       ...(plan.length > 0 && output === undefined && cut.length === 0
@@ -150,6 +150,16 @@ function divergenceNotes({ divergence, predicted, measured, samples }: CompressA
   ];
 }
 
+/** A difference of shares is in points. */
+function pointsOf(
+  isShare: boolean,
+  change: Estimate,
+  value: (isShare: boolean, estimate: Estimate) => string,
+): string {
+  const text = value(isShare, change);
+  return isShare ? `${text.replaceAll('%', '')} points` : text;
+}
+
 /** Before, after and the paired difference of each figure. */
 function qualityNotes({ report, part }: NonNullable<CompressDocumentOptions['quality']>): Note[] {
   const [before, after] = report.models;
@@ -163,7 +173,7 @@ function qualityNotes({ report, part }: NonNullable<CompressDocumentOptions['qua
     const [was, is, change] = [before.figures[key], after.figures[key], comparison.differences[key]];
     if (was === undefined || is === undefined || change === undefined) return [];
     const isShare = key === 'accuracy';
-    return `${key} ${value(isShare, was)} before, ${value(isShare, is)} after, difference ${value(isShare, change)}`;
+    return `${key} ${value(isShare, was)} before, ${value(isShare, is)} after, difference ${pointsOf(isShare, change, value)}`;
   });
   const { equalDecisions: equal } = comparison.agreement;
   if (equal !== undefined) figures.push(`equal decisions ${value(true, equal)}`);
