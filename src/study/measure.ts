@@ -61,7 +61,7 @@ export async function kernelPictures(
   const distances = cosines.map((value, at) => (at % (n + 1) === 0 ? 0 : 1 - value));
   const spectrum = [...symmetricEigenvalues(distances, n)].map(Math.abs).sort((a, b) => b - a);
   return {
-    kernels: { [name]: { size: n, top: 2, bytes: Buffer.from(bytes).toString('base64') } },
+    kernels: { [name]: { ...shrunk(bytes, n), top: 2 } },
     spectra: {
       [name]: spectrum
         .slice(0, SHOWN)
@@ -69,6 +69,24 @@ export async function kernelPictures(
         .map((value) => Number(value.toPrecision(5))),
     },
   };
+}
+
+/** Rows of a picture; larger kernels are drawn by means of squares, so that files of runs stay small. */
+const MOST_ROWS = 64;
+
+/** A square of bytes of at most so many rows. */
+function shrunk(bytes: Uint8Array, n: number): { readonly size: number; readonly bytes: string } {
+  const step = Math.max(1, Math.ceil(n / MOST_ROWS));
+  const size = Math.ceil(n / step);
+  const small = Uint8Array.from({ length: size * size }, (_, at) => {
+    const [row, column] = [step * Math.floor(at / size), step * (at % size)];
+    const [bottom, right] = [Math.min(n, row + step), Math.min(n, column + step)];
+    let sum = 0;
+    for (let i = row; i < bottom; i += 1)
+      for (let j = column; j < right; j += 1) sum += bytes[i * n + j] as number;
+    return Math.floor(sum / ((bottom - row) * (right - column)));
+  });
+  return { size, bytes: Buffer.from(small).toString('base64') };
 }
 
 /** Eigenvalues of a kernel that are drawn. */
