@@ -14,6 +14,9 @@
  *
  * @module
  */
+
+export { type Inspection, inspectModel } from './analysis/check/inspect.js';
+export { type CompareOptions, compareModels, type ModelComparison } from './analysis/diff/compare-models.js';
 export {
   type EmbeddingOptions,
   type EmbeddingReport,
@@ -53,6 +56,8 @@ export {
 export { type PrintOptions, printModel } from './graph/print.js';
 export type { Skipped } from './graph/skipped.js';
 export { type CollapseAccount, type CollapseOptions, collapse } from './passes/collapse/collapse.js';
+export { convertFloats } from './passes/convert/convert.js';
+export type { ConvertOptions } from './passes/convert/options.js';
 export { type ExpandAccount, type ExpandOptions, expand } from './passes/expand/expand.js';
 export { gradient } from './passes/gradient/gradient.js';
 export type { Gradient, GradientOptions } from './passes/gradient/request.js';
@@ -62,6 +67,7 @@ export {
   extractLora,
   type LoraExtraction,
 } from './passes/lora/extract-lora.js';
+export { type Extraction, type ExtractOptions, extract } from './passes/rewrite/extract.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
 export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
 export { type Checkpoint, openCheckpoint } from './runtime/checkpoint/index.js';

@@ -49,6 +49,32 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./evaluate.js')).evaluateCommand as AnyCommand,
   },
   {
+    usage: 'diff <a> <b>',
+    describe: 'what differs between two models: nodes, attributes, weights by norm; names do not matter',
+    load: async () => (await import('./graph/diff.js')).diffCommand as AnyCommand,
+  },
+  {
+    usage: 'print <model>',
+    describe: 'the graph as text, the same for the same model everywhere',
+    load: async () => (await import('./graph/print.js')).printCommand as AnyCommand,
+  },
+  {
+    usage: 'check <model>',
+    describe: 'is the file sound, and does onnxruntime load it',
+    load: async () => (await import('./graph/check.js')).checkCommand as AnyCommand,
+  },
+  {
+    usage: 'extract <model>',
+    describe: 'the part of a model between values, as a model',
+    load: async () => (await import('./graph/extract.js')).extractCommand as AnyCommand,
+  },
+  {
+    usage: 'convert <model>',
+    describe:
+      'another floating-point type, fixed dimensions, a newer operator set, external data, safetensors',
+    load: async () => (await import('./graph/convert.js')).convertCommand as AnyCommand,
+  },
+  {
     usage: 'new <kind>',
     describe: 'make a network to study: an MLP or a small CNN with random weights',
     load: async () => (await import('./new.js')).newCommand as AnyCommand,

@@ -19,6 +19,7 @@ export {
   linearSite,
   type NotASite,
 } from '../affine/linear-sites.js';
+export type { ModelDifference } from '../analysis/diff/compare-models.js';
 export {
   EMBEDDING_METRICS,
   type EmbeddingDescriptor,

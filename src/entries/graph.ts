@@ -20,6 +20,7 @@
 
 export type { FunctionSpec, GraphSpec, ValueSpec } from '../graph/build.js';
 export { assertValid, type Problem } from '../graph/check/check.js';
+export { alignNames, type Renamed } from '../graph/diff/align.js';
 export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
 export { glob, PatternError } from '../graph/glob.js';
 export {

@@ -22,6 +22,11 @@ export {
   type CollapseOptions,
 } from '../passes/collapse/collapse.js';
 export { rankReportWithRegions } from '../passes/collapse/region-rows.js';
+export { type FixDimsAccount, fixDims } from '../passes/convert/fix-dims.js';
+export { type InlineWeightsAccount, inlineWeights } from '../passes/convert/inline-weights.js';
+export { CONVERT_TYPES, type ConvertType } from '../passes/convert/options.js';
+export { raiseIr, raiseOpset } from '../passes/convert/raise-opset.js';
+export type { ConvertAccount } from '../passes/convert/to-half.js';
 export {
   type ChainOptions,
   EXPAND_DEFAULTS,

@@ -12,6 +12,15 @@
  */
 
 export type { GradientDocumentOptions } from '../report/gradient.js';
+export { type DiffPageOptions, renderDiffPage } from '../report/graph/diff-page.js';
+export {
+  type Conversion,
+  checkDocument,
+  convertDocument,
+  diffDocument,
+  extractDocument,
+  printDocument,
+} from '../report/graph/documents.js';
 export type { PageMade } from '../report/html/static-page.js';
 export {
   benchDocument,

@@ -1,6 +1,7 @@
 import { ATTRIBUTE_FIELDS } from './attribute.js';
 import { sha256 } from './digest.js';
 import { messageOf } from './errors.js';
+import { glob, PatternError } from './glob.js';
 import { toBigInt, unknownFields } from './proto/codec.js';
 import type {
   AttributeProto,
@@ -22,6 +23,13 @@ import { typeText } from './value-info.js';
 export interface PrintOptions {
   /** Also print what the weights hold: up to 8 values, or a digest of more. Reads them all. Default false. */
   readonly weights?: boolean;
+  /**
+   * Print these nodes alone, of every graph, with what they read and make: globs on their names and operators. Default: the
+   * whole model.
+   */
+  readonly nodes?: readonly string[] | undefined;
+  /** Subgraphs that are printed inside of each other; 0 prints none, and says so. Default all. */
+  readonly depth?: number | undefined;
 }
 
 /** Tensors in attributes print their values up to this many elements. */
@@ -32,11 +40,14 @@ const STEP = '  ';
  * The readable form of a model, for people, snapshots and comparison: the same model gives the same text on
  * every machine, and no weight is read unless `weights` is set.
  *
+ * @throws PatternError for a glob in `nodes` that matches no node
+ *
  * @example
  * console.log(printModel(await readModel('model.onnx')));
  */
 export function printModel(model: Model, options: PrintOptions = {}): string {
   const { proto } = model;
+  if (options.nodes !== undefined) return chosenLines(model, options.nodes, options);
   const lines = [`ir_version ${toBigInt(proto.ir_version)}, opset ${opsetsText(proto.opset_import)}`];
   const producer = [proto.producer_name, proto.producer_version].filter(Boolean).join(' ');
   if (producer) lines.push(`producer ${nameText(producer)}`);
@@ -61,6 +72,36 @@ export function printModel(model: Model, options: PrintOptions = {}): string {
     }
     lines.push('}');
   }
+  return `${lines.join('\n')}\n`;
+}
+
+/** Nodes that were asked for, each with the types of what it reads and makes. */
+function chosenLines(model: Model, patterns: readonly string[], options: PrintOptions): string {
+  const matches = patterns.map(glob);
+  const all = [...model.nodes()];
+  for (const [index, match] of matches.entries()) {
+    if (all.some((node) => match(node.label) || match(node.opType))) continue;
+    throw new PatternError(
+      'nodes',
+      patterns[index] ?? '',
+      'node or operator',
+      all.map(({ label }) => label),
+      model.path,
+    );
+  }
+  const lines = all
+    .filter((node) => matches.some((match) => match(node.label) || match(node.opType)))
+    .flatMap((node) => {
+      const typed = [...node.inputs, ...node.outputs].filter(Boolean).flatMap((name) => {
+        const tensor = node.graph.initializers.get(name)?.proto;
+        if (tensor !== undefined)
+          return [`${STEP}%${nameText(name)}: ${tensorText(tensor, options.weights)}`];
+        const { inputs, outputs, valueInfo } = node.graph;
+        const value = [...inputs, ...outputs, ...valueInfo].find((one) => one.name === name);
+        return value === undefined ? [] : [`${STEP}${valueInfoText(value.proto)}`];
+      });
+      return [...nodeLines(node.proto, '', options), ...new Set(typed)];
+    });
   return `${lines.join('\n')}\n`;
 }
 
@@ -113,7 +154,13 @@ function nodeLines(node: NodeProto, indent: string, options: PrintOptions): stri
   for (const attribute of sortedAttributes(node)) {
     const graphs = [...(attribute.g ? [attribute.g] : []), ...(attribute.graphs ?? [])];
     const kind = nameText(attribute.name ?? '');
-    for (const graph of graphs) lines.push(...graphLines(graph, kind, indent + STEP, options));
+    if (options.depth === 0 && graphs.length > 0) {
+      const nodes = graphs.reduce((sum, graph) => sum + (graph.node ?? []).length, 0);
+      lines.push(`${indent + STEP}${kind} { … ${nodes} nodes }`);
+      continue;
+    }
+    const inner = options.depth === undefined ? options : { ...options, depth: options.depth - 1 };
+    for (const graph of graphs) lines.push(...graphLines(graph, kind, indent + STEP, inner));
   }
   return lines;
 }

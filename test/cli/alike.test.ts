@@ -68,6 +68,11 @@ beforeAll(async () => {
 const WORK: Readonly<Record<string, () => readonly string[]>> = {
   expand: () => [at('m.onnx'), '-o', at('expanded.onnx'), '--overwrite'],
   collapse: () => [at('m.onnx'), '--dry-run'],
+  diff: () => [at('m.onnx'), at('t.onnx')],
+  print: () => [at('m.onnx')],
+  check: () => [at('m.onnx')],
+  extract: () => [at('m.onnx'), '--to', 'y', '-o', at('x.onnx'), '--overwrite'],
+  convert: () => [at('m.onnx'), '--type', 'float16', '-o', at('h.onnx'), '--overwrite'],
   evaluate: () => [at('m.onnx'), at('m.onnx'), '--data', at('data.npz'), '--resamples', '20'],
   new: () => ['mlp', '--inputs', '3', '--depth', '2', '--width', '4', '-o', at('n.onnx'), '--overwrite'],
   gradient: () => [at('m.onnx'), '--batch', '4', '-o', at('g.onnx'), '--overwrite'],

@@ -1,3 +1,4 @@
+import { COMPARE_OPTIONS, compareModels } from '../../src/analysis/diff/compare-models.js';
 import { embeddingReport } from '../../src/analysis/embeddings/embeddings.js';
 import { EMBEDDING_OPTIONS } from '../../src/analysis/embeddings/options.js';
 import { RANK_OPTIONS } from '../../src/analysis/report/options.js';
@@ -11,6 +12,8 @@ import { EVALUATE_OPTIONS } from '../../src/evaluate/options.js';
 import type { OptionDescriptors } from '../../src/graph/option-descriptors.js';
 import { collapse } from '../../src/passes/collapse/collapse.js';
 import { COLLAPSE_OPTIONS } from '../../src/passes/collapse/options.js';
+import { convertFloats } from '../../src/passes/convert/convert.js';
+import { CONVERT_OPTIONS } from '../../src/passes/convert/options.js';
 import { expand } from '../../src/passes/expand/expand.js';
 import { EXPAND_OPTIONS } from '../../src/passes/expand/options.js';
 import { gradient } from '../../src/passes/gradient/index.js';
@@ -84,6 +87,16 @@ export const LIBRARY: readonly LibraryOptions[] = [
     name: 'evaluateModels',
     options: EVALUATE_OPTIONS,
     call: (options) => evaluateModels([{ name: 'a', model: MODEL }], DATA, options),
+  },
+  {
+    name: 'compareModels',
+    options: COMPARE_OPTIONS,
+    call: (options) => compareModels(MODEL, MODEL, options),
+  },
+  {
+    name: 'convertFloats',
+    options: CONVERT_OPTIONS,
+    call: (options) => convertFloats(MODEL, 'float16', options),
   },
   { name: 'newNetwork', options: NETWORK_OPTIONS, call: (options) => newNetwork('mlp', options) },
   { name: 'runStudy', options: STUDY_OPTIONS, call: (options) => runStudy('init', options) },

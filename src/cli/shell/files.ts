@@ -1,5 +1,5 @@
 import { extname } from 'node:path';
-import type { Model } from '../../graph/index.js';
+import type { Model, SaveOptions } from '../../graph/index.js';
 import type { Document } from '../../report/text/document.js';
 import { FORMATS, type Format, render } from '../../report/text/render.js';
 import { Interrupted, UsageError } from './errors.js';
@@ -24,6 +24,15 @@ export function nameOf(path: string): string {
   return path === STDIO ? 'standard input' : path;
 }
 
+/** Reads a model as it is, whatever is wrong with it. */
+export async function readGiven(path: string, io: Io): Promise<Model> {
+  const { readModel } = await import('../../graph/index.js');
+  if (path !== STDIO) return await readModel(path);
+  if (io.stdin.isTTY)
+    throw new UsageError('standard input is a terminal; pipe a model into it, or name a file');
+  return await readModel(await readAll(io.stdin), { directory: process.cwd() });
+}
+
 /**
  * Reads a model and checks it. Its warnings go to stderr.
  *
@@ -44,15 +53,9 @@ export async function loadModel(
     readonly inPlace?: string | undefined;
   },
 ): Promise<Model> {
-  const { dataFilesOf, ModelError, readModel } = await import('../../graph/index.js');
+  const { dataFilesOf, ModelError } = await import('../../graph/index.js');
   const { check } = await import('../../graph/check/check.js');
-  if (path === STDIO && io.stdin.isTTY) {
-    throw new UsageError('standard input is a terminal; pipe a model into it, or name a file');
-  }
-  const model =
-    path === STDIO
-      ? await readModel(await readAll(io.stdin), { directory: process.cwd() })
-      : await readModel(path);
+  const model = await readGiven(path, io);
   const { outputs = [], inPlace } = options;
   keepApart(inPlace === undefined ? outputs : outputs.filter((file) => file.path !== inPlace), [path], io);
   keepApart(outputs, dataFilesOf(model), io);
@@ -89,6 +92,7 @@ export async function warn(text: string, io: Io): Promise<void> {
 interface WriteArguments {
   readonly overwrite: boolean;
   readonly dataFile?: string | undefined;
+  readonly external?: SaveOptions['external'] | undefined;
 }
 
 /** Where a model is to be written, checked before the work. */
@@ -117,14 +121,14 @@ export async function checkOutput(
 export async function writeModel(
   model: Model,
   output: string,
-  { overwrite, dataFile }: WriteArguments,
+  { overwrite, dataFile, external }: WriteArguments,
   io: Io,
 ): Promise<void> {
   const { modelToBytes, saveModel } = await import('../../graph/index.js');
   if (output === STDIO) await write(io, modelToBytes(model));
   else {
     const { kept } = await interruptible((signal) =>
-      saveModel(model, output, { overwrite, dataFile, signal }),
+      saveModel(model, output, { overwrite, dataFile, ...(external && { external }), signal }),
     );
     for (const file of kept) {
       await tell(io, `${file} stays, which the replaced model read: another model may read it too`, NOTE);
