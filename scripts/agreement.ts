@@ -62,11 +62,14 @@ const text = `<!-- Made by: npx tsx scripts/agreement.ts ${models.map((model) =>
 
 # Agreement with NumPy and WeightWatcher
 
-The largest deviation of a figure over the weights of a model, and in brackets of how many. Singular values: max |s - s'| / s1,
-against numpy.linalg.svd in float64 (NumPy ${versions}). Other figures of NumPy are computed from those by their definitions; counts
-(\`numericalRank\`, \`rank90\` ...) deviate by 0 where they are equal. WeightWatcher's formulas are transcribed in
-[bench/python/spectra.py](../bench/python/spectra.py) and applied to singular values by NumPy; ours are of \`--conv-view slices\`, and what
-WeightWatcher multiplies the slices by (sqrt(kh * kw / 2)) is taken out. Deviations are relative, of logarithms absolute.
+Each cell is the largest deviation over the weights of a model, with the number of weights in brackets. Deviations are relative; those
+of logarithms are absolute.
+
+- **Singular values**: max |s - s'| / s1, against numpy.linalg.svd in float64 (NumPy ${versions}).
+- **Other figures of NumPy** are computed from these singular values by their definitions. Counts (\`numericalRank\`, \`rank90\` …) that
+  are equal deviate by 0.
+- **WeightWatcher's formulas** are transcribed in [bench/python/spectra.py](../bench/python/spectra.py) and applied to NumPy's singular
+  values. They are compared with \`--conv-view slices\`. The factor by which WeightWatcher multiplies the slices, sqrt(kh * kw / 2), is taken out.
 
 ${line(['against', 'figure', ...found.map(({ name }) => name)])}
 ${line(['---', '---', ...found.map(() => '---')])}

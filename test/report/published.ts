@@ -255,24 +255,26 @@ export function metricsDocument(): string {
 
 # Metrics of rank-report
 
-Singular values are s1 >= s2 >= ... of the m x n matrix W that a weight is looked at as; eigenvalues are their
-squares s_i^2, those of the smaller of WᵀW and WWᵀ. A Conv weight is the matrix out x (in/group * kernel).
-Values below 1e-7 of the largest are not resolved by the float64 Gram matrix of a large weight, and count as zero.
-A figure that does not exist for a spectrum (too few values, say) is – in tables and null in JSON; \`--verbose\` says why.
+Each weight is treated as an m x n matrix W with singular values s1 >= s2 >= ... A Conv weight is the matrix out x (in/group * kernel).
+The eigenvalues below are the squares s_i^2, the eigenvalues of the smaller of WᵀW and WWᵀ.
 
-\`rank-report --metrics\` takes \`basic\`, \`all\`, or a list of keys or headers with commas; \`--sort\` and \`--assert\` take keys.
+The float64 Gram matrix of a large weight does not resolve singular values below 1e-7 of the largest. They count as zero.
+A figure that does not exist for a spectrum, for example because it has too few values, is – in tables and null in JSON.
+\`--verbose\` gives the reason.
+
+\`rank-report --metrics\` takes \`basic\`, \`all\`, or a comma-separated list of keys or headers. \`--sort\` and \`--assert\` take keys.
 
 ## basic
 
 ${table(columns, metricRows(METRICS))}
 
-## all: these too
+## all: these as well
 
 ${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => !(RANDOMIZED_METRICS as readonly string[]).includes(key))))}
 
 ## with --randomized
 
-The spectrum is held against that of the same elements in random order (seeded, \`--seed\`). Twice the work.
+The spectrum is compared with that of the same elements in random order (\`--seed\` decides which). This doubles the work.
 
 ${table(columns, metricRows(EXTRA_METRICS.filter(({ key }) => (RANDOMIZED_METRICS as readonly string[]).includes(key))))}
 
@@ -282,12 +284,14 @@ ${table(columns, metricRows(ALL_METRICS.filter(({ key }) => key === 'rankDistanc
 
 ## with --data or --random-data
 
-\`--data\` runs the model on N = \`--samples\` samples (512 unless given, drawn at random by \`--seed\`; of data in parts, those to train
-on unless \`--split\` says otherwise), \`--random-data\` on random inputs, and looks at the value that each node with a weight makes of them (\`--embeddings inputs\`: that it reads; \`--at\`: values by name). The value of a sample is flattened to a row of d features,
-and all N rows are the matrix H. Everything follows from its N x N Gram matrix G = H Hᵀ, in float64, of eigenvalues l1 >= l2 >= ...
-The effective rank of embeddings in the paper is the Gram entropy.
+\`--data\` runs the model on N = \`--samples\` samples and measures the output of each node with a weight. \`--embeddings inputs\` measures
+what the node reads instead, \`--at\` the values that you name. 512 samples are drawn at random by \`--seed\`, unless you say otherwise; of
+data in several parts, the training part unless \`--split\` names another. \`--random-data\` runs the model on random inputs.
 
-Of samples with labels, n_c of them in class c, m_c the mean of class c and m that of all samples:
+The value of a sample is flattened to a row of d features, and the N rows form the matrix H. All figures follow from the N x N
+Gram matrix G = H Hᵀ, computed in float64, with eigenvalues l1 >= l2 >= ... What the paper calls the effective rank of embeddings is the Gram entropy.
+
+With labels, let n_c be the number of samples in class c, m_c the mean of class c and m the mean of all samples:
 
     S_W = 1/N sum_i (h_i - m_c(i)) (h_i - m_c(i))ᵀ        within classes
     S_B = sum_c n_c/N (m_c - m) (m_c - m)ᵀ                between classes
@@ -295,26 +299,28 @@ Of samples with labels, n_c of them in class c, m_c the mean of class c and m th
     NC1 = tr(S_W pinv(S_B)) / K                           Papyan, Han & Donoho 2020; their S_B where classes are of equal size
     TCV = tr(S_W)                                         total cluster variation
 
-Zangrando et al. bound the distance of a weight to the matrices of rank K, the number of classes, by the cluster variation of
-what earlier layers make, over the strength of weight decay. So with labels and without \`--rank\`, K is the rank that distances are taken to,
-and each embedding stands beside the distance ||W - W_K||_F / ||W||_F of its weight; \`--embeddings inputs\` puts the cluster
-variation of what a layer reads beside the distance of its weight. Papers differ in whether TCV is a mean or a sum, and in what it is divided
-by: \`clusterVariation\` is the mean over the samples, \`clusterVariationRatio\` divides it by tr(S_T). Directions of S_B
-below the rounding of G (64 eps of its largest entry) are taken for zero in the pseudo-inverse. Means of few samples spread by chance, which makes S_B
-larger and NC1 smaller: compare figures of equal N, with many samples a class.
+Zangrando et al. bound the distance of a weight to the matrices of rank K, the number of classes. The bound is the cluster variation of
+the outputs of earlier layers, divided by the strength of weight decay. With labels and without \`--rank\`, distances are therefore to rank K,
+and the table shows the distance ||W - W_K||_F / ||W||_F of each weight beside the figures of its embedding. \`--embeddings inputs\` shows
+the cluster variation of a layer's input beside the distance of its weight.
 
-\`--ep\` runs the model on another execution provider. The Gram matrices of embeddings are computed on the CPU whichever it is; those of
-weights of 512 rows and columns or more go to a provider that has float64 (CUDA), the others stay. Without data, a provider without
-float64 (WebGPU, TensorRT, Core ML, DirectML) is refused: a Gram matrix in float32 misses the effective rank of a matrix of low rank by some 3 %.
+- Papers define TCV as a mean or a sum, and divide it by different quantities. \`clusterVariation\` is the mean over the samples;
+  \`clusterVariationRatio\` divides it by tr(S_T).
+- The pseudo-inverse takes directions of S_B below the rounding of G (64 eps of its largest entry) for zero.
+- With few samples per class the class means vary by chance, which makes S_B larger and NC1 smaller. Compare figures of equal N, with
+  many samples per class.
+- Embeddings that do not fit into 1 GiB together are collected in several runs of the part of the model that computes them.
 
-Embeddings that do not fit into 1 GiB together are collected by running the part of the model that makes them several times.
+\`--ep\` runs the model on another execution provider. The Gram matrices of embeddings are always computed on the CPU. Those of weights
+with at least 512 rows and columns run on the provider if it has float64 (CUDA), all others on the CPU. Without data, a provider
+without float64 (WebGPU, TensorRT, Core ML, DirectML) is refused: a Gram matrix in float32 misses the effective rank of a low-rank matrix by about 3 %.
 
 ${table(columns, metricRows(EMBEDDING_METRICS))}
 
 ## Names in WeightWatcher
 
-Columns of WeightWatcher's \`details\` that hold the same quantity, as far as one does. Of convolutions it looks at the
-slices of the kernel, which \`--conv-view slices\` does too; it multiplies them by sqrt(kh * kw / 2) first.
+The columns of WeightWatcher's \`details\` that hold the same quantity. WeightWatcher treats a convolution as the slices of its kernel, as
+\`--conv-view slices\` does, and first multiplies them by sqrt(kh * kw / 2).
 
 ${table(
   ['key', 'WeightWatcher'],
@@ -323,7 +329,7 @@ ${table(
 
 ## Assertions
 
-\`--assert\` takes a statement that must hold, or the exit code is 1:
+\`--assert\` takes a statement. If it does not hold, the exit code is 1:
 
     or         = and { "or" and }
     and        = comparison { "and" comparison }
@@ -335,13 +341,14 @@ ${table(
     metric     = a key of the tables above
     weights    = a glob on the names of weights and nodes, as it is or between ' or "
 
-A glob is \`*\` for any text, \`?\` for any character, \`[abc]\`, \`[a-z]\`, \`[!a]\`; \`\\\` takes the next character as it is.
-A comparison must hold for every weight that its glob matches, and where it names several globs for every combination
-of their weights; equal globs stand for the same weight. \`min\`, \`max\`, \`rows\` and \`columns\` are those of the matrix of
-the weight that is named first, \`min\` and \`max\` of rows and columns. \`before\`, of two models,
-is what the first metric of the comparison is of the same weight in the first model. A comparison with a figure that does not exist,
-or that is only known to be at least something, does not hold unless that decides it. A glob that matches nothing is an error
-(exit code 2).
+- In a glob, \`*\` is any text, \`?\` any character, \`[abc]\` or \`[a-z]\` one of these, \`[!a]\` none of them. \`\\\` takes the next character as it is.
+  A glob that matches nothing is an error (exit code 2).
+- A comparison must hold for every weight that its glob matches. With several globs it must hold for every combination of their
+  weights; equal globs stand for the same weight.
+- \`rows\` and \`columns\` are those of the matrix of the weight that is named first; \`min\` and \`max\` are the smaller and the larger of the two.
+- With two models, \`before\` is the first metric of the comparison for the same weight of the first model.
+- A comparison with a figure that does not exist does not hold. Neither does one with a figure of which only a lower bound is known,
+  unless the bound decides it.
 
     onnx-overparam rank-report trained.onnx --assert 'effectiveRank(conv1.weight) < 0.5*min'
     onnx-overparam rank-report before.onnx after.onnx --assert 'effectiveRank(*) > 0.9*before'
