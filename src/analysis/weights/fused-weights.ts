@@ -9,6 +9,8 @@ import {
   OPERATORS,
   traitsOf,
 } from '../../graph/index.js';
+import { einsumMatrix } from './einsum-weights.js';
+import { bnb4Data, expertsData, gatherBlockData } from './packed-weights.js';
 import { blockQuantizedData, type Quantization, quantizedData, scaledBehind } from './quantized-weights.js';
 import type { ConvGeometry, Found, Part, WeightUse } from './types.js';
 import { constantData, isNumbered, type WeightData } from './weight-data.js';
@@ -46,7 +48,7 @@ const INTEGER: Readonly<Record<string, Reader>> = {
 };
 
 /** How operators of the standard that are no linear sites are read, besides those with gates. */
-const STANDARD: Readonly<Record<string, Reader>> = { ...INTEGER, Gather: tables(0), Einsum: foreign };
+const STANDARD: Readonly<Record<string, Reader>> = { ...INTEGER, Gather: tables(0), Einsum: einsum };
 
 const QKV = ['q', 'k', 'v'];
 
@@ -64,6 +66,12 @@ const CONTRIB: Readonly<Record<string, Reader>> = {
   MoE: experts(2, 4, 6),
   EmbedLayerNormalization: tables(2, 3, 4),
   MatMulNBits: blocks,
+  MatMulBnb4: whole(bnb4Data),
+  GatherBlockQuantized: whole(gatherBlockData),
+  QMoE: quantizedExperts,
+  // Their inputs that look like weights are caches and masks.
+  GroupQueryAttention: () => NOTHING,
+  RotaryEmbedding: () => NOTHING,
 };
 
 /** Fused operators of com.microsoft that take their weight as the standard operator does. */
@@ -224,8 +232,49 @@ function experts(...inputs: readonly number[]): Reader {
     each(inputs, (input) => {
       if (!node.inputs[input]) return NOTHING;
       const weight = floatConstant(node, input);
-      return 'reason' in weight ? weight : batched(node, constantData(weight, node, false));
+      return 'reason' in weight
+        ? weight
+        : batched(node, constantData(weight, node, false), Number.POSITIVE_INFINITY);
     });
+}
+
+function quantizedExperts(node: Node): Found {
+  return each([2, 5, 8], (input) => {
+    if (!node.inputs[input]) return NOTHING;
+    const data = expertsData(node, input);
+    return 'reason' in data ? data : batched(node, data, Number.POSITIVE_INFINITY);
+  });
+}
+
+/** One matrix that is all of its tensor. */
+function whole(read: (node: Node) => WeightData | Reason): Reader {
+  return (node) =>
+    each([0], () => {
+      const data = read(node);
+      if ('reason' in data) return data;
+      const [rows = 0, columns = 0] = data.shape;
+      return only([{ node, op: node.opType, data, rows, columns }]);
+    });
+}
+
+/** The constant operand of an Einsum of two, where its equation makes matrices of it. */
+function einsum(node: Node): Found {
+  const weights = node.inputs.map((_, index) => floatConstant(node, index));
+  const index = weights.findIndex((weight) => !('reason' in weight) && weight.shape.length >= 2);
+  const weight = weights[index];
+  if (weight === undefined || 'reason' in weight || node.inputs.length !== 2) return foreign(node);
+  const data = constantData(weight, node, false);
+  const found = einsumMatrix(node.attributes.string('equation', ''), index, weight.shape);
+  if ('reason' in found) return { uses: [], reasons: [found.reason] };
+  const { batch, rows, columns } = found;
+  const uses = Array.from({ length: batch }, (_, at) => {
+    const part = { start: at * rows * columns, rows, columns, rowStride: columns, columnStride: 1 };
+    return {
+      ...matrix(node, data, part),
+      ...(batch > 1 && { name: `${baseName(data, node, 'weight')}[${at}]` }),
+    };
+  });
+  return only(uses);
 }
 
 /** Constant floating-point tables of two dimensions; everything else that is gathered from is no weight. */
@@ -256,14 +305,14 @@ export function convGeometry({ attributes }: Node): ConvGeometry {
 }
 
 /** A matrix, or one for each entry of a batch of them. */
-export function batched(node: Node, data: WeightData): Outcome {
+export function batched(node: Node, data: WeightData, most = MOST_BATCHES): Outcome {
   const { shape } = data;
   const [rows, columns] = shape.slice(-2) as [number, number];
   if (shape.length < 2) return { reason: `its weight is a vector, of shape ${list(shape)}` };
   const outer = shape.slice(0, -2);
   const count = outer.reduce((a, b) => a * b, 1);
   if (outer.length === 0) return only([{ node, op: node.opType, data, rows, columns }]);
-  const shown = Math.min(count, MOST_BATCHES);
+  const shown = Math.min(count, most);
   const uses = Array.from({ length: shown }, (_, index) => {
     const part = { start: index * rows * columns, rows, columns, rowStride: columns, columnStride: 1 };
     const name = `${baseName(data, node, 'weight')}[${indices(index, outer).join(',')}]`;
@@ -274,7 +323,7 @@ export function batched(node: Node, data: WeightData): Outcome {
   return { uses, reasons };
 }
 
-/** Operators of other domains, and Einsum, are named where they read a constant that looks like a weight. Functions of the model's own are looked into. */
+/** Operators of other domains are named where they read a constant that looks like a weight. Functions of the model's own are looked into. */
 function foreign(node: Node): Found {
   if (functionsOf(node.graph.model).has(calledKey(node.proto))) return NOTHING;
   const isWeight = (input: string): boolean => {

@@ -226,7 +226,7 @@ interface ConstantInput {
   readonly owner: unknown;
 }
 
-function constantInput(node: Node, index: number): ConstantInput | Reason {
+export function constantInput(node: Node, index: number): ConstantInput | Reason {
   const value = node.inputs[index];
   return value ? constantValue(node, value) : { reason: `it has no input ${index}` };
 }
