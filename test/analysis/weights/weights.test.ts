@@ -355,7 +355,7 @@ describe('what is not looked at has a reason', () => {
     ],
     [node('QLinearMatMul', ['x', 'xs', 'xz', 'q', 'x', 'z']), "its scale is no constant: 'x' is an input"],
     [node('LSTM', ['x', 'x', 'x']), "'x' is an input"],
-    [node('Einsum', ['x', 'w'], { equation: { string: 'ij,jk->ij' } }), 'what Einsum does with its weights'],
+    [node('Einsum', ['x', 'w'], { equation: { string: 'ij,jk->ij' } }), 'makes no matrix of its weight'],
     [
       ms('MatMulNBits', ['x', 'q', 's', '', 'g'], { N: { int: 2 }, K: { int: 16 }, block_size: { int: 16 } }),
       'g_idx',
