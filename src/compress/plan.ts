@@ -17,10 +17,10 @@ export function parsePlan(text: string): readonly PlannedLayer[] {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new RangeError(`is no JSON: ${(error as Error).message}`);
+    throw new RangeError(`is not JSON: ${(error as Error).message}`);
   }
   if (!Array.isArray(value))
-    throw new RangeError('is no list of layers: [{ "layer": "fc1", "form": "matrices", "ranks": [8] }]');
+    throw new RangeError('is not a list of layers: [{ "layer": "fc1", "form": "matrices", "ranks": [8] }]');
   return value.map((entry, index) => plannedLayer(entry, index));
 }
 

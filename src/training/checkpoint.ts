@@ -73,7 +73,10 @@ interface Index {
 export async function writeCheckpoint(directory: string, checkpoint: Checkpoint): Promise<void> {
   const { settings, tally, history, best, state } = checkpoint;
   await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    throw new ModelError(`cannot be made: ${messageOf(error)}`, { file: directory }, { cause: error });
+    const isFile =
+      error instanceof Error && 'code' in error && ['EEXIST', 'ENOTDIR'].includes(String(error.code));
+    const what = isFile ? 'is a file; a checkpoint is a folder' : `cannot be made: ${messageOf(error)}`;
+    throw new ModelError(what, { file: directory }, { cause: error });
   });
   const tensors = new Map([
     ...[...state.weights].map(([name, tensor]) => [`weights/${name}`, tensor] as const),
@@ -135,7 +138,7 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
   try {
     index = JSON.parse(text) as Index;
   } catch (error) {
-    throw damaged('it is no JSON', error);
+    throw damaged('it is not JSON', error);
   }
   if (index?.kind !== KIND) throw new ModelError('is no checkpoint of onnx-overparam', { file });
   if (index.version !== VERSION) {

@@ -16,8 +16,9 @@ export interface Training extends AsyncIterable<TrainEvent> {
 
 /**
  * Trains a model on the stock onnxruntime. Its graph stays as it is, and so do names and the notes of chains; the weights
- * change when the training is over, and only then. Layers get weights of their own as `TrainPlan.untied` says, and a fresh last
- * layer where `head` asks for one.
+ * change when the training is over, and only then. Layers get weights of their own as `TrainPlan.untied` says,
+ * functions that hold or share weights give way to their nodes as `TrainPlan.calls` says, and a fresh last layer comes where `head`
+ * asks for one.
  *
  * Work is done in a thread of its own. The same model, data, options and machine give the same bits, whether the training
  * ran through or was stopped and resumed.

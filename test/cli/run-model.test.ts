@@ -184,7 +184,7 @@ describe('run', () => {
     [['run', SHAPES, '--random', '--runs', '3'], '--runs goes with --bench'],
     [['run', SHAPES, '--bench', '-i', 'x.npy'], '--input does not go with --bench'],
     [['run', SHAPES, '--bench', '--strict-ep'], '--strict-ep goes with providers other than the CPU'],
-    [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be an integer ≥ 1, is 0'],
+    [['run', SHAPES, '--bench', '--runs', '0'], '--runs must be an integer ≥ 1 and ≤ 1000000, is 0'],
     [
       ['run', SHAPES, '--random', '--device', '1'],
       '--device is for --ep cuda, tensorrt, directml, not for cpu',

@@ -241,7 +241,7 @@ describe('what cannot be done is said', () => {
   });
 
   test.each([
-    ['{', /is no JSON/],
+    ['{', /is not JSON/],
     ['{}', /is no list/],
     ['[{"layer":"a","form":"svd"}]', /entry 1 .* has the form "svd"/],
     ['[{"layer":"a","form":"tucker","ranks":[3]}]', /needs 2 ranks/],

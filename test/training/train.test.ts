@@ -366,7 +366,7 @@ describe('is refused', () => {
     await refused({ resume: true, checkpoint: { directory: empty } }, 'has no checkpoint to go on from');
     mkdirSync(empty);
     writeFileSync(join(empty, 'checkpoint.json'), '{"kind": "onnx-ov');
-    await refused({ resume: true, checkpoint: { directory: empty } }, 'is damaged: it is no JSON');
+    await refused({ resume: true, checkpoint: { directory: empty } }, 'is damaged: it is not JSON');
     const model = mlp();
     const checkpoint = { directory: folder() };
     await train(model, data(model), { batch: 8, epochs: 1, checkpoint }).result();

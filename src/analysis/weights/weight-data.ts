@@ -120,7 +120,9 @@ export async function evaluated(graph: Graph, value: string, node: Node, name: s
   } catch (error) {
     const where = { node: node.label, tensor: name };
     const what = error instanceof ModelError ? error.what : messageOf(error);
-    throw new ModelError(`its weight could not be computed: ${what}`, where, { cause: error });
+    // Where onnxruntime computed it, this is said already.
+    const problem = what.replace(/^could not be computed: /, '');
+    throw new ModelError(`its weight could not be computed: ${problem}`, where, { cause: error });
   }
 }
 

@@ -99,9 +99,12 @@ export function checkWrt(graph: Graph, wrt: readonly string[]): ReadonlyMap<stri
   const types = new Map<string, Value['type']>();
   const file = graph.model.path;
   if (wrt.length === 0)
-    throw new ModelError('nothing to differentiate by: no trainable weight was found; name some in wrt', {
-      file,
-    });
+    throw new ModelError(
+      "nothing to differentiate by: no trainable weight was found; `wrt: ['w']` names one",
+      {
+        file,
+      },
+    );
   for (const name of wrt) {
     const type =
       graph.initializers.get(name)?.dataType ?? graph.inputs.find((input) => input.name === name)?.dataType;

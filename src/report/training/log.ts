@@ -93,9 +93,9 @@ export function readTrainLog(text: string): TrainLog {
     if (content.trim() === '') continue;
     const event = parsed(content);
     if (event === undefined && index === lines.length - 1 && !isWhole) break;
-    if (event === undefined) throw new ModelError(`line ${index + 1} is no event of a training`);
+    if (event === undefined) throw new ModelError(`line ${index + 1} is not an event of a training`);
     if (start === undefined && event.event !== 'start') {
-      throw new ModelError('is no log of a training: it does not begin with its start');
+      throw new ModelError('is not the log of a training: it does not begin with its start');
     }
     const { event: kind, ...fields } = event;
     switch (kind) {
@@ -125,7 +125,7 @@ export function readTrainLog(text: string): TrainLog {
         break;
     }
   }
-  if (start === undefined) throw new ModelError('is no log of a training: it is empty');
+  if (start === undefined) throw new ModelError('is not the log of a training: it is empty');
   const { tool, time, model, data, ...plan } = start;
   return {
     context: { tool, time, model, data },

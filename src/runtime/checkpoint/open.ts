@@ -268,9 +268,9 @@ function parsed(text: string, file: string): Config {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Config;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new ModelError(`is no JSON: ${error.message}`, { file }, { cause: error });
+    throw new ModelError(`is not JSON: ${error.message}`, { file }, { cause: error });
   }
-  throw new ModelError('is no JSON object', { file });
+  throw new ModelError('is not a JSON object', { file });
 }
 
 /** Errors of a file's content name the file. */

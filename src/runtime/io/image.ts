@@ -170,7 +170,7 @@ async function library() {
   }
 }
 
-const NO_IMAGE = 'is no image that can be read (PNG, JPEG, WebP, GIF, TIFF, AVIF)';
+const NO_IMAGE = 'is not an image that can be read (PNG, JPEG, WebP, GIF, TIFF, AVIF)';
 
 function fileOf(source: string | Uint8Array): string | undefined {
   return typeof source === 'string' ? source : undefined;

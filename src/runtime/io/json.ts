@@ -15,7 +15,7 @@ export function readJsonTensors(text: string): Record<string, RuntimeTensor> {
   try {
     body = JSON.parse(text);
   } catch (error) {
-    throw new ModelError(`this is no JSON: ${messageOf(error)}`, {}, { cause: error });
+    throw new ModelError(`this is not JSON: ${messageOf(error)}`, {}, { cause: error });
   }
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw new ModelError('the JSON must be an object of tensors by name: {"x": [[1, 2, 3]]}');

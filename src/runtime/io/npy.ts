@@ -100,7 +100,7 @@ interface Header {
 function readHeader(bytes: Uint8Array): Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 10 || !isNpy(bytes)) {
-    throw new ModelError('this is no NumPy file');
+    throw new ModelError('this is not a NumPy file');
   }
   const version = view.getUint8(6);
   if (version < 1 || version > 3) throw new ModelError(`NumPy files of version ${version} are not known`);

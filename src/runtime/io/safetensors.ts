@@ -175,14 +175,14 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function headerOf(bytes: Uint8Array): Record<string, unknown> {
   // Anything before the brace would be another way to write the same file.
-  if (bytes[0] !== 0x7b) throw damaged('its header is no JSON object');
+  if (bytes[0] !== 0x7b) throw damaged('its header is not a JSON object');
   try {
     const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     if (isRecord(header)) return header;
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
   }
-  throw damaged('its header is no JSON object');
+  throw damaged('its header is not a JSON object');
 }
 
 function entryOf(

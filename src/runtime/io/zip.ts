@@ -147,7 +147,7 @@ function findEnd(view: DataView): number {
   for (let at = view.byteLength - 22; at >= 0; at -= 1) {
     if (view.getUint32(at, true) === END) return at;
   }
-  throw new ModelError('this is no ZIP archive, or one that is cut short');
+  throw new ModelError('this is not a ZIP archive, or one that is cut short');
 }
 
 function part(source: ByteSource, at: number, length: number): Uint8Array {

@@ -65,7 +65,7 @@ export async function openCsv(path: string, options: CsvOptions): Promise<Source
   } catch (error) {
     if (error instanceof ModelError) throw error;
     const what =
-      error instanceof CsvError ? `is no CSV: ${error.message}` : `cannot be read: ${messageOf(error)}`;
+      error instanceof CsvError ? `is not CSV: ${error.message}` : `cannot be read: ${messageOf(error)}`;
     throw new ModelError(what, { file: path }, { cause: error });
   } finally {
     file.destroy();

@@ -83,12 +83,12 @@ test('a last line that was cut short is passed over', () => {
 
 describe('what is no log is refused, with the line', () => {
   test.each([
-    ['', 'is no log of a training: it is empty'],
+    ['', 'is not the log of a training: it is empty'],
     ['{"event":"epoch","epoch":1,"ranks":[]}\n', 'it does not begin with its start'],
-    [`${linesOf(events)[0]}nonsense\n`, 'line 2 is no event of a training'],
+    [`${linesOf(events)[0]}nonsense\n`, 'line 2 is not an event of a training'],
     [`${linesOf(events)[0]}{"event":"epoch"}\n`, 'line 2 is damaged'],
     ['{"event":"start","version":7}\n', 'line 1: logs of version 7 are not known here'],
-    ['[1]\n', 'line 1 is no event'],
+    ['[1]\n', 'line 1 is not an event'],
   ])('%j', (text, message) => {
     expect(() => readTrainLog(text)).toThrow(ModelError);
     expect(() => readTrainLog(text)).toThrow(message);

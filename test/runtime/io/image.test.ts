@@ -199,7 +199,7 @@ test('says what is wrong, and where', async () => {
   const path = join(directory, 'x.jpg');
   await expect(readImage(path)).rejects.toThrow(`${path}: no such file`);
   writeFileSync(path, 'text');
-  await expect(readImage(path)).rejects.toThrow(/x.jpg: is no image that can be read/);
+  await expect(readImage(path)).rejects.toThrow(/x.jpg: is not an image that can be read/);
   const noise = Buffer.from(Array.from({ length: 12_288 }, (_, at) => (at * at) % 251));
   const whole = await sharp(noise, { raw: { width: 64, height: 64, channels: 3 } })
     .jpeg()
@@ -213,7 +213,7 @@ test('says what is wrong, and where', async () => {
 
 test('a vector image called .png is no image: a few bytes of it would fill the memory', async () => {
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="16000" height="16000"/>';
-  await expect(readImage(new TextEncoder().encode(svg))).rejects.toThrow(/is no image that can be read/);
+  await expect(readImage(new TextEncoder().encode(svg))).rejects.toThrow(/is not an image that can be read/);
 });
 
 test('an image of more pixels than the memory limit has room for is refused by its head', async () => {

@@ -96,8 +96,8 @@ describe('is refused', () => {
     ['too few elements', `{"a":${entry('F32', '[2]', '[0,4]')}}`, 4, '[2] of F32 needs 8'],
     ['a type that is none', `{"a":${entry('F6_E2M3', '[1]', '[0,1]')}}`, 1, 'the unknown type F6_E2M3'],
     ['a negative size', `{"a":${entry('U8', '[-1]', '[0,1]')}}`, 1, "the shape of 'a' is none"],
-    ['a list', '[]', 0, 'its header is no JSON object'],
-    ['space before the brace', ' {}', 0, 'its header is no JSON object'],
+    ['a list', '[]', 0, 'its header is not a JSON object'],
+    ['space before the brace', ' {}', 0, 'its header is not a JSON object'],
     ['numbers as metadata', '{"__metadata__":{"a":1}}', 0, 'its metadata is no map of texts'],
   ])('%s', (_, header, length, message) => {
     expect(() => read(fileOf(header, new Uint8Array(length)))).toThrow(message);

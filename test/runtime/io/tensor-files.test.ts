@@ -47,7 +47,7 @@ describe('JSON', () => {
   });
 
   test.each([
-    ['{', 'this is no JSON'],
+    ['{', 'this is not JSON'],
     ['[1]', 'must be an object of tensors by name'],
     ['{"x": [[1], [2, 3]]}', "'x': its lists are ragged"],
     ['{"x": null}', "'x': null is no value of a tensor"],

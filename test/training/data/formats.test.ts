@@ -350,8 +350,8 @@ describe('CSV', () => {
     ['a text among numbers', 'a,b,c\n1,2,0\n3,four,1\n', /line 3, column 'b': 'four' is no number/],
     ['an empty field', 'a,b,c\n1,,0\n', /line 2, column 'b': is empty/],
     ['an empty target', '1,2,\n', /line 1, column 3: is empty/],
-    ['a line of another length', '1,2,0\n3,4\n', /is no CSV: .*line 2/],
-    ['an open quote', '1,2,0\n"3,4,1\n', /is no CSV/],
+    ['a line of another length', '1,2,0\n3,4\n', /is not CSV: .*line 2/],
+    ['an open quote', '1,2,0\n"3,4,1\n', /is not CSV/],
     ['nothing', '', /is empty/],
     ['a header alone', 'a,b,c\n', /has no rows/],
     ['one column', '1\n2\n', /one column alone/],
@@ -549,7 +549,7 @@ describe('folders of images', () => {
     for (const [name, content] of Object.entries(spoilt)) {
       const file = join(path, 'train', 'eel', name);
       writeFileSync(file, content);
-      const said = new RegExp(`${name}: (the image is damaged|is no image that can be read)`);
+      const said = new RegExp(`${name}: (the image is damaged|is not an image that can be read)`);
       await expect(openDataset(path)).rejects.toThrow(said);
       rmSync(file);
     }

@@ -275,7 +275,7 @@ async function shapeInState(tensors: ModuleTensors): Promise<readonly number[] |
     const isShape = Array.isArray(shape) && shape.every((dim) => Number.isSafeInteger(dim) && dim > 0);
     return isShape && sizeOf({ shape }) === 2 * sizeOf(weight) ? shape : undefined;
   } catch (error) {
-    throw new ModelError('its quant_state is no JSON', { tensor: name }, { cause: error });
+    throw new ModelError('its quant_state is not JSON', { tensor: name }, { cause: error });
   }
 }
 
