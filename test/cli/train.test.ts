@@ -269,7 +269,10 @@ describe('a dry run', () => {
 
 describe('wrong options: exit 2 and what to do', () => {
   test.concurrent.each<[string[], string]>([
-    [['--data', 'data.npz', '-o', 'x.onnx', '--epochs', '0'], '--epochs must be an integer ≥ 1 and ≤ 1000000, is 0'],
+    [
+      ['--data', 'data.npz', '-o', 'x.onnx', '--epochs', '0'],
+      '--epochs must be an integer ≥ 1 and ≤ 1000000, is 0',
+    ],
     [
       ['--data', 'data.npz', '-o', 'x.onnx', '--momentum', '0.9'],
       '--momentum goes with --optimizer sgd, rmsprop, muon',
