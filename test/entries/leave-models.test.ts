@@ -8,6 +8,7 @@ import * as compressing from '../../src/entries/compress.js';
 import * as differentiation from '../../src/entries/gradient.js';
 import * as graph from '../../src/entries/graph.js';
 import * as passes from '../../src/entries/passes.js';
+import * as reports from '../../src/entries/report.js';
 import * as runtime from '../../src/entries/runtime.js';
 import * as training from '../../src/entries/training.js';
 import * as verbs from '../../src/index.js';
@@ -28,9 +29,12 @@ const PREPARED = { ...TRAIN, untie: ['*'], fromScratch: true, optimizer: 'sgd' }
 const HEAD = { ...TRAIN, loss: 'cross-entropy', head: 2 } as const;
 
 const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
+  alignNames: (model) => graph.alignNames(model, model.clone()),
   assertValid: (model) => graph.assertValid(model),
   benchModels: (model) => verbs.benchModels([{ name: 'a', model }], { runs: 1, warmup: 0 }),
   check: (model) => verbs.check(model),
+  compareModels: (model) => verbs.compareModels(model, model.clone()),
+  convertFloats: (model) => verbs.convertFloats(model, 'float16'),
   decayedWeights: (model) => training.decayedWeights(model.graph, ['w', 'b']),
   deltaReport: (model) => verbs.deltaReport(model, model.clone()),
   describeTraining: async (model) => {
@@ -42,6 +46,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   embeddingReport: (model) => verbs.embeddingReport(model, { seed: 0 }, { samples: 4 }),
   evaluateConstant: (model) => runtime.evaluateConstant(model.graph, 'q'),
   evaluateModels: (model) => verbs.evaluateModels([{ name: 'a', model }], data()),
+  extract: (model) => verbs.extract(model, { inputs: ['u'] }),
   extractLora: (model) => verbs.extractLora(model, model.clone(), { rank: 1 }),
   findConstant: (model) => graph.findConstant(model.graph, 'q'),
   findLinearSites: (model) => analysis.findLinearSites(model),
@@ -50,6 +55,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   headProducts: (model) => analysis.headProducts(model),
   inlinedFunctions: (model) => passes.inlinedFunctions(model),
   inputSpecs: (model) => training.inputSpecs(model),
+  inspectModel: (model) => verbs.inspectModel(model, { runtime: true }),
   linearSite: (model) => analysis.linearSite(model.graph.nodes.at(-1) as graph.Node, 'MatMul'),
   lossModel: (model) => differentiation.lossModel(model, STEP),
   modelToBytes: (model) => verbs.modelToBytes(model),
@@ -70,7 +76,10 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
     training.planTraining(model, data(), PREPARED);
     training.planTraining(model, labels(), HEAD);
   },
+  printDocument: (model) => reports.printDocument('a', model, verbs.printModel(model)),
   printModel: (model) => verbs.printModel(model, { weights: true }),
+  raiseIr: (model) => passes.raiseIr(model, 10),
+  raiseOpset: (model) => passes.raiseOpset(model, 20),
   randomInputs: (model) => runtime.randomInputs(model),
   rankRecipe: (model) => passes.rankRecipe(model),
   rankReport: (model) => verbs.rankReport(model, { extras: true }),
@@ -108,7 +117,9 @@ const PASSES: Readonly<Record<string, readonly verbs.Pass<unknown>[]>> = {
   ],
   compress: [compressing.compress({ plan: CUT }), compressing.compress({ plan: CUT, dryRun: true })],
   expand: [verbs.expand(), verbs.expand({ dryRun: true }), verbs.expand({ dryRun: true, init: 'balanced' })],
+  fixDims: [passes.fixDims({ n: 4 })],
   fixInputs: [verbs.fixInputs()],
+  inlineWeights: [passes.inlineWeights()],
 };
 
 /**
@@ -232,6 +243,8 @@ describe('a pass edits a model just where it says so', () => {
 
   test.each(all)('%s (%i)', async (_name, i, pass) => {
     expect(pass.inPlace).toBe(i === 0);
-    expect(await edits((model) => model.apply(pass))).toBe(pass.inPlace);
+    // No weight of the sample is in another file.
+    const isIdle = pass.name === 'inline-weights';
+    expect(await edits((model) => model.apply(pass))).toBe(pass.inPlace && !isIdle);
   });
 });

@@ -35,7 +35,8 @@ export interface SearchEngineOptions
  * An engine whose steps each look at the loss of their batch, which is meant to be all samples, as often as a search needs to.
  * Its gradient norms are 0 where the search takes no gradients.
  *
- * @throws as `openEngine` does; OptionError for a model with BatchNormalization or Dropout in training form
+ * @throws OptionError, GradientError, ModelError and ProviderError as `openEngine`; OptionError for a model with BatchNormalization or
+ *   Dropout in training form
  * @example
  * const options = { loss: 'mse', batch: 128, search: search('lbfgs') } as const;
  * await using engine = await openSearchEngine(model, options);
