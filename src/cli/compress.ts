@@ -37,10 +37,12 @@ const OPTIONS = {
   ...COMPRESS_OPTIONS,
   plan: {
     kind: 'text',
+    writes: true,
     help: 'JSON file of what becomes of each layer: written where a budget is given, read where none is',
   },
   report: {
     kind: 'text',
+    writes: true,
     help: 'file for the table too; .html has the trade-off and the spectra, .json everything',
   },
   threads: SESSION_OPTIONS.threads,

@@ -1,10 +1,11 @@
 import yargs, { type Argv } from 'yargs';
 import { PatternError } from '../graph/glob.js';
-import { OptionError } from '../graph/option-descriptors.js';
+import { type OptionDescriptors, OptionError } from '../graph/option-descriptors.js';
 import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';
 import type { Command } from './shell/command.js';
-import { declare, givenOptions, inFlags, usageErrorOf } from './shell/described.js';
+import { configuredOptions } from './shell/config.js';
+import { declare, flagOf, givenOptions, inFlags, usageErrorOf } from './shell/described.js';
 import { describeError, exitCodeOf, UsageError } from './shell/errors.js';
 import { hasColour, type Io, ReaderGone, write, writeTalk } from './shell/io.js';
 import { limitMemory } from './shell/options.js';
@@ -118,7 +119,14 @@ async function runCommand(
 ): Promise<number> {
   const positionals = [...usage.matchAll(/[<[](\w+)/g)].map(([, name = '']) => [name, args[name]]);
   try {
-    const given = givenOptions(options, args);
+    const { config } = args;
+    const [name = ''] = usage.split(' ', 1);
+    const configured = await configuredOptions(
+      name,
+      options,
+      typeof config === 'string' ? config : undefined,
+    );
+    const given = { ...givenOptions(options, args), ...absent(configured, options, args) };
     limitMemory(given);
     const words = (text: string): string => inFlags(text, options);
     return await handler({ ...Object.fromEntries(positionals), ...given }, { ...io, words });
@@ -126,6 +134,17 @@ async function runCommand(
     if (error instanceof OptionError || error instanceof PatternError) throw usageErrorOf(error, options);
     throw error;
   }
+}
+
+/** The options of a file that the command line does not give. */
+function absent(
+  configured: Readonly<Record<string, unknown>>,
+  options: OptionDescriptors,
+  args: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(configured).filter(([key]) => args[flagOf(key, options[key])] === undefined),
+  );
 }
 
 /** Of every command that it runs, yargs lays out the help in case it is asked for later: 25 ms for what no handler asks. */

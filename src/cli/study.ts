@@ -22,6 +22,7 @@ const OPTIONS = {
   ...STUDY_OPTIONS,
   out: {
     kind: 'text',
+    writes: true,
     help: 'folder for runs.jsonl, times.jsonl, runs.csv, report.json, report.html and plots; a sweep that was stopped goes on from there',
   },
   overwrite: { ...FILE_OPTIONS.overwrite, help: 'start over if the folder has runs' },

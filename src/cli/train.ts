@@ -24,10 +24,11 @@ const OPTIONS = {
   ...TRAIN_ARGUMENTS,
   ...OUTPUT_OPTIONS,
   collapse: { kind: 'flag', help: 'fold chains of linear layers after the training' },
-  log: { kind: 'text', ...FILES, help: 'log file: a line of JSON for each epoch' },
-  html: { kind: 'text', ...FILES, help: 'page with the curves, updated after each epoch' },
+  log: { kind: 'text', writes: true, ...FILES, help: 'log file: a line of JSON for each epoch' },
+  html: { kind: 'text', writes: true, ...FILES, help: 'page with the curves, updated after each epoch' },
   checkpoint: {
     kind: 'text',
+    writes: true,
     ...FILES,
     defaultHelp: '<output>.checkpoint, only when stopped',
     help: 'folder to save the state of the training in after each epoch',

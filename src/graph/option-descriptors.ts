@@ -29,6 +29,8 @@ interface Described<Value> {
   readonly group?: string;
   /** A key of recipes; 'always' is written out, 'changed' where it differs from its default. */
   readonly recipe?: 'always' | 'changed';
+  /** It names what is written, or allows that: the command line alone says so, no file of options. */
+  readonly writes?: true;
   /** Another option, which must be on. */
   readonly needs?: string;
 }

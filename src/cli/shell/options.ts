@@ -24,13 +24,19 @@ export const COMMON_OPTIONS = {
     default: DEFAULT_MEMORY_LIMIT / GIB,
     help: 'GiB that a computed constant, an unpacked file, an image or a random input may take',
   },
+  config: {
+    kind: 'text',
+    writes: true,
+    defaultHelp: '.onnx-overparam.yaml in the working directory, if there is one',
+    help: 'YAML file of options by command, which those of the command line replace',
+  },
   verbose: { kind: 'flag', default: false, help: 'list everything; stack traces of errors' },
 } as const satisfies OptionDescriptors;
 
 /** Where a command writes. */
 export const FILE_OPTIONS = {
-  output: { kind: 'text', alias: 'o', help: 'file to write, - for standard output' },
-  overwrite: { kind: 'flag', default: false, help: 'replace the output file if it exists' },
+  output: { kind: 'text', alias: 'o', writes: true, help: 'file to write, - for standard output' },
+  overwrite: { kind: 'flag', default: false, writes: true, help: 'replace the output file if it exists' },
 } as const satisfies OptionDescriptors;
 
 /** What a command that writes a model takes. */
@@ -38,6 +44,7 @@ export const OUTPUT_OPTIONS = {
   ...FILE_OPTIONS,
   dataFile: {
     kind: 'text',
+    writes: true,
     defaultHelp: 'only what was external or passes 2 GiB, in <output>.data',
     help: 'put the weights into a new file of this name beside the output',
   },
