@@ -3,6 +3,7 @@ import type { StudyPlan } from '../custom/plan.js';
 import { customStudy } from '../custom/study.js';
 import type { Study } from '../study.js';
 import { collapseRankStudy } from './collapse-rank.js';
+import { diversityStudy } from './diversity.js';
 import { initStudy } from './init.js';
 import { initializationsStudy } from './initializations.js';
 import { optimizersStudy } from './optimizers.js';
@@ -19,6 +20,7 @@ export const STUDIES: readonly Study[] = [
   initializationsStudy,
   collapseRankStudy,
   simplicityStudy,
+  diversityStudy,
   svtStudy,
   wdStudy,
 ];
