@@ -23,6 +23,7 @@ export {
   type StudyPlan,
 } from '../study/custom/plan.js';
 export type { StudyReport } from '../study/evidence.js';
+export type { Samples } from '../study/fit.js';
 export { newNetwork } from '../study/networks.js';
 export {
   ACTIVATIONS,
@@ -33,6 +34,15 @@ export {
   type NetworkKind,
   type NetworkOptions,
 } from '../study/options.js';
+export { type CollageOptions, collageSamples } from '../study/simplicity/collage.js';
+export { areaUnderCurve, type BlockSamples } from '../study/simplicity/randomized.js';
+export {
+  SLAB_DATA,
+  type SlabData,
+  type SlabOptions,
+  type SlabSamples,
+  slabSamples,
+} from '../study/simplicity/slabs.js';
 export {
   type Estimate,
   estimate,

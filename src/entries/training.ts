@@ -32,6 +32,7 @@ export { inputSpecs } from '../training/data/input-specs.js';
 export { describeTraining, type StepFigures } from '../training/describe.js';
 export { type DistillOptions, distilled } from '../training/distill.js';
 export { DivergenceError } from '../training/divergence.js';
+export { type DiverseObjective, type DiverseOptions, diverseObjective, oneHot } from '../training/diverse.js';
 export { type EngineOptions, openEngine } from '../training/engine/engine.js';
 export type { EngineSpec } from '../training/engine/engine-spec.js';
 export type { PenaltyContext, StepOptions } from '../training/engine/step.js';
@@ -50,6 +51,7 @@ export type {
 } from '../training/events.js';
 export { type RankPruning, trainedRankPruning } from '../training/low-rank/low-rank.js';
 export { RANK_PRUNING_DEFAULTS, type RankPruningOptions } from '../training/low-rank/options.js';
+export { type Thresholded, thresholded } from '../training/low-rank/singular-threshold.js';
 export type { AdagradOptions } from '../training/optimizers/adagrad.js';
 export type { AdamOptions } from '../training/optimizers/adam.js';
 export type { Optimizer } from '../training/optimizers/index.js';

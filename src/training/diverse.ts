@@ -9,6 +9,7 @@ import { upgraded } from '../passes/gradient/prepare/upgrade.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { fedInputs, type RuntimeTensor } from '../runtime/index.js';
 
+/** How models are trained that are to rely on different features. */
 export interface DiverseOptions {
   /** Models that are trained together, at least 2. */
   readonly diverse: number;
@@ -63,6 +64,7 @@ export interface DiverseObjective {
  * @throws OptionError for options out of range; ModelError for models that do not take one float input or make classes;
  *   GradientError for operators without a gradient
  * @example
+ * const [first, second] = [await readModel('a.onnx'), await readModel('b.onnx')];
  * const { model, loss, weights } = await diverseObjective([first, second], 64, { diverse: 2, alignment: 0.1 });
  * await using engine = await openEngine(model, { loss: 'sum', output: loss, wrt: weights, batch: 64, optimizer: optimizer('adam') });
  */
@@ -233,7 +235,12 @@ function lossNodes(
   return nodes;
 }
 
-/** Labels as probabilities, which are 0 or 1. */
+/**
+ * Labels as probabilities, which are 0 or 1: labels x classes.
+ *
+ * @example
+ * oneHot(BigInt64Array.of(1n, 0n), 2); // [0, 1, 1, 0]
+ */
 export function oneHot(labels: ArrayLike<bigint>, classes: number): Float32Array {
   const made = new Float32Array(labels.length * classes);
   for (let i = 0; i < labels.length; i += 1) made[i * classes + Number(labels[i])] = 1;

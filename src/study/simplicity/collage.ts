@@ -4,6 +4,7 @@ import { openDataset } from '../../training/data/index.js';
 import type { Samples } from '../fit.js';
 import type { SlabSamples } from './slabs.js';
 
+/** What `collageSamples` is made of. */
 export interface CollageOptions {
   /** Folders of images: the simpler ones (digits), and the others (garments, photographs). */
   readonly simple: string;

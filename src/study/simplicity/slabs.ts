@@ -15,6 +15,7 @@ export const SLAB_DATA = {
   'ms-5-7': { simple: 'slabs-5', complex: 'slabs-7' },
   'noisy-lms-7': { simple: 'noisy-linear', complex: 'slabs-7' },
 } as const satisfies Record<string, { readonly simple: Coordinate; readonly complex: Coordinate }>;
+/** The name of one of SLAB_DATA. */
 export type SlabData = keyof typeof SLAB_DATA;
 
 /** Half the width of a coordinate, and the margin between slabs is 2 m. */
@@ -47,6 +48,7 @@ export function drawCoordinate(kind: Coordinate, y: 0 | 1, random: Random): numb
   return sign * (share < 1 / 2 ? (s * u) / 2 : (3 * s) / 2 + 4 * M + s * u);
 }
 
+/** What `slabSamples` makes. */
 export interface SlabOptions {
   /** Coordinates, the simple one among them; default 50. */
   readonly width?: number | undefined;

@@ -21,7 +21,7 @@ interface Recipe {
 
 const SLABS: Readonly<Record<Exclude<SlabData, 'lms-7'>, Recipe>> = {
   'lms-5': { width: 100, samples: 100_000, steps: 4000 },
-  'ms-5-7': { width: 100, samples: 100_000, steps: 15_000 },
+  'ms-5-7': { width: 100, samples: 100_000, steps: 40_000 },
   'noisy-lms-7': { width: 300, samples: 40_000, steps: 4000 },
 };
 const COLLAGE: Recipe = { width: 100, samples: 10_000, steps: 1500 };
@@ -40,7 +40,7 @@ export const simplicityStudy: Study = {
   source: 'Shah et al., The Pitfalls of Simplicity Bias, NeurIPS 2020 (arXiv 2006.07710)',
   criterion: `on LMS-5 and MS-(5,7), plain networks: standard and Sᶜ-randomized AUC at least ${LEAST_AUC}, S-randomized in [${LOW}, ${HIGH}], in the mean of at least ${LEAST_SEEDS} seeds`,
   deviations: [
-    'Two hidden layers of 100 (300 on noisy LMS-7), SGD at 0.1 without momentum, weight decay 5e-5, batches of 256, as the authors; 4,000 steps on LMS-5, 15,000 on MS-(5,7), 4,000 on noisy LMS-7.',
+    'Two hidden layers of 100 (300 on noisy LMS-7), SGD at 0.1 without momentum, weight decay 5e-5, batches of 256, as the authors; 4,000 steps on LMS-5, 40,000 on MS-(5,7), 4,000 on noisy LMS-7.',
     'The collage is of the two data sets of `data`, the simpler first (MNIST, then Fashion-MNIST): 0 beside pullover against 1 beside coat, in a network of two hidden layers of 100. The paper has MNIST above CIFAR-10 and a ResNet-50.',
     'Chains: each layer is replaced by two linear ones that compute the same at first (balanced), trained in the same way.',
   ],

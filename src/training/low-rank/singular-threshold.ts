@@ -1,4 +1,3 @@
-import type { Floats } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { mapSingularValues } from './singular-map.js';
 
@@ -17,7 +16,7 @@ export interface Thresholded {
    *
    * @param gradient of the shape of the matrix, row-major
    */
-  slope(gradient: Floats): number;
+  slope(gradient: Float32Array | Float64Array): number;
 }
 
 /**
