@@ -102,13 +102,27 @@ export async function diverseObjective(
   const axes = Tensor.of('diverse/axis', 'int64', [1], BigInt64Array.of(1n));
   const flat = { keepdims: { int: 0 } };
   const tops = logits.flatMap((logit, index): NodeSpec[] => [
-    { opType: 'ReduceMax', inputs: [logit, axes.name], outputs: [`m${index}/largest`], attributes: flat },
-    { opType: 'ReduceMean', inputs: [logit, axes.name], outputs: [`m${index}/mean`], attributes: flat },
-    { opType: 'Sub', inputs: [`m${index}/largest`, `m${index}/mean`], outputs: [`m${index}/top`] },
+    {
+      opType: 'ReduceMax',
+      inputs: [logit, axes.name],
+      outputs: [`diverse/largest/${index}`],
+      attributes: flat,
+    },
+    {
+      opType: 'ReduceMean',
+      inputs: [logit, axes.name],
+      outputs: [`diverse/mean/${index}`],
+      attributes: flat,
+    },
+    {
+      opType: 'Sub',
+      inputs: [`diverse/largest/${index}`, `diverse/mean/${index}`],
+      outputs: [`diverse/top/${index}`],
+    },
   ]);
   const sum: NodeSpec = {
     opType: 'Sum',
-    inputs: plain.map((_, index) => `m${index}/top`),
+    inputs: plain.map((_, index) => `diverse/top/${index}`),
     outputs: ['diverse/tops'],
   };
   const forward = buildModel({

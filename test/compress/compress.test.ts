@@ -242,7 +242,7 @@ describe('what cannot be done is said', () => {
 
   test.each([
     ['{', /is not JSON/],
-    ['{}', /is no list/],
+    ['{}', /is not a list/],
     ['[{"layer":"a","form":"svd"}]', /entry 1 .* has the form "svd"/],
     ['[{"layer":"a","form":"tucker","ranks":[3]}]', /needs 2 ranks/],
     ['[{"layer":"a","form":"channel","ranks":[0]}]', /at least 1/],

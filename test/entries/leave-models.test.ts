@@ -43,6 +43,8 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   },
   diffModels: (model) => verbs.diffModels(model, model.clone()),
   distilled: (model) => training.distilled(data(), model, { loss: 'mse' }),
+  diverseObjective: (model) =>
+    training.diverseObjective([model, model.clone()], 4, { diverse: 2, alignment: 0.5 }),
   embeddingReport: (model) => verbs.embeddingReport(model, { seed: 0 }, { samples: 4 }),
   evaluateConstant: (model) => runtime.evaluateConstant(model.graph, 'q'),
   evaluateModels: (model) => verbs.evaluateModels([{ name: 'a', model }], data()),

@@ -12,6 +12,7 @@ import { withComposedChains } from '../../passes/gradient/prepare/compose-chains
 import { settledInputs } from '../../passes/gradient/prepare/infer-shapes.js';
 import { inlinedFor } from '../../passes/gradient/prepare/inline.js';
 import { openedBatch } from '../../passes/gradient/prepare/rebatch.js';
+import { upgraded } from '../../passes/gradient/prepare/upgrade.js';
 import { lossOf, predictionOf } from '../../passes/gradient/request.js';
 import { trainableWeights } from '../../passes/gradient/weights.js';
 import { countGarbage } from '../../runtime/garbage.js';
@@ -77,10 +78,7 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const opened = await openedBatch(await inlinedFor(model, inputs), inputs);
   const { chainSteps = 'auto' } = options;
   const plain = chainSteps === 'factors' ? opened : withComposedChains(opened, inputs, chainSteps);
-  // In the order of the nodes of the model as it was given.
-  const wrt =
-    options.wrt ??
-    trainableWeights(opened.graph, predictionOf(opened, options.output, lossOf(options.loss).kind));
+  const wrt = options.wrt ?? (plain === opened ? undefined : await weightsInOrder(opened, inputs, options));
   const isCpu = providers.every((provider) => provider === 'cpu');
   const step = await buildStep(plain, {
     ...options,
@@ -93,6 +91,16 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   const fed = step.carried.flatMap(({ key, kind }) => (kind === 'weight' ? [key] : []));
   const evaluator = new Evaluator(plain, options, fed, sessionOptions);
   return new StepEngine(plain, step, runner, evaluator, options.batch);
+}
+
+/** The trainable weights in the order of the nodes of the model as it was given, whose chains are not multiplied out. */
+async function weightsInOrder(
+  model: Model,
+  inputs: readonly ValueInfo[],
+  { output, loss }: EngineOptions,
+): Promise<readonly string[]> {
+  const { graph } = await upgraded(model, inputs);
+  return trainableWeights(graph, predictionOf(model, output, lossOf(loss).kind));
 }
 
 /** What 'auto' stands for here. */

@@ -34,7 +34,7 @@ describe('what is not read says why', () => {
   test.each([
     ['an empty file', '', /cut short/],
     ['a header that is longer than the file', '\xff\xff\xff\x00\x00\x00\x00\x00{}', /cut short/],
-    ['no header', `${'\x02\0\0\0\0\0\0\0'}[]`, /no JSON object/],
+    ['no header', `${'\x02\0\0\0\0\0\0\0'}[]`, /not a JSON object/],
   ])('%s', async (name, content, message) => {
     const path = join(directory, `${name.replaceAll(' ', '-')}.safetensors`);
     writeFileSync(path, content, 'latin1');
