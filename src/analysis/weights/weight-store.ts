@@ -1,6 +1,5 @@
 import type { Model } from '../../graph/index.js';
 import type { Checkpoint } from '../../runtime/checkpoint/index.js';
-import { checkpointWeights } from './checkpoint/checkpoint-weights.js';
 import type { StoredUse, WeightUser } from './types.js';
 import { findWeights, type Overlooked, type WeightMatrix, type WeightOptions } from './weights.js';
 
@@ -37,5 +36,7 @@ export async function weightsOfStore(
   options: WeightOptions = {},
 ): Promise<StoreWeights> {
   if ('weights' in source) return source;
-  return isCheckpoint(source) ? checkpointWeights(source) : findWeights(source, options);
+  if (!isCheckpoint(source)) return findWeights(source, options);
+  const { checkpointWeights } = await import('./checkpoint/checkpoint-weights.js');
+  return checkpointWeights(source);
 }

@@ -1,5 +1,6 @@
 import type { Model } from '../../graph/index.js';
 import type { Checkpoint } from '../../runtime/checkpoint/index.js';
+import { mayBeCheckpoint } from '../../runtime/checkpoint/recognize.js';
 import { loadModel, nameOf, warn } from './files.js';
 import type { Io } from './io.js';
 import { keepApart } from './outputs.js';
@@ -17,7 +18,7 @@ export async function loadSource(
   io: Io,
   options: Parameters<typeof loadModel>[2],
 ): Promise<Model | Checkpoint> {
-  if (path === '-') return loadModel(path, io, options);
+  if (path === '-' || !mayBeCheckpoint(path)) return loadModel(path, io, options);
   const { openCheckpoint } = await import('../../runtime/checkpoint/open.js');
   const source = await openCheckpoint(path, { endpoint: io.env.HF_ENDPOINT, token: io.env.HF_TOKEN });
   if ('onnx' in source) return loadModel(source.onnx, io, options);

@@ -1,9 +1,6 @@
 import { type ByteSource, byteLengthOf, dataTypeOf, ModelError, messageOf } from '../../graph/index.js';
 import type { StoredTensor } from './types.js';
 
-/** Bytes 4 to 8 of the file. */
-export const ADAPTER_IDENTIFIER = 'TORT';
-
 const PARAMETERS = 3;
 const [NAME, DIMS, TYPE, DATA] = [0, 1, 2, 3];
 

@@ -2,8 +2,9 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { FileSource, ModelError } from '../../graph/index.js';
 import { fetchText, HttpReader, type RemoteOptions } from './http.js';
-import { ADAPTER_IDENTIFIER, onnxAdapterTensors } from './onnx-adapter.js';
+import { onnxAdapterTensors } from './onnx-adapter.js';
 import { pytorchTensors } from './pytorch.js';
+import { ADAPTER_IDENTIFIER, isCheckpointFile, isFolder } from './recognize.js';
 import { safetensorsTensors } from './safetensors-file.js';
 import type { Checkpoint, Config, RangeReader, StoredTensor } from './types.js';
 
@@ -63,24 +64,10 @@ export async function openCheckpoint(
     return load(path, remotePlace(new URL('.', url).href, options, url.search), file, undefined);
   }
   if (path.startsWith('hf://')) return openHub(path, options);
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return openFolder(path);
-  if (!isCheckpoint(path)) return { onnx: path };
+  if (isFolder(path)) return openFolder(path);
+  if (!isCheckpointFile(path)) return { onnx: path };
   const place = localPlace(dirname(path));
   return load(path, place, basename(path), undefined);
-}
-
-/** Whether a file that is there holds tensors and no ONNX model, by its first bytes. */
-function isCheckpoint(path: string): boolean {
-  if (/\.safetensors(\.index\.json)?$/i.test(path)) return true;
-  if (!existsSync(path)) return false;
-  using source = new FileSource(path);
-  if (source.length < 9) return false;
-  const head = Buffer.from(source.read(0, 9)).toString('latin1');
-  return (
-    head.startsWith('PK\x03\x04') ||
-    head.startsWith(ADAPTER_IDENTIFIER, 4) ||
-    (path.endsWith('.json') && /^\s*\{/.test(head))
-  );
 }
 
 function openFolder(

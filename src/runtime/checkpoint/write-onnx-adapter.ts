@@ -1,6 +1,6 @@
 import { DATA_TYPES, ModelError } from '../../graph/index.js';
 import type { RuntimeTensor } from '../types.js';
-import { ADAPTER_IDENTIFIER } from './onnx-adapter.js';
+import { ADAPTER_IDENTIFIER } from './recognize.js';
 
 /** Of the elements of a tensor. */
 const ALIGNMENT = 16;

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ModelError } from '../../../src/graph/index.js';
 import { type Checkpoint, type OpenOptions, openCheckpoint } from '../../../src/runtime/checkpoint/index.js';
 import { readPickle } from '../../../src/runtime/checkpoint/pickle.js';
+import { mayBeCheckpoint } from '../../../src/runtime/checkpoint/recognize.js';
 import { writeZip } from '../../../src/runtime/io/zip.js';
 import { scratchDirectory } from '../../support/scratch-directory.js';
 
@@ -40,6 +42,12 @@ describe('what is not read says why', () => {
     writeFileSync(path, content, 'latin1');
     await expect(openCheckpoint(path)).rejects.toThrow(message);
     await expect(openCheckpoint(path)).rejects.toThrow(ModelError);
+  });
+
+  test('a pipe is not looked into: what is read from it is gone', () => {
+    const path = join(directory, 'pipe');
+    execFileSync('mkfifo', [path]);
+    expect(mayBeCheckpoint(path)).toBe(false);
   });
 
   test('a folder without tensors', async () => {
