@@ -77,7 +77,7 @@ export async function openEngine(model: Model, options: EngineOptions): Promise<
   // Once for the steps and for every size of batches that are evaluated.
   const opened = await openedBatch(await inlinedFor(model, inputs), inputs);
   const { chainSteps = 'auto' } = options;
-  const plain = chainSteps === 'factors' ? opened : withComposedChains(opened, inputs, chainSteps);
+  const plain = chainSteps === 'factors' ? opened : await withComposedChains(opened, inputs, chainSteps);
   const wrt = options.wrt ?? (plain === opened ? undefined : await weightsInOrder(opened, inputs, options));
   const isCpu = providers.every((provider) => provider === 'cpu');
   const step = await buildStep(plain, {

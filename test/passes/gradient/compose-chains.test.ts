@@ -39,13 +39,13 @@ const LAYERS: Readonly<Record<string, Model>> = {
   }),
 };
 
-const composed = (model: Model, steps: 'auto' | 'product', batch = 2): Model =>
+const composed = (model: Model, steps: 'auto' | 'product', batch = 2): Promise<Model> =>
   withComposedChains(model, settledInputs(model, { batch }), steps);
 
 describe.each(Object.entries(LAYERS))('a chain of %s', (_, layer) => {
   test.each([2, 3, 4])('of %i factors is one node, whose weight is their product', async (depth) => {
     const { model } = await expanded(layer, { depth, init: 'fresh:normal' });
-    const whole = composed(model, 'product');
+    const whole = await composed(model, 'product');
     expect(opsOf(whole).filter((op) => op === layer.graph.nodes[0]!.opType)).toHaveLength(
       layer.graph.nodes[0]!.opType === 'MatMul' ? depth : 1,
     );
@@ -69,7 +69,7 @@ test.each<[string, ExpandOptions]>([
     attributes: { pads: ints(1, 1, 1, 1) },
   });
   const { model } = await expanded(square, { depth: 2, ...options });
-  expect(composed(model, 'product')).toBe(model);
+  expect(await composed(model, 'product')).toBe(model);
 });
 
 test('auto multiplies out where the positions are many', async () => {
@@ -81,8 +81,8 @@ test('auto multiplies out where the positions are many', async () => {
   });
   const { model } = await expanded(square, { depth: 3 });
   // p 32^2 + 2 * 32^3 < 3 p 32^2 from 33 positions on.
-  expect(composed(model, 'auto', 32)).toBe(model);
-  expect(composed(model, 'auto', 33)).not.toBe(model);
+  expect(await composed(model, 'auto', 32)).toBe(model);
+  expect(await composed(model, 'auto', 33)).not.toBe(model);
 });
 
 describe.each<[string, () => Model, number, number]>([
@@ -108,4 +108,9 @@ describe.each<[string, () => Model, number, number]>([
         name,
       ).toBeLessThan(tolerance);
   });
+});
+
+test('of a transformer, whose sizes its graph computes, the positions are those of a run', async () => {
+  const { model } = await expanded(VIT(), { depth: 3 });
+  expect(await composed(model, 'auto', 1024)).not.toBe(model);
 });

@@ -11,10 +11,12 @@ import {
   type ValueInfo,
   withNodes,
 } from '../../../graph/index.js';
+import type { Shape } from '../../../graph/shapes/shape-rules.js';
 import { Shapes } from '../../../graph/shapes/shapes.js';
 import { ValueKeys } from '../../../graph/value-keys.js';
 import type { ChainSteps } from '../options.js';
 import { product } from '../shapes.js';
+import { probe } from './infer-shapes.js';
 
 /** A chain whose factors can be multiplied out in the graph, in the order of application. */
 interface Composable {
@@ -37,20 +39,21 @@ interface Composable {
  * @param steps 'auto': chains for which that takes fewer multiply-adds
  * @returns the model itself where nothing is composed
  */
-export function withComposedChains(
+export async function withComposedChains(
   model: Model,
   inputs: readonly ValueInfo[],
   steps: Exclude<ChainSteps, 'factors'> = 'auto',
-): Model {
+): Promise<Model> {
   const { graph } = model;
-  const shapes = new Shapes(graph, { inputs: new Map(inputs.map(({ name, shape }) => [name, shape ?? []])) });
   const constants: Tensor[] = [];
   const named: NameOf = (base) => model.freshName(`grad/chain/${base}`);
   const replaced = new Map<string, readonly NodeProto[]>();
-  for (const region of declaredRegions(model, new ValueKeys()).regions) {
-    const chain = composableOf(graph, region);
-    if (chain === undefined) continue;
-    if (steps === 'auto' && !isCheaper(chain, positionsOf(chain, shapes))) continue;
+  const chains = declaredRegions(model, new ValueKeys()).regions.flatMap(
+    (region) => composableOf(graph, region) ?? [],
+  );
+  const shapes = steps === 'auto' ? await shapesAt(model, inputs, chains) : undefined;
+  for (const chain of chains) {
+    if (shapes !== undefined && !isCheaper(chain, positionsOf(chain, shapes))) continue;
     for (const { node } of chain.factors) replaced.set(node.outputs[0] ?? '', []);
     replaced.set(chain.output, composed(chain, named, constants));
   }
@@ -90,10 +93,37 @@ function isPlain(graph: Graph, site: LinearSite, index: number, factors: readonl
   );
 }
 
+/** The value whose axes, but for that of the channels, are the places at which a chain is applied. */
+function placed({ factors: [first], source, output }: Composable): string {
+  return first?.op === 'Conv' ? output : source;
+}
+
+/** Shapes of the values at which chains are applied: as the rules tell them or, where sizes are computed, as a run does. */
+async function shapesAt(
+  model: Model,
+  inputs: readonly ValueInfo[],
+  chains: readonly Composable[],
+): Promise<ReadonlyMap<string, Shape>> {
+  const rules = new Shapes(model.graph, {
+    inputs: new Map(inputs.map(({ name, shape }) => [name, shape ?? []])),
+  });
+  const names = [...new Set(chains.map(placed))];
+  const isOpen = (name: string): boolean =>
+    rules.of(name)?.every((size) => typeof size === 'number') !== true;
+  const open = names.filter(isOpen);
+  const found = new Map<string, Shape>(names.map((name) => [name, rules.of(name) ?? []]));
+  if (open.length === 0) return found;
+  const { shapes } = await probe(model, inputs, open);
+  for (const name of open) found.set(name, shapes.get(name) ?? []);
+  return found;
+}
+
 /** Places at which the chain is applied in a step; undefined where they are not known. */
-function positionsOf({ factors, source, output }: Composable, shapes: Shapes): number | undefined {
+function positionsOf(chain: Composable, shapes: ReadonlyMap<string, Shape>): number | undefined {
+  const { factors } = chain;
   const [first] = factors;
-  const shape = shapes.of(first?.op === 'Conv' ? output : source);
+  const shape = shapes.get(placed(chain));
+  if (shape === undefined || shape.length === 0) return undefined;
   const channels = first?.op === 'Conv' ? 1 : (shape?.length ?? 0) - (first?.weightInput === 0 ? 2 : 1);
   const sizes = shape?.filter((_, axis) => axis !== channels);
   return sizes?.every((size) => typeof size === 'number') ? product(sizes as number[]) : undefined;
