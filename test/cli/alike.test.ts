@@ -4,10 +4,10 @@ import { Readable, Writable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { run } from '../../src/cli/run.js';
-import type { Io } from '../../src/cli/shell/io.js';
 import { saveModel } from '../../src/graph/index.js';
 import { tensorBytes } from '../../src/runtime/io/files.js';
 import { buildModel, floats } from '../support/build.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 // What holds for all commands.
@@ -16,19 +16,7 @@ const directory = scratchDirectory('cli-alike');
 const at = (name: string): string => join(directory, name);
 const SHAPES = resolve('fixtures/shapes.onnx');
 
-async function cli(...args: readonly string[]) {
-  const texts = { out: '', err: '' };
-  const sink = (to: 'out' | 'err'): Io['stdout'] =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        texts[to] += chunk.toString();
-        done();
-      },
-    });
-  const stdin = Object.assign(Readable.from([]), { isTTY: false });
-  const code = await run(args, { stdin, stdout: sink('out'), stderr: sink('err'), env: {} });
-  return { code, ...texts };
-}
+const cli = (...args: readonly string[]) => runCli(args);
 
 beforeAll(async () => {
   const model = buildModel({

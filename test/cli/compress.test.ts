@@ -1,33 +1,18 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
-import type { Io } from '../../src/cli/shell/io.js';
 import { storedParameters } from '../../src/compress/totals.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
 import { tensorBytes } from '../../src/runtime/io/files.js';
 import { Random } from '../../src/runtime/random.js';
 import { newNetwork } from '../../src/study/networks.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const directory = scratchDirectory('cli-compress');
 const at = (name: string): string => join(directory, name);
 
-async function cli(...args: readonly string[]) {
-  const texts = { out: '', err: '' };
-  const sink = (to: 'out' | 'err'): Io['stdout'] =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        texts[to] += chunk.toString();
-        done();
-      },
-    });
-  const stdin = Object.assign(Readable.from([]), { isTTY: false });
-  const env = { SOURCE_DATE_EPOCH: '0' };
-  const code = await run(['compress', ...args], { stdin, stdout: sink('out'), stderr: sink('err'), env });
-  return { code, ...texts };
-}
+const cli = (...args: readonly string[]) => runCli(['compress', ...args], { SOURCE_DATE_EPOCH: '0' });
 
 beforeAll(async () => {
   await saveModel(await newNetwork('mlp', { inputs: [12], outputs: 4, depth: 3, width: 20 }), at('m.onnx'));

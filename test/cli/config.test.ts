@@ -1,10 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
 import { configuredOptions } from '../../src/cli/shell/config.js';
-import type { Io } from '../../src/cli/shell/io.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const SHAPES = resolve('fixtures/shapes.onnx');
@@ -13,22 +11,7 @@ const file = join(directory, 'options.yaml');
 
 async function cli(yaml: string, ...args: readonly string[]) {
   writeFileSync(file, yaml);
-  const texts = { out: '', err: '' };
-  const sink = (to: 'out' | 'err'): Io['stdout'] =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        texts[to] += chunk.toString();
-        done();
-      },
-    });
-  const stdin = Object.assign(Readable.from([]), { isTTY: false });
-  const code = await run([...args, '--config', file], {
-    stdin,
-    stdout: sink('out'),
-    stderr: sink('err'),
-    env: {},
-  });
-  return { code, ...texts };
+  return runCli([...args, '--config', file]);
 }
 
 describe('options from a file', () => {

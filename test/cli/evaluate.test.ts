@@ -1,33 +1,18 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
-import type { Io } from '../../src/cli/shell/io.js';
 import { saveModel } from '../../src/graph/index.js';
 import { tensorBytes } from '../../src/runtime/io/files.js';
 import { identity, labels, other, wave } from '../evaluate/waves.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const directory = scratchDirectory('cli-evaluate');
 const at = (name: string): string => join(directory, name);
 const SAMPLES = 60;
 
-async function cli(...args: readonly string[]) {
-  const texts = { out: '', err: '' };
-  const sink = (to: 'out' | 'err'): Io['stdout'] =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        texts[to] += chunk.toString();
-        done();
-      },
-    });
-  const stdin = Object.assign(Readable.from([]), { isTTY: false });
-  const env = { SOURCE_DATE_EPOCH: '0' };
-  const words = args.map((word) => word.replace('@', `${directory}/`));
-  const code = await run(['evaluate', ...words], { stdin, stdout: sink('out'), stderr: sink('err'), env });
-  return { code, ...texts };
-}
+const cli = (...args: readonly string[]) =>
+  runCli(['evaluate', ...args.map((word) => word.replace('@', `${directory}/`))], { SOURCE_DATE_EPOCH: '0' });
 
 beforeAll(async () => {
   await saveModel(identity([7]), at('a.onnx'));

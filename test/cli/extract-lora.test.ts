@@ -1,28 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
 import { atomicWrite } from '../../src/graph/index.js';
 import { openCheckpoint } from '../../src/runtime/checkpoint/index.js';
 import { type RuntimeTensor, safetensors } from '../../src/runtime/index.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const directory = scratchDirectory('extract-lora-cli');
 const BASE = 'test/reference/checkpoints/llama/model-00002-of-00003.safetensors';
 
 async function cli(args: readonly string[]) {
-  const text = { stdout: '', stderr: '' };
-  const sink = (name: 'stdout' | 'stderr'): Writable =>
-    new Writable({
-      write(chunk, _encoding, done) {
-        text[name] += String(chunk);
-        done();
-      },
-    });
-  const io = { stdin: Readable.from([]), stdout: sink('stdout'), stderr: sink('stderr'), env: {} };
-  const code = await run(['extract-lora', ...args], io);
-  return { code, ...text };
+  const { code, out, err } = await runCli(['extract-lora', ...args]);
+  return { code, stdout: out, stderr: err };
 }
 
 /** The base with one direction more in each matrix. */

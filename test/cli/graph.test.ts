@@ -1,33 +1,21 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
-import type { Io } from '../../src/cli/shell/io.js';
 import { FileSource, readModel, saveModel } from '../../src/graph/index.js';
 import { readSafetensors } from '../../src/runtime/index.js';
 import { buildModel, floats } from '../support/build.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const SHAPES = resolve('fixtures/shapes.onnx');
 const directory = scratchDirectory('cli-graph');
 const at = (name: string): string => join(directory, name);
 
-async function cli(...args: readonly string[]) {
-  const texts = { out: '', err: '' };
-  const sink = (to: 'out' | 'err'): Io['stdout'] =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        texts[to] += chunk.toString();
-        done();
-      },
-    });
-  const stdin = Object.assign(Readable.from([]), { isTTY: false });
-  const words = args.map((word) => word.replace('@', `${directory}/`));
-  const env = { SOURCE_DATE_EPOCH: '0' };
-  const code = await run(words, { stdin, stdout: sink('out'), stderr: sink('err'), env });
-  return { code, ...texts };
-}
+const cli = (...args: readonly string[]) =>
+  runCli(
+    args.map((word) => word.replace('@', `${directory}/`)),
+    { SOURCE_DATE_EPOCH: '0' },
+  );
 
 beforeAll(async () => {
   const model = await readModel(SHAPES);

@@ -1,26 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
 const directory = scratchDirectory('rank-report-html');
 
 async function cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const text = { stdout: '', stderr: '' };
-  const sink = (name: 'stdout' | 'stderr'): Writable =>
-    new Writable({
-      write(chunk, _encoding, done) {
-        text[name] += String(chunk);
-        done();
-      },
-    });
-  const env = { SOURCE_DATE_EPOCH: '1000000000' };
-  const io = { stdin: Readable.from([]), stdout: sink('stdout'), stderr: sink('stderr'), env };
-  const code = await run(['rank-report', ...args], io);
-  return { code, ...text };
+  const { code, out, err } = await runCli(['rank-report', ...args], { SOURCE_DATE_EPOCH: '1000000000' });
+  return { code, stdout: out, stderr: err };
 }
 
 test('the name of the output sets the format, and the same models give the same bytes', async () => {

@@ -1,15 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { ALL_METRICS } from '../../src/analysis/spectra/descriptors.js';
-import { run } from '../../src/cli/run.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
 import { expand } from '../../src/passes/expand/expand.js';
 import { widthOf } from '../../src/report/text/text.js';
 import { writeTensorFile } from '../../src/runtime/io/files.js';
 import { Random } from '../../src/runtime/random.js';
+import { runCli } from '../support/run-cli.js';
 
 const SHAPES = 'fixtures/shapes.onnx';
 
@@ -20,17 +19,8 @@ interface Result {
 }
 
 async function cli(args: readonly string[], env: Record<string, string> = {}): Promise<Result> {
-  const text = { stdout: '', stderr: '' };
-  const sink = (name: 'stdout' | 'stderr'): Writable =>
-    new Writable({
-      write(chunk, _encoding, done) {
-        text[name] += String(chunk);
-        done();
-      },
-    });
-  const io = { stdin: Readable.from([]), stdout: sink('stdout'), stderr: sink('stderr'), env };
-  const code = await run(['rank-report', ...args], io);
-  return { code, ...text };
+  const { code, out, err } = await runCli(['rank-report', ...args], env);
+  return { code, stdout: out, stderr: err };
 }
 
 interface Json {

@@ -8,13 +8,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { run } from '../../src/cli/run.js';
 import { readModel, saveModel } from '../../src/graph/index.js';
 import { tensorBytes } from '../../src/runtime/io/files.js';
 import { removeCheckpoint } from '../../src/training/checkpoint.js';
 import { buildModel, floats } from '../support/build.js';
+import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 
 const root = scratchDirectory('cli-train-files');
@@ -49,25 +48,7 @@ beforeEach(async () => {
 
 /** '@' stands for the directory. */
 async function cli(...words: readonly string[]): Promise<{ readonly code: number; readonly err: string }> {
-  let err = '';
-  const sink = (take: (text: string) => void): Writable =>
-    new Writable({
-      write: (chunk: Buffer, _, done) => {
-        take(chunk.toString());
-        done();
-      },
-    });
-  const code = await run(
-    words.map((word) => word.replace('@', `${directory}/`)),
-    {
-      stdin: Object.assign(Readable.from([]), { isTTY: false }),
-      stdout: sink(() => undefined),
-      stderr: sink((text) => {
-        err += text;
-      }),
-      env: {},
-    },
-  );
+  const { code, err } = await runCli(words.map((word) => word.replace('@', `${directory}/`)));
   return { code, err };
 }
 
