@@ -21,7 +21,7 @@ export {
   extractDocument,
   printDocument,
 } from '../report/graph/documents.js';
-export type { PageMade } from '../report/html/static-page.js';
+export type { PageMade } from '../report/html/page-head.js';
 export {
   benchDocument,
   type CheckedAssertion,

@@ -1,7 +1,8 @@
 import type { CompressAccount, CompressedLayer, CurvePoint } from '../compress/account.js';
 import { type CompressDocumentOptions, compressDocument } from './compress.js';
 import { baseName, breakable, html, type Markup } from './html/markup.js';
-import { type PageMade, staticPage } from './html/static-page.js';
+import type { PageMade } from './html/page-head.js';
+import { staticPage } from './html/static-page.js';
 
 /** What stands in the page of compress besides its account. */
 export interface CompressPageOptions extends PageMade {

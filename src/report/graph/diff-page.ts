@@ -1,6 +1,7 @@
 import type { ModelComparison } from '../../analysis/diff/compare-models.js';
 import { baseName, breakable, html } from '../html/markup.js';
-import { type PageMade, staticPage } from '../html/static-page.js';
+import type { PageMade } from '../html/page-head.js';
+import { staticPage } from '../html/static-page.js';
 import { counted, formatSignificant } from '../text/text.js';
 
 /** Options of renderDiffPage. */

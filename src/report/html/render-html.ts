@@ -4,8 +4,8 @@ import { bestPlace, counted, formatCount, formatNumber, printable, shorten } fro
 import { type EmbeddingsPage, embeddingsSection } from './embeddings.js';
 import { baseName, breakable, fileName, html, Markup, scriptJson, swatch, titleOf } from './markup.js';
 import { cellOf, type LayerPage, type Page, type PageMetric, pageOf } from './page-data.js';
+import { madeLine, pageHead } from './page-head.js';
 import { RANK_REPORT_SCRIPT } from './page-scripts.js';
-import { hashOf } from './policy.js';
 import type { HtmlReportModel } from './report-model.js';
 import { spark } from './spark.js';
 import { STYLES } from './styles.js';
@@ -46,23 +46,7 @@ export function renderHtmlReport(
     models.map(({ name }) => name),
     ' · ',
   );
-  const policy = [
-    "default-src 'none'",
-    `style-src '${hashOf(STYLES)}'`,
-    `script-src '${hashOf(RANK_REPORT_SCRIPT)}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join('; ');
-  const document = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>${title}: ${names}</title>
-<style>${new Markup(STYLES)}</style>
-</head>
+  const document = html`${pageHead({ title: `${title}: ${names}`, styles: STYLES, script: RANK_REPORT_SCRIPT })}
 <body>
 ${header(page, title, options)}
 <main>
@@ -106,9 +90,6 @@ function embeddingsData({ metrics, values }: EmbeddingsPage): EmbeddingsData {
 
 function header(page: Page, title: string, { date, version }: HtmlReportOptions): Markup {
   const { models } = page;
-  const made = [date, version === undefined ? 'onnx-overparam' : `onnx-overparam ${version}`].filter(
-    (part) => part !== undefined && part !== '',
-  );
   return html`<header>
 <div class="bar top">
 <div>
@@ -119,7 +100,7 @@ function header(page: Page, title: string, { date, version }: HtmlReportOptions)
       ' → ',
     ),
   )}</h1>
-<p class="meta">${made.join(' · ')}</p>
+<p class="meta">${madeLine({ date, version })}</p>
 </div>
 <div class="controls screen"><button type="button" id="theme">Dark</button><button type="button" id="print">Print</button></div>
 </div>

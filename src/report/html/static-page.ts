@@ -1,14 +1,6 @@
-import { html, Markup, type Part } from './markup.js';
-import { hashOf } from './policy.js';
+import { html, type Part } from './markup.js';
+import { madeLine, type PageMade, pageHead } from './page-head.js';
 import { STYLES } from './styles.js';
-
-/** When and by what a page was made. */
-export interface PageMade {
-  /** Stands in the heading as it is. The library never asks for the time: the same data give the same bytes. */
-  readonly date?: string | undefined;
-  /** Version of the tool, for the heading. */
-  readonly version?: string | undefined;
-}
 
 /**
  * A page without scripts, as one file: its own policy lets it load and run nothing.
@@ -26,26 +18,16 @@ export function staticPage(
     readonly main: Part;
     readonly footer: Part;
   },
-  { date, version }: PageMade,
+  made: PageMade,
 ): string {
   const styles = `${STYLES}${content.styles ?? ''}`;
-  const policy = `default-src 'none'; style-src '${hashOf(styles)}'; base-uri 'none'; form-action 'none'`;
-  const made = [date, version === undefined ? 'onnx-overparam' : `onnx-overparam ${version}`].filter(Boolean);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>${content.kind}: ${content.title}</title>
-<style>${new Markup(styles)}</style>
-</head>
+  const title = `${content.kind}: ${content.title}`;
+  return html`${pageHead({ title, styles })}
 <body>
 <header>
 <p class="eyebrow">${content.kind}</p>
 <h1>${content.heading}</h1>
-<p class="meta">${made.join(' · ')}</p>
+<p class="meta">${madeLine(made)}</p>
 ${content.lead}
 </header>
 <main>

@@ -1,7 +1,8 @@
 import { AGREEMENT_FIGURES, QUALITY_FIGURES } from '../../evaluate/figures.js';
 import type { ModelQuality, QualityComparison, QualityReport } from '../../evaluate/types.js';
 import { baseName, breakable, html, type Markup, type Part, titleOf } from '../html/markup.js';
-import { type PageMade, staticPage } from '../html/static-page.js';
+import type { PageMade } from '../html/page-head.js';
+import { staticPage } from '../html/static-page.js';
 import { counted, formatCount, formatNumber } from '../text/text.js';
 import { differenceText, figureText, intervalText } from './text.js';
 

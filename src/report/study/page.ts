@@ -1,7 +1,7 @@
 import type { Check, StudyRow } from '../../study/study.js';
 import { html, Markup, scriptJson } from '../html/markup.js';
+import { madeLine, pageHead } from '../html/page-head.js';
 import { STUDY_SCRIPT_OF_PAGE } from '../html/page-scripts.js';
-import { hashOf } from '../html/policy.js';
 import { STYLES } from '../html/styles.js';
 import { failedTexts, figure, type StudyResultView, settingsText, testText } from './document.js';
 import { plotSvg } from './plot-svg.js';
@@ -41,40 +41,19 @@ tbody tr { cursor: default; }
  * const result = await runStudy('init', { seeds: 8 });
  * await writeFile('init.html', renderStudyPage([result]));
  */
-export function renderStudyPage(
-  results: readonly StudyResultView[],
-  { date, version }: StudyPageOptions = {},
-): string {
+export function renderStudyPage(results: readonly StudyResultView[], options: StudyPageOptions = {}): string {
   if (results.length === 0) throw new RangeError('a page needs at least one study');
-  const policy = [
-    "default-src 'none'",
-    'img-src data: blob:',
-    `style-src '${hashOf(OWN_STYLES)}'`,
-    `script-src '${hashOf(STUDY_SCRIPT_OF_PAGE)}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join('; ');
   const [first] = results;
   const title =
     results.length === 1 ? (first?.report.study.title ?? '') : 'The low-rank simplicity bias, measured';
-  const made = [date, version === undefined ? 'onnx-overparam' : `onnx-overparam ${version}`].filter(Boolean);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>Study: ${title}</title>
-<style>${new Markup(OWN_STYLES)}</style>
-</head>
+  return html`${pageHead({ title: `Study: ${title}`, styles: OWN_STYLES, script: STUDY_SCRIPT_OF_PAGE, hasImages: true })}
 <body>
 <header>
 <div class="bar top">
 <div>
 <p class="eyebrow">Study</p>
 <h1>${title}</h1>
-<p class="meta">${made.join(' · ')}</p>
+<p class="meta">${madeLine(options)}</p>
 </div>
 <div class="controls screen"><button type="button" id="theme">Dark</button><button type="button" id="print">Print</button></div>
 </div>

@@ -1,6 +1,6 @@
 import { baseName, breakable, fileName, html, Markup, scriptJson, swatch, titleOf } from '../html/markup.js';
+import { madeLine, pageHead } from '../html/page-head.js';
 import { TRAINING_SCRIPT } from '../html/page-scripts.js';
-import { hashOf } from '../html/policy.js';
 import { seriesClass } from '../html/series.js';
 import { STYLES } from '../html/styles.js';
 import type { TrainPageData, WeightData, WeightRun } from '../html/types.js';
@@ -46,38 +46,18 @@ export function renderTrainPage(logs: readonly NamedLog[], options: TrainPageOpt
   const names = logs.map(({ name }) => baseName(name));
   const weights = weightsOf(logs);
   const runs = logs.map((one, index) => runData({ ...one, name: names[index] ?? '' }));
-  const policy = [
-    "default-src 'none'",
-    `style-src '${hashOf(OWN_STYLES)}'`,
-    `script-src '${hashOf(TRAINING_SCRIPT)}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join('; ');
-  const made = [
-    options.date,
-    options.version === undefined ? 'onnx-overparam' : `onnx-overparam ${options.version}`,
-  ].filter(Boolean);
   const hasAccuracy = runs.some(
     ({ curves }) => curves.accuracy.xs.length + curves.validationAccuracy.xs.length > 0,
   );
   const data: TrainPageData = { runs, metrics: RANK_METRICS, weights, file: fileName(names) };
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>${title}: ${titleOf(names, ' · ')}</title>
-<style>${new Markup(OWN_STYLES)}</style>
-</head>
+  return html`${pageHead({ title: `${title}: ${titleOf(names, ' · ')}`, styles: OWN_STYLES, script: TRAINING_SCRIPT })}
 <body>
 <header>
 <div class="bar top">
 <div>
 <p class="eyebrow">${title}</p>
 <h1>${breakable(titleOf(names, ' · '))}</h1>
-<p class="meta">${made.join(' · ')}</p>
+<p class="meta">${madeLine(options)}</p>
 </div>
 <div class="controls screen"><button type="button" id="theme">Dark</button><button type="button" id="print">Print</button></div>
 </div>
