@@ -3,6 +3,7 @@ import {
   DATA_TYPES,
   decodeFragment,
   encodeFragment,
+  type Model,
   type Node,
 } from '../graph/index.js';
 
@@ -97,6 +98,12 @@ export function decodeAttributes(text: string): AttributeProtos | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether any node of a model, those of functions included, says that it belongs to a chain. */
+export function hasChains(model: Model): boolean {
+  for (const node of model.nodes()) if (node.metadata.has(CHAIN_KEY)) return true;
+  return false;
 }
 
 /** The note of a factor; undefined of other nodes. */

@@ -86,20 +86,18 @@ export type { Decisions } from '../analysis/verify/decisions.js';
 export type { Divergence, DivergingNode } from '../analysis/verify/divergence.js';
 export type { OutputComparison } from '../analysis/verify/output-comparison.js';
 export type { Verification, VerifyOptions, VerifyPlacement } from '../analysis/verify/verify.js';
+export {
+  CHAIN_VIEWS,
+  type ChainView,
+  findWeights,
+  type WeightOptions,
+} from '../analysis/weights/find-weights.js';
 export { headProducts } from '../analysis/weights/heads/head-products.js';
 export type { ConvGeometry, Part, StoredUse, WeightUse, WeightUser } from '../analysis/weights/types.js';
 export type { ReadElements, StoredElements, WeightData } from '../analysis/weights/weight-data.js';
 export type { StoreWeights, WeightList, WeightStore } from '../analysis/weights/weight-store.js';
 export { weightsOfStore } from '../analysis/weights/weight-store.js';
-export {
-  CHAIN_VIEWS,
-  type ChainRole,
-  type ChainView,
-  findWeights,
-  type Overlooked,
-  type WeightMatrix,
-  type WeightOptions,
-} from '../analysis/weights/weights.js';
+export type { ChainRole, FoundWeights, Overlooked, WeightMatrix } from '../analysis/weights/weights.js';
 export type {
   SymmetricEigen,
   SymmetricEigenOptions,

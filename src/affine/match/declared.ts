@@ -9,7 +9,7 @@ import { expressSegment } from '../map/expression.js';
 import type { Axis } from '../map/geometry.js';
 import type { Frame } from '../map/place.js';
 import { rearrangements } from '../map/rearrange.js';
-import { type ChainNote, type PartNote, readChainNote, readPartNote } from '../note.js';
+import { type ChainNote, hasChains, type PartNote, readChainNote, readPartNote } from '../note.js';
 import { convolution, explicitPads } from '../operators/conv.js';
 import { affineOperator } from '../operators/index.js';
 import { batchedMatmul } from '../operators/matrix.js';
@@ -39,6 +39,7 @@ export interface DeclaredChains {
  * nothing; of the weights it reads at most vectors, to see whether a bias is zero.
  */
 export function declaredRegions(model: Model, keys: ValueKeys): DeclaredChains {
+  if (!hasChains(model)) return { regions: [], broken: [] };
   const trained = trainedNames(model);
   const sites = new Map<Node, LinearSite>();
   for (const site of findExpandableSites(model).sites) {

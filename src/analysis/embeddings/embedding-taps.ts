@@ -1,7 +1,7 @@
 import { glob, PatternError } from '../../graph/glob.js';
 import { ancestors, type Graph, type Model, type Node, valuesRead } from '../../graph/index.js';
+import { findWeights } from '../weights/find-weights.js';
 import { scaledBehind } from '../weights/quantized-weights.js';
-import { findWeights } from '../weights/weights.js';
 
 /** Which values of a model are looked at as embeddings. */
 export interface TapOptions {

@@ -15,15 +15,8 @@ import {
 } from '../spectra/weight-spectrum.js';
 import type { StoredUse } from '../weights/types.js';
 import { type WeightStore, weightsOfStore } from '../weights/weight-store.js';
-import {
-  type ChainView,
-  chosenBy,
-  type Elements,
-  elementsOf,
-  nodesOf,
-  type WeightMatrix,
-} from '../weights/weights.js';
-import { checkRankOptions } from './options.js';
+import { chosenBy, type Elements, elementsOf, nodesOf, type WeightMatrix } from '../weights/weights.js';
+import { type ChainView, checkRankOptions } from './options.js';
 
 /** One weight of a model and what its spectrum says. */
 export interface RankRow {

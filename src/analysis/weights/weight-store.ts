@@ -1,7 +1,9 @@
+import { hasChains } from '../../affine/note.js';
 import type { Model } from '../../graph/index.js';
 import type { Checkpoint } from '../../runtime/checkpoint/index.js';
+import type { WeightOptions } from './find-weights.js';
 import type { StoredUse, WeightUser } from './types.js';
-import { findWeights, type Overlooked, type WeightMatrix, type WeightOptions } from './weights.js';
+import { type Overlooked, type WeightMatrix, weightsInSight, withWeightsInSight } from './weights.js';
 
 /** What is found in a model, a checkpoint or several of them, in one form. */
 export interface StoreWeights {
@@ -36,7 +38,11 @@ export async function weightsOfStore(
   options: WeightOptions = {},
 ): Promise<StoreWeights> {
   if ('weights' in source) return source;
-  if (!isCheckpoint(source)) return findWeights(source, options);
+  if (!isCheckpoint(source)) {
+    if (!hasChains(source)) return weightsInSight(withWeightsInSight(source));
+    const { findWeights } = await import('./find-weights.js');
+    return findWeights(source, options);
+  }
   const { checkpointWeights } = await import('./checkpoint/checkpoint-weights.js');
   return checkpointWeights(source);
 }

@@ -11,9 +11,7 @@ import {
   type Node,
   quantizedStorage,
 } from '../../graph/index.js';
-import type { ChainView } from '../report/options.js';
 import { sliceElements } from '../spectra/conv-spectrum.js';
-import { type ChainProduct, findChainProducts } from './chain-products.js';
 import { batched, convGeometry, convolution, fusedWeights, linearOpOf } from './fused-weights.js';
 import type { Found, StoredUse, WeightUse, WeightUser } from './types.js';
 import { constantData, type ReadElements, type StoredElements } from './weight-data.js';
@@ -47,13 +45,11 @@ export interface ChainRole {
   readonly site: string;
 }
 
-/** Options of findWeights. */
-export interface WeightOptions {
-  /** Of chains that `expand` wrote: the factors, what they multiply out to, or both (the default). */
-  readonly chains?: ChainView | undefined;
+/** What is found in a model. */
+export interface FoundWeights {
+  readonly weights: WeightMatrix[];
+  readonly others: Overlooked[];
 }
-
-export { CHAIN_VIEWS, type ChainView } from '../report/options.js';
 
 /** The elements of a weight, row-major, m x n: the matrix or, of a transposed view, its transpose, whose spectrum is the same. */
 export interface Elements {
@@ -64,27 +60,8 @@ export interface Elements {
   readonly stored?: StoredElements | undefined;
 }
 
-/**
- * The weight matrices of a model in the order of execution (those of a subgraph in the place of the node that
- * holds it), in the main graph, in subgraphs and in functions; and the nodes with weights that are left out, with the
- * reason. A matrix that several nodes use, a transposed view of it included, is one. Reads no weights.
- *
- * Where a function of the model's own takes a weight as an argument, its nodes are those of a copy of the model that has its body in
- * place of the call, with the name of the call before theirs.
- *
- * @throws ModelError for functions that stand for more nodes than fit the memory limit
- * @example
- * const { weights, others } = findWeights(await readModel('model.onnx'));
- */
-export function findWeights(
-  model: Model,
-  options: WeightOptions = {},
-): { weights: WeightMatrix[]; others: Overlooked[] } {
-  return weightsIn(withWeightsInSight(model), options);
-}
-
 /** The model, or a copy with functions in place of calls that weights are passed to. */
-function withWeightsInSight(model: Model): Model {
+export function withWeightsInSight(model: Model): Model {
   if (model.functions.length === 0) return model;
   const copy = model.clone();
   const calls = inlineCalls(copy, (plain) => {
@@ -96,10 +73,8 @@ function withWeightsInSight(model: Model): Model {
   return calls.length === 0 ? model : copy;
 }
 
-function weightsIn(
-  model: Model,
-  { chains = 'both' }: WeightOptions,
-): { weights: WeightMatrix[]; others: Overlooked[] } {
+/** The weight matrices of the nodes of a model, whatever chains they form: those that findWeights finds where there are no chains. */
+export function weightsInSight(model: Model): FoundWeights {
   const uses: WeightUse[] = [];
   const others: Overlooked[] = [];
   const visit = (graph: Graph): void => {
@@ -111,44 +86,7 @@ function weightsIn(
     }
   };
   for (const graph of [model.graph, ...model.functions]) visit(graph);
-  const found = findChainProducts(model);
-  if (found.products.length + found.open.length === 0) return { weights: merged(uses), others };
-  if (chains !== 'factors') others.push(...found.open);
-  return { weights: withChains(merged(uses), found.products, chains), others };
-}
-
-/** Products stand before the first of their factors. */
-function withChains(
-  weights: readonly WeightMatrix[],
-  products: readonly ChainProduct[],
-  view: ChainView,
-): WeightMatrix[] {
-  const byNode = new Map(
-    products.flatMap((product) => product.nodes.map((node) => [node, product] as const)),
-  );
-  const done = new Set<ChainProduct>();
-  return weights.flatMap((weight): WeightMatrix[] => {
-    const product = weight.uses.map(({ node }) => byNode.get(node)).find((one) => one !== undefined);
-    if (product === undefined) return [weight];
-    const role = { weight: product.weight, site: product.site };
-    const rows: WeightMatrix[] = [];
-    if (!done.has(product) && view !== 'factors') {
-      const { data, op, rows: m, columns: n, conv } = product;
-      const [node] = product.nodes as readonly [Node, ...Node[]];
-      rows.push({
-        name: product.weight,
-        uses: [{ node, op, data, rows: m, columns: n, conv }],
-        shape: data.shape,
-        rows: m,
-        columns: n,
-        dataType: data.dataType,
-        chain: { role: 'product', ...role },
-      });
-    }
-    done.add(product);
-    if (view !== 'product') rows.push({ ...weight, chain: { role: 'factor', ...role } });
-    return rows;
-  });
+  return { weights: merged(uses), others };
 }
 
 function weightsOf(node: Node): Found {

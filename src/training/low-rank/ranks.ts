@@ -1,5 +1,6 @@
 import { rankReport } from '../../analysis/report/rank-report.js';
-import { findWeights, type WeightMatrix } from '../../analysis/weights/weights.js';
+import { findWeights } from '../../analysis/weights/find-weights.js';
+import type { WeightMatrix } from '../../analysis/weights/weights.js';
 import { findConstant, isConstant, type Model } from '../../graph/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';
 import type { RuntimeTensor } from '../../runtime/index.js';

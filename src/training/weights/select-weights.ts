@@ -1,4 +1,4 @@
-import { findWeights } from '../../analysis/weights/weights.js';
+import { findWeights } from '../../analysis/weights/find-weights.js';
 import { matching } from '../../graph/glob.js';
 import {
   ancestors,

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { compareRankReports } from '../../../src/analysis/report/compare-reports.js';
 import { rankReport } from '../../../src/analysis/report/rank-report.js';
-import { elementsOf, findWeights } from '../../../src/analysis/weights/weights.js';
+import { findWeights } from '../../../src/analysis/weights/find-weights.js';
+import { elementsOf } from '../../../src/analysis/weights/weights.js';
 import { type Model, type NodeSpec, readModel } from '../../../src/graph/index.js';
 import { type ExpandOptions, expand } from '../../../src/passes/expand/expand.js';
 import { buildModel, floats } from '../../support/build.js';

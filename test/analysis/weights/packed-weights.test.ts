@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { einsumMatrix } from '../../../src/analysis/weights/einsum-weights.js';
-import { elementsOf, findWeights } from '../../../src/analysis/weights/weights.js';
+import { findWeights } from '../../../src/analysis/weights/find-weights.js';
+import { elementsOf } from '../../../src/analysis/weights/weights.js';
 import { type NodeSpec, Tensor } from '../../../src/graph/index.js';
 import { openSession, type RuntimeTensor } from '../../../src/runtime/index.js';
 import { buildModel, floats } from '../../support/build.js';

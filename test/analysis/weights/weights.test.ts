@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { rankReport } from '../../../src/analysis/report/rank-report.js';
-import { elementsOf, findWeights } from '../../../src/analysis/weights/weights.js';
+import { findWeights } from '../../../src/analysis/weights/find-weights.js';
+import { elementsOf } from '../../../src/analysis/weights/weights.js';
 import { type DataType, type Model, type NodeSpec, narrow, Tensor } from '../../../src/graph/index.js';
 import { openSession } from '../../../src/runtime/index.js';
 import { buildModel, floats } from '../../support/build.js';
