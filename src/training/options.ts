@@ -11,7 +11,7 @@ import {
 } from './choices.js';
 import type { Monitor } from './events.js';
 import type { RankPruningOptions } from './low-rank/options.js';
-import type { OptimizerName, OptimizerOptions } from './optimizers/index.js';
+import type { OptimizerName, OptimizerOptions, OwnOptimizer } from './optimizers/index.js';
 import type { ScheduleShape } from './optimizers/schedule.js';
 import type { SearchName, SearchOptions } from './search/index.js';
 import type { Dataset } from './types.js';
@@ -30,7 +30,7 @@ export interface TrainOptions<Name extends OptimizerName | SearchName = Optimize
   /** The output that the loss reads; default the first. */
   readonly output?: string | undefined;
   /** Default 'adam'. 'lbfgs', 'cma-es' and 'random-search' look at all samples in each step, which is then an epoch. */
-  readonly optimizer?: Name | undefined;
+  readonly optimizer?: Name | OwnOptimizer | undefined;
   readonly optimizerOptions?: TrainerOptions[Name] | undefined;
   /** The highest rate of the schedule; default that of PyTorch's optimizer. */
   readonly learningRate?: number | undefined;

@@ -13,7 +13,7 @@ import type { Monitor, TrainPlan } from './events.js';
 import { feedsOf } from './feed.js';
 import { type RankPruning, trainedRankPruning } from './low-rank/low-rank.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from './low-rank/options.js';
-import { OPTIMIZERS, type OptimizerOptions, optimizer } from './optimizers/index.js';
+import { isOwnOptimizer, optimizerNamed } from './optimizers/index.js';
 import { type Schedule, schedule } from './optimizers/schedule.js';
 import { decayedWeights } from './optimizers/weight-decay.js';
 import { TRAIN_DEFAULTS, TRAIN_OPTIONS, type TrainOptions } from './options.js';
@@ -99,7 +99,11 @@ export function settle(
   const fresh = from === true ? 'kaiming' : from === false ? undefined : from;
   const { epochs, seed, warmup } = {
     ...TRAIN_DEFAULTS,
-    ...checkOptions(TRAIN_OPTIONS, { ...options, fromScratch: fresh }),
+    ...checkOptions(TRAIN_OPTIONS, {
+      ...options,
+      fromScratch: fresh,
+      ...(isOwnOptimizer(options.optimizer ?? '') && { optimizer: undefined }),
+    }),
   };
   checkOptions({ ...SESSION_OPTIONS, ...DEVICE_OPTION }, options);
   const cuts = options.rankPruning && {
@@ -122,8 +126,8 @@ export function settle(
   const feeds = feedsOf(model, dataset);
   const name = options.optimizer ?? TRAIN_DEFAULTS.optimizer;
   if (isSearch(name)) checkSearchOptions(name, options, dataset.size);
-  else optimizer(name, options.optimizerOptions as OptimizerOptions[typeof name]);
-  const usual = isSearch(name) ? SEARCHES[name] : OPTIMIZERS[name];
+  else optimizerNamed(name).make(options.optimizerOptions as never);
+  const usual = isSearch(name) ? SEARCHES[name] : optimizerNamed(name);
   const batch = batchOf(model, dataset, options);
   const perEpoch = Math.floor(dataset.size / batch);
   const learningRate = options.learningRate ?? usual.learningRate;

@@ -1,14 +1,18 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Model, ModelError } from '../graph/index.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { KernelPool } from '../linalg/kernels/threads/pool.js';
+import { readsOwnRules } from '../passes/gradient/rules/index.js';
 import type { RuntimeTensor } from '../runtime/index.js';
 import { type Checkpoint, readCheckpoint, type Tally, writeCheckpoint } from './checkpoint.js';
 import { shuffledOrder } from './data/batches.js';
 import { assertFinite, isOfData } from './divergence.js';
+import { type EngineSpec, engineOf } from './engine/engine-spec.js';
 import { openRemoteEngine } from './engine/remote-engine.js';
 import type { EpochRecord, StopReason, TrainEvent, TrainResult, TrainSummary } from './events.js';
 import { Feed } from './feed.js';
 import { rankFigures } from './low-rank/ranks.js';
+import { isOwnOptimizer } from './optimizers/index.js';
 import type { TrainOptions } from './options.js';
 import { type Settled, settleComputed } from './plan.js';
 import { differenceFrom } from './resume.js';
@@ -32,7 +36,9 @@ export async function* events(
     fresh === undefined || saved !== undefined
       ? model
       : withWeights(model, freshWeights(model, spec.weights, fresh, plan.seed));
-  await using engine = await openRemoteEngine(start, spec);
+  // Another thread does not know what this program defined.
+  const isOwn = isOwnOptimizer(spec.optimizer) || readsOwnRules(start);
+  await using engine = isOwn ? await openOwnEngine(start, spec) : await openRemoteEngine(start, spec);
   await using pool = new KernelPool();
   if (saved !== undefined) await engine.restore(saved.state);
   else if (settled.pruning !== undefined)
@@ -41,6 +47,17 @@ export async function* events(
   const resumed = saved && { epoch: saved.tally.epoch, step: saved.state.step, history: saved.history };
   yield { kind: 'start', plan, resumed };
   return yield* run.events();
+}
+
+/** An engine in this thread, which lets timers and signals run before each chunk. */
+async function openOwnEngine(model: Model, spec: EngineSpec): Promise<Engine> {
+  const engine = await engineOf(model, spec);
+  const run = engine.run.bind(engine);
+  engine.run = async (chunk) => {
+    await nextTurn();
+    return run(chunk);
+  };
+  return engine;
 }
 
 async function checkpointOf(

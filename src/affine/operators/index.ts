@@ -1,4 +1,13 @@
-import { KnownConstants, type Node, type StandardOperator } from '../../graph/index.js';
+import {
+  createNode,
+  KnownConstants,
+  ModelError,
+  makeNode,
+  type Node,
+  type NodeSpec,
+  type StandardOperator,
+} from '../../graph/index.js';
+import { type Definition, operatorName, Registry } from '../../graph/registry.js';
 import { type Refusal, refuse } from '../refusal.js';
 import type { AffineOperator, AffineRule } from '../rule.js';
 import { convolution } from './conv.js';
@@ -34,6 +43,66 @@ const RULES: Readonly<Partial<Record<StandardOperator, AffineRule>>> = {
   Unsqueeze: relabel,
 };
 
+/** A standard node that computes what a node of another operator does. */
+export type StandIn = Pick<NodeSpec, 'opType' | 'inputs' | 'attributes'>;
+
+/**
+ * Which standard node a node of an operator equals; a reason, in words, for one that could be affine and is not; undefined for
+ * all others. Inputs are values that the node reads.
+ */
+export type OwnAffineRule = (node: Node) => StandIn | string | undefined;
+
+const OWN = new Registry<OwnAffineRule>('an affine rule', (name) => Object.hasOwn(RULES, name));
+
+/**
+ * Adds an operator to those that `collapse` folds: by a standard node that computes the same. It is one of those that the library
+ * folds itself: Gemm, MatMul, Conv, ConvTranspose, AveragePool, BatchNormalization, Add, Sub, Mul, Div, Neg, Pad, Reshape, Transpose and
+ * their like, in the operator set that the model imports. A model with the operator must run in onnxruntime: as a function of the
+ * model, or as one of com.microsoft.
+ *
+ * @param operator `com.acme.Linear`: its domain and its name
+ * @returns disposing of it takes the rule away again
+ * @throws OptionError for an operator that has a rule already; `collapse` throws ModelError where the standard node is no affine one or
+ *   reads what the node does not
+ * @example
+ * // y = x Wᵀ + b
+ * using rule = defineAffine('com.acme.Linear', ({ inputs }) => ({ opType: 'Gemm', inputs, attributes: { transB: { int: 1 } } }));
+ * await model.apply(collapse());
+ */
+export function defineAffine(operator: string, rule: OwnAffineRule): Definition {
+  return OWN.define(operator, rule);
+}
+
+function ruleFor(node: Node): AffineRule | undefined {
+  const own = OWN.size === 0 ? undefined : OWN.get(operatorName(node));
+  if (own !== undefined) return (_node, constants) => asStandIn(node, own(node), constants);
+  return node.domain === '' && Object.hasOwn(RULES, node.opType)
+    ? RULES[node.opType as StandardOperator]
+    : undefined;
+}
+
+function asStandIn(
+  node: Node,
+  standIn: ReturnType<OwnAffineRule>,
+  constants: KnownConstants,
+): ReturnType<AffineRule> {
+  if (standIn === undefined) return undefined;
+  if (typeof standIn === 'string') return refuse('unsupported', `'${node.label}': ${standIn}`);
+  const { opType, inputs, attributes = {} } = standIn;
+  const rule = Object.hasOwn(RULES, opType) ? RULES[opType as StandardOperator] : undefined;
+  const foreign = inputs.find((input) => input !== '' && !node.inputs.includes(input));
+  if (rule === undefined || foreign !== undefined) {
+    const what =
+      rule === undefined
+        ? `names ${opType}, which is not affine`
+        : `reads '${foreign}', which the node does not`;
+    throw new ModelError(`the affine rule of ${operatorName(node)} ${what}`, { node: node.label });
+  }
+  const proto = makeNode({ opType, inputs, attributes, outputs: node.outputs.slice(0, 1), name: node.label });
+  const found = rule(createNode(proto, node.graph), constants);
+  return found === undefined || 'reason' in found ? found : { ...found, node };
+}
+
 /**
  * What a node is as an affine map of one or more values; a refusal for one that could be but for its operands or
  * attributes; undefined for all others. Reads no weights.
@@ -42,10 +111,7 @@ export function affineOperator(
   node: Node,
   constants: KnownConstants = KnownConstants.stored,
 ): AffineOperator | Refusal | undefined {
-  const rule =
-    node.domain === '' && Object.hasOwn(RULES, node.opType)
-      ? RULES[node.opType as StandardOperator]
-      : undefined;
+  const rule = ruleFor(node);
   if (rule === undefined) return undefined;
   const referring = node.attributes.names().find((name) => node.attributes.isReference(name));
   if (referring !== undefined) {

@@ -1,4 +1,13 @@
-import { METRICS, type MetricDescriptor, type MetricKey, type SpectrumMetrics } from './metrics.js';
+import { type Definition, Registry } from '../../graph/registry.js';
+import type { MetricText } from './metric-text.js';
+import {
+  type BasicMetricKey,
+  METRICS,
+  type MetricDescriptor,
+  type MetricKey,
+  type OwnMetricKey,
+  type SpectrumMetrics,
+} from './metrics.js';
 import { EXTRA_METRICS, type ExtraKey } from './spectral-descriptors.js';
 
 /** The metrics that need the spectrum of the matrix with its elements permuted, which doubles the work. */
@@ -22,8 +31,67 @@ const RANK_DISTANCE: MetricDescriptor<'rankDistance'> = {
 /** Every metric, in the order of the columns of a report that has all. */
 export const ALL_METRICS: readonly MetricDescriptor[] = [...METRICS, ...EXTRA_METRICS, RANK_DISTANCE];
 
+/** A metric that a program brings: what reports say about it, and its formula. */
+export interface MetricDefinition extends MetricText {
+  /**
+   * The figure of one weight from its singular values, the largest first (of a weight of several matrices, those of all); undefined where
+   * it has none. `size` is that of each matrix.
+   */
+  readonly of: (
+    values: Float64Array,
+    size: { readonly rows: number; readonly columns: number },
+  ) => number | undefined;
+}
+
+const OWN = new Registry<MetricDefinition>('a metric', (key) => ALL_METRICS.some((one) => one.key === key));
+
+/**
+ * Adds a metric to the reports of spectra: `rankReport` with `extras: true` computes it, and tables, CSV, JSON, Markdown, the page,
+ * comparisons and assertions have it. Singular values come from threads, the formula runs in this one.
+ *
+ * @returns its `name` is the key in `extras.figures`, for figureOf; disposing of it takes the metric away again
+ * @throws OptionError for a key that is taken
+ * @example
+ * using gap = defineMetric('spectralGap', {
+ *   header: 's1/s2', unit: '', format: 'fixed2', definition: 's1 / s2', source: 'this project', priority: 5,
+ *   of: ([first, second]) => (first && second ? first / second : undefined),
+ * });
+ * const { rows } = await rankReport(model, { extras: true });
+ * console.log(rows.map((row) => figureOf(row, gap.name)));
+ */
+export function defineMetric(
+  key: string,
+  definition: MetricDefinition,
+): Definition & { readonly name: OwnMetricKey } {
+  const defined = OWN.define(key, definition);
+  const { of: _formula, ...text } = definition;
+  const descriptor: MetricDescriptor = { key: key as OwnMetricKey, ...text };
+  const all = ALL_METRICS as MetricDescriptor[];
+  all.push(descriptor);
+  return {
+    name: key as OwnMetricKey,
+    [Symbol.dispose]: () => {
+      defined[Symbol.dispose]();
+      if (all.includes(descriptor)) all.splice(all.indexOf(descriptor), 1);
+    },
+  };
+}
+
+/** The figures of the metrics that programs defined. A figure that is no finite number is none. */
+export function ownFigures(
+  values: ArrayLike<number>,
+  size: { readonly rows: number; readonly columns: number },
+): Record<OwnMetricKey, number | undefined> {
+  const figures: Record<OwnMetricKey, number | undefined> = {};
+  for (const [key, { of }] of OWN.entries()) {
+    const figure = of(Float64Array.from(values).sort().reverse(), size);
+    figures[key as OwnMetricKey] = Number.isFinite(figure) ? figure : undefined;
+  }
+  return figures;
+}
+
 /** The metrics beyond those of spectrumMetrics. */
-export type FurtherKey = ExtraKey | 'rankDistance';
+export type FurtherKey = ExtraKey | 'rankDistance' | OwnMetricKey;
 
 /** Figures beyond those of spectrumMetrics, of one weight. */
 export interface RowExtras {
@@ -47,9 +115,7 @@ export interface Figured {
  */
 export function figureOf({ metrics, extras }: Figured, key: MetricKey): number | undefined {
   if (metrics === undefined) return undefined;
-  return key in metrics
-    ? metrics[key as keyof SpectrumMetrics & MetricKey]
-    : extras?.figures[key as FurtherKey];
+  return key in metrics ? metrics[key as BasicMetricKey] : extras?.figures[key as FurtherKey];
 }
 
 /**

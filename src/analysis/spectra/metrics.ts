@@ -25,7 +25,10 @@ export interface SpectrumMetrics {
 export type BasicMetricKey = Exclude<keyof SpectrumMetrics, `${string}IsLowerBound`>;
 
 /** Every metric of a report: ALL_METRICS describes each. */
-export type MetricKey = BasicMetricKey | ExtraKey | 'rankDistance';
+export type MetricKey = BasicMetricKey | ExtraKey | 'rankDistance' | OwnMetricKey;
+
+/** Key of a metric that a program defined; see defineMetric. */
+export type OwnMetricKey = string & { readonly ownMetric: true };
 
 /** One metric: what every table, CSV, JSON, Markdown file and document says about it. */
 export interface MetricDescriptor<Key extends MetricKey = MetricKey> extends MetricText {

@@ -1,4 +1,5 @@
-import { type FurtherKey, RANDOMIZED_METRICS, type RowExtras } from './descriptors.js';
+import { type FurtherKey, ownFigures, RANDOMIZED_METRICS, type RowExtras } from './descriptors.js';
+import type { OwnMetricKey } from './metrics.js';
 import { EXTRA_METRICS } from './spectral-descriptors.js';
 import { rankDistance, spectralExtras } from './spectral-extras.js';
 
@@ -30,6 +31,12 @@ export function extrasOf(values: ArrayLike<number>, options: RowExtrasOptions): 
       reasons[key] = randomized === undefined && isRandomized(key) ? 'asked for by `randomized`' : reason;
     }
   } else for (const { key } of EXTRA_METRICS) figures[key] = undefined;
+  if (options.extras === true) {
+    for (const [key, figure] of Object.entries(ownFigures(values, options))) {
+      figures[key as OwnMetricKey] = figure;
+      if (figure === undefined) reasons[key as OwnMetricKey] = 'its formula gave no finite number';
+    }
+  }
   figures.rankDistance = rank === undefined ? undefined : rankDistance(values, rank);
   if (rank === undefined) reasons.rankDistance = 'asked for by `rank`';
   return { figures: figures as RowExtras['figures'], reasons };

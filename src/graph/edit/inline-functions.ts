@@ -18,18 +18,30 @@ import { calledKey, functionsOf, Inliner, type NodeOrigin } from './inliner.js';
  * const plain = inlinedFunctions(await readModel('model.onnx')); // plain.functions.length === 0
  */
 export function inlinedFunctions(model: Model): Model {
+  return inlinedExcept(model, () => false);
+}
+
+/** The same but for some calls; where one of them stays, all functions do. */
+export function inlinedExcept(model: Model, stays: (call: NodeProto) => boolean): Model {
   const functions = functionsOf(model);
   if (functions.size === 0) return model;
   assertFunctionsFit(model);
   const graph = model.graph.proto as GraphProto;
   const target = { nodes: graph.node ?? [], imports: model.proto.opset_import ?? [] };
-  const inliner = new Inliner(model, target, { fresh: imaginedNames(model) });
+  let staying = false;
+  const chosen = (calls: readonly NodeProto[]): boolean => {
+    const call = calls.at(-1);
+    const isStaying = call !== undefined && stays(call);
+    staying ||= isStaying;
+    return !isStaying;
+  };
+  const inliner = new Inliner(model, target, { fresh: imaginedNames(model), chosen });
   const nodes = inliner.expand();
   return createModel(
     createMessage('ModelProto', {
       ...model.proto,
-      functions: [],
-      opset_import: importsOf(inliner.imports, nodes, functions),
+      functions: staying ? (model.proto.functions ?? []) : [],
+      opset_import: staying ? inliner.imports : importsOf(inliner.imports, nodes, functions),
       graph: createMessage('GraphProto', { ...graph, node: nodes }),
     }),
   );

@@ -83,3 +83,9 @@ export interface Rule {
   forward?(context: ForwardContext): Rewritten | undefined;
   backward(context: RuleContext): readonly (Value | undefined)[] | Promise<readonly (Value | undefined)[]>;
 }
+
+/** A rule that a program brings; see defineGradient. */
+export interface OwnRule extends Rule {
+  /** The inputs in which a node of the operator takes what is trained; default none. */
+  readonly weights?: readonly number[] | undefined;
+}

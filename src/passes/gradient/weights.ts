@@ -1,5 +1,5 @@
 import { ancestors, type Graph, isFloatType, isView, type Node, traitsOf } from '../../graph/index.js';
-import { RULES } from './rules/index.js';
+import { ownRuleOf, RULES } from './rules/index.js';
 
 /** What only gives a weight another form. */
 export function isWeightView(node: Node): boolean {
@@ -8,6 +8,8 @@ export function isWeightView(node: Node): boolean {
 
 /** Inputs in which a node takes what is trained; none where training does not get past it. */
 export function weightInputs(node: Node): readonly number[] {
+  const own = ownRuleOf(node)?.weights;
+  if (own !== undefined) return own;
   const { weights = [], gates } = traitsOf(node);
   return gates !== undefined || Object.hasOwn(RULES, node.opType) ? weights : [];
 }

@@ -56,14 +56,17 @@ export interface Page {
 /** Brief tables have the metrics of these priorities. */
 const BRIEF = 4;
 
-const PAGE_METRICS: readonly PageMetric[] = ALL_METRICS.map((metric) => ({
-  ...metric,
-  isBrief: metric.priority <= BRIEF,
-  valueOf: ({ row, extras }) => {
-    const further: Readonly<Record<string, number | undefined>> = extras?.figures ?? {};
-    return figureOf(row, metric.key) ?? further[metric.key];
-  },
-}));
+/** Of all metrics: programs add to them. */
+function pageMetrics(): PageMetric[] {
+  return ALL_METRICS.map((metric) => ({
+    ...metric,
+    isBrief: metric.priority <= BRIEF,
+    valueOf: ({ row, extras }) => {
+      const further: Readonly<Record<string, number | undefined>> = extras?.figures ?? {};
+      return figureOf(row, metric.key) ?? further[metric.key];
+    },
+  }));
+}
 
 /** Singular values in one page, some 8 bytes each; a page with more thins them, to a third, for each brings its index and energy. */
 const MOST_VALUES = 200_000;
@@ -80,15 +83,17 @@ export function pageOf(models: readonly HtmlReportModel[]): Page {
   const all = known.flatMap(({ figures }) => figures).filter((figures) => figures !== undefined);
   const ranks = new Set(models.map(({ report }) => report.rank));
   // Columns that nothing was asked of (the distance from a randomized matrix) are left out.
-  const metrics = PAGE_METRICS.filter(
-    (metric) =>
-      METRICS.some(({ key }) => key === metric.key) ||
-      all.some((figures) => metric.valueOf(figures) !== undefined),
-  ).map((metric) =>
-    metric.key === 'rankDistance' && ranks.size === 1
-      ? { ...metric, header: `${metric.header} ${[...ranks].join()}` }
-      : metric,
-  );
+  const metrics = pageMetrics()
+    .filter(
+      (metric) =>
+        METRICS.some(({ key }) => key === metric.key) ||
+        all.some((figures) => metric.valueOf(figures) !== undefined),
+    )
+    .map((metric) =>
+      metric.key === 'rankDistance' && ranks.size === 1
+        ? { ...metric, header: `${metric.header} ${[...ranks].join()}` }
+        : metric,
+    );
   const values = all.reduce((sum, { row }) => sum + (row.singularValues?.length ?? 0), 0);
   const points =
     values > MOST_VALUES

@@ -20,6 +20,7 @@ import type { Source } from './source.js';
 export function datasetSplits(path: string): readonly Split[] {
   const data = recognize(path);
   if (data.format === 'parts') return SPLITS.filter((split) => data.parts[split] !== undefined);
+  if (data.format === 'own') return data.definition.splits?.(path) ?? [];
   return splitsOf(arrayNames(data));
 }
 
@@ -37,6 +38,7 @@ function arrayNames(found: Found): readonly string[] {
  * - .npz with arrays `x` and `y` (or the names of the model's inputs; `x_train`, `x_test`), or a folder of .npy files of these names
  * - CSV (.csv, .tsv, .gz): numbers, the last or a named column the target; or a folder with `train.csv` and `test.csv`
  * - images: a folder with one folder a class, or `train`, `val` and `test` folders of such
+ * - what defineFormat added, which is asked first
  *
  * Files up to `options.memory` are held in memory, of larger ones the samples are read that are asked for.
  *
@@ -74,7 +76,7 @@ function partOf(data: Recognized, path: string, split: Split | undefined): Found
     throw new ModelError(`has no ${split ?? 'train'} part; it has ${parts.join(', ')}`, { file: path });
   }
   if (split === undefined) return data;
-  const parts = splitsOf(arrayNames(data));
+  const parts = data.format === 'own' ? (data.definition.splits?.(path) ?? []) : splitsOf(arrayNames(data));
   if (parts.includes(split)) return data;
   const what =
     parts.length > 0 ? `it has ${parts.join(', ')}` : 'it is in one piece, of which splitDataset makes parts';
@@ -99,6 +101,10 @@ async function openSource(found: Found, options: DatasetOptions, files: OpenFile
     case 'csv':
       // The parser loads with the first table.
       return await (await import('./csv.js')).openCsv(found.file, { ...options, memory, scratch });
+    case 'own': {
+      const { split, target } = options;
+      return await found.definition.open(found.path, { split, target, memory });
+    }
     case 'images':
       return await openFolder(found.folder, { ...options, memory });
     case 'npz':

@@ -8,6 +8,7 @@ import { imagesIn, subfolders } from './folder.js';
 import { isIdx } from './idx.js';
 import { headOf, isGzip } from './inflate.js';
 import type { Split } from './options.js';
+import { type FormatDefinition, ownFormatOf } from './own-formats.js';
 
 /** Files of one format. */
 export type Found =
@@ -16,7 +17,8 @@ export type Found =
   | { readonly format: 'npy'; readonly files: readonly string[] }
   | { readonly format: 'npz'; readonly file: string }
   | { readonly format: 'csv'; readonly file: string }
-  | { readonly format: 'images'; readonly folder: string };
+  | { readonly format: 'images'; readonly folder: string }
+  | { readonly format: 'own'; readonly path: string; readonly definition: FormatDefinition };
 
 /** Data in one piece, or in parts. */
 export type Recognized =
@@ -43,7 +45,14 @@ const SPLIT_NAMES: Readonly<Record<string, Split>> = {
 export function recognize(path: string): Recognized {
   const status = statSync(path, { throwIfNoEntry: false });
   if (status === undefined) throw new ModelError('no such file or folder', { file: path });
+  const own = ownFormatOf(path, () => (status.isDirectory() ? new Uint8Array() : firstBytes(path)));
+  if (own !== undefined) return { format: 'own', path, definition: own.format };
   return status.isDirectory() ? recognizeFolder(path, 0) : recognizeFile(path);
+}
+
+function firstBytes(path: string): Uint8Array {
+  using source = new FileSource(path);
+  return headOf(source, 4096);
 }
 
 /**
@@ -61,6 +70,8 @@ function filesOf(found: Found): readonly string[] {
   switch (found.format) {
     case 'idx':
       return [found.images, ...(found.labels === undefined ? [] : [found.labels])];
+    case 'own':
+      return found.definition.files?.(found.path) ?? [found.path];
     case 'images':
       return imagesIn(found.folder);
     case 'npz':

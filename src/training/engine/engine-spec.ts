@@ -3,7 +3,12 @@ import type { Loss } from '../../passes/gradient/index.js';
 import type { ExecutionProvider } from '../../runtime/index.js';
 import type { WeightDecayKind } from '../choices.js';
 import { nuclearPenalty } from '../low-rank/nuclear-norm.js';
-import { type OptimizerName, type OptimizerOptions, optimizer } from '../optimizers/index.js';
+import {
+  type OptimizerName,
+  type OptimizerOptions,
+  type OwnOptimizer,
+  optimizerNamed,
+} from '../optimizers/index.js';
 import { isSearch, type SearchName, type SearchOptions, search } from '../search/index.js';
 import { openSearchEngine, type SearchEngineOptions } from '../search/search-engine.js';
 import type { Engine } from '../types.js';
@@ -16,7 +21,7 @@ export interface EngineSpec {
   readonly batch: number;
   /** Names of the initializers that are trained. */
   readonly weights: readonly string[];
-  readonly optimizer: OptimizerName | SearchName;
+  readonly optimizer: OptimizerName | OwnOptimizer | SearchName;
   readonly optimizerOptions: OptimizerOptions[OptimizerName] | SearchOptions[SearchName];
   /** Weight decay by the name of the weight; those that are not in it have none. */
   readonly weightDecay: ReadonlyMap<string, number>;
@@ -53,13 +58,13 @@ export function searchOptionsOf(spec: EngineSpec, name: SearchName): SearchEngin
   };
 }
 
-export function optionsOf(spec: EngineSpec, name: OptimizerName): EngineOptions {
+export function optionsOf(spec: EngineSpec, name: OptimizerName | OwnOptimizer): EngineOptions {
   const { weights, weightDecay, weightDecayKind, optimizerOptions, nuclear, ...rest } = spec;
   return {
     ...rest,
     ...(nuclear && { penalty: nuclearPenalty(nuclear.coefficient, nuclear.weights) }),
     wrt: weights,
-    optimizer: optimizer(name, optimizerOptions as OptimizerOptions[OptimizerName], weightDecayKind),
+    optimizer: optimizerNamed(name).make(optimizerOptions as never, weightDecayKind),
     weightDecayOf: (name) => weightDecay.get(name) ?? 0,
   };
 }

@@ -1,5 +1,5 @@
 import { type Copying, copyNode, nameOutputs } from '../../../graph/edit/copy-nodes.js';
-import { inlinedFunctions } from '../../../graph/edit/inline-functions.js';
+import { inlinedExcept } from '../../../graph/edit/inline-functions.js';
 import {
   type Graph,
   type Model,
@@ -12,6 +12,7 @@ import {
 import type { NodeProto } from '../../../graph/proto/schema.js';
 import { constantTensor } from '../../../runtime/index.js';
 import { followsData } from '../request.js';
+import { ownRuleOf } from '../rules/index.js';
 import { defused } from './fused/index.js';
 import { probe } from './infer-shapes.js';
 
@@ -22,7 +23,11 @@ import { probe } from './infer-shapes.js';
  * @throws ModelError as `inlinedFunctions`
  */
 export function inlined(model: Model): Model {
-  return defused(withBranches(inlinedFunctions(model), new Map()));
+  const plain = inlinedExcept(
+    model,
+    ({ domain = '', op_type: opType = '' }) => ownRuleOf({ domain, opType }) !== undefined,
+  );
+  return defused(withBranches(plain, new Map()));
 }
 
 /**

@@ -1,5 +1,7 @@
 import { type Model, type Node, type Tensor, withNodes } from '../../../../graph/index.js';
+import { operatorName } from '../../../../graph/registry.js';
 import { Shapes } from '../../../../graph/shapes/shapes.js';
+import { ownRuleOf } from '../../rules/index.js';
 import { ATTENTION } from './attention.js';
 import { Emit, floatTypeOf } from './emit.js';
 import { type Decomposition, SIMPLE } from './simple.js';
@@ -32,7 +34,8 @@ export function defused(model: Model): Model {
     : withNodes(model, nodes, constants);
 }
 
-function decompositionOf({ domain, opType }: Node): Decomposition | undefined {
-  const name = domain === '' ? opType : `${domain}.${opType}`;
+function decompositionOf(node: Node): Decomposition | undefined {
+  const name = operatorName(node);
+  if (ownRuleOf(node) !== undefined) return undefined;
   return Object.hasOwn(DECOMPOSITIONS, name) ? DECOMPOSITIONS[name] : undefined;
 }
