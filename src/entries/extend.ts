@@ -20,6 +20,7 @@ export { findMatches, type Match, matchNode, type Pattern } from '../graph/match
 export type { Definition } from '../graph/registry.js';
 export { defineGradient } from '../passes/gradient/rules/index.js';
 export type { ForwardContext, OwnRule, Rewritten, Rule, RuleContext } from '../passes/gradient/types.js';
+export type { PixelGeometry } from '../runtime/io/pixels.js';
 export { defineFormat, type FormatDefinition } from '../training/data/own-formats.js';
 export type { Column, Source } from '../training/data/source.js';
 export {

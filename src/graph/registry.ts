@@ -8,7 +8,7 @@ export interface Definition extends Disposable {
 
 /** What programs add at run time to a table of this library: rules of operators, metrics, optimizers, formats. */
 export class Registry<Entry> {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, { readonly entry: Entry }>();
   readonly #kind: string;
   readonly #isTaken: (name: string) => boolean;
 
@@ -26,11 +26,11 @@ export class Registry<Entry> {
   }
 
   get(name: string): Entry | undefined {
-    return this.#entries.get(name);
+    return this.#entries.get(name)?.entry;
   }
 
-  entries(): IterableIterator<[string, Entry]> {
-    return this.#entries.entries();
+  entries(): (readonly [name: string, entry: Entry])[] {
+    return [...this.#entries].map(([name, { entry }]) => [name, entry] as const);
   }
 
   /** @throws OptionError for an empty name and one that is taken */
@@ -43,11 +43,12 @@ export class Registry<Entry> {
         : 'is built in';
       throw new OptionError('name', `'${name}': ${this.#kind} of this name ${whose}`);
     }
-    this.#entries.set(name, entry);
+    const held = { entry };
+    this.#entries.set(name, held);
     return {
       name,
       [Symbol.dispose]: () => {
-        if (this.#entries.get(name) === entry) this.#entries.delete(name);
+        if (this.#entries.get(name) === held) this.#entries.delete(name);
       },
     };
   }

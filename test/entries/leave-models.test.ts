@@ -5,6 +5,7 @@ import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import * as analysis from '../../src/entries/analysis.js';
 import * as compressing from '../../src/entries/compress.js';
+import * as extending from '../../src/entries/extend.js';
 import * as differentiation from '../../src/entries/gradient.js';
 import * as graph from '../../src/entries/graph.js';
 import * as passes from '../../src/entries/passes.js';
@@ -52,6 +53,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   extractLora: (model) => verbs.extractLora(model, model.clone(), { rank: 1 }),
   findConstant: (model) => graph.findConstant(model.graph, 'q'),
   findLinearSites: (model) => analysis.findLinearSites(model),
+  findMatches: (model) => extending.findMatches(model.graph, { op: 'MatMul', inputs: [{ op: 'Tanh' }] }),
   findWeights: (model) => analysis.findWeights(model),
   gradient: (model) => verbs.gradient(model, STEP),
   headProducts: (model) => analysis.headProducts(model),
@@ -60,6 +62,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   inspectModel: (model) => verbs.inspectModel(model, { runtime: true }),
   linearSite: (model) => analysis.linearSite(model.graph.nodes.at(-1) as graph.Node, 'MatMul'),
   lossModel: (model) => differentiation.lossModel(model, STEP),
+  matchNode: (model) => extending.matchNode(model.graph.nodes.at(-1) as graph.Node, { op: 'MatMul' }),
   modelToBytes: (model) => verbs.modelToBytes(model),
   openEngine: async (model) => {
     await using _engine = await training.openEngine(model, { ...STEP, optimizer: SGD });

@@ -35,6 +35,7 @@ export interface Rewritten {
   readonly state?: readonly (readonly [old: string, next: Value])[];
 }
 
+/** What a rule's `forward` sees of the node that it makes anew. */
 export interface ForwardContext {
   readonly node: Node;
   readonly build: Builder;

@@ -59,6 +59,8 @@ export function ownFormatOf(
 ): { readonly name: string; readonly format: FormatDefinition } | undefined {
   if (OWN.size === 0) return undefined;
   const bytes = head();
-  const found = [...OWN.entries()].reverse().find(([, format]) => format.recognizes(path, bytes));
+  const found = OWN.entries()
+    .reverse()
+    .find(([, format]) => format.recognizes(path, bytes));
   return found && { name: found[0], format: found[1] };
 }
