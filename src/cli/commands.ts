@@ -34,6 +34,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./rank-report.js')).rankReportCommand as AnyCommand,
   },
   {
+    usage: 'merge <parts..>',
+    describe: 'put together what the shards of one command computed: the same bytes as without shards',
+    load: async () => (await import('./merge.js')).mergeCommand as AnyCommand,
+  },
+  {
     usage: 'extract-lora <base> <tuned>',
     describe: 'what training changed as LoRA adapters, with their error',
     load: async () => (await import('./extract-lora.js')).extractLoraCommand as AnyCommand,

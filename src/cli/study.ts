@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
+import { namedShard } from '../parts/shard.js';
 import type { StudyResultView } from '../report/study/document.js';
 import type { Document } from '../report/text/document.js';
 import { PAGE_FORMATS, render } from '../report/text/render.js';
@@ -56,7 +57,8 @@ export const studyCommand: Command<Arguments> = {
         '$0 study report obs2/runs.jsonl --format html > obs2.html',
         'the page again, without running',
       ),
-  handler: async (args, io) => {
+  handler: async (given, io) => {
+    const args = given.shard === undefined ? given : { ...given, shard: namedShard(given.shard, io.env) };
     const { STUDIES } = await import('../study/studies/index.js');
     const names = STUDIES.map(({ name }) => name);
     const { study, files = [] } = args;

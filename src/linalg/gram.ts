@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { release } from '../runtime/garbage.js';
 import type { Session } from '../runtime/types.js';
 import {
@@ -19,6 +20,11 @@ export interface GramOptions {
 
 /** Rows and columns of one tile of the result: only tiles on and below the diagonal are computed. */
 const TILE = 512;
+/**
+ * Threads of one tile: up to eight, onnxruntime gives each at least 64 columns of it, and the bits of the product do not depend
+ * on how many there are. With 16 they do.
+ */
+const MOST_THREADS = 8;
 /** Enough for the sums of 3,072 products to be made at once: the fewer the parts, the less is added up. */
 const MOST_BYTES = 3 * BLOCK_BYTES;
 
@@ -75,7 +81,9 @@ export async function gramInto(
   const blockBytes = options.blockBytes ?? ample;
   const tile = Math.max(1, Math.min(TILE, Math.floor(Math.sqrt(blockBytes / 32))));
   const depth = Math.min(k, Math.max(1, Math.floor(blockBytes / (16 * tile))));
-  using tiles = new Tiles(await gemmKernel(!isRows, isRows, false, options.place), target, matrix, isRows);
+  const threads = Math.min(MOST_THREADS, availableParallelism());
+  const session = await gemmKernel(!isRows, isRows, false, options.place, threads);
+  using tiles = new Tiles(session, target, matrix, isRows);
   for (let row = 0; row < n; row += tile) {
     for (let from = 0; from < k; from += depth) {
       const to = Math.min(k, from + depth);

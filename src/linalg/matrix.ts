@@ -128,6 +128,7 @@ export function gemmKernel(
   transposeB: boolean,
   isMinus = false,
   place?: ProductPlace,
+  threads?: number,
 ): Promise<Session> {
   const inputs = isMinus ? ['a', 'b', 'c'] : ['a', 'b'];
   const build = (): Model =>
@@ -149,5 +150,6 @@ export function gemmKernel(
       opset: 17,
     });
   const { key, options } = productSession(place);
-  return kernel(`gemm ${transposeA} ${transposeB} ${isMinus} ${key}`, build, options);
+  const sized = threads === undefined ? options : { ...options, threads };
+  return kernel(`gemm ${transposeA} ${transposeB} ${isMinus} ${threads} ${key}`, build, sized);
 }

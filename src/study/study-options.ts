@@ -27,7 +27,10 @@ export const STUDY_OPTIONS = {
     kind: 'texts',
     help: 'data for the studies that need it: MNIST, Fashion-MNIST or CIFAR files, as train reads them',
   },
-  shard: { kind: 'text', help: 'run only a part: 2/4 is the second of four' },
+  shard: {
+    kind: 'text',
+    help: 'run only a part: 2/4 is the second of four; auto: of a Slurm array, auto/64: of an Indexed Job',
+  },
   threads: {
     kind: 'integer',
     min: 1,

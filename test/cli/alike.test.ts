@@ -50,6 +50,8 @@ beforeAll(async () => {
     at('log.jsonl'),
   );
   expect([trained.code, trained.err]).toEqual([0, expect.stringContaining('epoch')]);
+  const part = await cli('rank-report', at('m.onnx'), '--shard', '1/1', '-o', at('parts'));
+  expect([part.code, part.err]).toEqual([0, expect.stringContaining('shard 1/1: 1 of 1')]);
 });
 
 /** Every command, at work that says something. */
@@ -65,6 +67,7 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   new: () => ['mlp', '--inputs', '3', '--depth', '2', '--width', '4', '-o', at('n.onnx'), '--overwrite'],
   gradient: () => [at('m.onnx'), '--batch', '4', '-o', at('g.onnx'), '--overwrite'],
   'rank-report': () => [at('m.onnx')],
+  merge: () => [at('parts')],
   'extract-lora': () => [at('m.onnx'), at('t.onnx'), '--rank', '1', '--dry-run'],
   verify: () => [at('m.onnx'), at('m.onnx')],
   train: () => [at('m.onnx'), '--data', at('data.npz'), '--epochs', '1', '-o', at('t.onnx'), '--overwrite'],

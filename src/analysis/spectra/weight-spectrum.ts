@@ -40,9 +40,9 @@ export interface WeightSpectrum {
 }
 
 /** Smaller weights are not worth the way to another processor, */
-const PRODUCT_ORDER = 512;
+export const PRODUCT_ORDER = 512;
 /** or to onnxruntime on this one: its Gram matrix of 4096 x 9216 takes half the time of the kernels', on two cores each. */
-const RUNTIME_ORDER = 2048;
+export const RUNTIME_ORDER = 2048;
 
 /** Jacobi rotations take the place of the Gram matrix where they are cheap ... */
 const JACOBI_ORDER = 64;
@@ -67,9 +67,8 @@ export async function weightSpectrum(
   if (factors !== undefined) return ofFactors(weight, await factors());
   if (weight.uses[0].conv === undefined || convView === 'matricized') {
     const least = products === undefined ? RUNTIME_ORDER : PRODUCT_ORDER;
-    const isLarge =
-      Math.min(weight.rows, weight.columns) >= least && (products !== undefined || pool.size > 1);
-    return isLarge
+    // By the matrix alone: what else there is to do, or how many processors, must not show in the bits.
+    return Math.min(weight.rows, weight.columns) >= least
       ? ofProduct(weight, elements, pool, { products, later })
       : ofMatrix(weight, elements, pool, later);
   }

@@ -55,6 +55,7 @@ export interface KernelExports {
     tau: Address,
     pair: Address,
     parts: Address,
+    shares: number,
     ...team: TeamArguments
   ): void;
   tridiagonalUpdate(

@@ -1,4 +1,4 @@
-import { OptionError } from '../../graph/option-descriptors.js';
+import type { Shard } from '../../parts/shard.js';
 import { settingsKey } from '../evidence.js';
 import type { Settings, Study } from '../study.js';
 
@@ -8,21 +8,6 @@ export interface PlannedRun {
   readonly seed: number;
   /** Whether it records what pictures are drawn of: the runs of the first seed do. */
   readonly isPictured: boolean;
-}
-
-/** Which part of a plan is run here: every `of`-th run, from the `part`-th on. */
-export interface Shard {
-  readonly part: number;
-  readonly of: number;
-}
-
-/** @throws OptionError unless it is 'i/n' with 1 <= i <= n */
-export function shardOf(text: string): Shard {
-  const [, part, of] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
-  const shard = { part: Number(part), of: Number(of) };
-  if (!(shard.part >= 1 && shard.part <= shard.of))
-    throw new OptionError('shard', `must be i/n with 1 ≤ i ≤ n, as 1/4, is '${text}'`);
-  return shard;
 }
 
 /**

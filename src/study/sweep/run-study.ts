@@ -2,12 +2,13 @@ import { appendFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { ModelError } from '../../graph/index.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { shardOf } from '../../parts/shard.js';
 import { onnxruntimeVersion } from '../../runtime/session/onnxruntime.js';
 import { reportOf, type StudyReport } from '../evidence.js';
 import { studyOf } from '../studies/index.js';
 import type { RunRecord, Study } from '../study.js';
 import { STUDY_OPTIONS, type StudyRunOptions } from '../study-options.js';
-import { type PlannedRun, planOf, runKey, sharded, shardOf } from './plan.js';
+import { type PlannedRun, planOf, runKey, sharded } from './plan.js';
 import { processorName, type RunsHeader, RunsWriter } from './runs-file.js';
 import { WorkerPool } from './worker-pool.js';
 

@@ -1,5 +1,5 @@
 import { multiplyPacked, packAcross, packAlong } from './gemm';
-import { meet, shareOf } from './team';
+import { claim, meet, shareOf } from './team';
 import { symmetricTimesVector } from './tridiagonal';
 import { add, dot, scale, subtractPair, subtractScaled } from './vector';
 
@@ -16,6 +16,12 @@ const NEGLIGIBLE: f64 = 1e-280;
 
 /** Side of the blocks of A in symmetricTimesPanel: 128 x 128 doubles are 128 KiB. */
 const SIDE: usize = 128;
+
+/**
+ * Sums of symmetricTimesPanel that are made apart, MOST_THREADS of src/linalg/kernels/threads/team.ts: as many on one thread
+ * as on eight, since the bits of a sum depend on what is added to what.
+ */
+const LANES: usize = 8;
 
 /**
  * Reduces rows [k0, k1), k1 - k0 = b, to columns [k - b, k] by reflectors on the columns before k0, from the last row
@@ -72,7 +78,8 @@ export function bandRest(a: usize, ld: usize, k: usize, band: usize, ldb: usize)
 
 /**
  * Y = V A for b rows V and the lower triangle of A (n x n), all at leading dimension ld; b is a multiple of 4.
- * `pv` holds b x (n to 128) doubles, `blocks` 128 x 128 of each thread, `parts` b rows of each thread but the first.
+ * `pv` holds b x (n to 128) doubles, `blocks` 128 x 128 of each thread, `parts` b rows of each of LANES but the first.
+ * Any number of threads gives the same bits.
  */
 export function symmetricTimesPanel(
   a: usize,
@@ -88,38 +95,44 @@ export function symmetricTimesPanel(
   threads: usize,
   thread: usize,
 ): void {
-  const own = thread === 0 ? y : parts + (thread - 1) * b * ld;
   const w = blocks + thread * ((SIDE * SIDE) << 3);
-  for (let r: usize = 0; r < b; r++) memory.fill(own + r * ld, 0, n << 3);
   const count = (n + SIDE - 1) / SIDE;
   for (let p = thread; p < count; p += threads) {
     const from = p * SIDE;
     packAlong(v + (from << 3), ld, b, min(SIDE, n - from), pv + ((from * b) << 3));
   }
   meet(sync, threads);
-  for (let piece = thread; piece < count; piece += threads) {
-    // Divided in advance, since the sums depend on who adds what: the same matrix gives the same bits.
-    const i = (count - 1 - piece) * SIDE;
-    const rows = min(SIDE, n - i);
-    const block = a + i * ld;
-    const vi = pv + ((i * b) << 3);
-    const yi = own + (i << 3);
-    for (let j: usize = 0; j < i; j += SIDE) {
-      const from = block + (j << 3);
-      packAcross(from, ld, SIDE, rows, w, rows << 5);
-      multiplyPacked(b, SIDE, rows, 1, vi, w, own + (j << 3), ld);
-      packAlong(from, ld, rows, SIDE, w);
-      multiplyPacked(b, rows, SIDE, 1, pv + ((j * b) << 3), w, yi, ld);
+  const lanes = min(LANES, count);
+  for (let lane = claim(sync); lane < lanes; lane = claim(sync)) {
+    const own = lane === 0 ? y : parts + (lane - 1) * b * ld;
+    const reach = min(n, (count - lane) * SIDE);
+    for (let r: usize = 0; r < b; r++) memory.fill(own + r * ld, 0, reach << 3);
+    for (let piece = lane; piece < count; piece += LANES) {
+      const i = (count - 1 - piece) * SIDE;
+      const rows = min(SIDE, n - i);
+      const block = a + i * ld;
+      const vi = pv + ((i * b) << 3);
+      const yi = own + (i << 3);
+      for (let j: usize = 0; j < i; j += SIDE) {
+        const from = block + (j << 3);
+        packAcross(from, ld, SIDE, rows, w, rows << 5);
+        multiplyPacked(b, SIDE, rows, 1, vi, w, own + (j << 3), ld);
+        packAlong(from, ld, rows, SIDE, w);
+        multiplyPacked(b, rows, SIDE, 1, pv + ((j * b) << 3), w, yi, ld);
+      }
+      packSymmetric(block + (i << 3), ld, rows, w);
+      multiplyPacked(b, rows, rows, 1, vi, w, yi, ld);
     }
-    packSymmetric(block + (i << 3), ld, rows, w);
-    multiplyPacked(b, rows, rows, 1, vi, w, yi, ld);
   }
   meet(sync, threads);
   const from = shareOf(n, thread, threads);
-  const length = shareOf(n, thread + 1, threads) - from;
-  for (let other: usize = 1; other < threads; other++) {
+  const to = shareOf(n, thread + 1, threads);
+  for (let lane: usize = 1; lane < lanes; lane++) {
+    // Its rows end here, so that the sums beyond are zero.
+    const end = min(to, (count - lane) * SIDE);
+    if (end <= from) continue;
     for (let r: usize = 0; r < b; r++) {
-      add(y + r * ld + (from << 3), parts + ((other - 1) * b + r) * ld + (from << 3), length);
+      add(y + r * ld + (from << 3), parts + ((lane - 1) * b + r) * ld + (from << 3), end - from);
     }
   }
   meet(sync, threads);

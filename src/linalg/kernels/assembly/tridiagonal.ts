@@ -8,9 +8,6 @@ import { add, dot, dotPair, madd, scale, subtractPair, subtractScaled } from './
  * with the updates of the panel kept apart (A - V^T W - W^T V), as LAPACK's dlatrd does, then applied at once.
  */
 
-/** Parts of a product with the matrix for each of the threads: SHARES of src/linalg/kernels/eigen/tridiagonal.ts. */
-const SHARES: usize = 4;
-
 /** Below this squared norm a row counts as zero: its square has lost bits to underflow. The matrix is near norm 1. */
 const NEGLIGIBLE: f64 = 1e-280;
 
@@ -100,7 +97,7 @@ function sum2(v: v128): f64 {
  * Reduces rows [k0, k1) of the leading k1 x k1 block, k0 >= 1, and leaves the leading k0 x k0 block to tridiagonalUpdate.
  * On return row k holds the reflector v_k in columns [0, k), d[k] the diagonal, e[k - 1] the off-diagonal, tau[k]
  * the factor of H_k = I - tau v v^T, and row k - k0 of w the vector w_k. `pair` is scratch for two doubles, `parts` for
- * SHARES vectors of leading dimension ld a thread.
+ * `shares` vectors of leading dimension ld. The bits depend on `shares`, not on the number of threads.
  */
 export function tridiagonalPanel(
   a: usize,
@@ -113,6 +110,7 @@ export function tridiagonalPanel(
   tau: usize,
   pair: usize,
   parts: usize,
+  shares: usize,
   sync: usize,
   threads: usize,
   thread: usize,
@@ -126,7 +124,6 @@ export function tridiagonalPanel(
     const t = load<f64>(tau + (k << 3));
     if (t === 0) continue;
     // The last rows reach all of y. Whoever is free takes the next ones, so that no thread waits for a slower one.
-    const shares: usize = threads === 1 ? 1 : SHARES * threads;
     for (let share = claim(sync); share < shares; share = claim(sync)) {
       const from = triangleShareOf(k, shares - 1 - share, shares);
       const to = triangleShareOf(k, shares - share, shares);

@@ -1,5 +1,4 @@
 import { leading, pad4, type Workspace } from '../module.js';
-import { MOST_THREADS } from '../threads/team.js';
 
 /** A symmetric matrix being reduced: addresses in a workspace. */
 export interface Tridiagonal {
@@ -20,8 +19,14 @@ function panelRows(n: number): number {
   return n < 2048 ? 12 : 64;
 }
 
-/** Vectors of a thread that tridiagonalPanel adds up: SHARES of assembly/tridiagonal.ts. */
-const SHARES = 4;
+/** Least order that threads share, of values (pool.ts) or vectors (eigen.ts): a smaller one is one piece of work. */
+const SHARED_ORDER = 1024;
+const SHARES = 16;
+
+/** Vectors that tridiagonalPanel adds up. They follow from the order alone, so that any number of threads gives the same bits. */
+function sharesOf(n: number): number {
+  return n < SHARED_ORDER ? 1 : SHARES;
+}
 
 /** Bytes of the matrix and the three vectors. */
 export function tridiagonalBytes(n: number): number {
@@ -31,7 +36,7 @@ export function tridiagonalBytes(n: number): number {
 /** Bytes that reduceToTridiagonal takes from the workspace besides. */
 export function reductionBytes(n: number): number {
   const nb = panelRows(n);
-  return (nb + SHARES * MOST_THREADS) * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 2048;
+  return (nb + SHARES) * leading(n) * 8 + 2 * pad4(n) * 2 * nb * 8 + 2048;
 }
 
 export function takeTridiagonal(work: Workspace, n: number): Tridiagonal {
@@ -80,11 +85,12 @@ export function reduceToTridiagonal(work: Workspace, t: Tridiagonal): void {
   const px = work.take(pad4(t.n) * 2 * nb * 8);
   const py = work.take(pad4(t.n) * 2 * nb * 8);
   const pair = work.take(64);
-  const parts = work.take(SHARES * MOST_THREADS * t.ld);
+  const parts = work.take(SHARES * t.ld);
+  const shares = sharesOf(t.n);
   let k1 = t.n;
   while (k1 > 1) {
     const k0 = Math.max(1, k1 - nb);
-    work.together('tridiagonalPanel', t.a, t.ld, k0, k1, w, t.d, t.e, t.tau, pair, parts);
+    work.together('tridiagonalPanel', t.a, t.ld, k0, k1, w, t.d, t.e, t.tau, pair, parts, shares);
     work.together('tridiagonalUpdate', t.a, t.ld, k0, k1, w, px, py);
     k1 = k0;
   }

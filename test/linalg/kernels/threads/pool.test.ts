@@ -37,18 +37,19 @@ describe('KernelPool', () => {
     });
   });
 
-  it('shares a large matrix among the threads, and gives the same bits each time', async () => {
-    const [m, n] = [1540, 1550];
-    const matrix = randomMatrix(m, n, 3);
-    const alone = singularValues(matrix, m, n);
-    await using pool = new KernelPool({ size: 3 });
-    const shared = await pool.singularValues(matrix, m, n);
-    expect(shared).not.toEqual(alone);
-    shared.forEach((value, i) => {
-      expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[0]!);
-    });
-    expect(await pool.singularValues(matrix, m, n)).toEqual(shared);
-    expect(await pool.singularValues(matrix, m, n, { later: 10 * m * n * m })).toEqual(alone);
+  it('shares a large matrix among the threads: any number of them gives the same bits', async () => {
+    // One order reduced at once, one by way of a band.
+    for (const [m, n, sizes] of [
+      [1540, 1541, [2, 5]],
+      [2051, 2050, [3]],
+    ] as const) {
+      const matrix = randomMatrix(m, n, 3);
+      const alone = singularValues(matrix, m, n);
+      for (const size of sizes) {
+        await using pool = new KernelPool({ size });
+        expect(await pool.singularValues(matrix, m, n)).toEqual(alone);
+      }
+    }
   });
 
   it('gives the eigenvalues of symmetric matrices', async () => {
@@ -57,10 +58,7 @@ describe('KernelPool', () => {
     expect(await pool.eigenvalues(filled(a, 2))).toEqual(symmetricEigenvalues(a, 2));
     const large = randomSymmetric(1540, 5);
     const values = await pool.eigenvalues(filled(large, 1540));
-    const alone = symmetricEigenvalues(large, 1540);
-    values.forEach((value, i) => {
-      expect(Math.abs(value - alone[i]!)).toBeLessThan(1e-12 * alone[1539]!);
-    });
+    expect(values).toEqual(symmetricEigenvalues(large, 1540));
   });
 
   it('gives the eigenvectors of symmetric matrices, with transfer in the place of the matrix', async () => {
