@@ -76,10 +76,12 @@ export const compressCommand: Command<Arguments> = {
         ['target', 'values', 'limit', 'normalize', 'samples', 'divergence'],
         'goes with --data',
       );
-    const isBudgeted = [args.params, args.macs, args.size, args.maxDrop].some((share) => share !== undefined);
+    const isBudgeted = [args.params, args.macs, args.size, args.latency, args.maxDrop].some(
+      (share) => share !== undefined,
+    );
     if (!isBudgeted && planFile === undefined && !args.dryRun)
       throw new UsageError(
-        'no budget: pass --params 0.5, --macs 0.5, --size 0.5 or --max-drop 1, a --plan to follow, or --dry-run',
+        'no budget: pass --params 0.5, --macs 0.5, --size 0.5, --latency 0.5 or --max-drop 1, a --plan to follow, or --dry-run',
       );
     const output = await checkOutput(args, io);
     const written = isBudgeted ? planFile : undefined;

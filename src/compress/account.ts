@@ -1,6 +1,6 @@
 import type { Skipped } from '../graph/skipped.js';
-import type { DivergenceKind } from './divergence.js';
-import type { Form } from './forms.js';
+import type { DivergenceKind } from './calibration/divergence.js';
+import type { Form } from './factors/forms.js';
 import type { PlannedLayer } from './options.js';
 
 /** What the calibration data leaves open of a layer. */
@@ -32,6 +32,11 @@ export interface CompressedLayer {
   readonly parametersAfter: number;
   readonly multiplyAddsBefore: number;
   readonly multiplyAddsAfter: number;
+  /** Time of its nodes in onnxruntime, in microseconds, for one sample; undefined where it was not measured. */
+  readonly microsecondsBefore: number | undefined;
+  readonly microsecondsAfter: number | undefined;
+  /** Why it had to stay as it is; undefined where a budget decided. */
+  readonly reason: string | undefined;
   readonly conditioned: Conditioned | undefined;
   /** Singular values of the weight, weighed by inputs and curvature where there is data: what is cut off is the end of them. */
   readonly spectrum: Float64Array;
@@ -47,6 +52,8 @@ export interface Totals {
   readonly multiplyAddsAfter: number;
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** Time of the result over that of the original, run in turns; undefined where it was not measured. */
+  readonly latency: number | undefined;
 }
 
 /** A point of the trade-off: what it would keep, and what that would add to the divergence. */

@@ -4,8 +4,8 @@ import type { CompressAccount } from './account.js';
 import { COMPRESS_OPTIONS, type CompressOptions } from './options.js';
 
 export type { CompressAccount, CompressedLayer, Conditioned, CurvePoint, Totals } from './account.js';
-export type { DivergenceKind } from './divergence.js';
-export { FORMS, type Form } from './forms.js';
+export type { DivergenceKind } from './calibration/divergence.js';
+export { FORMS, type Form } from './factors/forms.js';
 export type { CompressOptions, PlannedLayer } from './options.js';
 
 const NAME = 'compress';
@@ -30,10 +30,14 @@ const NAME = 'compress';
  */
 export function compress(options: CompressOptions = {}): Pass<CompressAccount> {
   checkOptions(COMPRESS_OPTIONS, options);
-  const { plan, params, macs, size, maxDrop, data } = options;
-  const isBudgeted = [params, macs, size, maxDrop].some((share) => share !== undefined);
-  if (maxDrop !== undefined && [params, macs, size].some((share) => share !== undefined))
-    throw new OptionError('maxDrop', 'finds the share itself: leave out `params`, `macs` and `size`');
+  const { plan, params, macs, size, latency, maxDrop, data } = options;
+  const shares = [params, macs, size, latency].filter((share) => share !== undefined);
+  const isBudgeted = shares.length > 0 || maxDrop !== undefined;
+  if (maxDrop !== undefined && shares.length > 0)
+    throw new OptionError(
+      'maxDrop',
+      'finds the share itself: leave out `params`, `macs`, `size` and `latency`',
+    );
   for (const key of ['maxDrop', 'finetune'] as const)
     if (options[key] && data === undefined) throw new OptionError(key, 'needs `data`');
   if (plan !== undefined && isBudgeted)

@@ -2,7 +2,7 @@ import type { Model } from '../graph/index.js';
 import { distilled } from '../training/distill.js';
 import { train } from '../training/train.js';
 import type { Dataset } from '../training/types.js';
-import type { Divergence } from './divergence.js';
+import type { Divergence } from './calibration/divergence.js';
 import type { CompressOptions } from './options.js';
 
 /**

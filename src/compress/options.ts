@@ -1,8 +1,8 @@
 import type { DescriptorsFor } from '../graph/option-descriptors.js';
 import type { ProviderChoice } from '../runtime/index.js';
 import type { Dataset } from '../training/types.js';
-import type { DivergenceKind } from './divergence.js';
-import type { Form } from './forms.js';
+import type { DivergenceKind } from './calibration/divergence.js';
+import { FORMS, type Form } from './factors/forms.js';
 
 /** What is to become of one layer. */
 export interface PlannedLayer {
@@ -29,6 +29,13 @@ export interface CompressOptions {
   /** Share of the bytes of the file that is kept. */
   readonly size?: number | undefined;
   /**
+   * Share of the time in onnxruntime on this machine that is kept, of one sample (or the batch that the model fixes). Layers are measured
+   * as they are and factorized; those that would get no faster stay. Measured times differ from run to run, and with them the result.
+   */
+  readonly latency?: number | undefined;
+  /** Measure layers before and after in onnxruntime, and the whole model; `latency` always does. Default false. */
+  readonly timing?: boolean | undefined;
+  /**
    * In the place of a share: the smallest model that agrees with the original on all but so many percent of the held back samples'
    * decisions; with `divergence: 'mse'`, whose relative error (the root of the mean square of the difference over that of the
    * outputs) is at most so many percent. Needs data.
@@ -42,6 +49,8 @@ export interface CompressOptions {
   readonly only?: readonly string[] | undefined;
   /** Globs of those that may not. */
   readonly exclude?: readonly string[] | undefined;
+  /** Forms that convolutions may take; default all, the best for each. */
+  readonly forms?: readonly Form[] | undefined;
   /** Ranks are multiples of this, for kernels that run fastest so; default 1. */
   readonly multiple?: number | undefined;
   /** What becomes of each layer, in the place of a budget: the `plan` of an account, edited or not. */
@@ -80,6 +89,13 @@ export const COMPRESS_OPTIONS = {
   },
   macs: { kind: 'number', above: 0, max: 1, ...BUDGET, help: 'share of the multiply-adds to keep' },
   size: { kind: 'number', above: 0, max: 1, ...BUDGET, help: "share of the file's bytes to keep" },
+  latency: {
+    kind: 'number',
+    above: 0,
+    max: 1,
+    ...BUDGET,
+    help: 'share of the time in onnxruntime on this machine to keep; layers that get no faster stay',
+  },
   maxDrop: {
     kind: 'number',
     above: 0,
@@ -104,6 +120,17 @@ export const COMPRESS_OPTIONS = {
   },
   only: { kind: 'patterns', help: "factorize only layers whose node matches: 'layer4.*'" },
   exclude: { kind: 'patterns', help: 'but none whose node matches' },
+  forms: {
+    kind: 'choices',
+    choices: FORMS,
+    defaultHelp: 'all, the best for each layer',
+    help: 'what convolutions may become: channel, spatial, tucker',
+  },
+  timing: {
+    kind: 'flag',
+    default: false,
+    help: 'measure each layer in onnxruntime, before and after; --latency always does',
+  },
   multiple: {
     kind: 'integer',
     min: 1,

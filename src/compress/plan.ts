@@ -1,4 +1,4 @@
-import { FORMS } from './forms.js';
+import { FORMS } from './factors/forms.js';
 import type { PlannedLayer } from './options.js';
 
 /**

@@ -1,7 +1,7 @@
 import { type LinearSite, taps } from '../affine/linear-site.js';
 import { findExpandableSites } from '../affine/linear-sites.js';
 import { isFloatType, type Model, modelToBytes, Tensor, tensorProtos } from '../graph/index.js';
-import type { Shapes } from './calibration.js';
+import type { Shapes } from './calibration/samples.js';
 
 /** Elements of the floating-point tensors of a file: what is stored, each once. */
 export function storedParameters(model: Model): number {

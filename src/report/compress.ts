@@ -86,7 +86,28 @@ const COLUMNS: readonly Column<CompressedLayer>[] = [
     priority: 3,
     value: (row) => row.multiplyAddsAfter,
   },
+  {
+    key: 'microsecondsBefore',
+    header: 'µs before',
+    align: 'right',
+    definition: 'time of the nodes in onnxruntime on this machine, of one sample, without what a call takes',
+    value: (row) => row.microsecondsBefore,
+    text: (row) => row.microsecondsBefore?.toPrecision(3) ?? '',
+  },
+  {
+    key: 'microsecondsAfter',
+    header: 'after',
+    align: 'right',
+    value: (row) => row.microsecondsAfter,
+    text: (row) => row.microsecondsAfter?.toPrecision(3) ?? '',
+  },
 ];
+
+/** Without those that nothing is in. */
+function columnsOf(layers: readonly CompressedLayer[]): readonly Column<CompressedLayer>[] {
+  const isTimed = layers.some(({ microsecondsBefore }) => microsecondsBefore !== undefined);
+  return COLUMNS.filter(({ key }) => isTimed || !key.startsWith('microseconds'));
+}
 
 /**
  * What compress did, in all forms.
@@ -109,9 +130,15 @@ export function compressDocument(account: CompressAccount, options: CompressDocu
       layers: layers.map((row) => ({ ...row, spectrum: Array.from(row.spectrum) })),
       quality: quality ?? null,
     },
-    grids: [grid(COLUMNS, layers)],
+    grids: [grid(columnsOf(layers), layers)],
     notes: [
       ...leftNotes(skipped, { verb: 'skipped', each: verbose }),
+      ...leftNotes(
+        layers.flatMap(({ layer, op, reason }) =>
+          reason === undefined ? [] : [{ node: layer, op, reason }],
+        ),
+        { verb: 'left as it is', each: verbose },
+      ),
       ...conditionNotes(layers),
       ...notes.map((text): Note => ({ text: `${text[0]?.toUpperCase()}${text.slice(1)}.`, tone: 'warning' })),
       ...(output === undefined && curve.length > 0
@@ -123,7 +150,7 @@ export function compressDocument(account: CompressAccount, options: CompressDocu
         : []),
       ...divergenceNotes(account),
       {
-        text: `${counted(cut.length, 'layer')} of ${layers.length} ${output === undefined ? 'would be' : cut.length === 1 ? 'is' : 'are'} factorized; the file's parameters shrink from ${formatCount(total.parametersBefore)} to ${formatCount(total.parametersAfter)} (${times(total.parametersBefore, total.parametersAfter)}), multiply-adds ${times(total.multiplyAddsBefore, total.multiplyAddsAfter)}, bytes ${times(total.bytesBefore, total.bytesAfter)}.`,
+        text: `${counted(cut.length, 'layer')} of ${layers.length} ${output === undefined ? 'would be' : cut.length === 1 ? 'is' : 'are'} factorized; the file's parameters shrink from ${formatCount(total.parametersBefore)} to ${formatCount(total.parametersAfter)} (${times(total.parametersBefore, total.parametersAfter)}), multiply-adds ${times(total.multiplyAddsBefore, total.multiplyAddsAfter)}, bytes ${times(total.bytesBefore, total.bytesAfter)}${total.latency === undefined ? '' : `, time in onnxruntime ×${total.latency.toPrecision(3)}`}.`,
       },
       ...(quality === undefined ? [] : qualityNotes(quality)),
       ...(plan.length > 0 && output === undefined && cut.length === 0

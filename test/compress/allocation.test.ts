@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { allocate, type Choice, costsOf, errorOf, within } from '../../src/compress/allocation.js';
+import { allocate, type Choice, costsOf, errorOf, within } from '../../src/compress/allocation/allocation.js';
 
 /** Layers whose choices cost less the more they err, the first being the layer as it is. */
 const layersOf = (resources: number) =>

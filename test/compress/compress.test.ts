@@ -188,8 +188,8 @@ describe('with calibration data', () => {
     const options = { params: 0.5, seed: 1 };
     const [account] = await by.apply(compress({ data, ...options }));
     await without.apply(compress(options));
-    const { divergenceBetween } = await import('../../src/compress/trial.js');
-    const { divergenceOf } = await import('../../src/compress/divergence.js');
+    const { divergenceBetween } = await import('../../src/compress/factors/trial.js');
+    const { divergenceOf } = await import('../../src/compress/calibration/divergence.js');
     const { sampleFeeder } = await import('../../src/analysis/embeddings/embedding-source.js');
     const feeder = await sampleFeeder(original, data);
     const samples = { feeder, indices: Array.from({ length: 160 }, (_, i) => i), seed: 0, session: {} };

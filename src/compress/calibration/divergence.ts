@@ -1,8 +1,8 @@
-import { type Model, ModelError, widen } from '../graph/index.js';
-import type { Loss } from '../passes/gradient/index.js';
-import { predictionOf } from '../passes/gradient/request.js';
-import type { RuntimeTensor } from '../runtime/index.js';
-import type { Random } from '../runtime/random.js';
+import { type Model, ModelError, widen } from '../../graph/index.js';
+import type { Loss } from '../../passes/gradient/index.js';
+import { predictionOf } from '../../passes/gradient/request.js';
+import type { RuntimeTensor } from '../../runtime/index.js';
+import type { Random } from '../../runtime/random.js';
 
 /** What differences of outputs are measured by: of classes, or of numbers. */
 export type DivergenceKind = 'cross-entropy' | 'mse';

@@ -1,4 +1,4 @@
-import { type FactorSize, taps } from '../affine/linear-site.js';
+import { type FactorSize, taps } from '../../affine/linear-site.js';
 
 /**
  * How a weight is factorized:
@@ -18,6 +18,8 @@ export interface Cut {
   /** [R], of `tucker` [R1, R2]. */
   readonly ranks: readonly number[];
 }
+
+export const isSameCut = (a: Cut, b: Cut): boolean => a.form === b.form && a.ranks.join() === b.ranks.join();
 
 /** The sizes that costs follow from. */
 export interface LayerSize extends FactorSize {

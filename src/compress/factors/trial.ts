@@ -1,18 +1,19 @@
-import type { LinearSite } from '../affine/linear-site.js';
-import { type FloatType, type Model, ModelError, type NodeSpec, narrow, Tensor } from '../graph/index.js';
-import type { Matrix } from '../linalg/matmul.js';
-import { predictionOf } from '../passes/gradient/request.js';
-import { evaluateConstant } from '../runtime/constants/constant.js';
-import { openSession, type RuntimeTensor } from '../runtime/index.js';
-import { partOf } from '../runtime/session/part.js';
-import { runGraph } from '../runtime/session/run-graph.js';
-import { targetsOf } from '../training/distill.js';
-import { Evaluator } from '../training/engine/evaluator.js';
-import type { Batch } from '../training/types.js';
-import { batchesOf, type Samples } from './calibration.js';
-import type { Divergence } from './divergence.js';
-import type { Layer } from './layers.js';
-import { takesBias } from './rewrite.js';
+import type { LinearSite } from '../../affine/linear-site.js';
+import { type FloatType, type Model, ModelError, type NodeSpec, narrow, Tensor } from '../../graph/index.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { predictionOf } from '../../passes/gradient/request.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
+import { openSession, type RuntimeTensor } from '../../runtime/index.js';
+import { partOf } from '../../runtime/session/part.js';
+import { runGraph } from '../../runtime/session/run-graph.js';
+import { targetsOf } from '../../training/distill.js';
+import { Evaluator } from '../../training/engine/evaluator.js';
+import type { Batch } from '../../training/types.js';
+import { batchesOf } from '../calibration/calibration.js';
+import type { Divergence } from '../calibration/divergence.js';
+import type { Samples } from '../calibration/samples.js';
+import type { Layer } from '../layers/layers.js';
+import { takesBias } from '../layers/rewrite.js';
 
 /** What is tried in the place of a layer's weight and biases. */
 export interface Replacement {
@@ -179,7 +180,7 @@ async function withOwnWeights(
 
 /** The bias of a node as one number an output; zeros where it has none. */
 export async function biasValues(site: LinearSite): Promise<Float64Array> {
-  const { biasVector, linearBias } = await import('../affine/linear-bias.js');
+  const { biasVector, linearBias } = await import('../../affine/linear-bias.js');
   const { constant } = linearBias(site.node);
   return (await biasVector(site.node, constant, site.outputs)) ?? new Float64Array(site.outputs);
 }

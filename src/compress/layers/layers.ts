@@ -1,14 +1,14 @@
-import { type LinearSite, taps } from '../affine/linear-site.js';
-import { findLinearSites } from '../affine/linear-sites.js';
-import { isDeclared } from '../affine/note.js';
-import { explicitPads } from '../affine/operators/conv.js';
-import { matching } from '../graph/glob.js';
-import type { Model, Node } from '../graph/index.js';
-import type { Skipped } from '../graph/skipped.js';
-import { trainedNames } from '../graph/trained-names.js';
-import { ValueKeys } from '../graph/value-keys.js';
-import { stayingElements } from '../passes/expand/account.js';
-import { behindIdentity } from '../passes/rewrite/weight-source.js';
+import { type LinearSite, taps } from '../../affine/linear-site.js';
+import { findLinearSites } from '../../affine/linear-sites.js';
+import { isDeclared } from '../../affine/note.js';
+import { explicitPads } from '../../affine/operators/conv.js';
+import { matching } from '../../graph/glob.js';
+import type { Model, Node } from '../../graph/index.js';
+import type { Skipped } from '../../graph/skipped.js';
+import { trainedNames } from '../../graph/trained-names.js';
+import { ValueKeys } from '../../graph/value-keys.js';
+import { stayingElements } from '../../passes/expand/account.js';
+import { behindIdentity } from '../../passes/rewrite/weight-source.js';
 
 /** A weight that can be factorized, and the nodes that read it: more than one where layers share it. */
 export interface Layer {

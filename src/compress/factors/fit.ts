@@ -1,13 +1,9 @@
-import { type Model, ModelError } from '../graph/index.js';
-import type { Matrix } from '../linalg/matmul.js';
-import { openSession } from '../runtime/index.js';
-import { Random } from '../runtime/random.js';
-import { batchesOf, perSampleOf, type Samples, type Shapes, shareOf, tapped } from './calibration.js';
-import { type Outcome, timesVector, weightOf } from './candidate.js';
-import { Factorizer } from './factorizer.js';
-import type { Cut } from './forms.js';
-import type { Layer } from './layers.js';
-import type { Moments } from './metric.js';
+import { type Model, ModelError } from '../../graph/index.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { openSession } from '../../runtime/index.js';
+import { Random } from '../../runtime/random.js';
+import { batchesOf, perSampleOf, shareOf, tapped } from '../calibration/calibration.js';
+import type { Moments } from '../calibration/metric.js';
 import {
   addProduct,
   chosenColumns,
@@ -17,9 +13,14 @@ import {
   readingOf,
   vectorCount,
   vectorsOf,
-} from './moments.js';
-import { rewriteLayer } from './rewrite.js';
-import { alphaOf, shiftPlace, shiftReader } from './shift.js';
+} from '../calibration/moments.js';
+import type { Samples, Shapes } from '../calibration/samples.js';
+import { type Outcome, timesVector, weightOf } from '../layers/candidate.js';
+import type { Layer } from '../layers/layers.js';
+import { rewriteLayer } from '../layers/rewrite.js';
+import { alphaOf, shiftPlace, shiftReader } from '../layers/shift.js';
+import { Factorizer } from './factorizer.js';
+import type { Cut } from './forms.js';
 import { biasValues } from './trial.js';
 
 /** Parts of the model that are fitted one after the other, at most: each takes a pass over the data. */

@@ -1,7 +1,7 @@
-import { linearBias } from '../affine/linear-bias.js';
-import type { LinearSite } from '../affine/linear-site.js';
-import { factorizedMetadata } from '../affine/note.js';
-import { explicitPads } from '../affine/operators/conv.js';
+import { linearBias } from '../../affine/linear-bias.js';
+import type { LinearSite } from '../../affine/linear-site.js';
+import { factorizedMetadata } from '../../affine/note.js';
+import { explicitPads } from '../../affine/operators/conv.js';
 import {
   type AttributeProtos,
   type FloatType,
@@ -11,12 +11,12 @@ import {
   type NodeSpec,
   narrow,
   Tensor,
-} from '../graph/index.js';
-import type { Matrix } from '../linalg/matmul.js';
-import { factorAttributes, needsZeroBias } from '../passes/expand/write.js';
-import { asConstants, editWith, scratchTensor } from '../passes/rewrite/placement.js';
-import { behindIdentity, removeUnread } from '../passes/rewrite/weight-source.js';
-import { type Cut, factorSizes } from './forms.js';
+} from '../../graph/index.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { factorAttributes, needsZeroBias } from '../../passes/expand/write.js';
+import { asConstants, editWith, scratchTensor } from '../../passes/rewrite/placement.js';
+import { behindIdentity, removeUnread } from '../../passes/rewrite/weight-source.js';
+import { type Cut, factorSizes } from '../factors/forms.js';
 import type { Layer } from './layers.js';
 
 /** A layer, and what takes its place. */

@@ -1,5 +1,5 @@
-import { linearBias } from '../affine/linear-bias.js';
-import type { LinearSite } from '../affine/linear-site.js';
+import { linearBias } from '../../affine/linear-bias.js';
+import type { LinearSite } from '../../affine/linear-site.js';
 import {
   type FloatType,
   findConstant,
@@ -8,8 +8,8 @@ import {
   type Node,
   narrow,
   Tensor,
-} from '../graph/index.js';
-import { evaluateConstant } from '../runtime/constants/constant.js';
+} from '../../graph/index.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
 import type { Layer } from './layers.js';
 
 /** Where a constant that is added to a layer's outputs can go. */

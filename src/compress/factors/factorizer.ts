@@ -1,8 +1,14 @@
-import { taps } from '../affine/linear-site.js';
-import { decompose, norm2 } from '../linalg/decompose.js';
-import { type Matrix, matmul } from '../linalg/matmul.js';
+import { taps } from '../../affine/linear-site.js';
+import { decompose, norm2 } from '../../linalg/decompose.js';
+import { type Matrix, matmul } from '../../linalg/matmul.js';
+import {
+  type Conditioning,
+  covarianceOf,
+  MetricRoot,
+  type Moments,
+  solveRight,
+} from '../calibration/metric.js';
 import { type Cut, type Form, formsOf, type LayerSize, parametersOf, rankGrid } from './forms.js';
-import { type Conditioning, covarianceOf, MetricRoot, type Moments, solveRight } from './metric.js';
 
 /** A cut, and what it costs in exactness. */
 export interface CutError {
@@ -144,11 +150,12 @@ export class Factorizer {
     return this.#input?.conditioning;
   }
 
-  /** Every form's cuts that have fewer parameters than the weight. */
-  async curve(multiple: number): Promise<CutError[]> {
+  /** The cuts of every form, or of those that are asked for, that have fewer parameters than the weight. */
+  async curve(multiple: number, forms: readonly Form[] = []): Promise<CutError[]> {
     const found: CutError[] = [];
     const before = parametersOf(this.#size, undefined);
     for (const form of formsOf(this.#size)) {
+      if (forms.length > 0 && form !== 'matrices' && !forms.includes(form)) continue;
       for (const point of await this.#curveOf(form, multiple))
         if (parametersOf(this.#size, point.cut) < before) found.push(point);
     }

@@ -1,5 +1,5 @@
-import { SymmetricMatrix } from '../linalg/kernels/eigen/eigen.js';
-import { gemmInto, type Matrix, matmul } from '../linalg/matmul.js';
+import { SymmetricMatrix } from '../../linalg/kernels/eigen/eigen.js';
+import { gemmInto, type Matrix, matmul } from '../../linalg/matmul.js';
 
 /** What was measured of a vector: its mean, and the mean of x xᵀ. */
 export interface Moments {

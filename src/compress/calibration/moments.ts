@@ -1,11 +1,11 @@
-import { type LinearSite, taps } from '../affine/linear-site.js';
-import { explicitPads } from '../affine/operators/conv.js';
-import { isFloatType, ModelError, type NodeSpec, Tensor, ValueInfo } from '../graph/index.js';
-import { matmul } from '../linalg/matmul.js';
-import { convert, type RuntimeTensor } from '../runtime/index.js';
-import type { Random } from '../runtime/random.js';
-import { kernel } from '../runtime/session/run-graph.js';
-import { buildModel } from '../runtime/session/small-model.js';
+import { type LinearSite, taps } from '../../affine/linear-site.js';
+import { explicitPads } from '../../affine/operators/conv.js';
+import { isFloatType, ModelError, type NodeSpec, Tensor, ValueInfo } from '../../graph/index.js';
+import { matmul } from '../../linalg/matmul.js';
+import { convert, type RuntimeTensor } from '../../runtime/index.js';
+import type { Random } from '../../runtime/random.js';
+import { kernel } from '../../runtime/session/run-graph.js';
+import { buildModel } from '../../runtime/session/small-model.js';
 import type { Moments } from './metric.js';
 
 /** How the vectors that a site reads lie in its data: columns of a matrix, or patches of an image. */

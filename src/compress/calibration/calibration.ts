@@ -1,11 +1,10 @@
-import type { Feeder } from '../analysis/embeddings/embedding-source.js';
-import { type Model, ModelError, type NodeSpec, ValueInfo } from '../graph/index.js';
-import { gradient } from '../passes/gradient/index.js';
-import { openSession, type RuntimeTensor, type SessionOptions } from '../runtime/index.js';
-import { Random } from '../runtime/random.js';
-import { partOf } from '../runtime/session/part.js';
+import { type Model, ModelError, type NodeSpec, ValueInfo } from '../../graph/index.js';
+import { gradient } from '../../passes/gradient/index.js';
+import { openSession, type RuntimeTensor } from '../../runtime/index.js';
+import { Random } from '../../runtime/random.js';
+import { partOf } from '../../runtime/session/part.js';
+import type { Layer } from '../layers/layers.js';
 import type { Divergence } from './divergence.js';
-import type { Layer } from './layers.js';
 import type { Moments } from './metric.js';
 import {
   chosenColumns,
@@ -18,24 +17,13 @@ import {
   vectorCount,
   vectorsOf,
 } from './moments.js';
-
-/** The samples that a model is calibrated on. */
-export interface Samples {
-  readonly feeder: Feeder;
-  /** Their indices. */
-  readonly indices: readonly number[];
-  readonly seed: number;
-  readonly session: Pick<SessionOptions, 'providers' | 'device' | 'threads'>;
-}
+import type { Samples, Shapes } from './samples.js';
 
 /** Gram matrices that are summed up at a time take at most about so much; of a larger layer, its own. */
 const GROUP_BYTES = 192 << 20;
 /** What comes out of a run takes at most about so much. */
 const RUN_BYTES = 64 << 20;
 const MOST_PER_RUN = 64;
-
-/** How large values are for one sample. */
-export type Shapes = ReadonlyMap<string, readonly number[]>;
 
 /** The shapes of values for one batch of the data. */
 export async function shapesFor(model: Model, values: readonly string[], samples: Samples): Promise<Shapes> {

@@ -1,10 +1,10 @@
-import { type Matrix, matmul } from '../linalg/matmul.js';
-import { evaluateConstant } from '../runtime/constants/constant.js';
-import type { Conditioned } from './account.js';
-import type { Choice } from './allocation.js';
-import type { Cut, LayerSize } from './forms.js';
+import { type Matrix, matmul } from '../../linalg/matmul.js';
+import { evaluateConstant } from '../../runtime/constants/constant.js';
+import type { Conditioned } from '../account.js';
+import type { Choice } from '../allocation/allocation.js';
+import type { Moments } from '../calibration/metric.js';
+import type { Cut, LayerSize } from '../factors/forms.js';
 import type { Layer } from './layers.js';
-import type { Moments } from './metric.js';
 
 /** What is known of a layer before ranks are allocated. */
 export interface Candidate {
@@ -15,12 +15,16 @@ export interface Candidate {
   readonly output: Moments | undefined;
   readonly conditioned: Conditioned | undefined;
   readonly spectrum: Float64Array;
+  /** Why the layer has no choice but to stay. */
+  readonly kept?: string | undefined;
 }
 
 /** A layer, and the cut that was chosen for it. */
 export interface Outcome extends Candidate {
   readonly cut: Cut | undefined;
   readonly predicted: number;
+  /** Of its nodes in onnxruntime, as they were and with the cut. */
+  readonly microseconds?: { readonly before: number; readonly after: number } | undefined;
 }
 
 /** The weight of a layer as outputs x (inputs * taps), in float64. */

@@ -1,0 +1,224 @@
+import type { Model } from '../../graph/index.js';
+import { ModelError } from '../../graph/index.js';
+import type { Matrix } from '../../linalg/matmul.js';
+import { needsZeroBias } from '../../passes/expand/write.js';
+import { GradientError } from '../../passes/gradient/index.js';
+import { inputMoments, outputMoments } from '../calibration/calibration.js';
+import type { Divergence } from '../calibration/divergence.js';
+import type { Moments } from '../calibration/metric.js';
+import { type Divided, largest, type Samples, type Shapes } from '../calibration/samples.js';
+import { Factorizer } from '../factors/factorizer.js';
+import {
+  type Cut,
+  type Form,
+  isSameCut,
+  type LayerSize,
+  multiplyAddsOf,
+  parametersOf,
+} from '../factors/forms.js';
+import { Trials } from '../factors/trial.js';
+import type { PlannedLayer } from '../options.js';
+import { type Candidate, shiftOf, weightOf } from './candidate.js';
+import type { Layer } from './layers.js';
+import { shiftPlace } from './shift.js';
+
+/** Shares of a layer's parameters at which single layers are tried. */
+const TRIED = [0.7, 0.45, 0.25, 0.12] as const;
+/** Multiply-adds that all trials may take, and samples of one. */
+const TRIAL_WORK = 4e11;
+const TRIAL_SAMPLES = { least: 64, most: 512 } as const;
+/** Bytes that a node and its note take in a file, about. */
+const NODE_BYTES = 450;
+
+/** What candidates are found with. */
+export interface CandidateOptions extends Divided {
+  readonly shapes: Shapes;
+  /** Undefined without data. */
+  readonly divergence: Divergence | undefined;
+  /** Multiply-adds of the whole model. */
+  readonly work: number;
+  readonly multiple: number;
+  /** Those that are tried; undefined for all. */
+  readonly forms?: readonly Form[] | undefined;
+  readonly plan?: readonly PlannedLayer[] | undefined;
+  readonly onProgress: (what: string, done?: number, total?: number) => void;
+  readonly onNote: (text: string) => void;
+}
+
+/** Each layer with its choices: what they cost and what they lose. */
+export async function candidatesOf(
+  model: Model,
+  layers: readonly Layer[],
+  options: CandidateOptions,
+): Promise<Candidate[]> {
+  const { shapes, fitting, checking, divergence, work, onProgress, onNote } = options;
+  const outputs = divergence && (await curvatures(model, layers, divergence, options));
+  const found: Candidate[] = [];
+  const add = async (layer: Layer, input: Moments | undefined, trials: Trials | undefined): Promise<void> => {
+    onProgress(layer.name, found.length, layers.length);
+    found.push(await candidateOf(layer, { input, output: outputs?.get(layer) }, trials, options));
+  };
+  if (divergence === undefined) {
+    for (const layer of layers) await add(layer, undefined, undefined);
+    return found;
+  }
+  const share = Math.min(TRIAL_SAMPLES.most, TRIAL_WORK / Math.max(1, work * layers.length * TRIED.length));
+  const count = Math.max(TRIAL_SAMPLES.least, Math.floor(share));
+  const subset = { ...checking, indices: checking.indices.slice(0, count) };
+  const trials = await opened(model, layers, subset, divergence, largest(shapes), onNote);
+  try {
+    for await (const { layer, moments } of inputMoments(model, layers, shapes, fitting, (name) =>
+      onProgress(`what ${name} reads`),
+    ))
+      await add(layer, moments, trials);
+  } finally {
+    await trials?.[Symbol.asyncDispose]();
+  }
+  return found;
+}
+
+async function candidateOf(
+  layer: Layer,
+  { input, output }: { readonly input: Moments | undefined; readonly output: Moments | undefined },
+  trials: Trials | undefined,
+  { shapes, multiple, forms, plan }: CandidateOptions,
+): Promise<Candidate> {
+  const size = sizeOf(layer, shapes);
+  const place = shiftPlace(layer);
+  const weight = await weightOf(layer);
+  const factorizer = await Factorizer.of(size, weight, { input, output, isCentred: place !== undefined });
+  const extra = place?.kind === 'bias' && input !== undefined ? place.extra : 0;
+  const costs = layerCosts(layer, size, extra);
+  let points = await factorizer.curve(multiple, forms);
+  const own = plan?.find((one) => one.layer === layer.name);
+  const known = own && own.form !== 'keep' ? ({ form: own.form, ranks: own.ranks } as Cut) : undefined;
+  if (known !== undefined && !points.some(({ cut }) => isSameCut(cut, known)))
+    points = [...points, { cut: known, error: await factorizer.errorOf(await factorizer.product(known)) }];
+  const cuts = points.map(({ cut, error }) => ({ cut, error, costs: costs(cut) }));
+  const corrected =
+    trials === undefined || input === undefined
+      ? cuts
+      : await tried(layer, cuts, factorizer, trials, place === undefined ? undefined : { weight, input });
+  const { conditioning } = factorizer;
+  return {
+    layer,
+    size,
+    choices: [{ cut: undefined, error: 0, costs: costs(undefined) }, ...corrected],
+    output,
+    spectrum: await factorizer.spectrum(),
+    conditioned: conditioning && {
+      missing: conditioning.missing,
+      of: layer.columns,
+      vectors: input?.count ?? 0,
+    },
+  };
+}
+
+/** Undefined of a model that has no gradient, which is noted. */
+async function curvatures(
+  model: Model,
+  layers: readonly Layer[],
+  divergence: Divergence,
+  { shapes, fitting, onProgress, onNote }: CandidateOptions,
+): Promise<ReadonlyMap<Layer, Moments> | undefined> {
+  try {
+    return await outputMoments(model, layers, shapes, fitting, divergence, (name) =>
+      onProgress(`the curvature at ${name}`),
+    );
+  } catch (error) {
+    if (!(error instanceof GradientError)) throw error;
+    onNote(`the loss's curvature is not known, for the model has no gradient: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function opened(
+  model: Model,
+  layers: readonly Layer[],
+  samples: Samples,
+  divergence: Divergence,
+  perSample: number,
+  onNote: (text: string) => void,
+): Promise<Trials | undefined> {
+  try {
+    return await Trials.open(model, layers, samples, divergence, perSample);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    onNote(`single layers are not tried out: ${error.message}`);
+    return undefined;
+  }
+}
+
+/** Parameters, multiply-adds and bytes of a layer with a cut; its time is not known yet. */
+function layerCosts(layer: Layer, size: LayerSize, extra: number): (cut: Cut | undefined) => number[] {
+  const bytes =
+    { float16: 2, bfloat16: 2, float32: 4, float64: 8 }[layer.site.weight.dataType as 'float32'] ?? 4;
+  const nodes = layer.sites.length;
+  // The C that Gemm needs in old files.
+  const zeros = layer.sites.filter(needsZeroBias).length;
+  return (cut) => {
+    const params = parametersOf(size, cut) + (cut === undefined ? 0 : extra + zeros);
+    const added = cut === undefined ? 0 : (cut.form === 'tucker' ? 3 : 2) * nodes * NODE_BYTES;
+    return [params, nodes * multiplyAddsOf(size, cut), params * bytes + added, 0];
+  };
+}
+
+function sizeOf({ site, inputs, outputs, kernel }: Layer, shapes: Shapes): LayerSize {
+  const [input, output] = [shapes.get(site.data) ?? [], shapes.get(site.node.outputs[0] ?? '') ?? []];
+  if (kernel.length > 0)
+    return { inputs, outputs, kernel, inputPlaces: input.slice(2), outputPlaces: output.slice(2) };
+  const count = output.reduce((product, dim) => product * dim, 1) / outputs;
+  return { inputs, outputs, kernel, inputPlaces: [count], outputPlaces: [count] };
+}
+
+/**
+ * Corrects the errors of a layer's cuts by trials of some of them: between those the ratio of measured to predicted is interpolated in
+ * the logarithm of the error.
+ */
+async function tried<
+  C extends { readonly cut: Cut; readonly error: number; readonly costs: readonly number[] },
+>(
+  layer: Layer,
+  cuts: readonly C[],
+  factorizer: Factorizer,
+  trials: Trials,
+  centre: { readonly weight: Matrix; readonly input: Moments } | undefined,
+): Promise<C[]> {
+  const whole = layer.rows * layer.columns;
+  const points = new Map<string, C>();
+  for (const share of TRIED) {
+    const fitting = cuts.filter(({ costs }) => (costs[0] as number) <= share * whole);
+    const best = fitting.reduce<C | undefined>(
+      (a, b) => (a === undefined || b.error < a.error ? b : a),
+      undefined,
+    );
+    if (best !== undefined) points.set(JSON.stringify(best.cut), best);
+  }
+  const known: { readonly error: number; readonly ratio: number }[] = [];
+  for (const { cut, error } of points.values()) {
+    if (!(error > 0)) continue;
+    const product = await factorizer.product(cut);
+    const shift = centre && (await shiftOf(centre.weight, product, centre.input.mean));
+    const measured = await trials.measure(new Map([[layer, { weight: product, shift }]]));
+    known.push({ error, ratio: Math.max(measured, 1e-9) / error });
+  }
+  known.sort((a, b) => a.error - b.error);
+  return cuts.map((one) => ({ ...one, error: one.error * ratioAt(known, one.error) }));
+}
+
+function ratioAt(
+  known: readonly { readonly error: number; readonly ratio: number }[],
+  error: number,
+): number {
+  const [first] = known;
+  const last = known.at(-1);
+  if (first === undefined || last === undefined) return 1;
+  if (error <= first.error) return first.ratio;
+  for (const [i, right] of known.entries()) {
+    const left = known[i - 1];
+    if (left === undefined || error > right.error) continue;
+    const t = Math.log(error / left.error) / Math.max(1e-12, Math.log(right.error / left.error));
+    return Math.exp((1 - t) * Math.log(left.ratio) + t * Math.log(right.ratio));
+  }
+  return last.ratio;
+}
