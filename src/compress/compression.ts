@@ -10,6 +10,7 @@ import { shapesFor } from './calibration/calibration.js';
 import { type Divergence, divergenceOf } from './calibration/divergence.js';
 import { type Divided, divided, hasLabels, largest, type Shapes, samplesOf } from './calibration/samples.js';
 import { type Fit, fitLayers, put } from './factors/fit.js';
+import { putStatistics, renormalize, type Statistics } from './factors/renormalize.js';
 import { divergenceBetween, dropBetween } from './factors/trial.js';
 import { finetune } from './finetune.js';
 import type { Candidate, Outcome } from './layers/candidate.js';
@@ -80,8 +81,7 @@ export class Compression {
       onProgress: this.#progress,
       onNote: (text) => this.#notes.push(text),
     });
-    const times =
-      timing || latency !== undefined ? new LayerTimes(model, shapes, samples.session) : undefined;
+    const times = timing || latency !== undefined ? new LayerTimes(model, shapes, samples) : undefined;
     const decided = await this.#decide(untimed, before, parts, times);
     const { candidates, picks } = decided;
     const predicted = errorOf(
@@ -169,11 +169,35 @@ export class Compression {
           'layers are not fitted to those before them: on samples held back that was no better',
         );
     }
+    const estimated = await this.#renormalized(best, parts);
     for (const layer of findLayers(model, this.#settings).layers) {
       const made = best.fits.get(layer.name);
       if (made !== undefined) await put(model, layer, made);
     }
-    return best.measured;
+    if (estimated !== undefined) putStatistics(model, estimated.statistics);
+    return estimated?.measured ?? best.measured;
+  }
+
+  /** Statistics of normalizations for what they now read, where these are better on the samples held back. */
+  async #renormalized(
+    { copy, measured, fits }: Tried,
+    { fitting, checking, shapes, divergence }: Parts,
+  ): Promise<
+    { readonly statistics: ReadonlyMap<string, Statistics>; readonly measured: number } | undefined
+  > {
+    if (divergence === undefined || measured === undefined || fits.size === 0) return undefined;
+    this.#progress('statistics of normalizations');
+    const statistics = await renormalize(copy, this.#model, fitting, largest(shapes));
+    if (statistics.size === 0) return undefined;
+    const now = await divergenceBetween(this.#model, copy, checking, divergence, largest(shapes));
+    const figures = `divergence ${now.toPrecision(3)} with new ones, ${measured.toPrecision(3)} with the old, on samples held back`;
+    const isBetter = now < measured;
+    this.#notes.push(
+      isBetter
+        ? `the statistics of ${statistics.size} normalizations are estimated anew (${figures})`
+        : `the normalizations keep their statistics (${figures})`,
+    );
+    return isBetter ? { statistics, measured: now } : undefined;
   }
 
   /** Factors in a copy of the model, and how far that is from it. */

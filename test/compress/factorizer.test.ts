@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { Moments } from '../../src/compress/calibration/metric.js';
 import { Factorizer } from '../../src/compress/factors/factorizer.js';
 import { type Cut, FORMS, formsOf, type LayerSize, parametersOf } from '../../src/compress/factors/forms.js';
-import type { Moments } from '../../src/compress/calibration/metric.js';
 import { gram, matmul } from '../../src/linalg/index.js';
 import { Random } from '../../src/runtime/random.js';
 

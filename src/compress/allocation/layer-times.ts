@@ -17,8 +17,10 @@ import { findLayers, type Layer } from '../layers/layers.js';
 import { rewriteLayer } from '../layers/rewrite.js';
 
 /** Turns in which all contenders run once, at least and at most, and the time that they may take. */
-const TURNS = { least: 9, most: 60, milliseconds: 500 } as const;
+const TURNS = { least: 15, most: 60, milliseconds: 500 } as const;
 const WARM_UP = 3;
+/** The quantile of the times that counts: what else the machine does makes runs longer, never shorter. */
+const QUIET = 0.1;
 
 const cutKey = (cut: Cut | undefined): string => (cut === undefined ? '' : `${cut.form} ${cut.ranks}`);
 
@@ -33,14 +35,18 @@ export class LayerTimes {
   readonly #session: Samples['session'];
   readonly #known = new Map<string, Map<string, number>>();
 
-  constructor(model: Model, shapes: Shapes, session: Samples['session']) {
+  /** @param shapes of one sample */
+  constructor(model: Model, shapes: Shapes, { feeder, session }: Samples) {
     this.#model = model;
-    this.#shapes = shapes;
+    const batch = feeder.batch ?? 1;
+    this.#shapes = new Map(
+      [...shapes].map(([name, shape]) => [name, shape.map((dim, axis) => (axis === 0 ? dim * batch : dim))]),
+    );
     this.#session = session;
   }
 
   /**
-   * @returns microseconds of one sample in each: as it is, then with each cut; undefined where the layer does not run by itself
+   * @returns microseconds of one sample, or of the batch that the model fixes, in each: as it is, then with each cut; undefined where the layer does not run by itself
    */
   async of(layer: Layer, cuts: readonly Cut[]): Promise<readonly number[] | undefined> {
     const key = this.#keyOf(layer);
@@ -83,11 +89,11 @@ export class LayerTimes {
     const input = inputOf(layer, this.#shapes);
     const feeds = { x: randomTensor(input.type, input.shape) };
     const times = await inTurns(models, feeds, this.#session);
-    const [none = 0, whole = 0, ...rest] = times.map((all) => quantile(all, 0.5));
+    const [none = 0, whole = 0, ...rest] = times.map((all) => quantile(all, QUIET));
     // What was measured before stays: later cuts are set against the same layer.
     const own = known.get('') ?? Math.max(0.1, 1000 * (whole - none));
     known.set('', own);
-    // The ratio within a turn shifts less than a time does.
+    // Those of one round are set against each other.
     const base = Math.max(1e-4, whole - none);
     for (const [i, time] of rest.entries())
       known.set(cutKey(cuts[i]), (own * Math.max(1e-4, time - none)) / base);
@@ -123,14 +129,16 @@ async function inTurns(
   }
 }
 
-/** The time of one model over that of another with the same inputs, as the median over turns. */
+/** The time of one model over that of another with the same inputs, both of quiet turns. */
 export async function latencyRatio(
   original: Model,
   model: Model,
   { feeder, indices, session }: Samples,
 ): Promise<number> {
   const { feeds } = await feeder.feeds(indices.slice(0, feeder.batch ?? 1));
-  const [before, after] = (await inTurns([original, model], feeds, session)).map((all) => quantile(all, 0.5));
+  const [before, after] = (await inTurns([original, model], feeds, session)).map((all) =>
+    quantile(all, QUIET),
+  );
   return (after ?? 0) / Math.max(1e-6, before ?? 0);
 }
 
@@ -138,7 +146,7 @@ export async function latencyRatio(
 export async function latencyOf(model: Model, { feeder, indices, session }: Samples): Promise<number> {
   const { feeds } = await feeder.feeds(indices.slice(0, feeder.batch ?? 1));
   const [times = []] = await inTurns([model], feeds, session);
-  return 1000 * quantile(times, 0.5);
+  return 1000 * quantile(times, QUIET);
 }
 
 function inputOf(

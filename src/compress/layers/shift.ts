@@ -59,11 +59,25 @@ export async function shiftReader(
   const values = Float64Array.from(stored.floats(), (value, i) =>
     kind === 'norm' ? value - (shift[i] as number) : value + (shift[i] as number),
   );
-  const type = stored.dataType as FloatType;
+  setConstant(model, node, input, { type: stored.dataType as FloatType, shape: stored.shape, values });
+}
+
+/** Gives an input of a node another constant; a tensor that others read as well stays for them. */
+export function setConstant(
+  model: Model,
+  node: Node,
+  input: number,
+  {
+    type,
+    shape,
+    values,
+  }: { readonly type: FloatType; readonly shape: readonly number[]; readonly values: Float64Array },
+): void {
   const { graph } = model;
+  const name = node.inputs[input] ?? '';
   const isOwn = graph.initializers.has(name) && graph.uses(name).length === 1 && !graph.isInput(name);
-  const own = isOwn ? name : model.freshName(`${name}/shifted`);
-  graph.setInitializer(Tensor.of(own, type, stored.shape, narrow(type, values)));
+  const own = isOwn ? name : model.freshName(`${name}/own`);
+  graph.setInitializer(Tensor.of(own, type, shape, narrow(type, values)));
   if (!isOwn) graph.setInput(node, input, own);
 }
 
