@@ -129,7 +129,7 @@ export const COMPRESS_OPTIONS = {
   timing: {
     kind: 'flag',
     default: false,
-    help: 'measure each layer in onnxruntime, before and after; --latency always does',
+    help: 'measure each layer in onnxruntime, before and after; a budget of `latency` always does',
   },
   multiple: {
     kind: 'integer',
