@@ -3,6 +3,7 @@ import { COMPRESS_OPTIONS } from '../compress/options.js';
 import { ModelError } from '../graph/errors.js';
 import type { Model } from '../graph/index.js';
 import { described, type OptionDescriptors } from '../graph/option-descriptors.js';
+import type { ConvertAccount } from '../passes/convert/to-half.js';
 import type { CompressDocumentOptions } from '../report/compress.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
 import { SESSION_OPTIONS } from '../runtime/session/options.js';
@@ -32,7 +33,7 @@ const OPTIONS = {
   ...SAMPLE_ARGUMENTS,
   data: {
     ...SAMPLE_ARGUMENTS.data,
-    help: 'samples to calibrate on, as train takes them; labels are not read. Where there is a test part, quality is measured on it',
+    help: 'samples to calibrate on, as train takes them; labels are read for --max-drop alone. Where there is a test part, quality is measured on it',
   },
   ...COMPRESS_OPTIONS,
   plan: {
@@ -61,6 +62,10 @@ export const compressCommand: Command<Arguments> = {
       .positional('model', MODEL)
       .example('$0 compress model.onnx --data calib --params 0.5 -o small.onnx', 'half of the parameters')
       .example('$0 compress model.onnx --data calib --macs 0.5 --size 0.7 -o small.onnx', 'both must hold')
+      .example(
+        '$0 compress model.onnx --data calib --size 0.25 --type float16 -o s.onnx',
+        'a quarter of the bytes, in half precision',
+      )
       .example('$0 compress model.onnx --data calib --dry-run', 'the trade-off alone')
       .example(
         '$0 compress model.onnx --data calib --params 0.4 --plan plan.json -o s.onnx',
@@ -110,10 +115,11 @@ export const compressCommand: Command<Arguments> = {
       };
       const original = model.clone();
       const [account] = await onModel(nameOf(args.model), () => model.apply(compress(options)));
-      const quality = args.dryRun ? undefined : await data?.quality(original, model);
-      if (output !== undefined) await writeModel(model, output, args, io);
+      const { result, floats } = args.dryRun ? { result: model } : await converted(model, args.type);
+      const quality = args.dryRun ? undefined : await data?.quality(original, result);
+      if (output !== undefined) await writeModel(result, output, args, io);
       progress.clear();
-      const document = compressDocument(account, { output, verbose: args.verbose, quality });
+      const document = compressDocument(account, { output, verbose: args.verbose, quality, floats });
       if (written !== undefined)
         await writeText(written, `${JSON.stringify(account.plan, undefined, 2)}\n`, args);
       if (report !== undefined) {
@@ -137,6 +143,17 @@ export const compressCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** The model in the type that was asked for, with inputs and outputs as they were. */
+async function converted(
+  model: Model,
+  type: Arguments['type'],
+): Promise<{ readonly result: Model; readonly floats?: ConvertAccount }> {
+  if (type === undefined) return { result: model };
+  const { convertFloats } = await import('../passes/convert/convert.js');
+  const made = await convertFloats(model, type, { keepIo: true });
+  return { result: made.model, floats: made.account };
+}
 
 async function readPlan(file: string): Promise<readonly PlannedLayer[]> {
   const { readText } = await import('../graph/index.js');

@@ -68,10 +68,11 @@ export class Compression {
           });
     const parts = { ...divided(samples, data !== undefined), shapes, divergence };
     const total = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);
+    const bytesBefore = storedBytes(model);
     const before = {
       params: storedParameters(model),
       macs: total,
-      size: storedBytes(model),
+      size: bytesBefore - halved(model, this.#settings.type),
       latency: latency === undefined ? 0 : await latencyOf(model, samples),
     };
     const untimed = await candidatesOf(model, layers, {
@@ -109,7 +110,7 @@ export class Compression {
     return {
       layers: rows,
       skipped: [...skipped],
-      total: this.#totals(before, rows, { dryRun, ratio }),
+      total: this.#totals(before, rows, { dryRun, ratio, bytesBefore }),
       curve,
       divergence: divergence?.kind,
       samples: data === undefined ? 0 : samples.indices.length,
@@ -135,7 +136,9 @@ export class Compression {
         candidates,
         picks: await this.#smallest(candidates, before, { ...parts, divergence }, maxDrop / 100),
       };
-    const shares: Shares = { params, macs, size };
+    // A share of the bytes is of the file that was read, in its own type.
+    const bytes = before.size + halved(this.#model, this.#settings.type);
+    const shares: Shares = { params, macs, size: size && Math.min(1, (size * bytes) / before.size) };
     if (latency !== undefined && times !== undefined) {
       const own = await timedCandidates(candidates, times, (name, done, total) =>
         this.#progress(`timing ${name}`, done, total),
@@ -246,7 +249,11 @@ export class Compression {
   #totals(
     before: Before,
     rows: readonly CompressedLayer[],
-    { dryRun, ratio }: { readonly dryRun: boolean; readonly ratio: number | undefined },
+    {
+      dryRun,
+      ratio,
+      bytesBefore,
+    }: { readonly dryRun: boolean; readonly ratio: number | undefined; readonly bytesBefore: number },
   ): Totals {
     const saved = (key: 'parameters' | 'multiplyAdds'): number =>
       rows.reduce((sum, row) => sum + row[`${key}Before`] - row[`${key}After`], 0);
@@ -256,13 +263,18 @@ export class Compression {
       parametersAfter,
       multiplyAddsBefore: before.macs,
       multiplyAddsAfter: before.macs - saved('multiplyAdds'),
-      bytesBefore: before.size,
+      bytesBefore,
       bytesAfter: dryRun
         ? Math.round(before.size * (parametersAfter / Math.max(1, before.params)))
-        : storedBytes(this.#model),
+        : storedBytes(this.#model) - halved(this.#model, this.#settings.type),
       latency: ratio,
     };
   }
+}
+
+/** Bytes that single precision takes more than the type that the result is written in. */
+function halved(model: Model, type: CompressOptions['type']): number {
+  return type === undefined ? 0 : 2 * storedParameters(model, 'float32');
 }
 
 interface Parts extends Divided {

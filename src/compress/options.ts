@@ -16,7 +16,7 @@ export interface PlannedLayer {
 /** Options of compress. At least one budget, or a plan, is needed but in a dry run. */
 export interface CompressOptions {
   /**
-   * Calibration data: samples as the model will see them; labels are not read. Without it the spectra of the weights alone decide,
+   * Calibration data: samples as the model will see them; labels are read for `maxDrop` alone. Without it the spectra of the weights alone decide,
    * and each layer's relative error counts alike.
    */
   readonly data?: Dataset | undefined;
@@ -36,8 +36,8 @@ export interface CompressOptions {
   /** Measure layers before and after in onnxruntime, and the whole model; `latency` always does. Default false. */
   readonly timing?: boolean | undefined;
   /**
-   * In the place of a share: the smallest model that agrees with the original on all but so many percent of the held back samples'
-   * decisions; with `divergence: 'mse'`, whose relative error (the root of the mean square of the difference over that of the
+   * In the place of a share: the smallest model whose accuracy on the samples held back is at most so many points below the original's;
+   * of data without labels, that decides otherwise on at most so many percent of them; with `divergence: 'mse'`, whose relative error (the root of the mean square of the difference over that of the
    * outputs) is at most so many percent. Needs data.
    */
   readonly maxDrop?: number | undefined;
@@ -49,6 +49,10 @@ export interface CompressOptions {
   readonly only?: readonly string[] | undefined;
   /** Globs of those that may not. */
   readonly exclude?: readonly string[] | undefined;
+  /**
+   * The type that the result will be converted to, by `convertFloats`: `size` counts its bytes in that type. Nothing is converted here.
+   */
+  readonly type?: 'float16' | 'bfloat16' | undefined;
   /** Forms that convolutions may take; default all, the best for each. */
   readonly forms?: readonly Form[] | undefined;
   /** Ranks are multiples of this, for kernels that run fastest so; default 1. */
@@ -101,7 +105,7 @@ export const COMPRESS_OPTIONS = {
     above: 0,
     max: 100,
     ...BUDGET,
-    help: 'the smallest model that decides otherwise than the original on at most this many percent of held back samples',
+    help: 'the smallest model that loses at most this many points of accuracy on held back samples; without labels, that decides otherwise on so many percent',
   },
   finetune: {
     kind: 'integer',
@@ -125,6 +129,12 @@ export const COMPRESS_OPTIONS = {
     choices: FORMS,
     defaultHelp: 'all, the best for each layer',
     help: 'what convolutions may become: channel, spatial, tucker',
+  },
+  type: {
+    kind: 'choice',
+    choices: ['float16', 'bfloat16'],
+    defaultHelp: 'as the weights are',
+    help: 'type that the result is written in; a budget of `size` counts its bytes',
   },
   timing: {
     kind: 'flag',

@@ -1,14 +1,21 @@
 import { type LinearSite, taps } from '../affine/linear-site.js';
 import { findExpandableSites } from '../affine/linear-sites.js';
-import { isFloatType, type Model, modelToBytes, Tensor, tensorProtos } from '../graph/index.js';
+import {
+  type DataType,
+  isFloatType,
+  type Model,
+  modelToBytes,
+  Tensor,
+  tensorProtos,
+} from '../graph/index.js';
 import type { Shapes } from './calibration/samples.js';
 
-/** Elements of the floating-point tensors of a file: what is stored, each once. */
-export function storedParameters(model: Model): number {
+/** Elements of the floating-point tensors of a file, or of those of one type: what is stored, each once. */
+export function storedParameters(model: Model, type?: DataType): number {
   let sum = 0;
   for (const proto of tensorProtos(model.proto)) {
     const { dataType, size } = new Tensor(proto);
-    if (isFloatType(dataType)) sum += size;
+    if (type === undefined ? isFloatType(dataType) : dataType === type) sum += size;
   }
   return sum;
 }

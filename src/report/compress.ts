@@ -1,5 +1,6 @@
 import type { CompressAccount, CompressedLayer } from '../compress/account.js';
 import type { Estimate, QualityReport } from '../evaluate/types.js';
+import type { ConvertAccount } from '../passes/convert/to-half.js';
 import { writtenNotes } from './passes.js';
 import { leftNotes } from './skipped.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
@@ -10,6 +11,8 @@ export interface CompressDocumentOptions {
   /** What the result was written to; undefined for a dry run. */
   readonly output?: string | undefined;
   readonly verbose?: boolean;
+  /** How the result was converted to another type. */
+  readonly floats?: ConvertAccount | undefined;
   /** Original and result on data, in this order, and which data that is. */
   readonly quality?: { readonly report: QualityReport; readonly part: string } | undefined;
 }
@@ -118,7 +121,7 @@ function columnsOf(layers: readonly CompressedLayer[]): readonly Column<Compress
  */
 export function compressDocument(account: CompressAccount, options: CompressDocumentOptions = {}): Document {
   const { layers, skipped, total, curve, plan, notes } = account;
-  const { output, verbose = false, quality } = options;
+  const { output, verbose = false, quality, floats } = options;
   const cut = layers.filter(({ form }) => form !== 'keep');
   const { spectrum: _, ...rest } = { ...account, spectrum: undefined };
   return {
@@ -152,6 +155,7 @@ export function compressDocument(account: CompressAccount, options: CompressDocu
       {
         text: `${counted(cut.length, 'layer')} of ${layers.length} ${output === undefined ? 'would be' : cut.length === 1 ? 'is' : 'are'} factorized; the file's parameters shrink from ${formatCount(total.parametersBefore)} to ${formatCount(total.parametersAfter)} (${times(total.parametersBefore, total.parametersAfter)}), multiply-adds ${times(total.multiplyAddsBefore, total.multiplyAddsAfter)}, bytes ${times(total.bytesBefore, total.bytesAfter)}${total.latency === undefined ? '' : `, time in onnxruntime ×${total.latency.toPrecision(3)}`}.`,
       },
+      ...(floats === undefined ? [] : typeNotes(floats, verbose)),
       ...(quality === undefined ? [] : qualityNotes(quality)),
       ...(plan.length > 0 && output === undefined && cut.length === 0
         ? [{ text: 'No budget was given: every layer stays.', tone: 'aside' as const }]
@@ -174,6 +178,16 @@ function divergenceNotes({ divergence, predicted, measured, samples }: CompressA
   const told = measured === undefined ? 'not measured yet' : `measured ${measured.toPrecision(3)}`;
   return [
     { text: `${what}: predicted ${predicted.toPrecision(3)}, ${told} (${counted(samples, 'sample')}).` },
+  ];
+}
+
+function typeNotes({ type, weights, skipped, vanished }: ConvertAccount, verbose: boolean): Note[] {
+  const lost = vanished.reduce((sum, { elements }) => sum + elements, 0);
+  return [
+    {
+      text: `Written in ${type}: ${counted(weights, 'weight')}; inputs and outputs keep their types.${lost > 0 ? ` ${formatCount(lost)} elements are rounded to 0.` : ''}`,
+    },
+    ...leftNotes(skipped, { verb: 'stays in float32', each: verbose }),
   ];
 }
 

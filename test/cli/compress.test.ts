@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { storedParameters } from '../../src/compress/totals.js';
@@ -24,6 +24,7 @@ beforeAll(async () => {
     data: BigInt64Array.from({ length: 80 }, (_, i) => BigInt(i % 4)),
   } as const;
   writeFileSync(at('data.npz'), tensorBytes({ x, y }, 'npz'));
+  writeFileSync(at('unlabelled.npz'), tensorBytes({ x }, 'npz'));
 });
 
 const WITH = ['--data', at('data.npz')];
@@ -41,8 +42,8 @@ test('writes a model within the budget, its plan and its page, and says how good
   );
   expect([code, err]).toEqual([0, expect.any(String)]);
   const data = JSON.parse(out);
-  const [before, after] = [await readModel(at('m.onnx')), await readModel(at('small.onnx'))].map(
-    storedParameters,
+  const [before, after] = [await readModel(at('m.onnx')), await readModel(at('small.onnx'))].map((model) =>
+    storedParameters(model),
   );
   expect(data.total).toMatchObject({ parametersBefore: before, parametersAfter: after });
   expect(after).toBeLessThanOrEqual(0.6 * (before ?? 0));
@@ -89,7 +90,7 @@ test('fine-tunes, and finds the smallest model that decides alike', async () => 
   for (const drop of ['1', '40']) {
     const { out } = await cli(
       at('m.onnx'),
-      ...WITH,
+      ...['--data', at('unlabelled.npz'), '--divergence', 'cross-entropy'],
       '--max-drop',
       drop,
       '-o',
@@ -100,6 +101,27 @@ test('fine-tunes, and finds the smallest model that decides alike', async () => 
     shares.push(JSON.parse(out).total.parametersAfter);
   }
   expect(shares[1]).toBeLessThan(shares[0] ?? 0);
+});
+
+test('writes half precision within a share of the bytes, and measures that file', async () => {
+  await saveModel(
+    await newNetwork('mlp', { inputs: [12], outputs: 4, depth: 3, width: 128 }),
+    at('wide.onnx'),
+  );
+  const { code, out } = await cli(
+    at('wide.onnx'),
+    ...WITH,
+    ...['--size', '0.3', '--type', 'float16', '-o', at('half.onnx'), '--format', 'json'],
+  );
+  expect(code).toBe(0);
+  const half = await readModel(at('half.onnx'));
+  expect(storedParameters(half, 'float16')).toBe(storedParameters(half));
+  expect(half.graph.inputs[0]?.dataType).toBe('float32');
+  const { total, quality } = JSON.parse(out);
+  expect(total.bytesBefore).toBe(statSync(at('wide.onnx')).size);
+  expect(statSync(at('half.onnx')).size).toBeLessThanOrEqual(0.3 * total.bytesBefore);
+  expect(Math.abs(total.bytesAfter - statSync(at('half.onnx')).size)).toBeLessThan(2000);
+  expect(quality.report.comparisons[0].agreement.cosine.value).toBeGreaterThan(0.5);
 });
 
 describe('refuses, and writes nothing:', () => {

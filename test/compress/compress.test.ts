@@ -1,11 +1,15 @@
 import { describe, expect, test } from 'vitest';
+import { sampleFeeder } from '../../src/analysis/embeddings/embedding-source.js';
 import { verifyModels } from '../../src/analysis/verify/verify.js';
+import { divergenceOf } from '../../src/compress/calibration/divergence.js';
 import { compress, type PlannedLayer } from '../../src/compress/compress.js';
+import { divergenceBetween, dropBetween } from '../../src/compress/factors/trial.js';
 import { parsePlan } from '../../src/compress/plan.js';
 import { storedParameters } from '../../src/compress/totals.js';
 import { check } from '../../src/graph/check/check.js';
 import { type Model, modelToBytes, type NodeSpec, readModel, type Tensor } from '../../src/graph/index.js';
 import { collapse } from '../../src/passes/collapse/collapse.js';
+import { openSession } from '../../src/runtime/index.js';
 import { Random } from '../../src/runtime/random.js';
 import { newNetwork } from '../../src/study/networks.js';
 import { tensorDataset } from '../../src/training/data/index.js';
@@ -188,9 +192,6 @@ describe('with calibration data', () => {
     const options = { params: 0.5, seed: 1 };
     const [account] = await by.apply(compress({ data, ...options }));
     await without.apply(compress(options));
-    const { divergenceBetween } = await import('../../src/compress/factors/trial.js');
-    const { divergenceOf } = await import('../../src/compress/calibration/divergence.js');
-    const { sampleFeeder } = await import('../../src/analysis/embeddings/embedding-source.js');
     const feeder = await sampleFeeder(original, data);
     const samples = { feeder, indices: Array.from({ length: 160 }, (_, i) => i), seed: 0, session: {} };
     const divergence = divergenceOf(original, { isLabelled: true });
@@ -212,6 +213,55 @@ describe('with calibration data', () => {
     expect(planned.total.parametersAfter).toBe(account.total.parametersAfter);
     await second.apply(compress({ data, independent: true, plan: parsePlan(JSON.stringify(account.plan)) }));
     expect(modelToBytes(second)).toEqual(modelToBytes(first));
+  });
+});
+
+describe('what a model loses', () => {
+  const planned = (model: Model) =>
+    model.apply(compress({ plan: [{ layer: 'fc', form: 'matrices', ranks: [1] }] }));
+  const samplesOf = async (model: Model, labels: readonly number[] | undefined) => {
+    const x = new Random(3, 'labelled').fillNormal(new Float32Array(40 * 6));
+    const y = { type: 'int64', shape: [40], data: BigInt64Array.from(labels ?? [], BigInt) } as const;
+    const data = tensorDataset({
+      x: { type: 'float32', shape: [40, 6], data: x },
+      ...(labels && { y }),
+    });
+    const feeder = await sampleFeeder(model, data);
+    return { feeder, indices: Array.from({ length: 40 }, (_, i) => i), seed: 0, session: {} };
+  };
+  const classifier = (): Model =>
+    buildModel({
+      inputs: [['x', 'float32', ['n', 6]]],
+      outputs: [['y', 'float32', ['n', 5]]],
+      nodes: [{ opType: 'MatMul', name: 'fc', inputs: ['x', 'w'], outputs: ['y'] }],
+      initializers: [noise('w', [6, 5])],
+    });
+  const decisionsOf = async (model: Model): Promise<number[]> => {
+    const { feeder, indices } = await samplesOf(model, undefined);
+    await using session = await openSession(model);
+    const { y } = await session.run((await feeder.feeds(indices)).feeds);
+    const values = Array.from(y?.data as Float32Array);
+    return indices.map((i) => {
+      const row = values.slice(5 * i, 5 * i + 5);
+      return row.indexOf(Math.max(...row));
+    });
+  };
+
+  test('is accuracy where there are labels, and decisions that differ where there are none', async () => {
+    const model = classifier();
+    const original = model.clone();
+    await planned(model);
+    const [before, after] = [await decisionsOf(original), await decisionsOf(model)];
+    const labels = before.map((decision, i) => (i % 3 === 0 ? (after[i] as number) : decision));
+    const right = (decisions: readonly number[]): number =>
+      decisions.filter((decision, i) => decision === labels[i]).length;
+    const divergence = divergenceOf(original, { isLabelled: true });
+    const drop = async (known: readonly number[] | undefined): Promise<number> =>
+      dropBetween(original, model, await samplesOf(original, known), divergence, 10);
+    expect(await drop(labels)).toBeCloseTo((right(before) - right(after)) / 40, 9);
+    const differing = before.filter((decision, i) => decision !== after[i]).length;
+    expect(differing).toBeGreaterThan(0);
+    expect(await drop(undefined)).toBeCloseTo(differing / 40, 9);
   });
 });
 

@@ -65,7 +65,10 @@ async function momentsOf(model: Model, value: string, samples: Awaited<ReturnTyp
   const part = tapped(model, [value]);
   await using session = await openSession(part.model);
   const { feeds } = await samples.feeder.feeds(samples.indices);
-  const { shape, data } = (await session.run(feeds))[value] as { readonly shape: readonly number[]; readonly data: ArrayLike<unknown> };
+  const { shape, data } = (await session.run(feeds))[value] as {
+    readonly shape: readonly number[];
+    readonly data: ArrayLike<unknown>;
+  };
   const [batch = 1, channels = 1, ...rest] = shape;
   const places = rest.reduce((a, b) => a * b, 1);
   return Array.from({ length: channels }, (_, c) => {

@@ -232,7 +232,10 @@ export async function divergenceBetween(
   return Math.max(0, (await lossOf(model)) - (await lossOf(original)));
 }
 
-/** The share of decisions in which a model differs from another, of classifiers; of others the relative error of its outputs. */
+/**
+ * What a model loses against another: of classifiers the accuracy on samples that have labels, else the share of decisions that differ; of
+ * others the relative error of the outputs.
+ */
 export async function dropBetween(
   original: Model,
   model: Model,
@@ -245,12 +248,20 @@ export async function dropBetween(
   await using second = await openSession(partOf(model, [name]), samples.session);
   let [missed, all] = [0, 0];
   for (const indices of batchesOf(samples, perSample)) {
-    const { feeds } = await samples.feeder.feeds(indices);
+    const { feeds, labels } = await samples.feeder.feeds(indices);
     const [a, b] = [(await first.run(feeds))[name], (await second.run(feeds))[name]];
     if (a === undefined || b === undefined) throw new ModelError(`'${name}' did not come out of the run`);
-    const sums = await runGraph(kind === 'mse' ? SQUARES : DECISIONS, { a, b }, ['different', 'whole']);
-    missed += Number(sums.different?.data[0] ?? 0);
+    const sums = await runGraph(kind === 'mse' ? SQUARES : DECISIONS, { a, b }, [
+      'different',
+      'whole',
+      ...(kind === 'mse' ? [] : ['p', 'q']),
+    ]);
     all += Number(sums.whole?.data[0] ?? 0);
+    const [p, q] = [sums.p?.data ?? [], sums.q?.data ?? []];
+    if (labels === undefined || p.length !== labels.length) missed += Number(sums.different?.data[0] ?? 0);
+    else
+      for (const [i, label] of labels.entries())
+        missed += Number(Number(p[i]) === label) - Number(Number(q[i]) === label);
   }
   const share = all > 0 ? missed / all : 0;
   return kind === 'mse' ? Math.sqrt(share) : share;

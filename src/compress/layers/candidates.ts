@@ -38,6 +38,8 @@ export interface CandidateOptions extends Divided {
   /** Multiply-adds of the whole model. */
   readonly work: number;
   readonly multiple: number;
+  /** The type that the result is written in; undefined for that of the weights. */
+  readonly type?: 'float16' | 'bfloat16' | undefined;
   /** Those that are tried; undefined for all. */
   readonly forms?: readonly Form[] | undefined;
   readonly plan?: readonly PlannedLayer[] | undefined;
@@ -81,14 +83,14 @@ async function candidateOf(
   layer: Layer,
   { input, output }: { readonly input: Moments | undefined; readonly output: Moments | undefined },
   trials: Trials | undefined,
-  { shapes, multiple, forms, plan }: CandidateOptions,
+  { shapes, multiple, forms, plan, type }: CandidateOptions,
 ): Promise<Candidate> {
   const size = sizeOf(layer, shapes);
   const place = shiftPlace(layer);
   const weight = await weightOf(layer);
   const factorizer = await Factorizer.of(size, weight, { input, output, isCentred: place !== undefined });
   const extra = place?.kind === 'bias' && input !== undefined ? place.extra : 0;
-  const costs = layerCosts(layer, size, extra);
+  const costs = layerCosts(layer, size, { extra, type });
   let points = await factorizer.curve(multiple, forms);
   const own = plan?.find((one) => one.layer === layer.name);
   const known = own && own.form !== 'keep' ? ({ form: own.form, ranks: own.ranks } as Cut) : undefined;
@@ -150,9 +152,14 @@ async function opened(
 }
 
 /** Parameters, multiply-adds and bytes of a layer with a cut; its time is not known yet. */
-function layerCosts(layer: Layer, size: LayerSize, extra: number): (cut: Cut | undefined) => number[] {
-  const bytes =
-    { float16: 2, bfloat16: 2, float32: 4, float64: 8 }[layer.site.weight.dataType as 'float32'] ?? 4;
+function layerCosts(
+  layer: Layer,
+  size: LayerSize,
+  { extra, type }: { readonly extra: number } & Pick<CandidateOptions, 'type'>,
+): (cut: Cut | undefined) => number[] {
+  const { dataType } = layer.site.weight;
+  const stored = dataType === 'float32' ? (type ?? dataType) : dataType;
+  const bytes = { float16: 2, bfloat16: 2, float32: 4, float64: 8 }[stored as 'float32'] ?? 4;
   const nodes = layer.sites.length;
   // The C that Gemm needs in old files.
   const zeros = layer.sites.filter(needsZeroBias).length;
