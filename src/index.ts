@@ -62,6 +62,11 @@ export { type ExpandAccount, type ExpandOptions, expand } from './passes/expand/
 export { gradient } from './passes/gradient/gradient.js';
 export type { Gradient, GradientOptions } from './passes/gradient/request.js';
 export {
+  type AddAdaptersAccount,
+  type AddAdaptersOptions,
+  addAdapters,
+} from './passes/lora/add-adapters.js';
+export {
   type ExtractedLora,
   type ExtractLoraOptions,
   extractLora,

@@ -39,7 +39,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./merge.js')).mergeCommand as AnyCommand,
   },
   {
-    usage: 'extract-lora <base> <tuned>',
+    usage: 'extract-lora <base> [tuned]',
     describe: 'what training changed as LoRA adapters, with their error',
     load: async () => (await import('./extract-lora.js')).extractLoraCommand as AnyCommand,
   },

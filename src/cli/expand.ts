@@ -9,7 +9,8 @@ import type { Progress } from '../passes/account.js';
 import type { ExpandAccount } from '../passes/expand/account.js';
 import { type ExpandOptions, SKIPPED_BY_RECIPE } from '../passes/expand/options.js';
 import type { RankRecipe } from '../passes/expand/rank-recipe.js';
-import { EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
+import { addAdaptersTo } from './expand-adapters.js';
+import { adapterSettings, EXPAND_ARGUMENTS, expandOptionsOf } from './expand-options.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile } from './shell/errors.js';
@@ -40,8 +41,18 @@ export const expandCommand: Command<Arguments> = {
         '$0 expand model.onnx --dry-run --format json > recipe.json',
         'settings by layer name, to edit',
       )
-      .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'apply the edited settings'),
+      .example('$0 expand model.onnx -o out.onnx --recipe recipe.json', 'apply the edited settings')
+      .example(
+        "$0 expand model.onnx -o lora.onnx --lora 8 --only '*attn*'",
+        'low-rank adapters, which train alone trains',
+      )
+      .example(
+        '$0 expand model.onnx -o tuned.onnx --adapter peft/',
+        'an adapter of PEFT; collapse merges it',
+      ),
   handler: async (args, io) => {
+    const adapters = adapterSettings(args);
+    if (adapters !== undefined) return addAdaptersTo(args, adapters, io);
     const options = await expandOptionsOf(args);
     const output = await checkOutput(args, io);
     const outputs = outputsOf({ '--output': output });

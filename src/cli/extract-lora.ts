@@ -1,9 +1,12 @@
 import { ModelError } from '../graph/errors.js';
+import type { Model } from '../graph/types.js';
 import { checkExtractOptions, EXTRACT_LORA_OPTIONS } from '../passes/lora/options.js';
+import type { Checkpoint } from '../runtime/checkpoint/types.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { onFile, UsageError } from './shell/errors.js';
 import { nameOf, summarize } from './shell/files.js';
+import type { Io } from './shell/io.js';
 import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
@@ -20,20 +23,25 @@ const OPTIONS = {
   ...COMMON_OPTIONS,
 };
 
-type Arguments = Given<typeof OPTIONS> & { readonly base: string; readonly tuned: string };
+type Arguments = Given<typeof OPTIONS> & { readonly base: string; readonly tuned?: string };
 
 export const extractLoraCommand: Command<Arguments> = {
   options: OPTIONS,
   builder: (parser) =>
     parser
-      .positional('base', { type: 'string', demandOption: true, describe: 'model or checkpoint before' })
-      .positional('tuned', { type: 'string', demandOption: true, describe: 'the same after training' })
+      .positional('base', {
+        type: 'string',
+        demandOption: true,
+        describe: 'model or checkpoint before; alone: a model with adapters of its own',
+      })
+      .positional('tuned', { type: 'string', describe: 'the same after training' })
       .example(
         '$0 extract-lora base/ tuned/ -o adapter/',
         'PEFT adapters, each of the rank that its change has',
       )
       .example('$0 extract-lora base.onnx tuned.onnx -o style.onnx_adapter --rank 16', 'for onnxruntime')
-      .example('$0 extract-lora base/ tuned/ --dry-run', 'ranks and errors alone'),
+      .example('$0 extract-lora base/ tuned/ --dry-run', 'ranks and errors alone')
+      .example('$0 extract-lora trained.onnx -o adapter/', 'the adapters of expand --lora after training'),
   handler: async (args, io) => {
     checkExtractOptions(args);
     const { base, tuned, output, dryRun, overwrite } = args;
@@ -46,8 +54,13 @@ export const extractLoraCommand: Command<Arguments> = {
     const outputs =
       target === undefined ? [] : adapterFiles(target).flatMap((path) => outputsOf({ '--output': path }));
     keepApart(outputs, [base, tuned], io);
+    if (tuned === undefined && (args.only !== undefined || args.rank !== undefined))
+      throw new UsageError(
+        '--rank and --only go with two models: adapters of a model are written as they are',
+      );
     if (target !== undefined) await assertAdapterWritable(target, { overwrite });
     const first = await loadSource(base, io, { ...args, fixInputs: true, outputs });
+    if (tuned === undefined) return ownAdapters(first, target, args, io);
     const second = await loadSource(tuned, io, { ...args, fixInputs: true, outputs });
     const { extractLora } = await import('../passes/lora/extract-lora.js');
     const { loraDocument } = await import('../report/lora.js');
@@ -83,3 +96,28 @@ export const extractLoraCommand: Command<Arguments> = {
     return 0;
   },
 };
+
+/** Writes the adapters that a model holds. */
+async function ownAdapters(
+  source: Model | Checkpoint,
+  target: string | undefined,
+  args: Arguments,
+  io: Io,
+): Promise<number> {
+  const file = nameOf(args.base);
+  if (!('graph' in source)) throw new UsageError('of a checkpoint two are compared: extract-lora base tuned');
+  const { modelAdapters } = await import('../passes/lora/read-adapter.js');
+  const { writeModelAdapters } = await import('../passes/lora/write-model-adapters.js');
+  const { ownAdaptersDocument } = await import('../report/lora.js');
+  const found = await onFile(file, () => modelAdapters(source));
+  if (found.adapters.length === 0)
+    throw new ModelError(
+      `no adapters: ${found.skipped[0]?.reason ?? 'it has none of expand --lora; pass the model before training first'}`,
+      { file },
+    );
+  if (target !== undefined)
+    await writeModelAdapters(target, source, { adapters: found.adapters, overwrite: args.overwrite });
+  const document = ownAdaptersDocument(found, { output: target, verbose: args.verbose, model: source.path });
+  await summarize(document, { ...args, output: target }, io);
+  return 0;
+}

@@ -43,5 +43,13 @@ export type { ResidualMode } from '../passes/expand/options.js';
 export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe.js';
 export { type AdapterFileOptions, type LoraFactors, writeAdapter } from '../passes/lora/adapter-file.js';
+export {
+  ADD_ADAPTERS_DEFAULTS,
+  type AdaptedLayer,
+  type LoraInit,
+  type LoraSettings,
+} from '../passes/lora/add-adapters.js';
+export { modelAdapters, type ReadAdapters, readAdapters } from '../passes/lora/read-adapter.js';
+export { writeModelAdapters } from '../passes/lora/write-model-adapters.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
 export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

@@ -26,6 +26,8 @@ export interface TrainPlan {
   readonly parameters: number;
   /** Weights of the model that stay as they are. */
   readonly frozen: readonly string[];
+  /** True where the model has adapters, so that they alone are trained. */
+  readonly adapters?: boolean | undefined;
   /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */
   readonly untied: readonly string[];
   /** Calls of the model's own functions that give way to their nodes, so that layers behind them have weights of their own. */

@@ -139,7 +139,7 @@ export function settle(
   const loss = lossFor(dataset, prediction, options.loss);
   for (const one of [dataset, options.validation, options.test])
     if (one?.target !== undefined || one === dataset) fitTargets(one, prediction, loss);
-  const { weights, frozen, unreached } = chosenWeights(model, options);
+  const { weights, frozen, unreached, isAdapters } = chosenWeights(model, options);
   const quantized = quantizedWeights(model, weights, options);
   const decaying = decayedWeights(inlined(model).graph, weights);
   const pruning = cuts && trainedRankPruning(model, weights, cuts);
@@ -202,8 +202,10 @@ export function settle(
     quantized,
     outputs: prediction.shape === undefined ? undefined : classesOf(prediction, loss),
     labels: undefined,
+    ...(isAdapters && { adapters: true }),
+    // The last factor of an adapter begins at zero.
     filled:
-      fresh === undefined
+      fresh === undefined && !isAdapters
         ? tensors
             .filter((tensor) => tensor.shape.filter((dim) => dim > 1).length > 1 && isFilled(tensor))
             .map(({ name }) => name)

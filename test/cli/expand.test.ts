@@ -51,6 +51,10 @@ describe('wrong options: exit 2 and what to do', () => {
     [['--kernel-sizes', '5=3,3,3'], '--kernel-sizes 5=3,3,3: these compose to a kernel of 7'],
     [['--kernel-sizes', '3,3', '5=5,1'], '--kernel-sizes has two lists that compose to a kernel of 5'],
     [['--recipe', 'a.json', '--recipe', 'b.json'], '--recipe is given more than once'],
+    [['--lora', '0'], '--lora must be an integer ≥ 1'],
+    [['--lora-alpha', '8'], '--lora-alpha goes with --lora'],
+    [['--lora', '8', '--depth', '3'], '--lora makes adapters, not chains: --depth does not go with it'],
+    [['--adapter', 'x', '--lora', '8'], '--adapter settles what --lora would'],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await cli('expand', SHAPES, '--dry-run', ...args);
     expect(stderr).toContain(`error: ${message}`);

@@ -18,6 +18,8 @@ import { expand } from '../../src/passes/expand/expand.js';
 import { EXPAND_OPTIONS } from '../../src/passes/expand/options.js';
 import { gradient } from '../../src/passes/gradient/index.js';
 import { GRADIENT_OPTIONS, LOSS_FIELDS } from '../../src/passes/gradient/options.js';
+import { addAdapters } from '../../src/passes/lora/add-adapters.js';
+import { ADD_ADAPTERS_OPTIONS } from '../../src/passes/lora/options.js';
 import { benchModels } from '../../src/runtime/session/bench.js';
 import { BENCH_OPTIONS } from '../../src/runtime/session/options.js';
 import { newNetwork } from '../../src/study/networks.js';
@@ -69,6 +71,7 @@ export const LIBRARY: readonly LibraryOptions[] = [
       residualMode: { residual: true },
     },
   },
+  { name: 'addAdapters', options: ADD_ADAPTERS_OPTIONS, call: addAdapters },
   { name: 'collapse', options: COLLAPSE_OPTIONS, call: collapse },
   { name: 'compress', options: COMPRESS_OPTIONS, call: (options) => compress({ dryRun: true, ...options }) },
   { name: 'verifyModels', options: VERIFY_OPTIONS, call: (options) => verifyModels(MODEL, MODEL, options) },

@@ -63,6 +63,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   linearSite: (model) => analysis.linearSite(model.graph.nodes.at(-1) as graph.Node, 'MatMul'),
   lossModel: (model) => differentiation.lossModel(model, STEP),
   matchNode: (model) => extending.matchNode(model.graph.nodes.at(-1) as graph.Node, { op: 'MatMul' }),
+  modelAdapters: (model) => passes.modelAdapters(model),
   modelToBytes: (model) => verbs.modelToBytes(model),
   openEngine: async (model) => {
     await using _engine = await training.openEngine(model, { ...STEP, optimizer: SGD });
@@ -107,6 +108,10 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   },
   verifyModels: (model) => verbs.verifyModels(model, model.clone(), { samples: 1 }),
   weightsOfStore: (model) => analysis.weightsOfStore(model),
+  writeModelAdapters: async (model) => {
+    // It has none, and that is told.
+    await expect(passes.writeModelAdapters('none', model)).rejects.toThrow(/no adapters/);
+  },
   withTrainingInfo: (model) =>
     training.withTrainingInfo(model, { ...STEP, optimizer: SGD, learningRate: 0.1 }),
 };
@@ -115,6 +120,7 @@ const CUT = [{ layer: 'first', form: 'matrices', ranks: [1] }] as const;
 
 /** Passes, and the same as a dry run where there is one. */
 const PASSES: Readonly<Record<string, readonly verbs.Pass<unknown>[]>> = {
+  addAdapters: [verbs.addAdapters({ rank: 1 }), verbs.addAdapters({ rank: 1, dryRun: true })],
   collapse: [
     verbs.collapse(),
     verbs.collapse({ dryRun: true }),

@@ -10,6 +10,7 @@ import type { Skipped } from '../../graph/skipped.js';
 import { ValueKeys } from '../../graph/value-keys.js';
 import { withProducts } from '../../linalg/matrix.js';
 import { computedConstants } from '../../runtime/constants/computed-constants.js';
+import { hasAdapters } from '../lora/note.js';
 import {
   type CollapseAccount,
   type CollapsedChain,
@@ -48,13 +49,16 @@ class Folding {
 
   constructor(model: Model, settings: Required<CollapseOptions>) {
     // A dry run puts functions in place, too, but not in the model that it is given.
-    this.#model = settings.dryRun && model.functions.length > 0 ? model.clone() : model;
+    // The same with adapters, behind which there may be more to fold.
+    const isChanged = model.functions.length > 0 || hasAdapters(model);
+    this.#model = settings.dryRun && isChanged ? model.clone() : model;
     this.#settings = settings;
   }
 
   async run(): Promise<CollapseAccount> {
     const { chainsOnly } = this.#settings;
     const inlined = inlineCalls(this.#model, (plain) => this.#regionsIn(plain));
+    const kept = await this.#mergeAdapters();
     const { regions, broken } = declaredRegions(this.#model, this.#ledger.keys);
     await this.#foldAll(regions, 1);
     // One expansion at a time: what a chain became stays, also where it says that it is of another.
@@ -67,9 +71,18 @@ class Folding {
     const refused = chainsOnly ? [] : await this.#foldRegions([...chains, ...linear.nodes]);
     return {
       rewritten: this.#rewritten.filter((one) => !this.#taken.has(one)),
-      skipped: [...broken.map(describeBroken), ...skippedOf(refused, inexact)],
+      skipped: [...kept, ...broken.map(describeBroken), ...skippedOf(refused, inexact)],
       inlined,
     };
+  }
+
+  /** Folds adapters into the weights of their layers. */
+  async #mergeAdapters(): Promise<readonly Skipped[]> {
+    if (!hasAdapters(this.#model)) return [];
+    const { mergeAdapters } = await import('../lora/merge.js');
+    const { merged, skipped } = await mergeAdapters(this.#model);
+    for (const one of merged) this.#rewritten.push({ ...one, nodesAfter: 1, by: 'metadata' });
+    return skipped;
   }
 
   /** What can be folded of a model, by its nodes. */

@@ -14,6 +14,8 @@ export interface LoraFactors {
   readonly b: Matrix;
   /** 1 where the factors hold it. */
   readonly scale: number;
+  /** Of a convolution the extents of its kernel, which is in a: rank x (in * kernel). */
+  readonly kernel?: readonly number[];
 }
 
 /** Options of writeAdapter. */
@@ -33,7 +35,7 @@ export function adapterFiles(path: string): string[] {
   return isOnnxAdapter(path) ? [path] : [join(path, TENSORS), join(path, CONFIG)];
 }
 
-function isOnnxAdapter(path: string): boolean {
+export function isOnnxAdapter(path: string): boolean {
   return path.endsWith('.onnx_adapter');
 }
 
@@ -72,9 +74,12 @@ export async function writeAdapter(
     return;
   }
   const tensors = new Map<string, RuntimeTensor>();
-  for (const { module, a, b } of adapters) {
-    tensors.set(`base_model.model.${module}.lora_A.weight`, tensorOf(a));
-    tensors.set(`base_model.model.${module}.lora_B.weight`, tensorOf(b));
+  for (const { module, a, b, kernel = [] } of adapters) {
+    const inputs = a.columns / kernel.reduce((taps, extent) => taps * extent, 1);
+    const ones = kernel.map(() => 1);
+    const name = `base_model.model.${module}`;
+    tensors.set(`${name}.lora_A.weight`, { ...tensorOf(a), shape: [a.rows, inputs, ...kernel] });
+    tensors.set(`${name}.lora_B.weight`, { ...tensorOf(b), shape: [b.rows, b.columns, ...ones] });
   }
   mkdirSync(path, { recursive: true });
   await atomicWrite(join(path, TENSORS), safetensors(tensors, { format: 'pt' }), options);

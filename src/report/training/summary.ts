@@ -139,6 +139,7 @@ export function planNotes(plan: TrainPlan | undefined): Note[] {
     ...headNote(plan),
     ...unreachedNote(plan),
     ...quantizedNote(plan),
+    ...adaptersNote(plan),
     ...filledNote(plan),
   ];
 }
@@ -216,6 +217,16 @@ function callsNote(plan: TrainPlan | undefined): Note[] {
   return [
     {
       text: `${counted(calls.length, 'function call')} replaced by ${calls.length === 1 ? 'its' : 'their'} nodes (${listed(calls)}), so that weights in functions can be trained apart`,
+    },
+  ];
+}
+
+/** That the model stays as it is beside its adapters. */
+function adaptersNote(plan: TrainPlan | undefined): Note[] {
+  if (plan?.adapters !== true) return [];
+  return [
+    {
+      text: `adapters alone are trained; ${counted(plan.frozen.length, 'weight')} beside them stay as they are (\`only: ['*']\` trains all)`,
     },
   ];
 }

@@ -10,18 +10,21 @@ import {
 } from '../../graph/index.js';
 import { stoppingNodes, trainableWeights, ZeroGradientError } from '../../passes/gradient/index.js';
 import { inlined } from '../../passes/gradient/prepare/inline.js';
+import { adapterWeights } from '../../passes/lora/note.js';
 import type { TrainOptions } from '../options.js';
 
 /** The initializers of a model that are trained, and those that could be and are not. */
 export interface ChosenWeights {
   readonly weights: readonly string[];
   readonly frozen: readonly string[];
+  /** True where they are those of adapters, because the model has some. */
+  readonly isAdapters: boolean;
   /** Those that no gradient reaches, and the node that stops it. */
   readonly unreached: readonly { readonly name: string; readonly node: string; readonly op: string }[];
 }
 
 /**
- * The weights that `only` and `freeze` choose.
+ * The weights that `only` and `freeze` choose; of a model with adapters (see addAdapters) without `only` those of the adapters.
  *
  * @throws ModelError where there are none, a pattern matches none, or no gradient reaches any
  */
@@ -37,7 +40,10 @@ export function chosenWeights(model: Model, options: TrainOptions): ChosenWeight
   }
   const isMatching = (option: 'only' | 'freeze'): ((name: string) => boolean) =>
     matching(options[option] ?? [], all, { option, what: 'trainable weight', file: path });
-  const isChosen = options.only === undefined ? () => true : isMatching('only');
+  // Beside adapters the model stays as it is, unless weights are named.
+  const adapters = options.only === undefined ? adapterWeights(graph) : new Set<string>();
+  const isAdapter = (name: string): boolean => adapters.size === 0 || adapters.has(name);
+  const isChosen = options.only === undefined ? isAdapter : isMatching('only');
   const isFrozen = isMatching('freeze');
   const wanted = all.filter((name) => isChosen(name) && !isFrozen(name));
   if (wanted.length === 0)
@@ -48,6 +54,7 @@ export function chosenWeights(model: Model, options: TrainOptions): ChosenWeight
   const trained = new Set(weights);
   return {
     weights,
+    isAdapters: adapters.size > 0,
     frozen: all.filter((name) => !trained.has(name) && !stops.has(name)),
     unreached: [...stops].map(([name, node]) => ({ name, node: node.label, op: node.opType })),
   };
