@@ -1,45 +1,12 @@
 import type { Pass } from '../../graph/index.js';
-import type { Skipped } from '../../graph/skipped.js';
-import { type AddAdaptersOptions, addAdaptersSettings, type LoraInit } from './options.js';
+import type { AddAdaptersAccount } from './account.js';
+import { type AddAdaptersOptions, addAdaptersSettings } from './options.js';
 
+export type { AdaptedLayer, AddAdaptersAccount } from './account.js';
 export type { AddAdaptersOptions, LoraInit, LoraSettings } from './options.js';
 export { ADD_ADAPTERS_DEFAULTS } from './options.js';
 
 const NAME = 'add-adapters';
-
-/** One layer that has an adapter beside it. */
-export interface AdaptedLayer {
-  readonly node: string;
-  readonly op: string;
-  readonly weight: string;
-  /** As PEFT calls it. */
-  readonly module: string;
-  readonly outputs: number;
-  readonly inputs: number;
-  readonly rank: number;
-  /** What the product of the factors is multiplied by. */
-  readonly scale: number;
-  /** How the factors began; 'given' where the adapter was there already. */
-  readonly init: LoraInit | 'given';
-  /** Elements of the weight; 0 where a layer before shares it. */
-  readonly parameters: number;
-  /** Elements of the factors; 0 where a layer before shares them. */
-  readonly trained: number;
-  /** Names of the nodes of the adapter. */
-  readonly nodes: readonly string[];
-}
-
-/** What addAdapters returns: which layers have adapters now, and which were skipped and why. */
-export interface AddAdaptersAccount {
-  readonly rewritten: readonly AdaptedLayer[];
-  readonly skipped: readonly Skipped[];
-  /** Modules of given adapters that were not applied, and why. */
-  readonly unapplied: readonly { readonly module: string; readonly reason: string }[];
-  /** Patterns that matched no layer: most likely misspelt. */
-  readonly unmatched: readonly string[];
-  /** Calls of the model's own functions that were replaced by their nodes, since a weight is passed to them. */
-  readonly inlined: readonly string[];
-}
 
 /**
  * Puts a low-rank adapter beside each linear layer: y = W x + scale * B A x. `train` then trains A and B alone, and `collapse` folds them
