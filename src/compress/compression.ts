@@ -243,6 +243,7 @@ export class Compression {
   }
 
   readonly #progress = (what: string, done = 0, total = 1): void => {
+    this.#settings.signal?.throwIfAborted();
     this.#settings.onProgress?.({ what, done, total });
   };
 

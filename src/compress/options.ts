@@ -75,6 +75,8 @@ export interface CompressOptions {
   readonly providers?: ProviderChoice | undefined;
   readonly device?: number | undefined;
   readonly threads?: number | undefined;
+  /** Between two layers, or steps of the search, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?:
     | ((progress: { readonly done: number; readonly total: number; readonly what: string }) => void)
     | undefined;
@@ -169,5 +171,5 @@ export const COMPRESS_OPTIONS = {
   },
   seed: { kind: 'integer', min: 0, default: 0, help: 'seed of the choice of samples and of random vectors' },
 } as const satisfies DescriptorsFor<
-  Omit<CompressOptions, 'data' | 'plan' | 'dryRun' | 'providers' | 'device' | 'threads' | 'onProgress'>
+  Omit<CompressOptions, 'data' | 'plan' | 'dryRun' | 'providers' | 'device' | 'threads' | 'onProgress' | 'signal'>
 >;

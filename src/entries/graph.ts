@@ -63,6 +63,7 @@ export {
 export type { FileIdentity } from '../graph/io/atomic.js';
 export type { FileRange } from '../graph/io/source.js';
 export type { Saved } from '../graph/io/write.js';
+export { BusyError } from '../graph/occupied.js';
 export type { PrintOptions } from '../graph/print.js';
 export type {
   AttributeProto,

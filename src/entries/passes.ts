@@ -40,7 +40,7 @@ export {
   type RecipeRule,
 } from '../passes/expand/expand.js';
 export type { ResidualMode } from '../passes/expand/options.js';
-export { type RankRecipe, rankRecipe } from '../passes/expand/rank-recipe.js';
+export { type RankRecipe, type RankRecipeOptions, rankRecipe } from '../passes/expand/rank-recipe.js';
 export { parseRecipeText, type RecipeFormat, recipeFormat } from '../passes/expand/recipe.js';
 export { type AdapterFileOptions, type LoraFactors, writeAdapter } from '../passes/lora/adapter-file.js';
 export {

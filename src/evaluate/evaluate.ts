@@ -1,4 +1,5 @@
 import { type Model, ModelError } from '../graph/index.js';
+import { reading } from '../graph/occupied.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { predictionOf } from '../passes/gradient/request.js';
 import { feedsOf } from '../training/feed.js';
@@ -49,6 +50,15 @@ export async function evaluateModels(
   models: readonly EvaluatedModel[],
   dataset: Dataset,
   options: EvaluateOptions = {},
+): Promise<QualityReport> {
+  const all = models.map(({ model }) => model);
+  return reading(all, 'the evaluation', () => evaluation(models, dataset, options));
+}
+
+async function evaluation(
+  models: readonly EvaluatedModel[],
+  dataset: Dataset,
+  options: EvaluateOptions,
 ): Promise<QualityReport> {
   checkEvaluateOptions(options);
   const [first] = models;

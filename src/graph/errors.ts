@@ -13,7 +13,9 @@ export interface Where {
  * throw new ModelError('its weight has 12 bytes, but its shape [2, 3] needs 24', { tensor: 'fc.weight' });
  */
 export class ModelError extends Error {
-  override readonly name = 'ModelError';
+  override readonly name: string = 'ModelError';
+  /** Which kind of error it is, for programs. */
+  readonly code: string = 'ERR_MODEL';
   readonly where: Where;
   /** The message without the place. */
   readonly what: string;

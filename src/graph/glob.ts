@@ -81,6 +81,7 @@ function setAt(
 
 /** A pattern of names that matches nothing, though an option asks for what it matches. */
 export class PatternError extends ModelError {
+  override readonly code = 'ERR_PATTERN';
   /** Key of the option. */
   readonly option: string;
   readonly pattern: string;

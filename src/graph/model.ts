@@ -4,6 +4,7 @@ import { ProtoGraph } from './graph.js';
 import { OpenFiles } from './io/open-files.js';
 import type { Scratch } from './io/scratch.js';
 import type { FileSource } from './io/source.js';
+import { editing } from './occupied.js';
 import { toNumber } from './proto/codec.js';
 import type {
   AttributeProto,
@@ -90,7 +91,10 @@ class ProtoModel implements Model {
     ...passes: P
   ): Promise<{ [K in keyof P]: P[K] extends Pass<infer Account> ? Account : never }> {
     const accounts: unknown[] = [];
-    for (const pass of passes) accounts.push(await pass.run(this));
+    for (const pass of passes) {
+      const run = (): Promise<unknown> => pass.run(this);
+      accounts.push(await (pass.inPlace ? editing(this, `the pass ${pass.name}`, run) : run()));
+    }
     return accounts as { [K in keyof P]: P[K] extends Pass<infer Account> ? Account : never };
   }
 

@@ -149,6 +149,8 @@ type DescriptorFor<Value> = [Value] extends [boolean]
  * }
  */
 export class OptionError extends RangeError {
+  /** Which kind of error it is, for programs. */
+  readonly code = 'ERR_OPTION';
   override readonly name = 'OptionError';
   /** The option, by its key; in a recipe with its place, `[2].depth`. */
   readonly option: string;

@@ -40,7 +40,11 @@ export interface Model extends Disposable {
   graphs(): Generator<Graph>;
   /** Every node of every graph. */
   nodes(): Generator<Node>;
-  /** Runs passes one after the other. Each returns its account of what it rewrote and what it skipped. */
+  /**
+   * Runs passes one after the other. Each returns its account of what it rewrote and what it skipped.
+   *
+   * @throws BusyError where another call is editing the model; what the passes throw
+   */
   apply<const P extends readonly Pass<unknown>[]>(
     ...passes: P
   ): Promise<{ [K in keyof P]: P[K] extends Pass<infer Account> ? Account : never }>;

@@ -3,6 +3,7 @@ import type { ChunkResult, DivergenceOrigin } from './types.js';
 
 /** The loss or a gradient is no longer a number. */
 export class DivergenceError extends ModelError {
+  override readonly code = 'ERR_DIVERGED';
   /** The step, from 1, whose loss or gradients are not finite. */
   readonly step: number;
   /** The first weight, in the order of the model, whose gradient is not finite there. */

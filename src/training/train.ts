@@ -1,4 +1,5 @@
 import { type Model, ModelError } from '../graph/index.js';
+import { occupy } from '../graph/occupied.js';
 import type { TrainEvent, TrainResult } from './events.js';
 import type { TrainOptions } from './options.js';
 import type { Dataset } from './types.js';
@@ -25,7 +26,7 @@ export interface Training extends AsyncIterable<TrainEvent> {
  *
  * @throws (from the iteration or `result`) OptionError for options out of range; PatternError for patterns that match nothing; ModelError for data that does not fit;
  *   GradientError naming the nodes that no gradient passes through; ProviderError for a provider that does not load;
- *   DivergenceError with the step and the weight
+ *   DivergenceError with the step and the weight; BusyError where another call is editing the model
  * @example
  * const model = await readModel('model.onnx');
  * await using dataset = await openDataset('mnist', { inputs: inputSpecs(model) });
@@ -40,6 +41,7 @@ export function train(model: Model, dataset: Dataset, options: TrainOptions = {}
   let failure: unknown = new ModelError('the training was left before its end');
   async function* follow(): AsyncGenerator<TrainEvent, void> {
     try {
+      using _held = occupy(model, 'a training');
       const { events } = await import('./run.js');
       outcome = yield* events(model, dataset, options);
     } catch (error) {

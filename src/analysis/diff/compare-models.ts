@@ -12,6 +12,10 @@ export interface CompareOptions extends DiffOptions {
   readonly names?: boolean | undefined;
   /** Weights whose relative difference is at most this are the same; default 0. */
   readonly tolerance?: number | undefined;
+  /** Between two weights, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called before the elements of two weights are compared. */
+  readonly onProgress?: ((progress: { readonly done: number; readonly what: string }) => void) | undefined;
 }
 
 /** The options of `compareModels` that one value describes. */
@@ -67,13 +71,15 @@ export async function compareModels(
   options: CompareOptions = {},
 ): Promise<ModelComparison> {
   checkOptions(COMPARE_OPTIONS, options);
-  const { names = false, tolerance = 0, ...rest } = options;
+  const { names = false, tolerance = 0, signal, onProgress, ...rest } = options;
   const { model, renamed } = names ? { model: b, renamed: [] } : alignNames(a, b);
   const differences: ModelDifference[] = [];
   let within = 0;
   for (const difference of diffModels(a, model, rest)) {
     const [, name] = /^graph\.initializer\['(.*)'\]\.data$/.exec(difference.path) ?? [];
     const [left, right] = [a, model].map(({ graph }) => graph.initializers.get(name ?? ''));
+    signal?.throwIfAborted();
+    onProgress?.({ done: differences.length + within, what: name ?? difference.path });
     const relativeNorm =
       name === undefined || left === undefined || right === undefined
         ? undefined

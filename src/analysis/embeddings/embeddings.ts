@@ -1,4 +1,5 @@
 import { type Model, ModelError } from '../../graph/index.js';
+import { reading } from '../../graph/occupied.js';
 import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProviderChoice } from '../../runtime/index.js';
@@ -55,6 +56,8 @@ export interface EmbeddingOptions extends TapOptions {
   readonly device?: number | undefined;
   /** Bytes of embeddings kept at a time; default 1 GiB. Less takes more runs, of the part of the model that is needed. */
   readonly memory?: number | undefined;
+  /** Between two batches, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?:
     | ((progress: { readonly done: number; readonly total: number; readonly what: string }) => void)
     | undefined;
@@ -80,6 +83,15 @@ export async function embeddingReport(
   source: SampleSource | RandomSource,
   options: EmbeddingOptions = {},
 ): Promise<EmbeddingReport> {
+  return reading([model], 'the report of embeddings', () => reportOn(model, source, options));
+}
+
+async function reportOn(
+  model: Model,
+  source: SampleSource | RandomSource,
+  options: EmbeddingOptions,
+): Promise<EmbeddingReport> {
+  options.signal?.throwIfAborted();
   const { memory = MEMORY, seed = 0, onProgress } = options;
   const { samples: wanted } = {
     ...defaultsOf(EMBEDDING_OPTIONS),
@@ -110,8 +122,12 @@ export async function embeddingReport(
       known.set(value, { shape: [], features: 0, metrics: undefined, problem: layout.reason });
     else layouts.set(value, layout);
   }
+  const onBatch: EmbeddingOptions['onProgress'] = (progress) => {
+    options.signal?.throwIfAborted();
+    onProgress?.(progress);
+  };
   let classes: Classes | undefined;
-  for await (const one of valueGrams(model, layouts, feeder, { ...run, onBatch: onProgress })) {
+  for await (const one of valueGrams(model, layouts, feeder, { ...run, onBatch })) {
     // Every sample has been fed before the first Gram matrix comes.
     classes ??= classesOf(labels, samples);
     const { shape = [], features = 0 } = layouts.get(one.value) ?? {};

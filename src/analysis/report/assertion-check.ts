@@ -27,6 +27,7 @@ export interface AssertionResult {
 
 /** Thrown where a glob of an assertion matches no weight, or its sizes belong to none. */
 export class AssertionNameError extends Error {
+  readonly code = 'ERR_ASSERTION_NAME';
   override readonly name = 'AssertionNameError';
   /** The glob. */
   readonly weights: string | undefined;

@@ -34,6 +34,7 @@ const BEFORE = 'before';
 
 /** What is wrong with the text of an assertion, and where. */
 export class AssertionSyntaxError extends Error {
+  readonly code = 'ERR_ASSERTION_SYNTAX';
   override readonly name = 'AssertionSyntaxError';
   /** Characters before it. */
   readonly position: number;

@@ -1,3 +1,4 @@
+import { reading } from '../../graph/occupied.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { EmbeddingReport } from '../embeddings/embeddings.js';
 import type { ConvView } from '../spectra/weight-spectrum.js';
@@ -31,12 +32,18 @@ export interface RankReport {
  * Weights are read, a few at a time, the largest first; memory grows with the largest of them and not with the
  * model.
  *
- * @throws ModelError where a weight cannot be read; OptionError for options out of range
+ * @throws ModelError where a weight cannot be read; OptionError for options out of range; BusyError where the model was edited
+ *   meanwhile; the reason of `signal`
  * @example
  * const report = await rankReport(await readModel('model.onnx'));
  * for (const row of report.rows) console.log(row.weight, row.metrics?.effectiveRank);
  */
 export async function rankReport(source: WeightStore, options: RankReportOptions = {}): Promise<RankReport> {
+  const models = 'graph' in source ? [source] : [];
+  return reading(models, 'the rank report', () => reportOn(source, options));
+}
+
+async function reportOn(source: WeightStore, options: RankReportOptions): Promise<RankReport> {
   const plan = await rankPlan(source, options);
   const rows = new Array<RankRow | undefined>(plan.weights.length);
   await computeSpectra(plan, options, {

@@ -45,6 +45,8 @@ export interface RankReportOptions extends SpectrumOptions {
   readonly concurrency?: number | undefined;
   /** Threads to work on, which stay open; default: some of its own. */
   readonly pool?: KernelPool | undefined;
+  /** Between two weights, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   /** Called as a weight is begun and when it is done. */
   readonly onProgress?: ((progress: RankProgress) => void) | undefined;
 }
@@ -116,6 +118,7 @@ export async function computeSpectra(
   const load = ({ weight }: (typeof weights)[number]): Load => rankLoad(weight);
   // One more than there are threads, so that it has been read when a thread is free.
   await largestFirst(weights, load, pool.size + 1, async ({ weight, index }, _, later) => {
+    options.signal?.throwIfAborted();
     running.add(weight.name);
     tell();
     const hashed = sink.digests === true ? digested(elementsOf(weight)) : undefined;

@@ -1,4 +1,5 @@
 import { type DataType, EPSILON, isFloatType, type Model, ModelError } from '../../graph/index.js';
+import { reading } from '../../graph/occupied.js';
 import { checkOptions, defaultsOf, OptionError } from '../../graph/option-descriptors.js';
 import { fedInputs, onOpenDims } from '../../runtime/inputs/input-sizes.js';
 import type { OpenDims } from '../../runtime/inputs/open-dims.js';
@@ -48,6 +49,12 @@ export interface VerifyOptions {
   readonly strict?: boolean | undefined;
   /** Where the models differ, look for the first inner value that does; runs both again in parts. Default false. */
   readonly trace?: boolean | undefined;
+  /** Between two runs, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called before each run of a model. */
+  readonly onProgress?:
+    | ((progress: { readonly done: number; readonly total: number; readonly what: string }) => void)
+    | undefined;
 }
 
 /** Who ran a model. */
@@ -102,6 +109,10 @@ const HELD_BYTES = 512 * 2 ** 20;
  * const { passed, outputs } = await verifyModels(original, rewritten, { samples: 5 });
  */
 export async function verifyModels(a: Model, b: Model, options: VerifyOptions = {}): Promise<Verification> {
+  return reading([a, b], 'the comparison', () => verification(a, b, options));
+}
+
+async function verification(a: Model, b: Model, options: VerifyOptions): Promise<Verification> {
   const { inputs, seed = 0, dims, tolerance } = options;
   const checked = { ...defaultsOf(VERIFY_OPTIONS), ...checkOptions(VERIFY_OPTIONS, options) };
   const given: readonly Feeds[] | undefined =
@@ -146,6 +157,12 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
   const comparisons = new Map<string, Comparison>();
   const misshapen = new Set<string>();
   const placed: { a?: VerifyPlacement; b?: VerifyPlacement } = {};
+  let runs = 0;
+  const step = (what: string): void => {
+    options.signal?.throwIfAborted();
+    options.onProgress?.({ done: runs, total: 2 * samples, what });
+    runs += 1;
+  };
   for (let done = 0; done < seeds.length; ) {
     const held: Record<string, RuntimeTensor>[] = [];
     let tensors: Pair[] = [];
@@ -157,6 +174,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
       const wanted = { outputs: [...new Set(tensors.map((pair) => pair.a))] };
       for (let bytes = 0; bytes < HELD_BYTES && done + held.length < seeds.length; ) {
         const feeds = feedsOf(seeds[done + held.length] ?? 0);
+        step('a');
         const outputs = await hinted(() => session.run(feeds, wanted));
         held.push(outputs);
         bytes += Object.values(outputs).reduce((sum, { data }) => sum + byteSize(data), 0);
@@ -183,6 +201,7 @@ export async function verifyModels(a: Model, b: Model, options: VerifyOptions = 
         if (problems.size === 0) problems.add(misfit);
         return failed(done);
       }
+      step('b');
       const fromB = await hinted(() => session.run(feedsB, wanted));
       for (const pair of tensors) {
         const [left, right] = [fromA[pair.a], fromB[pair.b]];

@@ -29,7 +29,7 @@ export async function assertWritable(path: string, options: WriteOptions = {}): 
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new ModelError('is a directory; name a file', { file: path });
   if (existing?.isFile() && !options.overwrite) {
-    throw new ModelError('exists already; pass `overwrite: true` to replace it', { file: path });
+    throw new NameTaken('exists already; pass `overwrite: true` to replace it', { file: path });
   }
   if (existing !== undefined && !existing.isFile()) return;
   const directory = dirname(path);
@@ -129,7 +129,9 @@ async function linkNew(temporary: string, target: string, path: string): Promise
 }
 
 /** Another process was first to make a file of the name. */
-export class NameTaken extends ModelError {}
+export class NameTaken extends ModelError {
+  override readonly code = 'ERR_OUTPUT_EXISTS';
+}
 
 function taken(path: string, cause: unknown): NameTaken {
   return new NameTaken('exists already; pass `overwrite: true` to replace it', { file: path }, { cause });

@@ -135,7 +135,7 @@ class Folding {
    * @returns the nodes of what was folded; undefined where another search is to be made
    */
   async #foldAll(regions: readonly Region[], search: number): Promise<readonly Node[] | undefined> {
-    const { dryRun, onProgress } = this.#settings;
+    const { dryRun, onProgress, signal } = this.#settings;
     const made = new FoldedConstants();
     const products = new Products();
     const going = new Set(regions.flatMap(({ nodes }) => nodes));
@@ -143,6 +143,7 @@ class Folding {
     const folded: Node[] = [];
     let hasFailed = false;
     for (const [done, region] of regions.entries()) {
+      signal?.throwIfAborted();
       onProgress?.({ done, total: regions.length, what: describeRegion(region).node });
       const examined = await this.#examine(region, products);
       if (typeof examined === 'string') {

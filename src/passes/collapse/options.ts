@@ -20,6 +20,11 @@ export interface CollapseOptions {
   readonly probes?: Pick<SessionOptions, 'providers' | 'device'> | undefined;
   /** Match only: the account says what would be done, the model is not changed. */
   readonly dryRun?: boolean;
+  /**
+   * Between two regions, it ends the pass with its reason. What was rewritten until then stays: the model is valid, and computes what it
+   * did. Work on a clone to have all or nothing.
+   */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
@@ -43,4 +48,5 @@ export const COLLAPSE_DEFAULTS: Required<CollapseOptions> = {
   probes: undefined,
   dryRun: false,
   onProgress: undefined,
+  signal: undefined,
 };

@@ -42,6 +42,7 @@ export async function rankReportWithRegions(
         return region !== undefined && isWanted(region);
       }),
     onProgress: undefined,
+    signal: undefined,
   });
   return withProducts(report, products, folded, chains === 'product');
 }

@@ -110,6 +110,7 @@ export class Expansion {
     await using ahead = new LookAhead(matches, work, AHEAD_BYTES * availableParallelism());
     for (const [done, { site, chosen, found }] of choices.entries()) {
       const { node, op } = site;
+      this.#settings.signal?.throwIfAborted();
       this.#settings.onProgress?.({ done, total: sites.length, what: node.label });
       const result = 'reason' in found ? found : await this.#expandSite(found, await ahead.next());
       if ('reason' in chosen) recipe.push(ruleOf(node.label, undefined));

@@ -189,6 +189,11 @@ export interface ExpandOptions extends ChainOptions {
   readonly seed?: number;
   /** The account says what would be done, the model is not changed. */
   readonly dryRun?: boolean;
+  /**
+   * Between two layers, it ends the pass with its reason. What was rewritten until then stays: the model is valid, and computes what it
+   * did. Work on a clone to have all or nothing.
+   */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 

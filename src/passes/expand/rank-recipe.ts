@@ -3,6 +3,7 @@ import { EPSILON, type Model, ModelError } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { decompose } from '../../linalg/decompose.js';
 import { NotFiniteError } from '../../linalg/gram-eigen.js';
+import type { OnProgress } from '../account.js';
 import type { Recipe, RecipeRule } from './options.js';
 import { CHAIN_DEFAULTS } from './options.js';
 import { chainParameters, planOf } from './plan.js';
@@ -16,6 +17,13 @@ export interface RankRecipe {
   readonly skipped: readonly Skipped[];
 }
 
+/** Options of rankRecipe. */
+export interface RankRecipeOptions {
+  /** Between two layers, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
 /**
  * What factorizes a model without loss: each linear layer becomes two with as many units between them as its weight has
  * rank, where those have fewer parameters than one. Rank is told by the rounding of the weight's type, so the product of
@@ -26,11 +34,14 @@ export interface RankRecipe {
  * const { recipe } = await rankRecipe(model);
  * await model.apply(expand({ recipe }));
  */
-export async function rankRecipe(model: Model): Promise<RankRecipe> {
+export async function rankRecipe(model: Model, options: RankRecipeOptions = {}): Promise<RankRecipe> {
   const recipe: RecipeRule[] = [];
   const skipped: Skipped[] = [];
-  for (const site of findExpandableSites(model).sites) {
+  const { sites } = findExpandableSites(model);
+  for (const [done, site] of sites.entries()) {
     const { node, op } = site;
+    options.signal?.throwIfAborted();
+    options.onProgress?.({ done, total: sites.length, what: node.label });
     const { type, matrices } = await site.matrices();
     let rank = 1;
     try {

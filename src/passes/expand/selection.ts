@@ -20,6 +20,7 @@ export const EXPAND_DEFAULTS: Required<ExpandOptions> = {
   recipe: [],
   dryRun: false,
   onProgress: undefined,
+  signal: undefined,
 };
 
 export type Settings = Required<ExpandOptions>;
@@ -36,6 +37,7 @@ export function settingsOf(options: ExpandOptions): Settings {
     recipe: parseRecipe(options.recipe ?? [], 'recipe'),
     dryRun: options.dryRun === true,
     onProgress: options.onProgress,
+    signal: options.signal,
   };
   const { recipe, gain, noise } = settings;
   const inits = [settings.init, ...recipe.flatMap(({ init }) => init ?? [])];

@@ -26,6 +26,7 @@ export interface Unsupported {
 
 /** All that a model has in the gradient's way, found before any work is done. */
 export class GradientError extends ModelError {
+  override readonly code: string = 'ERR_GRADIENT';
   readonly unsupported: readonly Unsupported[];
 
   /** @param what is said; default the nodes and the reasons */
@@ -43,6 +44,7 @@ export class GradientError extends ModelError {
 
 /** All that is differentiated by lies before nodes whose output does not change with small changes of it. */
 export class ZeroGradientError extends GradientError {
+  override readonly code = 'ERR_ZERO_GRADIENT';
   constructor(nodes: readonly Node[], file: string | undefined) {
     const [first] = nodes;
     const unsupported = nodes.map((node) => ({

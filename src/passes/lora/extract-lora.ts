@@ -19,6 +19,8 @@ export interface ExtractLoraOptions {
   readonly rank?: number | 'auto' | undefined;
   /** Globs: only weights one of whose names matches one of them. Default all. */
   readonly only?: readonly string[] | undefined;
+  /** Between two weights, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
 }
 
@@ -68,6 +70,7 @@ export async function extractLora(
   let turned = 0;
   await withEigenThreads(async () => {
     for (const [done, pair] of chosen.entries()) {
+      options.signal?.throwIfAborted();
       onProgress?.({ done, total: chosen.length, what: pair.delta.name });
       const axis = outputAxisOf(pair.before, base);
       const { node } = pair.before.uses[0];

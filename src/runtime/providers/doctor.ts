@@ -37,6 +37,8 @@ export interface DiagnoseOptions {
   /** Which to look at; default all. */
   readonly providers?: readonly ExecutionProvider[] | undefined;
   readonly device?: number | undefined;
+  /** Between two providers, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
 }
 
@@ -54,6 +56,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
   const ort = await onnxruntime();
   const providers: ProviderDiagnosis[] = [];
   for (const [done, provider] of wanted.entries()) {
+    options.signal?.throwIfAborted();
     onProgress?.({ done, total: wanted.length, what: provider });
     providers.push(await diagnoseOne(provider, device));
   }

@@ -16,6 +16,7 @@ export interface ProviderFailure {
 
 /** A provider that was asked for does not load. */
 export class ProviderError extends ModelError {
+  override readonly code = 'ERR_PROVIDER';
   readonly failure: ProviderFailure;
 
   constructor(failure: ProviderFailure, options?: ErrorOptions) {

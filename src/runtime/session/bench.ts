@@ -35,6 +35,8 @@ export interface BenchOptions {
    */
   readonly bound?: boolean | undefined;
   /** Called before each piece of work. */
+  /** Between two of the measurements that `onProgress` tells, it ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: { done: number; total: number; what: string }) => void) | undefined;
 }
 
@@ -121,6 +123,7 @@ export async function benchModels(
   const total = models.length * providers.length + batches.length;
   let done = 0;
   const report = (what: string): void => {
+    options.signal?.throwIfAborted();
     onProgress?.({ done, total, what });
     done += 1;
   };
