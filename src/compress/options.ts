@@ -171,5 +171,8 @@ export const COMPRESS_OPTIONS = {
   },
   seed: { kind: 'integer', min: 0, default: 0, help: 'seed of the choice of samples and of random vectors' },
 } as const satisfies DescriptorsFor<
-  Omit<CompressOptions, 'data' | 'plan' | 'dryRun' | 'providers' | 'device' | 'threads' | 'onProgress' | 'signal'>
+  Omit<
+    CompressOptions,
+    'data' | 'plan' | 'dryRun' | 'providers' | 'device' | 'threads' | 'onProgress' | 'signal'
+  >
 >;
