@@ -92,7 +92,7 @@ export const compressCommand: Command<Arguments> = {
     const written = isBudgeted ? planFile : undefined;
     const outputs = outputsOf({ '--output': output, '--report': report, '--plan': written });
     keepApart(outputs, [isBudgeted ? undefined : planFile], io);
-    if (report !== undefined) formatOf(undefined, report, PAGE_FORMATS);
+    if (report !== undefined) formatOf(undefined, report, PAGE_FORMATS, '--report');
     const { assertWritable } = await import('../graph/index.js');
     for (const file of [report, written]) if (file !== undefined) await assertWritable(file, args);
     const plan = planFile === undefined || isBudgeted ? undefined : await readPlan(planFile);

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../graph/io/folder.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { namedShard } from '../parts/shard.js';
 import type { StudyResultView } from '../report/study/document.js';
@@ -121,7 +122,7 @@ async function report(files: readonly string[], args: Arguments, io: Io): Promis
   const results = reportRuns(parsed);
   if (args.out !== undefined) {
     const { out } = args;
-    mkdirSync(out, { recursive: true });
+    makeFolder(out, 'a study');
     const own = files.some((file) => join(file) === join(out, 'runs.jsonl'));
     if (!own) checkFolder(out, args);
     await writeReport(out, results, io);
@@ -161,7 +162,7 @@ async function run(wanted: readonly Wanted[], args: Arguments, io: Io): Promise<
   }
   for (const place of places) {
     if (place === undefined) continue;
-    mkdirSync(place, { recursive: true });
+    makeFolder(place, 'a study');
     const runs = join(place, runsName(args));
     if (args.overwrite)
       for (const file of [runs, join(place, timesName(args))]) rmSync(file, { force: true });
@@ -260,7 +261,7 @@ async function writeReport(place: string, results: readonly StudyResultView[], i
   const plots = results.flatMap(({ report: { study, plots: own } }) =>
     own.map((plot) => ({ plot, name: join('plots', `${study.name}-${plot.name}`) })),
   );
-  if (plots.length > 0) mkdirSync(join(place, 'plots'), { recursive: true });
+  if (plots.length > 0) makeFolder(join(place, 'plots'), 'what holds plots');
   for (const { plot, name } of plots) {
     const svg = plotSvg(plot);
     await put(`${name}.svg`, svg);

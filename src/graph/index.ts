@@ -31,6 +31,7 @@ export { type Difference, type DiffOptions, diffModels, formatDifferences } from
 export { isOutOfMemory, ModelError, messageOf, type Where } from './errors.js';
 export { assertWritable, atomicWrite, type WriteOptions } from './io/atomic.js';
 export { dataFilesOf } from './io/external.js';
+export { makeFolder } from './io/folder.js';
 export { decodeFragment, encodeFragment } from './io/fragment.js';
 export { OpenFiles } from './io/open-files.js';
 export { readText, readWhole } from './io/pipe.js';
@@ -68,6 +69,7 @@ export {
   FLOAT_TYPES,
   type FloatType,
   isFloatType,
+  SMALLEST,
 } from './tensor/data-type.js';
 export { asArray, type NativeArray, type NativeArrays, narrow, Tensor, widen } from './tensor/tensor.js';
 export type { Graph, GraphEdit, Model, Node, NodeSpec, Origin, Pass, Use } from './types.js';

@@ -14,6 +14,7 @@ import type {
   TensorProto,
   ValueInfoProto,
 } from './proto/schema.js';
+import { quoted } from './quoted.js';
 import { DATA_TYPES, dataTypeOf } from './tensor/data-type.js';
 import { Tensor, widen } from './tensor/tensor.js';
 import type { Model } from './types.js';
@@ -329,14 +330,6 @@ function valueText(name: string): string {
 /** A name as it is or, where it would not read back unambiguously, in quotes. */
 function nameText(name: string): string {
   return /^[^\s\p{Cc}\p{Cf}"'()[\]{},=#%]*$/u.test(name) ? name : quoted(name);
-}
-
-/** A string literal without a character that moves the cursor of a terminal or reorders a line; JSON leaves some. */
-function quoted(text: string): string {
-  const unitText = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
-    character.split('').map(unitText).join(''),
-  );
 }
 
 /** The shortest text that reads back to the same float32; of a number that is none, to the same float64. */

@@ -1,5 +1,6 @@
 import { createMessage, fromBigInt, toNumber } from './proto/codec.js';
 import type { TypeProto, ValueInfoProto } from './proto/schema.js';
+import { quoted } from './quoted.js';
 import { DATA_TYPES, type DataType, dataTypeOf } from './tensor/data-type.js';
 
 /** A dimension: a size, the name of a symbolic one, or undefined where nothing is known. */
@@ -82,13 +83,18 @@ export class ValueInfo {
   }
 }
 
+/** The name of a symbolic dimension, in quotes where it would move the cursor of a terminal or reorder a line. */
+function dimensionText(name = ''): string {
+  return /[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? quoted(name) : name || '?';
+}
+
 export function typeText(type: TypeProto | undefined): string {
   if (type === undefined) return '?';
   const tensor = type.tensor_type ?? type.sparse_tensor_type;
   if (tensor !== undefined) {
     const name = dataTypeOf(tensor.elem_type ?? 0) ?? `type ${tensor.elem_type}`;
     const dims = tensor.shape?.dim?.map((dim) =>
-      dim.dim_value !== undefined ? String(dim.dim_value) : dim.dim_param || '?',
+      dim.dim_value !== undefined ? String(dim.dim_value) : dimensionText(dim.dim_param),
     );
     const shape = tensor.shape === undefined ? '' : `[${(dims ?? []).join(', ')}]`;
     return `${type.sparse_tensor_type ? 'sparse ' : ''}${name}${shape}`;

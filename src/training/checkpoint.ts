@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '../graph/digest.js';
 import {
@@ -7,6 +7,7 @@ import {
   FileSource,
   MemorySource,
   ModelError,
+  makeFolder,
   messageOf,
 } from '../graph/index.js';
 import { type RuntimeTensor, readSafetensors, safetensors } from '../runtime/index.js';
@@ -60,6 +61,8 @@ interface Index {
   /** SHA-256 of each file with tensors. */
   readonly digests: { readonly state: string; readonly best: string | undefined };
   readonly history: readonly EpochRecord[];
+  /** SHA-256 of the rest: a counter that is out of its range would train something else, or without end. */
+  readonly digest?: string;
 }
 
 /**
@@ -72,12 +75,7 @@ interface Index {
  */
 export async function writeCheckpoint(directory: string, checkpoint: Checkpoint): Promise<void> {
   const { settings, tally, history, best, state } = checkpoint;
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-    const isFile =
-      error instanceof Error && 'code' in error && ['EEXIST', 'ENOTDIR'].includes(String(error.code));
-    const what = isFile ? 'is a file; a checkpoint is a folder' : `cannot be made: ${messageOf(error)}`;
-    throw new ModelError(what, { file: directory }, { cause: error });
-  });
+  makeFolder(directory, 'a checkpoint');
   const tensors = new Map([
     ...[...state.weights].map(([name, tensor]) => [`weights/${name}`, tensor] as const),
     ...[...state.slots].map(([name, tensor]) => [`slots/${name}`, tensor] as const),
@@ -103,8 +101,8 @@ export async function writeCheckpoint(directory: string, checkpoint: Checkpoint)
     digests: { state: digestOf(stateBytes), best: bestBytes && digestOf(bestBytes) },
     history,
   };
-  const text = `${JSON.stringify(index, undefined, 1)}\n`;
-  await atomicWrite(join(directory, INDEX), new MemorySource(new TextEncoder().encode(text)), {
+  const text = JSON.stringify({ ...index, digest: digestOfText(textOf(index)) }, undefined, 1);
+  await atomicWrite(join(directory, INDEX), new MemorySource(new TextEncoder().encode(`${text}\n`)), {
     overwrite: true,
   });
   const old = (await readdir(directory)).filter(
@@ -154,6 +152,9 @@ export async function readCheckpoint(directory: string): Promise<Checkpoint> {
     throw damaged('it has no position');
   }
   if (best !== undefined && !isCount(best.epoch, 0)) throw damaged('its best epoch is none');
+  const { digest, ...rest } = index;
+  if (digest !== digestOfText(textOf(rest)))
+    throw damaged('it was changed after it was written; go back to a copy, or start again');
   const weights = new Map<string, RuntimeTensor>();
   const slots = new Map<string, RuntimeTensor>();
   for (const [name, tensor] of tensorsOf(directory, state, digests?.state)) {
@@ -187,6 +188,14 @@ export async function removeCheckpoint(directory: string): Promise<void> {
   await Promise.all(own.map((name) => rm(join(directory, name), { force: true })));
   // What is not empty stays.
   await rmdir(directory).catch(() => undefined);
+}
+
+function textOf(index: Index): string {
+  return JSON.stringify(index, undefined, 1);
+}
+
+function digestOfText(text: string): string {
+  return sha256().update(text).digest('hex');
 }
 
 /** One piece at a time, so that a large state needs no second copy in memory. */

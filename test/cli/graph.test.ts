@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { FileSource, readModel, saveModel } from '../../src/graph/index.js';
@@ -69,6 +69,17 @@ describe('diff', () => {
     expect(page).not.toContain('<script');
   });
 
+  test('two models whose data is missing are not the same', async () => {
+    const model = await readModel(SHAPES);
+    await saveModel(model, at('outside.onnx'), { external: 'always' });
+    rmSync(at('outside.onnx.data'));
+    const missing = await cli('diff', '@outside.onnx', '@outside.onnx');
+    expect([missing.code, missing.out]).toEqual([1, '']);
+    expect(missing.err).toMatch(/outside\.onnx.* its data is in 'outside\.onnx\.data', which is not in/);
+    const { code } = await cli('diff', '@outside.onnx', '@outside.onnx', '--weights', 'ignore');
+    expect(code).toBe(0);
+  });
+
   test('2 for a wrong command line', async () => {
     expect((await cli('diff', '@a.onnx')).code).toBe(2);
     expect((await cli('diff', '@a.onnx', '@a.onnx', '--tolerance', '-1')).code).toBe(2);
@@ -93,6 +104,18 @@ describe('print', () => {
       expect.stringContaining("--node 'zz*' matches no node or operator"),
     ]);
   });
+});
+
+test('a dimension whose name would move the cursor is printed in quotes', async () => {
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n\u001b[2J', 2]]],
+    outputs: [['y', 'float32', ['n\u001b[2J', 2]]],
+    nodes: [{ opType: 'Relu', inputs: ['x'], outputs: ['y'] }],
+  });
+  await saveModel(model, at('cursor.onnx'));
+  const { code, out } = await cli('print', '@cursor.onnx');
+  expect([code, out]).toEqual([0, expect.stringContaining('float32["n\\u001b[2J", 2]')]);
+  expect(out).not.toContain('\u001b');
 });
 
 describe('check', () => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -404,12 +405,23 @@ describe('is refused', () => {
       writeFileSync(index, JSON.stringify({ ...saved, tally: { ...saved.tally, ...tally } }));
       await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged: it has no position');
     }
+    for (const change of [
+      { tally: { ...saved.tally, seconds: -1 } },
+      { history: [] },
+      { digest: undefined },
+    ]) {
+      writeFileSync(index, JSON.stringify({ ...saved, ...change }));
+      await refused({ resume: true, checkpoint, epochs: 2 }, 'is damaged: it was changed');
+    }
     for (const name of ['constructor', '__proto__', 'toString']) {
       const settings = JSON.stringify(saved.settings).replace('{', `{"${name}": 1,`);
-      writeFileSync(
-        index,
+      const { digest: _, ...rest } = JSON.parse(
         JSON.stringify({ ...saved, settings: 0 }).replace('"settings":0', `"settings":${settings}`),
       );
+      const digest = createHash('sha256')
+        .update(JSON.stringify(rest, undefined, 1))
+        .digest('hex');
+      writeFileSync(index, JSON.stringify({ ...rest, digest }));
       await refused({ resume: true, checkpoint, epochs: 2 }, `${name} was 1 and is none`);
     }
   });

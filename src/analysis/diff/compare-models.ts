@@ -1,6 +1,6 @@
 import { alignNames, type Renamed } from '../../graph/diff/align.js';
 import { type Difference, type DiffOptions, diffModels } from '../../graph/diff/diff.js';
-import { isFloatType, type Model, type Tensor } from '../../graph/index.js';
+import { isFloatType, type Model, ModelError, messageOf, Tensor, tensorProtos } from '../../graph/index.js';
 import { checkOptions, type OptionDescriptors } from '../../graph/option-descriptors.js';
 import { runGraph } from '../../runtime/index.js';
 import { convert } from '../../runtime/io/values.js';
@@ -72,6 +72,7 @@ export async function compareModels(
 ): Promise<ModelComparison> {
   checkOptions(COMPARE_OPTIONS, options);
   const { names = false, tolerance = 0, signal, onProgress, ...rest } = options;
+  if (rest.weights !== 'ignore') for (const one of [a, b]) assertReadable(one);
   const { model, renamed } = names ? { model: b, renamed: [] } : alignNames(a, b);
   const differences: ModelDifference[] = [];
   let within = 0;
@@ -88,6 +89,19 @@ export async function compareModels(
     else differences.push(relativeNorm === undefined ? difference : { ...difference, relativeNorm });
   }
   return { same: differences.length === 0, differences, renamed, within };
+}
+
+/** ModelError where data of a tensor is missing: two models that lack it would be called the same. */
+function assertReadable(model: Model): void {
+  for (const proto of tensorProtos(model.proto)) {
+    if (proto.data_location !== 1) continue;
+    try {
+      new Tensor(proto).checkData();
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      throw new ModelError(messageOf(error), { file: model.path }, { cause: error });
+    }
+  }
 }
 
 /** ‖b - a‖ / ‖a‖, in float64; undefined of what is no floating-point tensor of one shape. */

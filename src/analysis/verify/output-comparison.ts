@@ -5,6 +5,7 @@ import {
   type FloatType,
   isFloatType,
   type NativeArrays,
+  SMALLEST,
   widen,
 } from '../../graph/index.js';
 import type { RuntimeTensor } from '../../runtime/types.js';
@@ -55,6 +56,14 @@ function coarsestEpsilon(types: readonly (DataType | undefined)[]): number {
   return Math.max(...types.map((type) => (type !== undefined && isFloatType(type) ? EPSILON[type] : 0)));
 }
 
+/** What is rounded to 0 by one of the types, or not, at chance. */
+function coarsestStep(types: readonly (DataType | undefined)[]): number {
+  return Math.max(...types.map((type) => (type !== undefined && isFloatType(type) ? SMALLEST[type] : 0)));
+}
+
+/** So many of the smallest numbers of a type are no difference. */
+const UNDERFLOWS = 2;
+
 function ratio(part: number, whole: number): number {
   return part === 0 ? 0 : part / whole;
 }
@@ -101,7 +110,7 @@ export class Comparison {
     this.#name = name;
     this.#type = type;
     this.#otherType = otherType === type ? undefined : otherType;
-    this.#step = tolerance === undefined ? step : 0;
+    this.#step = tolerance === undefined ? Math.max(step, UNDERFLOWS * coarsestStep([type, otherType])) : 0;
     this.#tolerance = isFloatType(type)
       ? (tolerance ?? Math.max(DEFAULT_TOLERANCE, COARSE_ULPS * coarsestEpsilon([type, otherType, coarsest])))
       : 0;

@@ -181,6 +181,7 @@ export function formatOf(
   format: Format | undefined,
   path: string | undefined,
   formats: readonly Format[] = FORMATS,
+  option = '-o',
 ): Format {
   const extension = extname(path ?? '')
     .slice(1)
@@ -188,7 +189,7 @@ export function formatOf(
   const told = extension === 'markdown' ? 'md' : formats.find((known) => known === extension);
   if (format === undefined && told === undefined && !TEXT_ENDINGS.includes(extension)) {
     throw new UsageError(
-      `-o ${path}: no format of a report ends in .${extension}; name it ${formats.map((known) => `.${known === 'table' ? 'txt' : known}`).join(', ')}, or pass --format`,
+      `${option} ${path}: no format of a report ends in .${extension}; name it ${formats.map((known) => `.${known === 'table' ? 'txt' : known}`).join(', ')}, or pass --format`,
     );
   }
   return format ?? told ?? 'table';

@@ -46,12 +46,10 @@ export function checkTensor(tensor: TensorProto): Finding[] {
     if (!(error instanceof ModelError)) throw error;
     const place = `tensor '${tensor.name ?? ''}': `;
     const text = messageOf(error);
-    return [
-      [
-        text.startsWith(place) ? text.slice(place.length) : text,
-        'the file is damaged or its weights are missing',
-      ],
-    ];
+    const [message = text, hint = 'the file is damaged or its weights are missing'] = (
+      text.startsWith(place) ? text.slice(place.length) : text
+    ).split('; ', 2);
+    return [[message, hint]];
   }
 }
 

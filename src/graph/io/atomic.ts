@@ -36,9 +36,14 @@ export async function assertWritable(path: string, options: WriteOptions = {}): 
   try {
     await access(directory, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const { code } = error as NodeJS.ErrnoException;
+    const isFile = (await stat(directory).catch(() => undefined))?.isDirectory() === false;
     throw new ModelError(
-      missing ? 'its directory does not exist; make it first' : 'its directory is not writable',
+      code === 'ENOENT'
+        ? 'its directory does not exist; make it first'
+        : code === 'ENOTDIR' || isFile
+          ? `'${directory}' is a file, not a directory; name another place`
+          : 'its directory is not writable',
       { file: path },
       { cause: error },
     );

@@ -65,7 +65,7 @@ export class ExternalFiles {
     const needed = length ?? Math.min(new Tensor(tensor).byteLength, Math.max(0, file.length - offset));
     if (offset + needed > file.length) {
       throw new ModelError(
-        `its data should be bytes ${offset} to ${offset + needed} of '${location}', but that file has ${file.length}`,
+        `its data should be bytes ${offset} to ${offset + needed} of '${location}', but that file has ${file.length}; fetch or write that file again`,
         where,
       );
     }
@@ -87,7 +87,7 @@ export class ExternalFiles {
     }
     if (![this.directory, ...this.#homes].some((home) => isWithin(path, realpathSync(home)))) {
       throw new ModelError(
-        `its external file '${location}' is a link that leads out of the model's directory, and is not followed`,
+        `its external file '${location}' is a link that leads out of the model's directory, and is not followed; put the file itself beside the model`,
         where,
       );
     }
@@ -110,7 +110,7 @@ function checkLocation(location: string, where: { tensor?: string | undefined } 
     isAbsolute(location) || /^[a-zA-Z]:/.test(location) || climbsOut(location) || location.includes('\0');
   if (isOutside) {
     throw new ModelError(
-      `its external file '${location}' is outside of the model's directory, and is not read`,
+      `its external file '${location}' is outside of the model's directory, and is not read; put it beside the model, and name it so in the model`,
       where,
     );
   }

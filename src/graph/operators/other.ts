@@ -2,7 +2,8 @@ import { each, type Family } from './traits.js';
 
 /** Operators on sequences, optional values, signals and texts, and those with graphs in them. */
 export const OTHER = {
-  ...each(['If', 'Loop', 'Scan'], {}),
+  ...each(['If', 'Loop'], {}),
+  Scan: { rewritten: [9] },
   ...each(
     [
       ...(['SequenceConstruct', 'SequenceEmpty', 'SequenceErase', 'SequenceInsert'] as const),

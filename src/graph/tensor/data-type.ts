@@ -72,6 +72,14 @@ export const EPSILON = {
   bfloat16: 2 ** -7,
 } as const satisfies Record<FloatType, number>;
 
+/** The smallest number above 0 of the type: what rounding near 0 leaves of a difference. */
+export const SMALLEST = {
+  float32: 2 ** -149,
+  float64: 2 ** -1074,
+  float16: 2 ** -24,
+  bfloat16: 2 ** -133,
+} as const satisfies Record<FloatType, number>;
+
 const BY_CODE = new Map<number, DataType>(
   (Object.entries(DATA_TYPES) as [DataType, DataTypeInfo][]).map(([name, { code }]) => [code, name]),
 );

@@ -1,13 +1,26 @@
-import { check, createModel, type GraphProto, type Model, ModelError } from '../../graph/index.js';
+import { inlinedFunctions } from '../../graph/edit/inline-functions.js';
+import {
+  check,
+  createModel,
+  type Graph,
+  type GraphProto,
+  keepsMeaning,
+  type Model,
+  ModelError,
+  type NodeProto,
+  subgraphsOf,
+} from '../../graph/index.js';
 import { LAST_OPSET } from '../../graph/operators/versions.js';
+import { opsetOf } from '../../graph/opsets.js';
 import { OptionError } from '../../graph/option-descriptors.js';
-import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
+import { createMessage, fromBigInt, toBigInt } from '../../graph/proto/codec.js';
 import { inputSizes, isOpen } from '../../runtime/index.js';
 import { settledInputs } from '../gradient/prepare/infer-shapes.js';
 import { OPSET, upgraded } from '../gradient/prepare/upgrade.js';
 
 /** Operators whose form changed in an operator set beyond those that upgraded writes. */
-const CHANGED_LATER: Readonly<Record<string, number>> = { DFT: 20, GridSample: 20, GroupNormalization: 21 };
+const CHANGED_LATER: Readonly<Record<string, number>> = { Scan: 9, DFT: 20, GroupNormalization: 21 };
+const SOFT = ['Softmax', 'LogSoftmax', 'Hardmax'] as const;
 /** The newest IR version that this ONNX knows. */
 export const NEWEST_IR = 13;
 
@@ -25,7 +38,14 @@ export async function raiseOpset(model: Model, opset: number): Promise<Model> {
   if (!Number.isInteger(opset) || opset < OPSET || opset > LAST_OPSET)
     throw new OptionError('opset', `must be an integer from ${OPSET} to ${LAST_OPSET}, is ${opset}`);
   if (opset < from)
-    throw new OptionError('opset', `must be at least ${from}, that of the model, is ${opset}`);
+    throw new OptionError(
+      'opset',
+      `must be at least ${importedOpset(model)}, that of the model, is ${opset}`,
+    );
+  if (model.functions.some((body) => changesWithin(body, opset))) {
+    // onnxruntime reads the body of a function in the operator set of the model.
+    return await raiseOpset(inlinedFunctions(model), opset);
+  }
   const late = [...model.nodes()].find((node) => {
     const version = node.domain === '' ? CHANGED_LATER[node.opType] : undefined;
     return version !== undefined && from < version && opset >= version;
@@ -50,7 +70,7 @@ export async function raiseOpset(model: Model, opset: number): Promise<Model> {
         ),
       ),
     );
-    nodes = await upgraded(model, settledInputs(model, { dims }));
+    nodes = await upgraded(model, settledInputs(model, { dims }), { keepsTraining: true });
     const flat = hasOpen && from < 13 ? bakedSoftmax(model, nodes) : undefined;
     if (flat !== undefined)
       throw new ModelError(
@@ -67,6 +87,16 @@ export async function raiseOpset(model: Model, opset: number): Promise<Model> {
         createMessage('OperatorSetIdProto', { domain: '', version: fromBigInt(opset) }),
         ...imports,
       ],
+      functions: (nodes.proto.functions ?? []).map((body) =>
+        createMessage('FunctionProto', {
+          ...body,
+          opset_import: (body.opset_import ?? []).map((own) =>
+            isStandard(own.domain)
+              ? createMessage('OperatorSetIdProto', { ...own, version: fromBigInt(opset) })
+              : own,
+          ),
+        }),
+      ),
       graph: createMessage('GraphProto', {
         ...graph,
         input: old.input ?? [],
@@ -74,20 +104,51 @@ export async function raiseOpset(model: Model, opset: number): Promise<Model> {
       }),
     }),
   ).clone();
+  if (from < 20 && opset >= 20) renameGridModes(raised);
   const [problem] = check(raised).filter(({ severity }) => severity === 'error');
   if (problem !== undefined)
     throw new ModelError(`${problem.message}; ${problem.hint}`, { file: model.path, ...problem.where });
   return raised;
 }
 
+/** The operator set that a model imports, to its last bit. */
+function importedOpset(model: Model): bigint {
+  const found = (model.proto.opset_import ?? []).find(({ domain }) => isStandard(domain));
+  return toBigInt(found?.version);
+}
+
+function isStandard(domain: string | undefined): boolean {
+  return !domain || domain === 'ai.onnx';
+}
+
+/** Whether a newer operator set writes a node of a function, or of a graph within, otherwise. */
+function changesWithin(body: Graph, opset: number): boolean {
+  const from = opsetOf(body);
+  const changes = (nodes: readonly NodeProto[]): boolean =>
+    nodes.some(
+      (node) =>
+        (isStandard(node.domain) && !keepsMeaning(node.op_type ?? '', from, opset)) ||
+        subgraphsOf(node).some(({ node: inner = [] }) => changes(inner)),
+    );
+  return changes(body.nodes.map(({ proto }) => proto));
+}
+
+/** Operator set 20 calls the modes of GridSample otherwise. */
+function renameGridModes(model: Model): void {
+  const names: Readonly<Record<string, string>> = { bilinear: 'linear', bicubic: 'cubic' };
+  for (const node of model.nodes()) {
+    if (!node.is('GridSample')) continue;
+    const mode = node.proto.attribute?.find(({ name }) => name === 'mode');
+    const renamed = names[node.attributes.string('mode', '')];
+    if (mode !== undefined && renamed !== undefined) mode.s = Buffer.from(renamed);
+  }
+}
+
 /** A Softmax that became Flatten, Softmax and Reshape to sizes that hold for one shape. */
 function bakedSoftmax(before: Model, after: Model): string | undefined {
-  const kept = new Set(
-    after.graph.nodes.filter((node) => node.is('Softmax', 'LogSoftmax')).flatMap((node) => node.outputs),
-  );
-  return before.graph.nodes.find(
-    (node) => node.is('Softmax', 'LogSoftmax') && !node.outputs.some((name) => kept.has(name)),
-  )?.label;
+  const kept = new Set(after.graph.nodes.filter((node) => node.is(...SOFT)).flatMap((node) => node.outputs));
+  return before.graph.nodes.find((node) => node.is(...SOFT) && !node.outputs.some((name) => kept.has(name)))
+    ?.label;
 }
 
 /**

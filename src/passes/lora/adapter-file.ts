@@ -1,6 +1,6 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { assertWritable, atomicWrite, MemorySource, ModelError } from '../../graph/index.js';
+import { assertWritable, atomicWrite, MemorySource, ModelError, makeFolder } from '../../graph/index.js';
 import type { Matrix } from '../../linalg/index.js';
 import { onnxAdapter } from '../../runtime/checkpoint/write-onnx-adapter.js';
 import { type RuntimeTensor, safetensors } from '../../runtime/index.js';
@@ -81,7 +81,7 @@ export async function writeAdapter(
     tensors.set(`${name}.lora_A.weight`, { ...tensorOf(a), shape: [a.rows, inputs, ...kernel] });
     tensors.set(`${name}.lora_B.weight`, { ...tensorOf(b), shape: [b.rows, b.columns, ...ones] });
   }
-  mkdirSync(path, { recursive: true });
+  makeFolder(path, 'an adapter');
   await atomicWrite(join(path, TENSORS), safetensors(tensors, { format: 'pt' }), options);
   const config = Buffer.from(`${JSON.stringify(configOf(adapters, options), undefined, 2)}\n`);
   await atomicWrite(join(path, CONFIG), new MemorySource(config), options);

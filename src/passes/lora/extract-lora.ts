@@ -5,6 +5,7 @@ import { outputAxisOf } from '../../analysis/weights/output-axis.js';
 import { matrixLike, type WeightPair, weightDelta } from '../../analysis/weights/weight-delta.js';
 import type { WeightStore } from '../../analysis/weights/weight-store.js';
 import { chosenBy } from '../../analysis/weights/weights.js';
+import { glob, PatternError } from '../../graph/glob.js';
 import { EPSILON, isFloatType } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
 import { decompose, norm2 } from '../../linalg/decompose.js';
@@ -48,7 +49,7 @@ export interface LoraExtraction {
  * Adapters that turn one model into another, as far as their ranks allow: of each matrix W1 - W0 = U S Vᵀ the leading directions,
  * b = U S^½ and a = S^½ Vᵀ, which is the nearest product of that rank (Eckart & Young 1936). In float64, rounded once.
  *
- * @throws ModelError where a weight cannot be read; OptionError for options out of range
+ * @throws ModelError where a weight cannot be read; OptionError for options out of range; PatternError for a glob that matches no weight
  * @example
  * const { adapters } = await extractLora(await readModel('base.onnx'), await readModel('tuned.onnx'), { rank: 8 });
  */
@@ -60,6 +61,11 @@ export async function extractLora(
   const { rank, only = [], onProgress } = options;
   const wanted = checkExtractOptions({ only, ...(rank !== undefined && { rank: String(rank) }) });
   const { pairs, others } = await weightDelta(base, tuned);
+  for (const pattern of only) {
+    const told = [...pairs.map(({ delta }) => delta.name), ...others.map(({ node }) => node.label)];
+    if (pairs.some(({ delta }) => chosenBy([pattern])(delta)) || told.some(glob(pattern))) continue;
+    throw new PatternError('only', pattern, 'weight or node', told, tuned.path);
+  }
   const chosen = pairs.filter(({ delta }) => chosenBy(only)(delta));
   const adapters: ExtractedLora[] = [];
   const skipped: Skipped[] = others.map(({ node, reason }) => ({

@@ -37,7 +37,9 @@ export function checkDocument(name: string, inspection: Inspection): Document {
       ? 'onnxruntime was not asked'
       : onnxruntime.loads
         ? 'onnxruntime loads it'
-        : 'onnxruntime refuses it';
+        : onnxruntime.problem?.startsWith('onnxruntime') === true
+          ? 'onnxruntime refuses it'
+          : 'onnxruntime was not given it';
   notes.push({ text: `${name}: ${found}; ${runs}`, tone: sound ? 'good' : 'bad' });
   return {
     kind: 'check',

@@ -93,7 +93,7 @@ export function readable(message: string): string {
       .replace(/\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : /g, '')
       // `/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(…) …`
       .replace(
-        /(?:[A-Za-z]:)?[\\/][^\s:]*\.(?:cc|h|cpp):\d+ (?:[^()]*?\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)?(?: \[[^\]]*\])? )?/g,
+        /(?:\b[A-Za-z]:)?[\\/][^\s:]*\.(?:cc|h|cpp):\d+ (?:[^()]*?\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)?(?: \[[^\]]*\])? )?/g,
         '',
       )
       .replace(/^Load model from .*? failed: ?/, '')

@@ -170,6 +170,18 @@ describe('verifyModels', () => {
     });
   });
 
+  it('takes no step of the output type beside 0 for a difference, but takes more for one', async () => {
+    const constant = (value: number): Model =>
+      modelOf(
+        [op('Sub', ['x', 'x'], 'zero'), op('Add', ['zero', 'c'], 'y')],
+        [['x', 'float16', [3]]],
+        [['y', 'float16', [3]]],
+        [Tensor.of('c', 'float16', [1], Uint16Array.of(value))],
+      );
+    expect(await verifyModels(constant(0), constant(1))).toMatchObject({ passed: true });
+    expect(await verifyModels(constant(0), constant(9))).toMatchObject({ passed: false });
+  });
+
   it('does not call the same what has nothing to compare', async () => {
     const notFinite = () => unary([op('Sub', ['x', 'x'], 'zero'), op('Div', ['zero', 'zero'], 'y')]);
     const result = await verifyModels(notFinite(), notFinite(), { dims: { n: 7 } });

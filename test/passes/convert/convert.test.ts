@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { verifyModels } from '../../../src/analysis/verify/verify.js';
-import { check, type Model, readModel, Tensor } from '../../../src/graph/index.js';
+import { check, type Model, type NodeSpec, readModel, Tensor, ValueInfo } from '../../../src/graph/index.js';
 import { convertFloats } from '../../../src/passes/convert/convert.js';
 import { fixDims } from '../../../src/passes/convert/fix-dims.js';
 import { raiseIr, raiseOpset } from '../../../src/passes/convert/raise-opset.js';
@@ -10,6 +10,12 @@ import { buildGraph, buildModel, floats } from '../../support/build.js';
 
 const SHAPES = resolve('fixtures/shapes.onnx');
 const dims = { batch: 2 };
+
+interface OneOptions {
+  readonly type?: 'float16' | 'float32' | 'float64';
+  readonly initializers?: readonly Tensor[];
+  readonly functions?: NonNullable<Parameters<typeof buildModel>[0]['functions']>;
+}
 
 /** y = resize(relu(x w)) twice as wide, whose scales are float32 in every type, beside an output in between. */
 const resized = (): Model =>
@@ -171,6 +177,157 @@ describe('dimensions, operator sets, IR versions', () => {
       expect(await verifyModels(old(), raised, { dims: { n } })).toMatchObject({ verdict: 'same' });
     await using session = await openSession(raised);
     expect(session.inputs[0]!.shape).toEqual(['n', 3, 4]);
+  });
+
+  const one = (
+    opset: number,
+    node: NodeSpec,
+    shapes: Readonly<Record<string, readonly number[]>>,
+    { type = 'float32', initializers = [], functions = [] }: OneOptions = {},
+  ): Model =>
+    buildModel({
+      opset: functions.length > 0 ? { '': opset, my: 1 } : opset,
+      inputs: Object.entries(shapes)
+        .filter(([name]) => name !== 'y')
+        .map(([name, shape]) => [name, type, [...shape]] as const),
+      outputs: [['y', type, [...(shapes.y ?? [])]]],
+      nodes: [node],
+      initializers: [...initializers],
+      functions: [...functions],
+    });
+  const IMAGE = [1, 2, 10, 10];
+  const STATISTICS = ['s', 'b', 'm', 'v'].map((name, place) => floats(name, [3], (i) => i + place + 1));
+  const inFunction = (nodes: NodeSpec[], opset: number): OneOptions => ({
+    functions: [{ domain: 'my', name: 'Part', inputs: ['a'], outputs: ['b'], opset: { '': opset }, nodes }],
+  });
+  const CALL = { opType: 'Part', domain: 'my', inputs: ['x'], outputs: ['y'] };
+
+  test.each<[string, Model]>([
+    [
+      'Hardmax over all axes from the second on',
+      one(11, { opType: 'Hardmax', inputs: ['x'], outputs: ['y'] }, { x: [2, 3, 4], y: [2, 3, 4] }),
+    ],
+    [
+      'RoiAlign that does not move by half a pixel',
+      one(
+        10,
+        {
+          opType: 'RoiAlign',
+          inputs: ['x', 'r', 'at'],
+          outputs: ['y'],
+          attributes: { output_height: { int: 3 }, output_width: { int: 3 }, sampling_ratio: { int: 2 } },
+        },
+        { x: IMAGE, y: [1, 2, 3, 3] },
+        {
+          initializers: [
+            floats('r', [1, 4], (i) => (i < 2 ? 1 : 6)),
+            Tensor.of('at', 'int64', [1], BigInt64Array.of(0n)),
+          ],
+        },
+      ),
+    ],
+    [
+      'BatchNormalization in training mode, told by its outputs',
+      one(
+        9,
+        {
+          opType: 'BatchNormalization',
+          inputs: ['x', 's', 'b', 'm', 'v'],
+          outputs: ['y', 'm1', 'v1', 'sm', 'sv'],
+        },
+        { x: [4, 3, 5, 5], y: [4, 3, 5, 5] },
+        { initializers: STATISTICS },
+      ),
+    ],
+    [
+      'limits of Clip in the type of what they limit',
+      one(
+        9,
+        {
+          opType: 'Clip',
+          inputs: ['x'],
+          outputs: ['y'],
+          attributes: { min: { float: -0.1 }, max: { float: 0.3 } },
+        },
+        { x: [3, 4], y: [3, 4] },
+        { type: 'float16' },
+      ),
+    ],
+    [
+      'the value of Pad in the type of what it pads',
+      one(
+        9,
+        {
+          opType: 'Pad',
+          inputs: ['x'],
+          outputs: ['y'],
+          attributes: { pads: { ints: [1, 0, 0, 1] }, value: { float: 2 } },
+        },
+        { x: [3, 4], y: [4, 5] },
+        { type: 'float64' },
+      ),
+    ],
+    [
+      'modes of GridSample',
+      one(
+        16,
+        {
+          opType: 'GridSample',
+          inputs: ['x', 'g'],
+          outputs: ['y'],
+          attributes: { mode: { string: 'bicubic' } },
+        },
+        { x: IMAGE, g: [1, 3, 3, 2], y: [1, 2, 3, 3] },
+      ),
+    ],
+    [
+      'a function of which nothing changes, which stays',
+      one(
+        13,
+        CALL,
+        { x: [2, 3], y: [2, 3] },
+        inFunction([{ opType: 'Relu', inputs: ['a'], outputs: ['b'] }], 13),
+      ),
+    ],
+    [
+      'Softmax in a function',
+      one(
+        11,
+        CALL,
+        { x: [2, 3, 4], y: [2, 3, 4] },
+        inFunction([{ opType: 'Softmax', inputs: ['a'], outputs: ['b'] }], 11),
+      ),
+    ],
+    [
+      'a reduction in a function',
+      one(
+        13,
+        CALL,
+        { x: [2, 3], y: [2, 1] },
+        inFunction(
+          [{ opType: 'ReduceMean', inputs: ['a'], outputs: ['b'], attributes: { axes: { ints: [1] } } }],
+          13,
+        ),
+      ),
+    ],
+  ])('%s means the same in operator set 21', async (_, model) => {
+    const raised = await raiseOpset(model, 21);
+    expect([raised.opset(), check(raised)]).toEqual([21, []]);
+    for (const body of raised.functions) expect(body.proto).toMatchObject({ opset_import: [{ domain: '' }] });
+    expect(await verifyModels(model, raised)).toMatchObject({ verdict: 'same' });
+  });
+
+  test('statistics that are read have no newer form', async () => {
+    const norm = one(
+      9,
+      { opType: 'BatchNormalization', inputs: ['x', 's', 'b', 'm', 'v'], outputs: ['y', 'm1', 'v1'] },
+      { x: [4, 3, 5, 5], y: [4, 3, 5, 5] },
+      { initializers: STATISTICS },
+    );
+    norm.graph.addOutput(ValueInfo.tensor('m1', 'float32', [3]));
+    await expect(raiseOpset(norm, 21)).rejects.toThrow(
+      /statistics that a BatchNormalization in training mode/,
+    );
   });
 
   test('what has no newer form is refused', async () => {

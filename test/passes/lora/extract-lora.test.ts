@@ -135,5 +135,8 @@ describe('what training changed', () => {
   test('options out of range are refused', async () => {
     const [base, tuned] = pair(0);
     await expect(extractLora(base, tuned, { rank: 0 })).rejects.toThrow(/auto or an integer/);
+    await expect(extractLora(base, tuned, { only: ['zzz'] })).rejects.toThrow(
+      /'zzz' matches no weight or node/,
+    );
   });
 });

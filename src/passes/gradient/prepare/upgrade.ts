@@ -1,6 +1,8 @@
 import {
   axisOf,
   createModel,
+  dataTypeOf,
+  isFloatType,
   type Model,
   ModelError,
   makeNode,
@@ -10,6 +12,7 @@ import {
   operatorsWith,
   specOf,
   Tensor,
+  tensorProtos,
   type ValueInfo,
 } from '../../../graph/index.js';
 import { createMessage, fromBigInt } from '../../../graph/proto/codec.js';
@@ -44,6 +47,12 @@ interface Upgrade {
   readonly shapeOf: (value: string) => readonly number[] | undefined;
   ints(numbers: readonly (number | bigint)[]): string;
   floats(shape: readonly number[], numbers: readonly number[]): string;
+  /** A scalar of the type of a value. */
+  like(value: string, number: number): string;
+  /** Whether a node, a branch or the outputs of the model read a value. */
+  isRead(value: string): boolean;
+  /** BatchNormalization that is written for training stays so. */
+  readonly keepsTraining: boolean;
   fresh(base: string): string;
 }
 
@@ -92,7 +101,7 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
     to: (upgrade) => {
       const { attributes } = upgrade.node;
       const bound = (name: string): string =>
-        attributes.has(name) ? upgrade.floats([], [attributes.float(name, 0)]) : '';
+        attributes.has(name) ? upgrade.like(at(upgrade.node.inputs, 0), attributes.float(name, 0)) : '';
       return [
         {
           ...without(upgrade.node, ['min', 'max']),
@@ -105,7 +114,7 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
     version: 11,
     to: (upgrade) => {
       const { attributes, inputs } = upgrade.node;
-      const value = upgrade.floats([], [attributes.float('value', 0)]);
+      const value = upgrade.like(at(inputs, 0), attributes.float('value', 0));
       const pads = upgrade.ints(attributes.bigints('pads') ?? []);
       return [{ ...without(upgrade.node, ['pads', 'value']), inputs: [at(inputs, 0), pads, value] }];
     },
@@ -124,15 +133,36 @@ const CHANGES: Readonly<Record<string, { readonly version: number; to(upgrade: U
   ReduceSum: { version: 13, to: axesMoved },
   Softmax: { version: 13, to: flattened },
   LogSoftmax: { version: 13, to: flattened },
+  Hardmax: { version: 13, to: flattened },
+  // The first version did not move samples by half a pixel, and had no name for it.
+  RoiAlign: {
+    version: 16,
+    to: ({ node }) => [
+      {
+        ...without(node, []),
+        attributes: { coordinate_transformation_mode: { string: 'output_half_pixel' } },
+      },
+    ],
+  },
   BatchNormalization: {
     version: 14,
-    to: ({ node }) => {
+    to: ({ node, isRead, keepsTraining }) => {
       if (node.attributes.int('spatial', 1) === 0) {
         throw new ModelError('BatchNormalization with spatial = 0 has no form in newer operator sets', {
           node: node.label,
         });
       }
-      return [{ ...without(node, ['spatial', 'is_test']), outputs: node.outputs.slice(0, 1) }];
+      const spec = without(node, ['spatial', 'is_test']);
+      const statistics = node.outputs.slice(1).filter((name) => name !== '');
+      if (!keepsTraining || statistics.length === 0) return [{ ...spec, outputs: node.outputs.slice(0, 1) }];
+      if (statistics.some(isRead)) {
+        throw new ModelError(
+          'the statistics that a BatchNormalization in training mode gives out mean something else in newer operator sets; remove those outputs first',
+          { node: node.label },
+        );
+      }
+      const training = { training_mode: { int: 1 } };
+      return [{ ...spec, outputs: node.outputs.slice(0, 3), attributes: training }];
     },
   },
   Split: {
@@ -200,9 +230,14 @@ function flattened(upgrade: Upgrade): NodeSpec[] {
  * The model in operator set 18 or, where it has a newer one, in that. The given model stays as it is; the new one
  * shares its weights.
  *
+ * @param options.keepsTraining leave BatchNormalization that is written for training in that mode; default false: as all others
  * @throws ModelError for operator sets before 7, operators that the newer set no longer has, and subgraphs and functions with operators that would have to change
  */
-export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Promise<Model> {
+export async function upgraded(
+  model: Model,
+  inputs: readonly ValueInfo[],
+  { keepsTraining = false }: { readonly keepsTraining?: boolean } = {},
+): Promise<Model> {
   const from = model.opset();
   const { graph } = model;
   if (from !== 0 && from < OLDEST) {
@@ -223,7 +258,9 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
       ? CHANGES[node.opType]
       : undefined;
   if (from < OPSET) refuseInner(model, (node) => changeOf(node) !== undefined);
-  const soft = graph.nodes.filter((node) => node.is('Softmax', 'LogSoftmax') && changeOf(node) !== undefined);
+  const soft = graph.nodes.filter(
+    (node) => node.is('Softmax', 'LogSoftmax', 'Hardmax') && changeOf(node) !== undefined,
+  );
   const { shapes } = await probe(
     model,
     inputs,
@@ -235,6 +272,7 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
     initializers.push(tensor);
     return tensor.name;
   };
+  const isSingle = !hasOtherFloats(model);
   const nodes = graph.nodes.flatMap((node) => {
     const held = ownTensor(node);
     if (held !== undefined) {
@@ -243,15 +281,26 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
     }
     const change = changeOf(node);
     if (change === undefined) return [node.proto];
+    const casts: NodeSpec[] = [];
+    const floats = (shape: readonly number[], numbers: readonly number[]): string =>
+      constant((name) => Tensor.of(name, 'float32', shape, Float32Array.from(numbers)));
     const specs = change.to({
       node,
+      keepsTraining,
+      isRead: (value) => graph.uses(value).length > 0 || graph.isOutput(value),
+      like: (value, number) => {
+        const single = floats([], [number]);
+        if (isSingle) return single;
+        const output = model.freshName(`${single}/cast`);
+        casts.push({ opType: 'CastLike', inputs: [single, value], outputs: [output] });
+        return output;
+      },
+      floats,
       shapeOf: (value) => shapes.get(value),
       ints: (numbers) => constant((name) => int64s(name, numbers)),
-      floats: (shape, numbers) =>
-        constant((name) => Tensor.of(name, 'float32', shape, Float32Array.from(numbers))),
       fresh: (base) => model.freshName(base),
     });
-    return specs.map(makeNode);
+    return [...casts, ...specs].map(makeNode);
   });
   const imports = (model.proto.opset_import ?? []).filter(({ domain }) => domain && domain !== 'ai.onnx');
   return createModel(
@@ -275,6 +324,17 @@ export async function upgraded(model: Model, inputs: readonly ValueInfo[]): Prom
   );
 }
 
+/** Whether any value may be of another floating-point type than float32. */
+function hasOtherFloats(model: Model): boolean {
+  const isOther = (type: string | undefined): boolean =>
+    type !== undefined && type !== 'float32' && isFloatType(type);
+  return (
+    [...tensorProtos(model.proto)].some(({ data_type: code }) => isOther(dataTypeOf(code ?? 0))) ||
+    model.graph.inputs.some(({ dataType }) => isOther(dataType)) ||
+    [...model.nodes()].some((node) => node.is('Cast') && isOther(dataTypeOf(node.attributes.int('to', 1))))
+  );
+}
+
 function int64s(name: string, numbers: readonly (number | bigint)[]): Tensor {
   return Tensor.of(name, 'int64', [numbers.length], BigInt64Array.from(numbers.map(BigInt)));
 }
@@ -283,7 +343,7 @@ function refuseInner(model: Model, changes: (node: Node) => boolean): void {
   for (const node of model.nodes()) {
     if (node.graph !== model.graph && node.graph.kind === 'graph' && changes(node)) {
       throw new ModelError(
-        `${node.opType} in a subgraph would have to be raised to operator set ${OPSET}; convert the model to it first`,
+        `${node.opType} in a subgraph has another form in operator set ${OPSET}, and subgraphs are not rewritten; export the model again in that operator set, or raise it by onnx.version_converter`,
         { file: model.path, node: node.label },
       );
     }
