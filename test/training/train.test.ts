@@ -141,6 +141,12 @@ test.each([
   expect(history.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5]);
   expect(history.at(-1)!.training!.loss).toBeLessThan(history[1]!.training!.loss);
   expect(Buffer.compare(bytesOf(model), bytesOf(five))).toBe(0);
+  const validated = await train(mlp(), data(five), {
+    optimizer,
+    epochs: 1,
+    validation: data(five, 1),
+  }).result();
+  expect(validated.history.at(-1)!.validation).toMatchObject({ loss: expect.any(Number) });
 });
 
 test('two epochs and two more are four, where the schedule is constant', async () => {

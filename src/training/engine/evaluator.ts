@@ -100,7 +100,9 @@ export class Evaluator implements AsyncDisposable {
   }
 
   async #make(size: number): Promise<Opened> {
-    const made = await lossModel(this.#model, { ...this.#options, batch: size, wrt: this.#fed });
+    // Not the rest: an engine has options of the same names that mean something else.
+    const { loss, output, dims } = this.#options;
+    const made = await lossModel(this.#model, { loss, output, dims, batch: size, wrt: this.#fed });
     const base = made.model;
     const build = new Builder((name) => base.freshName(name));
     build.scope = 'evaluate';
