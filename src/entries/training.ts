@@ -50,7 +50,12 @@ export type {
   TrainSummary,
 } from '../training/events.js';
 export { type RankPruning, trainedRankPruning } from '../training/low-rank/low-rank.js';
-export { RANK_PRUNING_DEFAULTS, type RankPruningOptions } from '../training/low-rank/options.js';
+export {
+  PRUNED_FORMS,
+  type PrunedForm,
+  RANK_PRUNING_DEFAULTS,
+  type RankPruningOptions,
+} from '../training/low-rank/options.js';
 export { type Thresholded, thresholded } from '../training/low-rank/singular-threshold.js';
 export type { AdagradOptions } from '../training/optimizers/adagrad.js';
 export type { AdamOptions } from '../training/optimizers/adam.js';

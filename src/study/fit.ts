@@ -1,9 +1,11 @@
 import type { Model, NativeArray } from '../graph/index.js';
-import type { Loss } from '../passes/gradient/index.js';
+import { type Loss, trainableWeights } from '../passes/gradient/index.js';
 import { fedInputs, Random, type RuntimeTensor } from '../runtime/index.js';
 import type { WeightDecayKind } from '../training/choices.js';
 import { type EngineSpec, engineOf } from '../training/engine/engine-spec.js';
 import { firstSteps } from '../training/engine/runner.js';
+import { type RankPruning, trainedRankPruning } from '../training/low-rank/low-rank.js';
+import type { RankPruningOptions } from '../training/low-rank/options.js';
 import { decayedWeights } from '../training/optimizers/weight-decay.js';
 import type { Chunk, ChunkResult } from '../training/types.js';
 import { withWeights } from '../training/weights/put-weights.js';
@@ -29,6 +31,12 @@ export interface FitOptions {
   /** Of the weights that decayedWeights names; default 0. */
   readonly weightDecay?: number | undefined;
   readonly weightDecayKind?: WeightDecayKind | undefined;
+  /** Trained rank pruning, or the nuclear norm alone with `energy: 0`, of these weights; not with a target. */
+  readonly rankPruning?: (RankPruningOptions & { readonly weights: readonly string[] }) | undefined;
+  /** How chains are computed; default whichever takes fewer multiply-adds. */
+  readonly chainSteps?: EngineSpec['chainSteps'];
+  /** The most that the norm of all gradients may be; default none. */
+  readonly clipNorm?: number | undefined;
   /** Of the order of the samples. */
   readonly seed: number;
 }
@@ -44,6 +52,8 @@ export interface Fit {
   readonly isDone: boolean;
   /** Whether loss and gradients stayed finite. */
   readonly isFinite: boolean;
+  /** Of the steps alone, the first few left out, which also compile the step. */
+  readonly secondsPerStep: number;
 }
 
 /** Bytes of samples that are fed at a time, and steps. */
@@ -59,11 +69,16 @@ const CHUNK_STEPS = 500;
 export async function trainOn(model: Model, samples: Samples, options: FitOptions): Promise<Fit> {
   const count = samples.inputs.shape[0] ?? 0;
   const batch = Math.min(options.batch ?? count, count);
-  await using engine = await engineOf(model, specOf(model, options, batch));
+  const pruning =
+    options.rankPruning &&
+    trainedRankPruning(model, options.rankPruning.weights, pruned(options.rankPruning));
+  await using engine = await engineOf(model, specOf(model, options, batch, pruning));
+  if (pruning !== undefined) await engine.restore(await pruning.begin(await engine.state()));
   const input = fedInputs(model.graph)[0]?.name ?? 'x';
   const feed = new Feed(samples, input, batch, options.seed);
   const rate = options.learningRate;
   let [done, firstLoss, loss] = [0, Number.NaN, Number.NaN];
+  let [timed, seconds] = [0, 0];
   const finish = async (isDone: boolean, isSound: boolean): Promise<Fit> => ({
     model: withWeights(model, (await engine.state()).weights),
     firstLoss,
@@ -71,15 +86,22 @@ export async function trainOn(model: Model, samples: Samples, options: FitOption
     steps: done,
     isDone,
     isFinite: isSound,
+    secondsPerStep: seconds / timed,
   });
   while (done < options.steps) {
-    const steps = Math.min(feed.most, options.steps - done, done === 0 ? 50 : CHUNK_STEPS);
+    const untilPruned = pruning === undefined ? CHUNK_STEPS : pruning.next(done) - done;
+    const steps = Math.min(feed.most, options.steps - done, done === 0 ? 50 : CHUNK_STEPS, untilPruned);
     const learningRates = Float32Array.from({ length: steps }, (_, i) =>
       typeof rate === 'number' ? rate : rate(done + i),
     );
     const before = options.target === undefined ? undefined : await engine.state();
     const chunk = feed.chunk(steps, learningRates);
+    const began = performance.now();
     const { losses, gradientNorms }: ChunkResult = await engine.run(chunk);
+    if (done > 0) {
+      timed += steps;
+      seconds += (performance.now() - began) / 1000;
+    }
     if (done === 0) firstLoss = losses[0] ?? Number.NaN;
     const { target } = options;
     const at = target === undefined ? -1 : losses.findIndex((value) => value <= target);
@@ -94,14 +116,23 @@ export async function trainOn(model: Model, samples: Samples, options: FitOption
     done += steps;
     if (!losses.every(Number.isFinite) || !gradientNorms.every(Number.isFinite))
       return await finish(false, false);
+    if (pruning !== undefined && (pruning.next(done - 1) === done || done === options.steps))
+      await engine.restore((await pruning.prune(await engine.state())).state);
   }
   return await finish(options.target === undefined, true);
 }
 
-function specOf(model: Model, options: FitOptions, batch: number): EngineSpec {
-  const weights = [...model.graph.initializers.values()]
-    .filter(({ dataType }) => dataType === 'float32')
-    .map(({ name }) => name);
+function pruned({ weights: _, ...options }: NonNullable<FitOptions['rankPruning']>): RankPruningOptions {
+  return options;
+}
+
+function specOf(
+  model: Model,
+  options: FitOptions,
+  batch: number,
+  pruning: RankPruning | undefined,
+): EngineSpec {
+  const weights = trainableWeights(model.graph, model.graph.outputs[0]?.name ?? '');
   const { weightDecay = 0 } = options;
   const decaying = weightDecay > 0 ? [...decayedWeights(model.graph, weights)] : [];
   return {
@@ -113,10 +144,10 @@ function specOf(model: Model, options: FitOptions, batch: number): EngineSpec {
     optimizerOptions: options.optimizerOptions ?? {},
     weightDecay: new Map(decaying.map((name) => [name, weightDecay])),
     weightDecayKind: options.weightDecayKind,
-    nuclear: undefined,
-    chainSteps: undefined,
+    nuclear: pruning?.penalty,
+    chainSteps: options.chainSteps,
     seed: options.seed,
-    clipNorm: undefined,
+    clipNorm: options.clipNorm,
     emaDecay: undefined,
     dims: undefined,
     batchNorm: undefined,

@@ -155,10 +155,12 @@ export function scheduleOf(
 }
 
 function pruningOf(args: TrainArguments): TrainOptions['rankPruning'] {
-  const { interval, energy, nuclear } = args;
-  if (args.trp) return { interval, energy, nuclear };
+  const { interval, energy, nuclear, form } = args;
+  if (args.trp) return { interval, energy, nuclear, form };
+  if (form !== undefined && nuclear === undefined)
+    throw new UsageError('--trp-form goes with --trp or --nuclear');
   if (energy !== undefined) throw new UsageError('--trp-energy goes with --trp');
-  if (nuclear !== undefined) return { interval, energy: 0, nuclear };
+  if (nuclear !== undefined) return { interval, energy: 0, nuclear, form };
   if (interval !== undefined) throw new UsageError('--trp-interval goes with --trp or --nuclear');
   return undefined;
 }

@@ -2,13 +2,18 @@ import { LinearSite } from '../../affine/linear-site.js';
 import { findLinearSites } from '../../affine/linear-sites.js';
 import { type Model, ModelError } from '../../graph/index.js';
 import { checkOptions } from '../../graph/option-descriptors.js';
-import type { Floats } from '../../linalg/floats.js';
+import { type Floats, swapped } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import type { RuntimeTensor } from '../../runtime/index.js';
 import type { EngineSpec } from '../engine/engine-spec.js';
 import type { PrunedWeight, TrainingState } from '../types.js';
 import { nuclearSlot } from './nuclear-norm.js';
-import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS, type RankPruningOptions } from './options.js';
+import {
+  type PrunedForm,
+  RANK_PRUNING_DEFAULTS,
+  RANK_PRUNING_OPTIONS,
+  type RankPruningOptions,
+} from './options.js';
 import { mapSingularValues } from './singular-map.js';
 
 /** Trained rank pruning, as trainedRankPruning sets it up. */
@@ -43,7 +48,8 @@ export interface RankPruning {
  *
  * U and V are those of the decomposition that pruned last, cut to the rank that was left, as in the authors' program: they
  * are computed once an interval, and the state holds their product in between. Singular values are those of the
- * matrix that `expand` factorizes, for each group by itself: out x (in * kernel), or in x out.
+ * matrix that `expand` factorizes, for each group by itself: out x (in * kernel), or in x out; with `form: 'spatial'` a kernel of two
+ * axes is (in * kh) x (out * kw), the matrix of two convolutions along one axis each.
  *
  * @param weights the initializers that are trained
  * @throws OptionError for options out of range; ModelError where no weight can be pruned
@@ -56,7 +62,7 @@ export function trainedRankPruning(
   weights: Iterable<string>,
   options: RankPruningOptions = {},
 ): RankPruning {
-  const { interval, energy, nuclear } = {
+  const { interval, energy, nuclear, form } = {
     ...RANK_PRUNING_DEFAULTS,
     ...checkOptions(RANK_PRUNING_OPTIONS, options),
   };
@@ -77,7 +83,7 @@ export function trainedRankPruning(
       ...[...slopes].map(([name, slope]) => [nuclearSlot(name), slope] as const),
     ]),
   });
-  const limits = { energy, hasSlopes: nuclear > 0 };
+  const limits = { energy, form, hasSlopes: nuclear > 0 };
   return {
     weights: all,
     skipped,
@@ -93,7 +99,7 @@ export function trainedRankPruning(
       };
     },
     ranks: async (current) =>
-      (await pruneAll(targets, current, { energy: ROUNDING, hasSlopes: false })).pruned,
+      (await pruneAll(targets, current, { energy: ROUNDING, form, hasSlopes: false })).pruned,
   };
 }
 
@@ -111,6 +117,7 @@ interface Pruned {
 
 interface Limits {
   readonly energy: number;
+  readonly form: PrunedForm;
   readonly hasSlopes: boolean;
 }
 
@@ -172,7 +179,7 @@ async function pruneWeight(
   weight: string,
   site: LinearSite,
   tensor: RuntimeTensor,
-  { energy, hasSlopes }: Limits,
+  { energy, form, hasSlopes }: Limits,
 ): Promise<{
   readonly tensor: RuntimeTensor;
   readonly slope: RuntimeTensor | undefined;
@@ -183,8 +190,9 @@ async function pruneWeight(
   const blocks: Matrix[] = [];
   const slopes: Matrix[] = [];
   const found = { rank: 0, nuclearNorm: 0, squares: 0, dropped: 0 };
+  const [turned, back] = turns(site, form);
   for (let group = 0; group < site.groups; group += 1) {
-    const block = site.matrixOf(data.subarray(group * length, (group + 1) * length));
+    const block = turned(site.matrixOf(data.subarray(group * length, (group + 1) * length)));
     const [matrix, slope] = await mapSingularValues(block, (values) => {
       const { rank, dropped, squares } = energyRank(values, energy);
       found.squares += squares;
@@ -200,7 +208,7 @@ async function pruneWeight(
   const whole = { inputs: site.inputs, outputs: site.outputs, kernel: site.kernel };
   const stored = (parts: readonly Matrix[]): RuntimeTensor => ({
     ...tensor,
-    data: site.factorOf(parts, whole).data,
+    data: site.factorOf(parts.map(back), whole).data,
   });
   return {
     // What loses nothing is not rounded anew.
@@ -214,6 +222,20 @@ async function pruneWeight(
       dropped: found.squares === 0 ? 0 : found.dropped / found.squares,
     },
   };
+}
+
+type Turn = (matrix: Matrix) => Matrix;
+
+/** From the matrix of a weight as its site has it to the one that is cut, and back. */
+function turns({ op, inputs, outputs, kernel }: LinearSite, form: PrunedForm): readonly [Turn, Turn] {
+  const [height = 1, width = 1, ...more] = kernel;
+  const isSpatial = form === 'spatial' && op === 'Conv' && more.length === 0 && height > 1 && width > 1;
+  if (!isSpatial) return [(matrix) => matrix, (matrix) => matrix];
+  const rows = inputs * height;
+  return [
+    ({ data }) => ({ rows, columns: outputs * width, data: swapped(data, 1, outputs, rows, width) }),
+    ({ data }) => ({ rows: outputs, columns: rows * width, data: swapped(data, 1, rows, outputs, width) }),
+  ];
 }
 
 /** The lowest rank that leaves out no more than a share of the squares; at least 1. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { Matrix as Dense, SingularValueDecomposition } from 'ml-matrix';
 import { describe, expect, test } from 'vitest';
+import { compress } from '../../../src/compress/compress.js';
 import { type Model, Tensor } from '../../../src/graph/index.js';
 import { expand } from '../../../src/passes/expand/expand.js';
 import { rankRecipe } from '../../../src/passes/expand/rank-recipe.js';
@@ -189,6 +190,43 @@ describe('trained rank pruning', () => {
       expect(row.parametersAfter).toBeLessThan(row.parametersBefore);
     }
     await expectSameFunction(trained, low);
+  });
+
+  test('by space a kernel comes to a low rank as (inputs, height) x (outputs, width), and is two convolutions', async () => {
+    const [inputs, outputs, height, width] = [3, 8, 3, 5];
+    const data = falling(outputs, inputs * height * width, 'spatial');
+    const model = buildModel({
+      inputs: [['x', 'float32', [1, inputs, 6, 6]]],
+      outputs: [['y', 'float32', [1, outputs, 4, 2]]],
+      nodes: [{ opType: 'Conv', inputs: ['x', 'w'], outputs: ['y'] }],
+      initializers: [Tensor.of('w', 'float32', [outputs, inputs, height, width], data)],
+    });
+    const matrix = (of: ArrayLike<number>): Float64Array =>
+      Float64Array.from({ length: of.length }, (_, at) => {
+        const [row, column] = [Math.floor(at / (outputs * width)), at % (outputs * width)];
+        const [o, j] = [Math.floor(column / width), column % width];
+        return of[(o * inputs * height + row) * width + j]!;
+      });
+    const [rows, columns] = [inputs * height, outputs * width];
+    const before = singularValues(matrix(data), rows, columns);
+    const { prune } = trainedRankPruning(model, ['w'], { energy: 0.2, form: 'spatial' });
+    const { state, pruned } = await prune(stateOf(model));
+    const next = state.weights.get('w')!.data as Float32Array;
+    const { rank, of } = pruned[0]!;
+    expect(of).toBe(rows);
+    expect(rank).toBeLessThan(rows);
+    const after = singularValues(matrix(next), rows, columns);
+    for (const [i, value] of after.entries())
+      expect(Math.abs(value - (i < rank ? before[i]! : 0))).toBeLessThan(1e-5 * before[0]!);
+    // The sub-gradient U V^T lies as the weight does.
+    const slope = state.slots.get(nuclearSlot('w'))!.data as Float32Array;
+    expect(sum(Array.from(slope, (x, i) => x * next[i]!))).toBeCloseTo(sum(before.slice(0, rank)), 3);
+    const trained = withWeights(model.clone(), state.weights);
+    const cut = trained.clone();
+    const plan = [{ layer: cut.graph.nodes[0]!.label, form: 'spatial' as const, ranks: [rank] }];
+    await cut.apply(compress({ plan }));
+    expect(cut.graph.nodes.map(({ opType }) => opType)).toEqual(['Conv', 'Conv']);
+    await expectSameFunction(trained, cut);
   });
 
   test('steps to prune after are the multiples of the interval', () => {
