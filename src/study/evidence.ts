@@ -82,6 +82,8 @@ export interface ReportOptions {
   readonly quick: boolean;
   /** How many runs the plan has; default as many as there are. */
   readonly planned?: number | undefined;
+  /** What the plan was confined to. */
+  readonly only?: readonly string[] | undefined;
 }
 
 /** What runs of a study show. */
@@ -95,11 +97,16 @@ export function reportOf(study: Study, runs: readonly RunRecord[], options: Repo
     return { ...base, verdict: 'not run', checks: [], tests: [], notes: [], plots: [] };
   }
   const findings: Findings = study.find(evidence);
-  const { checks, notes = [] } = findings;
+  const { checks } = findings;
+  const { only = [] } = options;
+  const notes = [
+    ...(only.length === 0 ? [] : [`Only a part of the study: ${only.join(', ')}.`]),
+    ...(findings.notes ?? []),
+  ];
   const corrected = holm((findings.tests ?? []).map(({ p }) => p));
   return {
     ...base,
-    verdict: missing > 0 ? 'not run' : verdictOf(checks),
+    verdict: missing > 0 && checks.length > 0 ? 'not run' : verdictOf(checks),
     checks,
     tests: (findings.tests ?? []).map((test, index) => {
       const pHolm = corrected[index] ?? Number.NaN;
@@ -111,6 +118,7 @@ export function reportOf(study: Study, runs: readonly RunRecord[], options: Repo
 }
 
 function verdictOf(checks: readonly Check[]): Verdict {
+  if (checks.length === 0) return 'no claim';
   if (checks.some(({ holds }) => holds === false)) return 'does not hold';
-  return checks.length > 0 && checks.every(({ holds }) => holds === true) ? 'holds' : 'not run';
+  return checks.every(({ holds }) => holds === true) ? 'holds' : 'not run';
 }

@@ -29,7 +29,10 @@ const OPERATORS: Readonly<Record<Exclude<Activation, 'linear'>, string>> = {
  *
  * An MLP is `depth` Gemm nodes, `width` features wide, with an activation between them. A CNN is `depth` convolutions of 3 x 3
  * with `width` channels, each followed by its activation; every second one has a stride of 2 as long as both axes have more than
- * 4 pixels; GlobalAveragePool, Flatten and a Gemm follow. The batch is open.
+ * 4 pixels; GlobalAveragePool, Flatten and a Gemm follow. `kernel` gives another size than 3. A residual network ('resnet') is a 3 x 3
+ * convolution, of stride 2 where both axes have more than 16 pixels, and `depth` basic blocks of two convolutions (He et al., CVPR
+ * 2016), each convolution without a bias and followed by a BatchNormalization; every second block halves the axes and doubles the
+ * channels, with a 1 x 1 convolution in its shortcut. The same head follows. The batch is open.
  *
  * With n inputs and m outputs of a layer, times the 9 taps of a kernel, its weight is drawn from
  *
@@ -50,6 +53,7 @@ export async function newNetwork(kind: NetworkKind, options: NetworkOptions = {}
   const settings = { ...defaultsOf(NETWORK_OPTIONS), ...checked };
   const { inputs = kind === 'mlp' ? [32] : [1, 28, 28] } = checked;
   const { outputs, depth, width } = settings;
+  if (settings.kernel % 2 === 0) throw new OptionError('kernel', `must be odd, is ${settings.kernel}`);
   const axes = kind === 'mlp' ? 1 : 3;
   if (inputs.length !== axes) {
     const shape = kind === 'mlp' ? 'features' : 'channels, height, width';
@@ -62,13 +66,18 @@ export async function newNetwork(kind: NetworkKind, options: NetworkOptions = {}
   const [features = 1, ...image] = inputs;
   let channels = features;
   if (kind === 'cnn') {
+    const kernel = [settings.kernel, settings.kernel];
     for (let i = 0; i < depth; i += 1) {
       const isHalved = i % 2 === 1 && image.every((size) => size > 4);
-      await layers.convolution({ inputs: channels, outputs: width, kernel: [3, 3] }, isHalved ? 2 : 1);
+      await layers.convolution({ inputs: channels, outputs: width, kernel }, isHalved ? 2 : 1);
       if (isHalved) for (const [axis, size] of image.entries()) image[axis] = Math.ceil(size / 2);
       layers.activate();
       channels = width;
     }
+    layers.pool();
+  }
+  if (kind === 'resnet') {
+    channels = await layers.residualBlocks(features, image);
     layers.pool();
   }
   for (let left = kind === 'mlp' ? depth : 1; left > 0; left -= 1) {
@@ -107,13 +116,54 @@ class Layers {
     this.#add('Gemm', inputs, { transB: { int: 1 } }, isLast ? 'y' : undefined);
   }
 
-  async convolution(size: FactorSize, stride: number): Promise<void> {
-    const inputs = await this.#parameters(size, [size.outputs, size.inputs, ...size.kernel]);
+  async convolution(size: FactorSize, stride: number, hasBias = true): Promise<void> {
+    const inputs = await this.#parameters(size, [size.outputs, size.inputs, ...size.kernel], hasBias);
+    const pads = size.kernel.map((extent) => (extent - 1) / 2);
     this.#add('Conv', inputs, {
       kernel_shape: { ints: size.kernel },
-      pads: { ints: [1, 1, 1, 1] },
+      pads: { ints: [...pads, ...pads] },
       strides: { ints: [stride, stride] },
     });
+  }
+
+  /** @returns the channels that they make */
+  async residualBlocks(inputs: number, image: readonly number[]): Promise<number> {
+    const { depth, width, kernel: extent } = this.#settings;
+    const kernel = [extent, extent];
+    const isLarge = image.every((size) => size > 16);
+    await this.#normalized({ inputs, outputs: width, kernel: [3, 3] }, isLarge ? 2 : 1);
+    this.activate();
+    let axes = image.map((size) => (isLarge ? Math.ceil(size / 2) : size));
+    let channels = width;
+    for (let i = 0; i < depth; i += 1) {
+      const isHalved = i % 2 === 1 && axes.every((size) => size > 4);
+      const [outputs, stride] = isHalved ? [2 * channels, 2] : [channels, 1];
+      const from = this.#value;
+      await this.#normalized({ inputs: channels, outputs, kernel }, stride);
+      this.activate();
+      await this.#normalized({ inputs: outputs, outputs, kernel }, 1);
+      const made = this.#value;
+      this.#value = from;
+      if (isHalved) await this.#normalized({ inputs: channels, outputs, kernel: [1, 1] }, stride);
+      this.#add('Add', [made]);
+      this.activate();
+      if (isHalved) axes = axes.map((size) => Math.ceil(size / 2));
+      channels = outputs;
+    }
+    return channels;
+  }
+
+  /** A convolution without a bias, and a BatchNormalization behind it that begins as the identity. */
+  async #normalized(size: FactorSize, stride: number): Promise<void> {
+    await this.convolution(size, stride, false);
+    const layer = `norms.${this.#count - 1}`;
+    const start = { scale: 1, bias: 0, mean: 0, var: 1 };
+    const names = Object.entries(start).map(([part, value]) => {
+      const data = new Float32Array(size.outputs).fill(value);
+      this.weights.push(Tensor.of(`${layer}.${part}`, 'float32', [size.outputs], data));
+      return `${layer}.${part}`;
+    });
+    this.#add('BatchNormalization', names);
   }
 
   activate(): void {
@@ -127,7 +177,7 @@ class Layers {
   }
 
   /** The names of a new layer's weight and bias. */
-  async #parameters(size: FactorSize, shape: readonly number[]): Promise<string[]> {
+  async #parameters(size: FactorSize, shape: readonly number[], hasBias = true): Promise<string[]> {
     const { init, rank, noBias, seed } = this.#settings;
     const layer = `layers.${this.#count}`;
     this.#count += 1;
@@ -138,7 +188,7 @@ class Layers {
     const random = new Random(seed, layer);
     const weight = await drawWeight(size, init, rank, random);
     this.weights.push(Tensor.of(`${layer}.weight`, 'float32', shape, Float32Array.from(weight)));
-    if (noBias) return [`${layer}.weight`];
+    if (noBias || !hasBias) return [`${layer}.weight`];
     this.weights.push(Tensor.of(`${layer}.bias`, 'float32', [size.outputs], new Float32Array(size.outputs)));
     return [`${layer}.weight`, `${layer}.bias`];
   }
@@ -149,7 +199,10 @@ class Layers {
     attributes: NodeSpec['attributes'] = {},
     output = `v${this.nodes.length}`,
   ): void {
-    const name = parameters[0]?.replace('.weight', '') ?? `${opType.toLowerCase()}.${this.nodes.length}`;
+    const isLayer = parameters[0]?.startsWith('layers.') === true;
+    const name = isLayer
+      ? (parameters[0] as string).replace('.weight', '')
+      : `${opType.toLowerCase()}.${this.nodes.length}`;
     this.nodes.push({ opType, name, inputs: [this.#value, ...parameters], outputs: [output], attributes });
     this.#value = output;
   }

@@ -1,7 +1,7 @@
 import type { DescriptorsFor } from '../graph/option-descriptors.js';
 
 /** The kinds of networks that newNetwork makes: a multilayer perceptron and a convolutional network. */
-export const NETWORK_KINDS = ['mlp', 'cnn'] as const;
+export const NETWORK_KINDS = ['mlp', 'cnn', 'resnet'] as const;
 /** Name of a kind of network: an element of NETWORK_KINDS. */
 export type NetworkKind = (typeof NETWORK_KINDS)[number];
 
@@ -17,14 +17,16 @@ export type Initialization = (typeof INITIALIZATIONS)[number];
 
 /** Options of newNetwork. */
 export interface NetworkOptions {
-  /** Shape of a sample: `[features]` of an MLP (default 32), `[channels, height, width]` of a CNN (default 1, 28, 28). */
+  /** Shape of a sample: `[features]` of an MLP (default 32), `[channels, height, width]` of the others (default 1, 28, 28). */
   readonly inputs?: readonly number[] | undefined;
   /** Features of the output; default 10. */
   readonly outputs?: number | undefined;
-  /** Linear layers of an MLP, convolutions of a CNN; default 3. */
+  /** Linear layers of an MLP, convolutions of a CNN, blocks of a residual network; default 3. */
   readonly depth?: number | undefined;
-  /** Hidden features of an MLP, channels of a CNN; default 32. */
+  /** Hidden features of an MLP, channels of a CNN, of a residual network in its first blocks; default 32. */
   readonly width?: number | undefined;
+  /** Extents of the kernels of a CNN and of the blocks of a residual network, odd; default 3. */
+  readonly kernel?: number | undefined;
   /** Between the layers, and behind each convolution; nothing stands behind the last layer. Default 'relu'. */
   readonly activation?: Activation | undefined;
   /** How weights are drawn; see newNetwork. Default 'kaiming'. */
@@ -41,7 +43,7 @@ export const NETWORK_OPTIONS = {
   inputs: {
     kind: 'integers',
     min: 1,
-    defaultHelp: '32 of an MLP, 1,28,28 of a CNN',
+    defaultHelp: '32 of an MLP, 1,28,28 of the others',
     help: 'shape of a sample: features, or channels, height and width',
   },
   outputs: { kind: 'integer', min: 1, default: 10, help: 'features of the output' },
@@ -50,9 +52,16 @@ export const NETWORK_OPTIONS = {
     min: 1,
     max: 1000,
     default: 3,
-    help: 'linear layers of an MLP, convolutions of a CNN',
+    help: 'linear layers of an MLP, convolutions of a CNN, blocks of a resnet',
   },
-  width: { kind: 'integer', min: 1, default: 32, help: 'hidden features of an MLP, channels of a CNN' },
+  width: { kind: 'integer', min: 1, default: 32, help: 'hidden features of an MLP, channels of the others' },
+  kernel: {
+    kind: 'integer',
+    min: 1,
+    max: 99,
+    default: 3,
+    help: 'extent of the kernels, odd; of an mlp none',
+  },
   activation: {
     kind: 'choice',
     choices: ACTIVATIONS,

@@ -8,6 +8,8 @@ export interface StudyRunOptions {
   readonly quick?: boolean | undefined;
   /** Data of the user's own, for the studies that take some: folders as `openDataset` reads them. */
   readonly data?: readonly string[] | undefined;
+  /** Run only settings of these values, `network=mlp`; several values of one setting are alternatives. Default all. */
+  readonly only?: readonly string[] | undefined;
   /** The part of the runs to make, as `2/4`; default all. */
   readonly shard?: string | undefined;
   /** Runs at a time, each on a thread; default one for each core. */
@@ -26,6 +28,10 @@ export const STUDY_OPTIONS = {
   data: {
     kind: 'texts',
     help: 'data for the studies that need it: MNIST, Fashion-MNIST or CIFAR files, as train reads them',
+  },
+  only: {
+    kind: 'texts',
+    help: 'run only the settings of a value: network=mlp; of several values of one setting any',
   },
   shard: {
     kind: 'text',

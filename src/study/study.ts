@@ -41,6 +41,8 @@ export interface Outcome {
   /** Why the run does not count; it is listed, not averaged. */
   readonly problem?: string | undefined;
   readonly pictures?: RunPictures | undefined;
+  /** Times that were taken, in seconds: for the file of times, since they differ from run to run. */
+  readonly times?: Readonly<Record<string, number>> | undefined;
 }
 
 /** A run that is done: a line of the file of runs. */
@@ -66,7 +68,7 @@ export interface StudyTest {
   readonly isSignificant: boolean;
 }
 
-export const VERDICTS = ['holds', 'does not hold', 'not run'] as const;
+export const VERDICTS = ['holds', 'does not hold', 'not run', 'no claim'] as const;
 /** What a study says of its statement: an element of VERDICTS. */
 export type Verdict = (typeof VERDICTS)[number];
 

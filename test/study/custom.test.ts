@@ -60,7 +60,7 @@ test("the user's own model, plain and as chains, in pairs of one seed", async ()
     planFile('model: net.onnx\ndata: data.npz\nseeds: 2\nsettings: { chainDepth: [1, 2], epochs: 1 }\n'),
   );
   const { report } = await runStudy('custom', { custom });
-  expect(report.verdict).toBe('not run');
+  expect(report.verdict).toBe('no claim');
   expect(report.failed).toEqual([]);
   expect(report.tests.find(({ text }) => text.startsWith('testAccuracy'))?.text).toContain('of 2 pairs');
 });

@@ -14,15 +14,18 @@ describe.each(NETWORK_KINDS)('%s', (kind) => {
     const { y } = await session.run(randomInputs(model, { seed: 0, dims: { batch: 4 } }));
     expect(y?.shape).toEqual([4, 5]);
     const { gradients } = await gradient(model, { loss: 'cross-entropy', dims: { batch: 4 } });
-    expect(gradients.size).toBe(kind === 'mlp' ? 6 : 8);
+    // Of a residual network 8 convolutions with a scale and a shift behind each, and the head.
+    expect(gradients.size).toBe({ mlp: 6, cnn: 8, resnet: 26 }[kind]);
   });
 
   test('has as many layers as it is deep, as wide, and the same weights for the same seed', async () => {
     const options = { depth: 5, width: 12, noBias: true, seed: 3 } as const;
     const model = await newNetwork(kind, options);
     const layers = model.graph.nodes.filter((node) => node.is(kind === 'mlp' ? 'Gemm' : 'Conv'));
+    // Blocks of a residual network are two convolutions; the second and fourth double the channels and have one in the shortcut.
+    const blocks = [12, 12, 12, 24, 24, 24, 24, 24, 48, 48, 48, 48, 48];
     expect(layers.map((node) => model.graph.initializers.get(node.inputs[1] ?? '')?.shape[0])).toEqual(
-      kind === 'mlp' ? [12, 12, 12, 12, 10] : [12, 12, 12, 12, 12],
+      { mlp: [12, 12, 12, 12, 10], cnn: [12, 12, 12, 12, 12], resnet: blocks }[kind],
     );
     expect(layers.every(({ inputs }) => inputs.length === 2)).toBe(true);
     const again = await newNetwork(kind, options);
@@ -34,6 +37,15 @@ describe.each(NETWORK_KINDS)('%s', (kind) => {
   test('inputs of another number of axes are refused', async () => {
     await expect(newNetwork(kind, { inputs: [2, 3] })).rejects.toThrow(/^inputs must be/);
   });
+});
+
+test('kernels have the extent asked for, which is odd', async () => {
+  const model = await newNetwork('cnn', { kernel: 5, depth: 2, width: 4 });
+  expect(model.graph.initializers.get('layers.1.weight')?.shape).toEqual([4, 4, 5, 5]);
+  await using session = await openSession(model);
+  const { y } = await session.run(randomInputs(model, { seed: 0, dims: { batch: 2 } }));
+  expect(y?.shape).toEqual([2, 10]);
+  await expect(newNetwork('cnn', { kernel: 4 })).rejects.toThrow('kernel must be odd, is 4');
 });
 
 const [N, M] = [256, 128];

@@ -6,6 +6,7 @@ import { evidenceOf, reportOf } from '../../src/study/evidence.js';
 import { STUDIES } from '../../src/study/studies/index.js';
 import { initializationsStudy } from '../../src/study/studies/initializations.js';
 import { optimizersStudy } from '../../src/study/studies/optimizers.js';
+import { svtStudy } from '../../src/study/studies/svt.js';
 import { trainStudy } from '../../src/study/studies/train.js';
 import type { RunContext, RunRecord, Study } from '../../src/study/study.js';
 import { planOf, runKey } from '../../src/study/sweep/plan.js';
@@ -101,4 +102,16 @@ test('initializations: low-rank weights begin below, and a single layer ends at 
   expect(low.change).toBeGreaterThan(0.3);
   const one = await metricsOf(initializationsStudy, { initialization: 'low-rank', depth: 1 });
   expect(Math.abs(one.belowTarget!)).toBeLessThan(0.01);
+});
+
+test('svt: the learned threshold separates the planted rank from the noise, by the gradient through the steps', async () => {
+  for (const seed of [200, 201, 202]) {
+    const context = { ...CONTEXT, seed };
+    const unrolled = await metricsOf(svtStudy, { gradient: 'unrolled', samples: 128, noise: 0.2 }, context);
+    expect(unrolled.rank).toBe(8);
+    expect(unrolled.threshold).toBeGreaterThanOrEqual(unrolled.sigma9!);
+    expect(unrolled.threshold).toBeLessThan(unrolled.sigma8!);
+    const immediate = await metricsOf(svtStudy, { gradient: 'immediate', samples: 128, noise: 0.2 }, context);
+    expect(immediate.threshold).toBeLessThan(immediate.sigma9!);
+  }
 });

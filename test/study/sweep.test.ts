@@ -77,6 +77,38 @@ describe('the file of a sweep', () => {
     expect(report.rows).toEqual(whole.rows);
   });
 
+  test('only the settings asked for are run, and the report says so', async () => {
+    const only = ['depth=1', 'depth=2', 'activation=relu'];
+    const { header, report } = await runStudy('init', { seeds: 2, only });
+    expect(header.only).toEqual(only);
+    expect(new Set(report.runs.map(({ settings }) => settings.depth))).toEqual(new Set([1, 2]));
+    expect(report.runs.every(({ settings }) => settings.activation === 'relu')).toBe(true);
+    expect(report.missing).toBe(0);
+    expect(report.notes[0]).toBe('Only a part of the study: depth=1, depth=2, activation=relu.');
+    const study = (text: string) => runStudy('init', { seeds: 1, only: [text] });
+    await expect(study('depth=3')).rejects.toThrow("only has no runs of depth '3'; there are 1, 2, 4, 8, 16");
+    await expect(study('deep')).rejects.toThrow(/^only must be name=value with one of /);
+  });
+
+  test('a file that goes on with more seeds or other settings says so, and is reported whole', async () => {
+    const runs = fresh();
+    const of = () => ({ file: runs, ...parseRuns(readFileSync(runs, 'utf8'), runs) });
+    await runStudy('init', { seeds: 1, only: ['depth=1'], runs });
+    await runStudy('init', { seeds: 2, only: ['depth=2'], runs });
+    const file = of();
+    expect(file.header).toMatchObject({ seeds: 2, only: ['depth=1', 'depth=2'] });
+    const [both] = reportRuns([file]);
+    // The second seed of depth 1 was not run.
+    expect(both?.report).toMatchObject({ missing: file.header.planned - file.runs.length });
+    expect(both?.report.missing).toBeGreaterThan(0);
+    const whole = await runStudy('init', { seeds: 2, runs });
+    expect(whole.report.missing).toBe(0);
+    expect(of().header.only).toBeUndefined();
+    // Fewer seeds leave the file and its report whole.
+    const again = await runStudy('init', { seeds: 1, runs });
+    expect(again.report.runs).toHaveLength(whole.report.runs.length);
+  });
+
   test('runs of another kind are not mixed in', async () => {
     const file = fresh();
     await runStudy('init', { seeds: 1, runs: file });

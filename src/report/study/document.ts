@@ -157,7 +157,7 @@ export function failedTexts(failed: readonly RunRecord[]): string[] {
 
 function notesOf(report: StudyReport): readonly Note[] {
   const { study, checks, tests, notes, failed, missing, verdict, quick } = report;
-  const tone = { holds: 'good', 'does not hold': 'bad', 'not run': 'warning' } as const;
+  const tone = { holds: 'good', 'does not hold': 'bad', 'not run': 'warning', 'no claim': 'aside' } as const;
   return [
     ...checks.map(
       ({ text, holds }): Note => ({

@@ -7,9 +7,11 @@ import { diversityStudy } from './diversity.js';
 import { initStudy } from './init.js';
 import { initializationsStudy } from './initializations.js';
 import { optimizersStudy } from './optimizers.js';
+import { overparamStudy } from './overparam.js';
 import { simplicityStudy } from './simplicity.js';
 import { svtStudy } from './svt.js';
 import { trainStudy } from './train.js';
+import { trpStudy } from './trp.js';
 import { wdStudy } from './wd.js';
 
 /** All studies, in the order of the list. */
@@ -18,11 +20,13 @@ export const STUDIES: readonly Study[] = [
   trainStudy,
   optimizersStudy,
   initializationsStudy,
+  overparamStudy,
   collapseRankStudy,
   simplicityStudy,
   diversityStudy,
   svtStudy,
   wdStudy,
+  trpStudy,
 ];
 
 /**

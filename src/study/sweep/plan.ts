@@ -16,12 +16,42 @@ export interface PlannedRun {
  */
 export function planOf(
   study: Study,
-  options: { readonly quick: boolean; readonly data: readonly string[]; readonly seeds: number },
+  options: {
+    readonly quick: boolean;
+    readonly data: readonly string[];
+    readonly seeds: number;
+    readonly only?: readonly string[] | undefined;
+  },
 ): readonly PlannedRun[] {
-  const settings = study.settings(options);
+  const settings = chosen(study.settings(options), options.only ?? []);
   return Array.from({ length: options.seeds }, (_, seed) =>
     settings.map((one) => ({ settings: one, seed, isPictured: seed === 0 })),
   ).flat();
+}
+
+/**
+ * The settings that have the values asked for.
+ *
+ * @param only `name=value`; of several values of one name any
+ * @throws OptionError for what is no setting, or a value that none has
+ */
+function chosen(all: readonly Settings[], only: readonly string[]): readonly Settings[] {
+  const wanted = new Map<string, Set<string>>();
+  for (const text of only) {
+    const [, name = '', value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+    const values = [...new Set(all.flatMap((one) => (Object.hasOwn(one, name) ? [String(one[name])] : [])))];
+    if (values.length === 0) {
+      const names = [...new Set(all.flatMap(Object.keys))];
+      throw new OptionError('only', `must be name=value with one of ${names.join(', ')}, is '${text}'`);
+    }
+    if (!values.includes(value))
+      throw new OptionError('only', `has no runs of ${name} '${value}'; there are ${values.join(', ')}`);
+    wanted.set(name, (wanted.get(name) ?? new Set()).add(value));
+  }
+  const left = all.filter((one) => [...wanted].every(([name, values]) => values.has(String(one[name]))));
+  if (left.length === 0)
+    throw new OptionError('only', `leaves no runs: no settings have ${only.join(' and ')}`);
+  return left;
 }
 
 export function sharded(plan: readonly PlannedRun[], shard: Shard | undefined): readonly PlannedRun[] {

@@ -56,12 +56,32 @@ export interface StudyResult {
 export async function runStudy(name: string, options: RunStudyOptions = {}): Promise<StudyResult> {
   const settled = settleStudy(name, options);
   const { study, header, plan } = settled;
-  const writer = new RunsWriter(options.runs, header, (found) => assertSame(found, header, options.runs));
+  const writer = new RunsWriter(options.runs, header, (found) => {
+    assertSame(found, header, options.runs);
+    return mergedHeader(study, found, header);
+  });
   const known = new Set(writer.runs.map(runKey));
   const mine = sharded(plan, settled.shard);
   const left = mine.filter((run) => !known.has(runKey(run)));
   if (left.length > 0) await make(settled, left, mine.length, writer, options);
-  return { header, report: reportFor(study, plan, writer.runs, header) };
+  return { header: writer.header, report: reportFor(study, writer.runs, writer.header) };
+}
+
+/** The header of a file that held runs of one plan and goes on with another: of the seeds and settings of both. */
+function mergedHeader(study: Study, found: RunsHeader, now: RunsHeader): RunsHeader {
+  const seeds = Math.max(found.seeds, now.seeds);
+  const only = mergedOnly(found.only ?? [], now.only ?? []);
+  const { only: _, ...rest } = found;
+  const planned = planOf(study, { ...now, seeds, only }).length;
+  return { ...rest, seeds, planned, ...(only.length > 0 && { only }) };
+}
+
+/** What both together are confined to: a name that one of them leaves open is open. */
+function mergedOnly(first: readonly string[], second: readonly string[]): readonly string[] {
+  const names = (only: readonly string[]): Set<string> =>
+    new Set(only.map((text) => text.split('=')[0] ?? ''));
+  const both = [...names(first)].filter((name) => names(second).has(name));
+  return [...new Set([...first, ...second])].filter((text) => both.includes(text.split('=')[0] ?? ''));
 }
 
 interface Settled {
@@ -75,13 +95,13 @@ interface Settled {
 
 /** A study with all choices made; nothing is run. */
 export function settleStudy(name: string, options: RunStudyOptions): Settled {
-  const { quick, seeds, data, shard, threads } = {
+  const { quick, seeds, data, shard, threads, only } = {
     ...defaultsOf(STUDY_OPTIONS),
     ...checkOptions(STUDY_OPTIONS, options),
   };
   const study = studyOf(name, options.custom);
   const count = seeds ?? (quick ? study.seeds.quick : study.seeds.full);
-  const plan = planOf(study, { quick, data, seeds: count });
+  const plan = planOf(study, { quick, data, seeds: count, only });
   const part = shard === undefined ? undefined : shardOf(shard);
   const header: RunsHeader = {
     format: 'onnx-overparam runs',
@@ -97,6 +117,7 @@ export function settleStudy(name: string, options: RunStudyOptions): Settled {
     quick,
     data,
     ...(options.custom !== undefined && { custom: options.custom }),
+    ...(only.length > 0 && { only }),
   };
   return { study, header, plan, shard: part, quick, threads: threads ?? availableParallelism() };
 }
@@ -132,7 +153,17 @@ async function make(
       const { settings, seed } = left[index] as PlannedRun;
       writer.add({ study: study.name, settings, seed, ...outcome });
       if (options.times !== undefined) {
-        const line = { study: study.name, settings, seed, seconds: Number(seconds.toFixed(4)) };
+        const rounded = Object.entries(outcome.times ?? {}).map(([key, value]) => [
+          key,
+          Number(value.toPrecision(4)),
+        ]);
+        const line = {
+          study: study.name,
+          settings,
+          seed,
+          seconds: Number(seconds.toFixed(4)),
+          ...Object.fromEntries(rounded),
+        };
         appendFileSync(options.times, `${JSON.stringify(line)}\n`);
       }
       done += 1;
@@ -143,15 +174,12 @@ async function make(
 }
 
 /** The report of the runs that a plan has, in its order; of all shards those that are there. */
-function reportFor(
-  study: Study,
-  plan: readonly PlannedRun[],
-  runs: readonly RunRecord[],
-  { quick }: RunsHeader,
-): StudyReport {
+function reportFor(study: Study, runs: readonly RunRecord[], header: RunsHeader): StudyReport {
+  const { quick, only } = header;
+  const plan = planOf(study, header);
   const known = new Map(runs.map((run) => [runKey(run), run]));
   const planned = plan.flatMap((run) => known.get(runKey(run)) ?? []);
-  return reportOf(study, planned, { quick, planned: plan.length });
+  return reportOf(study, planned, { quick, planned: plan.length, only });
 }
 
 /**
@@ -176,13 +204,13 @@ export function reportRuns(
     const parts = files.filter(({ header }) => header.study === name);
     const [first] = parts as [(typeof parts)[number]];
     for (const { file, header } of parts) assertSame(header, first.header, file);
-    const seeds = Math.max(...parts.map(({ header }) => header.seeds));
-    const { quick, data, custom } = first.header;
-    const study = studyOf(name, custom);
-    const plan = planOf(study, { quick, data, seeds });
-    const header = { ...first.header, seeds, planned: plan.length };
+    const study = studyOf(name, first.header.custom);
+    const merged = parts.reduce((made, part) => mergedHeader(study, made, part.header), first.header);
     const runs = parts.flatMap((part) => part.runs);
-    return { header, report: reportFor(study, plan, runs, header) };
+    // A file of version 0.2.0 that went on with more seeds has the first header.
+    const seeds = runs.reduce((most, { seed }) => Math.max(most, seed + 1), merged.seeds);
+    const header = mergedHeader(study, merged, { ...merged, seeds });
+    return { header, report: reportFor(study, runs, header) };
   });
 }
 

@@ -5,6 +5,8 @@ import {
   ftruncateSync,
   openSync,
   readFileSync,
+  renameSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
@@ -26,6 +28,8 @@ export interface RunsHeader {
   /** Runs of the whole plan, of all shards. */
   readonly planned: number;
   readonly shard: string | null;
+  /** Settings that the plan was confined to, where it was: `name=value`. */
+  readonly only?: readonly string[] | undefined;
   readonly quick: boolean;
   readonly data: readonly string[];
   /** Of a plan of the user's own. */
@@ -109,14 +113,17 @@ function damaged(file: string, line: number, why: string): ModelError {
 /** Appends runs to a file; each is there as a whole line, or not at all. */
 export class RunsWriter {
   readonly #file: string | undefined;
+  /** Of all runs that the file is to hold: of a sweep that goes on with more seeds, those. */
+  readonly header: RunsHeader;
   readonly runs: RunRecord[] = [];
 
   /**
    * @param file made with the header where it does not exist; otherwise its runs are taken over, and a half line at its end goes
-   * @param check throws where the runs of a file are others
+   * @param merged the header of a file that holds more than it did; throws where its runs are others
    */
-  constructor(file: string | undefined, header: RunsHeader, check: (found: RunsHeader) => void) {
+  constructor(file: string | undefined, header: RunsHeader, merged: (found: RunsHeader) => RunsHeader) {
     this.#file = file;
+    this.header = header;
     if (file === undefined) return;
     const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
     const end = text.lastIndexOf('\n') + 1;
@@ -130,8 +137,16 @@ export class RunsWriter {
       return;
     }
     const found = parseRuns(text, file);
-    check(found.header);
+    this.header = merged(found.header);
     this.runs.push(...found.runs);
+    const first = `${JSON.stringify(this.header)}\n`;
+    if (!text.startsWith(first)) {
+      // Beside it, so that a process that is killed here leaves the old file.
+      const beside = `${file}.new`;
+      writeFileSync(beside, first + text.slice(text.indexOf('\n') + 1, end));
+      renameSync(beside, file);
+      return;
+    }
     if (end === text.length) return;
     const descriptor = openSync(file, 'r+');
     try {
