@@ -1,6 +1,6 @@
 import { findLinearSites } from '../../affine/linear-sites.js';
 import { compress } from '../../compress/compress.js';
-import type { Cut } from '../../compress/forms.js';
+import type { Cut } from '../../compress/factors/forms.js';
 import type { Model } from '../../graph/index.js';
 import { swapped } from '../../linalg/floats.js';
 import { singularValuesOf } from '../end-to-end.js';

@@ -1,3 +1,4 @@
+import { OptionError } from '../../graph/option-descriptors.js';
 import type { Shard } from '../../parts/shard.js';
 import { settingsKey } from '../evidence.js';
 import type { Settings, Study } from '../study.js';
