@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { estimate, holm, pairedDifference, quantileT, spearman } from '../../src/study/statistics.js';
+import { quantileT } from '../../src/analysis/estimate/student-t.js';
+import { estimate, holm, pairedDifference, spearman } from '../../src/study/statistics.js';
 
 interface Reference {
   readonly means: readonly { values: number[]; mean: number; low: number; high: number }[];
