@@ -46,7 +46,10 @@ const SHOWN = [
 
 type PartArguments = RankArguments &
   RankTarget &
-  Parameters<typeof providersOf>[0] & { readonly shard?: string | undefined };
+  Parameters<typeof providersOf>[0] & {
+    readonly shard?: string | undefined;
+    readonly estimate?: string | undefined;
+  };
 
 /** A model of the report, and where its weights are read. */
 interface Source {
@@ -66,7 +69,7 @@ export async function writeRankPart(args: PartArguments, io: Io): Promise<number
   const { output: folder, randomized, seed } = args;
   const shard = namedShard(args.shard ?? '', io.env);
   checkRankViews(args, false);
-  const clash = (['data', 'regions', 'delta'] as const).find((key) => args[key]);
+  const clash = (['data', 'regions', 'delta', 'estimate'] as const).find((key) => args[key]);
   if (clash !== undefined) throw new UsageError(`--shard does not go with --${clash}`);
   if (folder === undefined || folder === '-')
     throw new UsageError('a shard writes a part, to be put together with the others: pass -o <folder>');

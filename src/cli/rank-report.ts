@@ -4,6 +4,7 @@ import type { WeightStore } from '../analysis/weights/weight-store.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
 import { EMBEDDING_ARGUMENTS, embeddingRequest } from './embedding-options.js';
+import { checkEstimate, estimateView, toleranceOf } from './rank-estimate.js';
 import { presentRank, type ReportedModel, settleRank, writeRank } from './rank-output.js';
 import { openRankSource } from './rank-source.js';
 import { deltaView, RANK_VIEWS } from './rank-views.js';
@@ -46,7 +47,11 @@ const OPTIONS = {
   ...PROVIDER_OPTIONS,
   ep: {
     ...PROVIDER_OPTIONS.ep,
-    help: 'execution provider of the model with --data, and of the Gram matrices of large weights where it has float64 (cuda)',
+    help: 'execution provider of the model with --data, of the products of --estimate, and of the Gram matrices of large weights where it has float64 (cuda)',
+  },
+  estimate: {
+    kind: 'text',
+    help: 'estimate the figures of large weights, with intervals of 95 % of this half width: 1%',
   },
   shard: {
     kind: 'text',
@@ -111,7 +116,9 @@ export const rankReportCommand: Command<Arguments> = {
       const { writeRankPart } = await import('./rank-part.js');
       return await writeRankPart(args, io);
     }
+    const tolerance = args.estimate === undefined ? undefined : toleranceOf(args.estimate);
     const settled = await settleRank(args, io);
+    if (tolerance !== undefined) checkEstimate(args, settled.format === 'html');
     const { choice, path } = settled;
     // The threads start while this one loads what it is made of, and reads the model.
     const { rankPool } = await import('../analysis/spectra/rank-pool.js');
@@ -129,6 +136,8 @@ export const rankReportCommand: Command<Arguments> = {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(path, { overwrite });
     }
+    if (tolerance !== undefined)
+      return await estimateView(settled, tolerance, outputs, { products, pool }, io);
     const options = {
       spectra: settled.spectra,
       extras: choice.extras,

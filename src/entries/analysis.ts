@@ -29,6 +29,20 @@ export {
 export type { RandomSource, SampleSource } from '../analysis/embeddings/embedding-source.js';
 export type { TapOptions } from '../analysis/embeddings/embedding-taps.js';
 export type { EmbeddingOptions, EmbeddingReport, EmbeddingRow } from '../analysis/embeddings/embeddings.js';
+export {
+  type DensityPoint,
+  type EstimatedKey,
+  type EstimateOptions,
+  estimateSpectrum,
+  type Interval,
+  type SpectrumEstimate,
+} from '../analysis/estimate/estimate.js';
+export {
+  type EstimateReport,
+  type EstimateReportOptions,
+  type EstimateRow,
+  estimateReport,
+} from '../analysis/estimate/estimate-report.js';
 export type { Comparison, SizeName } from '../analysis/report/assertion.js';
 export {
   type Arithmetic,
@@ -50,6 +64,7 @@ export type {
   RankReport,
   RankReportOptions,
   RankRow,
+  RankRowBase,
   RankTotal,
 } from '../analysis/report/rank-report.js';
 export type { ConvSlice } from '../analysis/spectra/conv-spectrum.js';

@@ -89,6 +89,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   randomInputs: (model) => runtime.randomInputs(model),
   rankRecipe: (model) => passes.rankRecipe(model),
   rankReport: (model) => verbs.rankReport(model, { extras: true }),
+  estimateReport: (model) => analysis.estimateReport(model, { exactBelow: 4 }),
   rankReportWithRegions: (model) => passes.rankReportWithRegions(model),
   runModel: (model) => verbs.runModel(model, runtime.randomInputs(model)),
   sampleFeeds: (model) => training.sampleFeeds(model, data(), 2),

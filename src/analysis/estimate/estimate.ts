@@ -31,6 +31,7 @@ export const ESTIMATED = [
   'frobeniusNorm',
   'nuclearNorm',
 ] as const;
+/** Key of a metric that has an estimate. */
 export type EstimatedKey = (typeof ESTIMATED)[number];
 
 /** What of a spectrum was estimated. */
@@ -90,7 +91,8 @@ const ROUNDING = 4e-6;
  * @param matrix finite, not all zero
  * @throws RangeError where the matrix holds NaN or infinite elements, or only zeros
  * @example
- * const { figures } = await estimateSpectrum({ rows: 4096, columns: 4096, data: weight });
+ * const data = new Float32Array(3000 * 4000).map(Math.random);
+ * const { figures } = await estimateSpectrum({ rows: 3000, columns: 4000, data }, { tolerance: 0.01 });
  * console.log(figures.effectiveRank.value, figures.effectiveRank.low, figures.effectiveRank.high);
  */
 export async function estimateSpectrum(
@@ -114,7 +116,8 @@ export async function estimateSpectrum(
       runs.push({ run, norms });
     }
   };
-  await add(FIRST_PROBES);
+  // A basis of the whole space leaves nothing to probe.
+  if (basis.columns < order) await add(FIRST_PROBES);
   const spectrum = { lead, runs, order, energy };
   for (;;) {
     const count = runs.reduce((sum, { run }) => sum + run.columns, 0);
@@ -311,7 +314,11 @@ function sumsOf({ lead, runs, order, energy }: Spectrum, steps: number, largest:
       covariates.push([norm - (order - lead.columns), norm * run.norm(column) ** 2 - (energy - led)]);
     }
   }
-  const outside = regressedMeans(samples, covariates);
+  const width = functions.length;
+  const outside =
+    samples.length > 0
+      ? regressedMeans(samples, covariates)
+      : { means: new Float64Array(width), covariance: new Float64Array(width * width), freedom: 1 };
   return { ...outside, sums: within.map((value, index) => value + (outside.means[index] as number)) };
 }
 
@@ -431,6 +438,11 @@ async function leadingValues(
       high: Math.sqrt(square + Math.sqrt(residuals[i] as number)) * (1 + ROUNDING),
     };
   });
+}
+
+/** What a singular value, as a share of the largest, adds to the density at a threshold: a smoothed step. */
+export function smoothedShare(at: number, value: number): number {
+  return normalShare((at - value) / DENSITY_WIDTH);
 }
 
 /** P(Z < z), to 1e-7 (Abramowitz & Stegun 26.2.17). */

@@ -6,7 +6,7 @@ import type { WeightStore } from '../weights/weight-store.js';
 import { type RankRow, type RankRowBase, type RankTotal, rankRow, rankTotal } from './rank-row.js';
 import { computeSpectra, type RankInput, type RankReportOptions, rankPlan } from './rank-spectra.js';
 
-export { type RankRow, type RankTotal, rankTotal } from './rank-row.js';
+export { type RankRow, type RankRowBase, type RankTotal, rankTotal } from './rank-row.js';
 export type { RankProgress, RankReportOptions } from './rank-spectra.js';
 
 /** What rankReport returns: one row per weight matrix, their sums, and what was skipped. */
