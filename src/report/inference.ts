@@ -168,6 +168,7 @@ export function runDocument(run: ModelRun, options: RunDocumentOptions): Documen
       model: options.model,
       providers,
       passedOver,
+      ...(run.widened && { widened: true }),
       nodes: placement.nodes.length,
       uses: placement.uses,
       copies: placement.copies,
@@ -194,6 +195,7 @@ export function runDocument(run: ModelRun, options: RunDocumentOptions): Documen
     notes: [
       ...(left > 0 ? [aside(`${counted(left, 'more row')} with \`format: 'json'\`.`)] : []),
       ...passedOverNotes(passedOver),
+      ...(run.widened ? [aside(WIDENED)] : []),
       ...placementNotes(placement, fallen, providers, options.verbose === true),
       ...(placement.copies > 0
         ? [aside(`${counted(placement.copies, 'copy', 'copies')} between the memories of the providers.`)]
@@ -236,6 +238,9 @@ export function ranksClasses(tensor: RuntimeTensor, labels: readonly string[] | 
 }
 
 /** What 'auto' did not take, and why. */
+/** That numbers are those of another type. */
+export const WIDENED = 'bfloat16 was computed in float32: the provider has no kernels for it.';
+
 function passedOverNotes(passedOver: readonly ProviderFailure[]): Note[] {
   return passedOver.map(({ provider, reason }) => ({
     text: `${provider} was passed over: ${reason}`,

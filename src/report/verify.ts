@@ -1,6 +1,6 @@
 import type { OutputComparison } from '../analysis/verify/output-comparison.js';
 import type { Verification, VerifyPlacement } from '../analysis/verify/verify.js';
-import { placementNotes } from './inference.js';
+import { placementNotes, WIDENED } from './inference.js';
 import { type Column, type Document, grid, type Note } from './text/document.js';
 import { counted, formatSignificant } from './text/text.js';
 
@@ -101,6 +101,8 @@ export function verifyDocument(
   notes.push(...decisionNote(verification, names));
   notes.push(...divergenceNote(verification, names));
   notes.push(...whoRan(verification, names));
+  for (const side of verification.widened ?? [])
+    notes.push({ text: `${names[side]}: ${WIDENED}`, tone: 'aside' });
   const inputs = names.given
     ? samples > 1
       ? `${samples} given inputs`

@@ -102,6 +102,8 @@ export interface Session extends AsyncDisposable {
   readonly providers: readonly ExecutionProvider[];
   /** What 'auto' would have preferred, and why that does not load. */
   readonly passedOver: readonly ProviderFailure[];
+  /** True where bfloat16 is computed in float32, since the provider has no kernels for it. */
+  readonly widened?: boolean | undefined;
   /**
    * Which provider ran which node in the runs so far; ends the profile.
    *

@@ -1,5 +1,6 @@
 import { findChainProducts } from '../analysis/weights/chain-products.js';
 import { sha256 } from '../graph/digest.js';
+import { usesType } from '../graph/edit/single-precision.js';
 import { type Model, ModelError, printModel } from '../graph/index.js';
 import { checkOptions, OptionError } from '../graph/option-descriptors.js';
 import { emptyRecord } from '../graph/record.js';
@@ -203,6 +204,7 @@ export function settle(
     outputs: prediction.shape === undefined ? undefined : classesOf(prediction, loss),
     labels: undefined,
     ...(isAdapters && { adapters: true }),
+    ...(usesType(model, 'bfloat16') && { widened: true }),
     // The last factor of an adapter begins at zero.
     filled:
       fresh === undefined && !isAdapters

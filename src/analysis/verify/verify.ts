@@ -85,6 +85,8 @@ export interface Verification {
   readonly decisions?: Decisions;
   /** Where the second model computes in coarser floats: OutputComparison.rounding is of it then, not of the first. */
   readonly rounds?: 'b';
+  /** The models whose bfloat16 was computed in float32, for lack of kernels. */
+  readonly widened?: readonly ('a' | 'b')[];
   /** Where they differ and `trace` asks for it: where they part first, on the first sample. */
   readonly divergence?: Divergence;
   /** Who ran the nodes of each, where providers were asked for and both ran. */
@@ -163,12 +165,14 @@ async function verification(a: Model, b: Model, options: VerifyOptions): Promise
     options.onProgress?.({ done: runs, total: 2 * samples, what });
     runs += 1;
   };
+  const widened = new Set<'a' | 'b'>();
   for (let done = 0; done < seeds.length; ) {
     const held: Record<string, RuntimeTensor>[] = [];
     let tensors: Pair[] = [];
     const types = new Map<string, DataType>();
     {
       await using session = await openA(wholeA);
+      if (session.widened) widened.add('a');
       for (const { name, type } of session.outputs) if (type !== undefined) types.set(name, type);
       tensors = pairs.filter((pair) => types.has(pair.a));
       const wanted = { outputs: [...new Set(tensors.map((pair) => pair.a))] };
@@ -182,6 +186,7 @@ async function verification(a: Model, b: Model, options: VerifyOptions): Promise
       if (profile) placed.a ??= await placementOf(session);
     }
     await using session = await openB(wholeB);
+    if (session.widened) widened.add('b');
     tensors = tensors.filter((pair) => isComparable(pair, types.get(pair.a), session, problems));
     for (const { name } of pairs.filter((pair) => !types.has(pair.a))) {
       problems.add(`output '${name}' is no tensor, and was not compared`);
@@ -284,6 +289,7 @@ async function verification(a: Model, b: Model, options: VerifyOptions): Promise
     problems: [...problems],
     ...(decisions && { decisions }),
     ...rounds,
+    ...(widened.size > 0 && { widened: [...widened] }),
     ...(verdict === 'different' && options.trace && comparisons.size > 0 && { divergence: await trace() }),
   } as const;
   if (placed.a === undefined || placed.b === undefined) return result;

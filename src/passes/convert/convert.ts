@@ -1,8 +1,8 @@
+import { inSingle } from '../../graph/edit/single-precision.js';
 import type { Model } from '../../graph/index.js';
 import { checkOptions, wrong } from '../../graph/option-descriptors.js';
 import { CONVERT_OPTIONS, CONVERT_TYPES, type ConvertOptions, type ConvertType } from './options.js';
 import { type ConvertAccount, toHalf } from './to-half.js';
-import { toSingle } from './to-single.js';
 
 /**
  * A model in another floating-point type: weights are rounded once, nodes of the main graph compute in it. What has no form in the type
@@ -27,6 +27,9 @@ export async function convertFloats(
 ): Promise<{ readonly model: Model; readonly account: ConvertAccount }> {
   if (!CONVERT_TYPES.includes(type)) wrong('type', `one of ${CONVERT_TYPES.join(', ')}`, type);
   checkOptions(CONVERT_OPTIONS, options);
-  if (type === 'float32') return toSingle(model, options.keepIo === true);
+  if (type === 'float32') {
+    const { model: single, ...counts } = inSingle(model, options.keepIo === true);
+    return { model: single, account: { type, ...counts, skipped: [], vanished: [] } };
+  }
   return await toHalf(model, type, options);
 }

@@ -1,4 +1,4 @@
-import { narrow, Tensor, widen } from '../../graph/index.js';
+import { narrow, Tensor } from '../../graph/index.js';
 import { type RuntimeTensor, runGraph } from '../../runtime/index.js';
 import type { ConvertType } from './options.js';
 
@@ -71,10 +71,4 @@ export async function narrowed(tensor: Tensor, type: ConvertType, name = tensor.
     overflowed: Number(large?.data[0] ?? 0),
     vanished: Number(small?.data[0] ?? 0),
   };
-}
-
-/** A tensor of half precision as float32, which holds all of its numbers. */
-export function widened(tensor: Tensor): Tensor {
-  const data = widen(tensor.dataType as 'float16', tensor.array() as never);
-  return Tensor.of(tensor.name, 'float32', tensor.shape, data as Float32Array);
 }

@@ -140,6 +140,9 @@ export function planNotes(plan: TrainPlan | undefined): Note[] {
     ...unreachedNote(plan),
     ...quantizedNote(plan),
     ...adaptersNote(plan),
+    ...(plan.widened
+      ? [{ text: 'bfloat16 is computed in float32; weights are rounded to it at the end' }]
+      : []),
     ...filledNote(plan),
   ];
 }

@@ -45,6 +45,8 @@ interface Origin {
   readonly file: string | undefined;
   readonly model: Model | string | Uint8Array;
   readonly bridge: Bridge;
+  /** True where it computes bfloat16 in float32. */
+  readonly widened: boolean;
   readonly providers: readonly ExecutionProvider[];
   readonly passedOver: readonly ProviderFailure[];
   readonly device?: number | undefined;
@@ -81,6 +83,10 @@ export class OrtSession implements Session {
 
   get passedOver(): readonly ProviderFailure[] {
     return this.#origin.passedOver;
+  }
+
+  get widened(): boolean {
+    return this.#origin.widened;
   }
 
   async placement(): Promise<Placement> {

@@ -18,6 +18,8 @@ export interface ModelRun {
   readonly providers: readonly ExecutionProvider[];
   /** What 'auto' would have preferred, and why that does not load. */
   readonly passedOver: readonly ProviderFailure[];
+  /** True where bfloat16 was computed in float32. */
+  readonly widened?: boolean | undefined;
   readonly placement: Placement;
   /** Nodes that the CPU ran although it was not asked for. */
   readonly fallen: readonly PlacedNode[];
@@ -62,8 +64,17 @@ export async function runModel(
   const placement = await opened.placement();
   const fallen = fallenOf(placement, opened.providers);
   if (options.strict && fallen.length > 0) throw fallenError(fallen, placement, opened.providers, model);
-  const { providers, passedOver } = opened;
-  return { outputs, providers, passedOver, placement, fallen, loadTime, runTime };
+  const { providers, passedOver, widened } = opened;
+  return {
+    outputs,
+    providers,
+    passedOver,
+    ...(widened && { widened }),
+    placement,
+    fallen,
+    loadTime,
+    runTime,
+  };
 }
 
 /** The nodes that the CPU ran although it is not among the providers. */

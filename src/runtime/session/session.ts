@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
+import { inSingle, usesType } from '../../graph/edit/single-precision.js';
 import {
   assertConstantsFit,
   assertFunctionsFit,
@@ -124,7 +125,11 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
       preferredOutputLocation,
     });
   const binding = options.bound ? create : undefined;
-  const open = async (source: Model | string | Uint8Array, bridged: Bridge): Promise<Session> => {
+  const open = async (
+    source: Model | string | Uint8Array,
+    bridged: Bridge,
+    widened = false,
+  ): Promise<Session> => {
     const placed = await place(providers.includes('webgpu') ? mended(source, known) : source);
     const dispose = async (): Promise<void> => {
       await placed.dispose();
@@ -137,6 +142,7 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
         ...options,
         file,
         model,
+        widened,
         bridge: bridged,
         profile,
         dispose,
@@ -152,18 +158,28 @@ async function openOn(model: Model | string | Uint8Array, options: OpenOptions):
     const failure = await explainFailure(providers, messageOf(error), { device });
     return failure === undefined ? wrap(error, file) : new ProviderError(failure, { cause: error });
   };
-  try {
-    return await open(model, { inputs: new Map(), outputs: new Map() });
-  } catch (error) {
-    const code = /^Unsupported data type: (\d+)$/.exec(messageOf(error))?.[1];
-    if (code === undefined) throw await fail(error);
-    // onnxruntime computes with more types than its Node binding passes.
+  const openBridged = async (source: Model | string | Uint8Array, widened = false): Promise<Session> => {
     try {
-      if (known === undefined) throw error;
-      const bridged = bridge(known, file);
-      return await open(bridged.model, bridged);
-    } catch (again) {
-      throw await fail(again);
+      return await open(source, { inputs: new Map(), outputs: new Map() }, widened);
+    } catch (error) {
+      const code = /^Unsupported data type: (\d+)$/.exec(messageOf(error))?.[1];
+      const own = isModel(source) ? source : known;
+      if (code === undefined || own === undefined) throw error;
+      // onnxruntime computes with more types than its Node binding passes.
+      const bridged = bridge(own, file);
+      return await open(bridged.model, bridged, widened);
+    }
+  };
+  try {
+    return await openBridged(model);
+  } catch (error) {
+    const isLacking = /Could not find an implementation|NOT_IMPLEMENTED/.test(messageOf(error));
+    if (!isLacking || known === undefined || !usesType(known, 'bfloat16')) throw await fail(error);
+    // float32 holds all numbers of bfloat16, for which the CPU has next to no kernels.
+    try {
+      return await openBridged(inSingle(known, true, ['bfloat16']).model, true);
+    } catch {
+      throw await fail(error);
     }
   }
 }

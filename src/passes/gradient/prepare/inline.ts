@@ -1,5 +1,6 @@
 import { type Copying, copyNode, nameOutputs } from '../../../graph/edit/copy-nodes.js';
 import { inlinedExcept } from '../../../graph/edit/inline-functions.js';
+import { inSingle, usesType } from '../../../graph/edit/single-precision.js';
 import {
   type Graph,
   type Model,
@@ -27,7 +28,9 @@ export function inlined(model: Model): Model {
     model,
     ({ domain = '', op_type: opType = '' }) => ownRuleOf({ domain, opType }) !== undefined,
   );
-  return defused(withBranches(plain, new Map()));
+  // The CPU has no kernels for bfloat16, and float32 holds all of its numbers.
+  const single = usesType(plain, 'bfloat16') ? inSingle(plain, false, ['bfloat16']).model : plain;
+  return defused(withBranches(single, new Map()));
 }
 
 /**

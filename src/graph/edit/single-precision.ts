@@ -1,47 +1,68 @@
-import {
-  createModel,
-  DATA_TYPES,
-  type Graph,
-  type GraphProto,
-  type Model,
-  type NodeProto,
-  Tensor,
-  ValueInfo,
-} from '../../graph/index.js';
-import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
-import type { FunctionProto, TensorProto, ValueInfoProto } from '../../graph/proto/schema.js';
-import { widened } from './narrow-weight.js';
-import type { ConvertAccount } from './to-half.js';
+import { createModel } from '../model.js';
+import { createMessage, fromBigInt } from '../proto/codec.js';
+import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto/schema.js';
+import { DATA_TYPES, type DataType } from '../tensor/data-type.js';
+import { Tensor, widen } from '../tensor/tensor.js';
+import type { Graph, Model } from '../types.js';
+import { ValueInfo } from '../value-info.js';
 
-const HALF: ReadonlySet<number> = new Set([DATA_TYPES.float16.code, DATA_TYPES.bfloat16.code]);
+type Half = 'float16' | 'bfloat16';
 const TYPED = ['to', 'dtype', 'output_datatype', 'output_dtype'];
 
-/** All of a model, subgraphs and functions too, in float32 where it was in half precision. */
-export function toSingle(
+/** What inSingle changed. */
+export interface SinglePrecision {
+  readonly model: Model;
+  readonly nodes: number;
+  readonly weights: number;
+  readonly casts: number;
+}
+
+/** Whether a model has weights, inputs, outputs or casts of a type. */
+export function usesType(model: Model, type: DataType): boolean {
+  const { code } = DATA_TYPES[type];
+  for (const graph of [model.graph, ...model.functions].flatMap((one) => [...one.walk()])) {
+    for (const { dataType } of graph.initializers.values()) if (dataType === type) return true;
+    for (const { dataType } of [...graph.inputs, ...graph.outputs]) if (dataType === type) return true;
+    for (const node of graph.nodes)
+      for (const one of node.proto.attribute ?? [])
+        if (one.t?.data_type === code || (TYPED.includes(one.name ?? '') && Number(one.i) === code))
+          return true;
+  }
+  return false;
+}
+
+/**
+ * A copy of a model, subgraphs and functions too, that is in float32 where it was in half precision.
+ *
+ * @param keepIo inputs and outputs keep their types, with casts behind and before them
+ * @param types which types give way; default both
+ */
+export function inSingle(
   model: Model,
   keepIo: boolean,
-): { readonly model: Model; readonly account: ConvertAccount } {
+  types: readonly Half[] = ['float16', 'bfloat16'],
+): SinglePrecision {
+  const half: ReadonlySet<number> = new Set(types.map((type) => DATA_TYPES[type].code));
+  const isMeant = (type: DataType | undefined): boolean => types.some((one) => one === type);
   let [weights, nodes, casts] = [0, 0, 0];
   const tensor = (proto: TensorProto): TensorProto => {
-    if (!HALF.has(proto.data_type ?? 0)) return proto;
+    if (!half.has(proto.data_type ?? 0)) return proto;
     weights += 1;
     return widened(new Tensor(proto)).proto;
   };
   const value = (proto: ValueInfoProto): ValueInfoProto => {
     const info = new ValueInfo(proto);
     const { dataType } = info;
-    return dataType === 'float16' || dataType === 'bfloat16'
-      ? ValueInfo.tensor(info.name, 'float32', info.shape).proto
-      : proto;
+    return isMeant(dataType) ? ValueInfo.tensor(info.name, 'float32', info.shape).proto : proto;
   };
   const node = (proto: NodeProto): NodeProto => {
     let isChanged = false;
     const attribute = (proto.attribute ?? []).map((one) => {
-      if (one.t && HALF.has(one.t.data_type ?? 0)) {
+      if (one.t && half.has(one.t.data_type ?? 0)) {
         isChanged = true;
         return { ...one, t: tensor(one.t) };
       }
-      if (TYPED.includes(one.name ?? '') && HALF.has(Number(one.i))) {
+      if (TYPED.includes(one.name ?? '') && half.has(Number(one.i))) {
         isChanged = true;
         return { ...one, i: fromBigInt(DATA_TYPES.float32.code) };
       }
@@ -69,18 +90,32 @@ export function toSingle(
     }),
   );
   const made = graph(model.graph.proto as GraphProto);
-  const whole = keepIo ? withTypes(model.graph, made, model, () => (casts += 1)) : made;
+  const whole = keepIo ? withTypes(model.graph, made, model, { isMeant, count: () => (casts += 1) }) : made;
   const result = createModel(
     createMessage('ModelProto', { ...model.proto, training_info: [], functions, graph: whole }),
   ).clone();
-  return { model: result, account: { type: 'float32', nodes, weights, casts, skipped: [], vanished: [] } };
+  return { model: result, nodes, weights, casts };
+}
+
+/** A tensor of half precision as float32, which holds all of its numbers. */
+function widened(tensor: Tensor): Tensor {
+  const data = widen(tensor.dataType as 'float16', tensor.array() as never);
+  return Tensor.of(tensor.name, 'float32', tensor.shape, data as Float32Array);
 }
 
 /** Inputs and outputs of the types that they had, with casts behind and before them. */
-function withTypes(old: Graph, made: GraphProto, model: Model, count: () => void): GraphProto {
+function withTypes(
+  old: Graph,
+  made: GraphProto,
+  model: Model,
+  {
+    isMeant,
+    count,
+  }: { readonly isMeant: (type: DataType | undefined) => boolean; readonly count: () => void },
+): GraphProto {
   const [before, behind]: [NodeProto[], NodeProto[]] = [[], []];
   const names = new Map<string, string>();
-  const isHalf = (value: ValueInfo): boolean => value.dataType === 'float16' || value.dataType === 'bfloat16';
+  const isHalf = (value: ValueInfo): boolean => isMeant(value.dataType);
   const cast = (from: string, to: string, code: number): NodeProto => {
     count();
     return createMessage('NodeProto', {
