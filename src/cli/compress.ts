@@ -66,6 +66,10 @@ export const compressCommand: Command<Arguments> = {
         '$0 compress model.onnx --data calib --size 0.25 --type float16 -o s.onnx',
         'a quarter of the bytes, in half precision',
       )
+      .example(
+        '$0 compress model.onnx --data calib --bits 4 --branch 32 -o s.onnx',
+        'weights in 4 bits, and a branch of low rank for what that loses',
+      )
       .example('$0 compress model.onnx --data calib --dry-run', 'the trade-off alone')
       .example(
         '$0 compress model.onnx --data calib --params 0.4 --plan plan.json -o s.onnx',
@@ -81,13 +85,15 @@ export const compressCommand: Command<Arguments> = {
         ['target', 'values', 'limit', 'normalize', 'samples', 'divergence'],
         'goes with --data',
       );
-    const isBudgeted = [args.params, args.macs, args.size, args.latency, args.maxDrop].some(
+    const isBudgeted = [args.params, args.macs, args.size, args.latency, args.maxDrop, args.bits].some(
       (share) => share !== undefined,
     );
     if (!isBudgeted && planFile === undefined && !args.dryRun)
       throw new UsageError(
-        'no budget: pass --params 0.5, --macs 0.5, --size 0.5, --latency 0.5 or --max-drop 1, a --plan to follow, or --dry-run',
+        'no budget: pass --params 0.5, --macs 0.5, --size 0.5, --latency 0.5 or --max-drop 1, or --bits 4, a --plan to follow, or --dry-run',
       );
+    if (args.bits !== undefined && planFile !== undefined)
+      throw new UsageError('--plan does not go with --bits, which treats all layers alike');
     const output = await checkOutput(args, io);
     const written = isBudgeted ? planFile : undefined;
     const outputs = outputsOf({ '--output': output, '--report': report, '--plan': written });

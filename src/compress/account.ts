@@ -21,8 +21,8 @@ export interface CompressedLayer {
   readonly nodes: readonly string[];
   readonly rows: number;
   readonly columns: number;
-  /** 'keep' of one that stays as it is. */
-  readonly form: Form | 'keep';
+  /** 'keep' of one that stays as it is, 'bits' of one whose weight is in a few bits, with a branch of the rank that `ranks` says. */
+  readonly form: Form | 'keep' | 'bits';
   readonly ranks: readonly number[];
   /** The full rank: the smaller side. */
   readonly rankBefore: number;

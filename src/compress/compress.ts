@@ -38,6 +38,15 @@ export function compress(options: CompressOptions = {}): Pass<CompressAccount> {
       'maxDrop',
       'finds the share itself: leave out `params`, `macs`, `size` and `latency`',
     );
+  const { bits, block = 32 } = options;
+  if (bits !== undefined && bits !== 4 && bits !== 8)
+    throw new OptionError('bits', `must be 4 or 8, not ${bits}`);
+  if (2 ** Math.round(Math.log2(block)) !== block)
+    throw new OptionError('block', `must be 16, 32, 64, 128 or 256, not ${block}`);
+  if (bits !== undefined && (isBudgeted || plan !== undefined || options.finetune))
+    throw new OptionError('bits', 'stands in the place of a budget, a plan and fine-tuning');
+  for (const key of ['branch', 'block'] as const)
+    if (options[key] !== undefined && bits === undefined) throw new OptionError(key, 'goes with `bits`');
   for (const key of ['maxDrop', 'finetune'] as const)
     if (options[key] && data === undefined) throw new OptionError(key, 'needs `data`');
   if (plan !== undefined && isBudgeted)
@@ -45,7 +54,7 @@ export function compress(options: CompressOptions = {}): Pass<CompressAccount> {
       'plan',
       'and a budget exclude each other: the plan says what becomes of each layer',
     );
-  if (plan === undefined && !isBudgeted && options.dryRun !== true)
+  if (plan === undefined && !isBudgeted && bits === undefined && options.dryRun !== true)
     throw new OptionError(
       'params',
       'or another budget is needed: how much is to be kept, `params: 0.5`, say',
@@ -54,6 +63,9 @@ export function compress(options: CompressOptions = {}): Pass<CompressAccount> {
     name: NAME,
     inPlace: options.dryRun !== true,
     // What compresses is loaded where something is.
-    run: async (model) => new (await import('./compression.js')).Compression(model, options).run(),
+    run: async (model) =>
+      bits === undefined
+        ? new (await import('./compression.js')).Compression(model, options).run()
+        : new (await import('./quantize/quantization.js')).Quantization(model, options).run(),
   };
 }

@@ -9,6 +9,7 @@ import { LayerTimes, latencyOf, latencyRatio } from './allocation/layer-times.js
 import { shapesFor } from './calibration/calibration.js';
 import { type Divergence, divergenceOf } from './calibration/divergence.js';
 import { type Divided, divided, hasLabels, largest, type Shapes, samplesOf } from './calibration/samples.js';
+import { ratioAt } from './factors/correction.js';
 import { type Fit, fitLayers, put } from './factors/fit.js';
 import { putStatistics, renormalize, type Statistics } from './factors/renormalize.js';
 import { divergenceBetween, dropBetween } from './factors/trial.js';
@@ -75,7 +76,7 @@ export class Compression {
       size: bytesBefore - halved(model, this.#settings.type),
       latency: latency === undefined ? 0 : await latencyOf(model, samples),
     };
-    const untimed = await candidatesOf(model, layers, {
+    const { candidates: untimed, together } = await candidatesOf(model, layers, {
       ...this.#settings,
       ...parts,
       work: total,
@@ -85,11 +86,12 @@ export class Compression {
     const times = timing || latency !== undefined ? new LayerTimes(model, shapes, samples) : undefined;
     const decided = await this.#decide(untimed, before, parts, times);
     const { candidates, picks } = decided;
-    const predicted = errorOf(
+    const sum = errorOf(
       candidates.map(({ choices }) => choices),
       picks,
     );
-    const curve = plan === undefined || dryRun ? curveOf(untimed, before) : [];
+    const predicted = sum * ratioAt(together, sum);
+    const curve = plan === undefined || dryRun ? curveOf(untimed, before, together) : [];
     const chosen = outcomesOf(candidates, picks);
     const original = dryRun ? undefined : model.clone();
     let measured = original && (await this.#finish(chosen, parts));
@@ -116,7 +118,11 @@ export class Compression {
       samples: data === undefined ? 0 : samples.indices.length,
       predicted,
       measured,
-      plan: rows.map(({ layer, form, ranks }) => ({ layer, form, ranks })),
+      plan: outcomes.map(({ layer, cut }) => ({
+        layer: layer.name,
+        form: cut?.form ?? 'keep',
+        ranks: cut?.ranks ?? [],
+      })),
       notes: this.#notes,
     };
   }

@@ -53,6 +53,15 @@ export interface CompressOptions {
    * The type that the result will be converted to, by `convertFloats`: `size` counts its bytes in that type. Nothing is converted here.
    */
   readonly type?: 'float16' | 'bfloat16' | undefined;
+  /**
+   * In the place of a budget: weights of matrix products in so many bits, 4 or 8, rounded to the nearest (com.microsoft's MatMulNBits,
+   * which stock onnxruntime runs), with a branch of low rank beside each.
+   */
+  readonly bits?: number | undefined;
+  /** With `bits`: the rank of the branch that carries what rounding loses; 0 for none. Default 32. */
+  readonly branch?: number | undefined;
+  /** With `bits`: weights in a row that share a scale, a power of 2; default 32. */
+  readonly block?: number | undefined;
   /** Forms that convolutions may take; default all, the best for each. */
   readonly forms?: readonly Form[] | undefined;
   /** Ranks are multiples of this, for kernels that run fastest so; default 1. */
@@ -137,6 +146,28 @@ export const COMPRESS_OPTIONS = {
     choices: ['float16', 'bfloat16'],
     defaultHelp: 'as the weights are',
     help: 'type that the result is written in; a budget of `size` counts its bytes',
+  },
+  bits: {
+    kind: 'integer',
+    min: 4,
+    max: 8,
+    group: 'Few bits',
+    help: 'write weights of matrix products in 4 or 8 bits, in the place of a budget',
+  },
+  branch: {
+    kind: 'integer',
+    min: 0,
+    default: 32,
+    group: 'Few bits',
+    help: 'rank of the branch that carries what rounding loses; 0 for none',
+  },
+  block: {
+    kind: 'integer',
+    min: 16,
+    max: 256,
+    default: 32,
+    group: 'Few bits',
+    help: 'weights that share a scale: 16, 32, 64, 128 or 256',
   },
   timing: {
     kind: 'flag',

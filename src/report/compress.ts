@@ -27,6 +27,7 @@ const FORM_NAMES: Readonly<Record<CompressedLayer['form'], string>> = {
   channel: 'channel',
   spatial: 'spatial',
   tucker: 'Tucker-2',
+  bits: 'few bits',
 };
 
 const COLUMNS: readonly Column<CompressedLayer>[] = [

@@ -1,5 +1,6 @@
 import { OptionError } from '../../graph/option-descriptors.js';
 import type { CurvePoint } from '../account.js';
+import { type Ratio, ratioAt } from '../factors/correction.js';
 import { type Cut, isSameCut } from '../factors/forms.js';
 import type { Candidate } from '../layers/candidate.js';
 import type { PlannedLayer } from '../options.js';
@@ -72,17 +73,26 @@ export function keptOf(
   return (fixedOf(candidates, before, resource) + (costs[placeOf(resource)] ?? 0)) / before[resource];
 }
 
-/** The trade-off between parameters and error. */
-export function curveOf(candidates: readonly Candidate[], before: Before): CurvePoint[] {
+/**
+ * The trade-off between parameters and error.
+ *
+ * @param together what layers lose together over the sum of what each loses
+ */
+export function curveOf(
+  candidates: readonly Candidate[],
+  before: Before,
+  together: readonly Ratio[],
+): CurvePoint[] {
   const points: CurvePoint[] = [];
   const choices = candidates.map(({ choices: all }) => all);
   for (const share of CURVE) {
     const picks = allocated(candidates, before, { params: share });
     if (picks === undefined) break;
+    const sum = errorOf(choices, picks);
     points.push({
       params: keptOf(candidates, before, picks, 'params'),
       macs: keptOf(candidates, before, picks, 'macs'),
-      predicted: errorOf(choices, picks),
+      predicted: sum * ratioAt(together, sum),
     });
   }
   return points;

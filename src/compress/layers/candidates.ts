@@ -1,12 +1,12 @@
 import type { Model } from '../../graph/index.js';
 import { ModelError } from '../../graph/index.js';
-import type { Matrix } from '../../linalg/matmul.js';
 import { needsZeroBias } from '../../passes/expand/write.js';
 import { GradientError } from '../../passes/gradient/index.js';
 import { inputMoments, outputMoments } from '../calibration/calibration.js';
 import type { Divergence } from '../calibration/divergence.js';
 import type { Moments } from '../calibration/metric.js';
 import { type Divided, largest, type Samples, type Shapes } from '../calibration/samples.js';
+import { Corrections, type Ratio, TRIED } from '../factors/correction.js';
 import { Factorizer } from '../factors/factorizer.js';
 import {
   type Cut,
@@ -18,12 +18,10 @@ import {
 } from '../factors/forms.js';
 import { Trials } from '../factors/trial.js';
 import type { PlannedLayer } from '../options.js';
-import { type Candidate, shiftOf, weightOf } from './candidate.js';
+import { type Candidate, weightOf } from './candidate.js';
 import type { Layer } from './layers.js';
 import { shiftPlace } from './shift.js';
 
-/** Shares of a layer's parameters at which single layers are tried. */
-const TRIED = [0.7, 0.45, 0.25, 0.12] as const;
 /** Multiply-adds that all trials may take, and samples of one. */
 const TRIAL_WORK = 4e11;
 const TRIAL_SAMPLES = { least: 64, most: 512 } as const;
@@ -47,42 +45,47 @@ export interface CandidateOptions extends Divided {
   readonly onNote: (text: string) => void;
 }
 
-/** Each layer with its choices: what they cost and what they lose. */
+/** Each layer with its choices: what they cost and what they lose; and what many lose together over the sum. */
 export async function candidatesOf(
   model: Model,
   layers: readonly Layer[],
   options: CandidateOptions,
-): Promise<Candidate[]> {
+): Promise<{ readonly candidates: Candidate[]; readonly together: readonly Ratio[] }> {
   const { shapes, fitting, checking, divergence, work, onProgress, onNote } = options;
   const outputs = divergence && (await curvatures(model, layers, divergence, options));
   const found: Candidate[] = [];
-  const add = async (layer: Layer, input: Moments | undefined, trials: Trials | undefined): Promise<void> => {
+  const add = async (
+    layer: Layer,
+    input: Moments | undefined,
+    corrections: Corrections | undefined,
+  ): Promise<void> => {
     onProgress(layer.name, found.length, layers.length);
-    found.push(await candidateOf(layer, { input, output: outputs?.get(layer) }, trials, options));
+    found.push(await candidateOf(layer, { input, output: outputs?.get(layer) }, corrections, options));
   };
   if (divergence === undefined) {
     for (const layer of layers) await add(layer, undefined, undefined);
-    return found;
+    return { candidates: found, together: [] };
   }
   const share = Math.min(TRIAL_SAMPLES.most, TRIAL_WORK / Math.max(1, work * layers.length * TRIED.length));
   const count = Math.max(TRIAL_SAMPLES.least, Math.floor(share));
   const subset = { ...checking, indices: checking.indices.slice(0, count) };
   const trials = await opened(model, layers, subset, divergence, largest(shapes), onNote);
+  const corrections = trials && new Corrections(trials, layers);
   try {
     for await (const { layer, moments } of inputMoments(model, layers, shapes, fitting, (name) =>
       onProgress(`what ${name} reads`),
     ))
-      await add(layer, moments, trials);
+      await add(layer, moments, corrections);
+    return { candidates: found, together: (await corrections?.together()) ?? [] };
   } finally {
     await trials?.[Symbol.asyncDispose]();
   }
-  return found;
 }
 
 async function candidateOf(
   layer: Layer,
   { input, output }: { readonly input: Moments | undefined; readonly output: Moments | undefined },
-  trials: Trials | undefined,
+  corrections: Corrections | undefined,
   { shapes, multiple, forms, plan, type }: CandidateOptions,
 ): Promise<Candidate> {
   const size = sizeOf(layer, shapes);
@@ -98,9 +101,9 @@ async function candidateOf(
     points = [...points, { cut: known, error: await factorizer.errorOf(await factorizer.product(known)) }];
   const cuts = points.map(({ cut, error }) => ({ cut, error, costs: costs(cut) }));
   const corrected =
-    trials === undefined || input === undefined
+    corrections === undefined || input === undefined
       ? cuts
-      : await tried(layer, cuts, factorizer, trials, place === undefined ? undefined : { weight, input });
+      : await corrections.of(layer, cuts, factorizer, place === undefined ? undefined : { weight, input });
   const { conditioning } = factorizer;
   return {
     layer,
@@ -117,11 +120,16 @@ async function candidateOf(
 }
 
 /** Undefined of a model that has no gradient, which is noted. */
-async function curvatures(
+export async function curvatures(
   model: Model,
   layers: readonly Layer[],
   divergence: Divergence,
-  { shapes, fitting, onProgress, onNote }: CandidateOptions,
+  {
+    shapes,
+    fitting,
+    onProgress,
+    onNote,
+  }: Pick<CandidateOptions, 'shapes' | 'fitting' | 'onProgress' | 'onNote'>,
 ): Promise<ReadonlyMap<Layer, Moments> | undefined> {
   try {
     return await outputMoments(model, layers, shapes, fitting, divergence, (name) =>
@@ -170,62 +178,10 @@ function layerCosts(
   };
 }
 
-function sizeOf({ site, inputs, outputs, kernel }: Layer, shapes: Shapes): LayerSize {
+export function sizeOf({ site, inputs, outputs, kernel }: Layer, shapes: Shapes): LayerSize {
   const [input, output] = [shapes.get(site.data) ?? [], shapes.get(site.node.outputs[0] ?? '') ?? []];
   if (kernel.length > 0)
     return { inputs, outputs, kernel, inputPlaces: input.slice(2), outputPlaces: output.slice(2) };
   const count = output.reduce((product, dim) => product * dim, 1) / outputs;
   return { inputs, outputs, kernel, inputPlaces: [count], outputPlaces: [count] };
-}
-
-/**
- * Corrects the errors of a layer's cuts by trials of some of them: between those the ratio of measured to predicted is interpolated in
- * the logarithm of the error.
- */
-async function tried<
-  C extends { readonly cut: Cut; readonly error: number; readonly costs: readonly number[] },
->(
-  layer: Layer,
-  cuts: readonly C[],
-  factorizer: Factorizer,
-  trials: Trials,
-  centre: { readonly weight: Matrix; readonly input: Moments } | undefined,
-): Promise<C[]> {
-  const whole = layer.rows * layer.columns;
-  const points = new Map<string, C>();
-  for (const share of TRIED) {
-    const fitting = cuts.filter(({ costs }) => (costs[0] as number) <= share * whole);
-    const best = fitting.reduce<C | undefined>(
-      (a, b) => (a === undefined || b.error < a.error ? b : a),
-      undefined,
-    );
-    if (best !== undefined) points.set(JSON.stringify(best.cut), best);
-  }
-  const known: { readonly error: number; readonly ratio: number }[] = [];
-  for (const { cut, error } of points.values()) {
-    if (!(error > 0)) continue;
-    const product = await factorizer.product(cut);
-    const shift = centre && (await shiftOf(centre.weight, product, centre.input.mean));
-    const measured = await trials.measure(new Map([[layer, { weight: product, shift }]]));
-    known.push({ error, ratio: Math.max(measured, 1e-9) / error });
-  }
-  known.sort((a, b) => a.error - b.error);
-  return cuts.map((one) => ({ ...one, error: one.error * ratioAt(known, one.error) }));
-}
-
-function ratioAt(
-  known: readonly { readonly error: number; readonly ratio: number }[],
-  error: number,
-): number {
-  const [first] = known;
-  const last = known.at(-1);
-  if (first === undefined || last === undefined) return 1;
-  if (error <= first.error) return first.ratio;
-  for (const [i, right] of known.entries()) {
-    const left = known[i - 1];
-    if (left === undefined || error > right.error) continue;
-    const t = Math.log(error / left.error) / Math.max(1e-12, Math.log(right.error / left.error));
-    return Math.exp((1 - t) * Math.log(left.ratio) + t * Math.log(right.ratio));
-  }
-  return last.ratio;
 }

@@ -30,6 +30,23 @@ export interface LayerChoice {
 }
 
 /**
+ * Operators that take weights in few bits. To factorize these and round the factors again would leave, for the share of bytes, the ranks that
+ * factors of the original have for that share, and the errors of two roundings.
+ */
+const QUANTIZED = new Set([
+  'ConvInteger',
+  'DynamicQuantizeMatMul',
+  'MatMulBnb4',
+  'MatMulFpQ4',
+  'MatMulInteger',
+  'MatMulIntegerToFloat',
+  'MatMulNBits',
+  'QGemm',
+  'QLinearConv',
+  'QLinearMatMul',
+]);
+
+/**
  * The layers of a model that can be factorized, in the order of execution, and the linear nodes that cannot, with the reason.
  *
  * @throws PatternError for a pattern that matches no linear node
@@ -49,7 +66,14 @@ export function findLayers(
   const skip = (node: Node, reason: string): void => {
     skipped.push({ node: node.label, op: node.opType, reason });
   };
-  for (const { node, reason } of others) skip(node, reason);
+  for (const { node, reason } of others)
+    skip(
+      node,
+      /quantized/.test(reason) ? `${reason}; compress the model that it was quantized from` : reason,
+    );
+  for (const node of model.graph.nodes)
+    if (QUANTIZED.has(node.opType))
+      skip(node, 'its weight is quantized; compress the model that it was quantized from');
   const keys = new ValueKeys();
   const groups = new Map<string, LinearSite[]>();
   for (const site of sites) {
