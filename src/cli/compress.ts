@@ -19,6 +19,7 @@ import {
   MODEL,
   nameOf,
   summarize,
+  warn,
   writeDocument,
   writeModel,
 } from './shell/files.js';
@@ -208,8 +209,20 @@ async function openCalibration(
           { name: 'after', model: one },
         ];
         const { prediction: output, threads } = args;
-        const report = await evaluateModels(models, test.dataset, { output, threads, resamples: RESAMPLES });
-        return { report, part: test.name };
+        const options = { output, threads, resamples: RESAMPLES };
+        try {
+          return { report: await evaluateModels(models, test.dataset, options), part: test.name };
+        } catch (error) {
+          // What was compressed is not lost for targets that calibration does not read.
+          if (!(error instanceof ModelError) || test.dataset.target === undefined) throw error;
+          if (!args.quiet) await warn(`${error.message}; the models are compared by their outputs`, io);
+          await using samples = await openSamples(
+            model,
+            { ...args, unlabeled: true },
+            { preferred: ['test', 'validation', 'train'], onFiles },
+          );
+          return { report: await evaluateModels(models, samples.dataset, options), part: samples.name };
+        }
       },
       [Symbol.asyncDispose]: async () => {
         await test[Symbol.asyncDispose]();

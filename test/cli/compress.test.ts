@@ -25,6 +25,8 @@ beforeAll(async () => {
   } as const;
   writeFileSync(at('data.npz'), tensorBytes({ x, y }, 'npz'));
   writeFileSync(at('unlabelled.npz'), tensorBytes({ x }, 'npz'));
+  const others = { ...y, data: BigInt64Array.from(y.data, (label) => 3n * label) };
+  writeFileSync(at('others.npz'), tensorBytes({ x, y: others }, 'npz'));
 });
 
 const WITH = ['--data', at('data.npz')];
@@ -52,6 +54,24 @@ test('writes a model within the budget, its plan and its page, and says how good
   const page = readFileSync(at('page.html'), 'utf8');
   expect(page).toContain('1970-01-01');
   expect(page.match(/<figure>/g)).toHaveLength(3);
+});
+
+test('labels that the model has no outputs for are told, and lose nothing', async () => {
+  const { code, out, err } = await cli(
+    at('m.onnx'),
+    '--data',
+    at('others.npz'),
+    '--params',
+    '0.6',
+    '-o',
+    at('others.onnx'),
+  );
+  expect([code, existsSync(at('others.onnx'))]).toEqual([0, true]);
+  expect(out).toContain('equal decisions');
+  expect(err).toMatch(
+    /others\.npz: sample 2 has the label 6, but the model has 4 classes.*compared by their outputs/,
+  );
+  expect(err).not.toMatch(/ignoreIndex|head/);
 });
 
 test('follows a plan that it wrote', async () => {

@@ -1,5 +1,4 @@
 import { existsSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   checkOption,
@@ -32,11 +31,13 @@ export async function configuredOptions(
     throw new UsageError(`--config ${path}: no such file`);
   }
   if (statSync(file).size > MOST_BYTES) throw new UsageError(`${file}: larger than ${MOST_BYTES} bytes`);
-  const { parse } = await import('yaml');
+  const [{ parse }, { readText }] = await Promise.all([import('yaml'), import('../../graph/index.js')]);
   let all: unknown;
   try {
-    all = parse(await readFile(file, 'utf8')) ?? {};
+    all = parse(await readText(file)) ?? {};
   } catch (error) {
+    if (error instanceof Error && error.message.startsWith(file))
+      throw new UsageError(error.message, { cause: error });
     throw new UsageError(`${file}: ${(error as Error).message.split('\n', 1).join()}`, { cause: error });
   }
   if (!isObject(all)) throw new UsageError(`${file}: must hold options by command`);

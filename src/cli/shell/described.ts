@@ -161,9 +161,17 @@ export function usageErrorOf(error: OptionError | PatternError, descriptors: Opt
 
 /** A message of the library, which has options in backticks (`depth: 2`), in the words of the command line: --depth 2. */
 export function inFlags(text: string, descriptors: OptionDescriptors): string {
-  return text.replace(/`(\w+)(?:: ([^`]*))?`/g, (all, name: string, value: string | undefined) => {
+  const known = (name: string): OptionDescriptors[string] | undefined => {
     const key = RENAMED[name] ?? name;
-    const descriptor = Object.hasOwn(descriptors, key) ? descriptors[key] : undefined;
+    return Object.hasOwn(descriptors, key) ? descriptors[key] : undefined;
+  };
+  // Advice of an option that the command does not have is none.
+  const own = text.replace(/[;,] `(\w+)(?:: [^`]*)?`[^;,)\n]*/g, (clause, name: string) =>
+    known(name) === undefined ? '' : clause,
+  );
+  return own.replace(/`(\w+)(?:: ([^`]*))?`/g, (all, name: string, value: string | undefined) => {
+    const key = RENAMED[name] ?? name;
+    const descriptor = known(name);
     if (descriptor === undefined) return all;
     const flag = `--${flagOf(key, descriptor)}`;
     if (value === undefined) return flag;
