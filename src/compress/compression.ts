@@ -1,3 +1,4 @@
+import { inSingle } from '../graph/edit/single-precision.js';
 import { type Model, ModelError } from '../graph/index.js';
 import { defaultsOf } from '../graph/option-descriptors.js';
 import { withEigenThreads } from '../linalg/gram-eigen.js';
@@ -8,7 +9,15 @@ import { fastest, timedCandidates, withMicroseconds } from './allocation/fast.js
 import { LayerTimes, latencyOf, latencyRatio } from './allocation/layer-times.js';
 import { shapesFor } from './calibration/calibration.js';
 import { type Divergence, divergenceOf } from './calibration/divergence.js';
-import { type Divided, divided, hasLabels, largest, type Shapes, samplesOf } from './calibration/samples.js';
+import {
+  type Divided,
+  divided,
+  hasLabels,
+  largest,
+  type Samples,
+  type Shapes,
+  samplesOf,
+} from './calibration/samples.js';
 import { ratioAt } from './factors/correction.js';
 import { type Fit, fitLayers, put } from './factors/fit.js';
 import { putStatistics, renormalize, type Statistics } from './factors/renormalize.js';
@@ -35,11 +44,14 @@ interface Decision {
 /** The work of compress on one model. */
 export class Compression {
   readonly #model: Model;
+  /** What is calibrated and tried: the model, or where it is in half precision the same in single precision. */
+  #twin: Model;
   readonly #settings: Settings;
   readonly #notes: string[] = [];
 
   constructor(model: Model, options: CompressOptions) {
     this.#model = model;
+    this.#twin = model;
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     this.#settings = { ...defaultsOf(COMPRESS_OPTIONS), ...given };
   }
@@ -56,13 +68,18 @@ export class Compression {
       throw new ModelError(`no layer can be factorized: ${skipped[0]?.reason ?? 'it has no linear layers'}`, {
         file: model.path,
       });
-    const samples = await samplesOf(model, data, this.#settings);
-    const costs = costValues(model);
-    const shapes = await shapesFor(model, costs.values, samples);
+    const half = halfType(layers);
+    const twin = half === undefined ? model : inSingle(model, false).model;
+    this.#twin = twin;
+    const samples = await samplesOf(twin, data, this.#settings);
+    // What runs as it is written takes samples in its own types.
+    const own = half === undefined ? samples : await samplesOf(model, data, this.#settings);
+    const costs = costValues(twin);
+    const shapes = await shapesFor(twin, costs.values, samples);
     const divergence =
       data === undefined
         ? undefined
-        : divergenceOf(model, {
+        : divergenceOf(twin, {
             output: this.#settings.prediction,
             kind: this.#settings.divergence,
             isLabelled: hasLabels(data),
@@ -74,17 +91,22 @@ export class Compression {
       params: storedParameters(model),
       macs: total,
       size: bytesBefore - halved(model, this.#settings.type),
-      latency: latency === undefined ? 0 : await latencyOf(model, samples),
+      latency: latency === undefined ? 0 : await latencyOf(model, own),
     };
-    const { candidates: untimed, together } = await candidatesOf(model, layers, {
-      ...this.#settings,
-      ...parts,
-      work: total,
-      onProgress: this.#progress,
-      onNote: (text) => this.#notes.push(text),
-    });
-    const times = timing || latency !== undefined ? new LayerTimes(model, shapes, samples) : undefined;
-    const decided = await this.#decide(untimed, before, parts, times);
+    const { candidates: untimed, together } = await candidatesOf(
+      twin,
+      findLayers(twin, this.#settings).layers,
+      {
+        ...this.#settings,
+        type: this.#settings.type ?? half,
+        ...parts,
+        work: total,
+        onProgress: this.#progress,
+        onNote: (text) => this.#notes.push(text),
+      },
+    );
+    const times = timing || latency !== undefined ? new LayerTimes(model, shapes, own) : undefined;
+    const decided = await this.#decide(untimed, before, parts, times && { times, samples: own });
     const { candidates, picks } = decided;
     const sum = errorOf(
       candidates.map(({ choices }) => choices),
@@ -108,7 +130,7 @@ export class Compression {
       ? await withMicroseconds(chosen, times, (name, done, of) => this.#progress(`timing ${name}`, done, of))
       : chosen;
     const rows = outcomes.map(rowOf);
-    const ratio = times && original && (await latencyRatio(original, model, samples));
+    const ratio = times && original && (await latencyRatio(original, model, own));
     return {
       layers: rows,
       skipped: [...skipped],
@@ -132,7 +154,7 @@ export class Compression {
     candidates: readonly Candidate[],
     before: Before,
     parts: Parts,
-    times: LayerTimes | undefined,
+    timing: { readonly times: LayerTimes; readonly samples: Samples } | undefined,
   ): Promise<Decision> {
     const { plan, params, macs, size, latency, maxDrop } = this.#settings;
     if (plan !== undefined) return { candidates, picks: planned(candidates, plan) };
@@ -145,15 +167,15 @@ export class Compression {
     // A share of the bytes is of the file that was read, in its own type.
     const bytes = before.size + halved(this.#model, this.#settings.type);
     const shares: Shares = { params, macs, size: size && Math.min(1, (size * bytes) / before.size) };
-    if (latency !== undefined && times !== undefined) {
+    if (latency !== undefined && timing !== undefined) {
+      const { times } = timing;
       const own = await timedCandidates(candidates, times, (name, done, total) =>
         this.#progress(`timing ${name}`, done, total),
       );
       return fastest(this.#model, own, {
         before,
         shares: { ...shares, latency },
-        times,
-        samples: parts.fitting,
+        ...timing,
         layers: this.#settings,
         onProgress: this.#progress,
       });
@@ -196,9 +218,9 @@ export class Compression {
   > {
     if (divergence === undefined || measured === undefined || fits.size === 0) return undefined;
     this.#progress('statistics of normalizations');
-    const statistics = await renormalize(copy, this.#model, fitting, largest(shapes));
+    const statistics = await renormalize(copy, this.#twin, fitting, largest(shapes));
     if (statistics.size === 0) return undefined;
-    const now = await divergenceBetween(this.#model, copy, checking, divergence, largest(shapes));
+    const now = await divergenceBetween(this.#twin, copy, checking, divergence, largest(shapes));
     const figures = `divergence ${now.toPrecision(3)} with new ones, ${measured.toPrecision(3)} with the old, on samples held back`;
     const isBetter = now < measured;
     this.#notes.push(
@@ -215,7 +237,7 @@ export class Compression {
     { fitting, checking, shapes, divergence }: Parts,
     sequential: boolean,
   ): Promise<Tried> {
-    const model = this.#model;
+    const model = this.#twin;
     const copy = model.clone();
     const own = findLayers(copy, this.#settings).layers;
     const moved = outcomes.map((outcome, i) => ({ ...outcome, layer: own[i] as Layer }));
@@ -241,7 +263,7 @@ export class Compression {
       this.#progress(`trying a share of ${params.toPrecision(3)}`, step, SEARCH_STEPS);
       const found = allocated(candidates, before, { params });
       const copy = found && (await this.#tried(outcomesOf(candidates, found), parts, false)).copy;
-      const drop = copy && (await dropBetween(this.#model, copy, checking, divergence, largest(shapes)));
+      const drop = copy && (await dropBetween(this.#twin, copy, checking, divergence, largest(shapes)));
       if (found !== undefined && drop !== undefined && drop <= share) [high, picks] = [params, found];
       else low = params;
     }
@@ -277,6 +299,12 @@ export class Compression {
       latency: ratio,
     };
   }
+}
+
+/** The type of layers in half precision; undefined where there are none. */
+function halfType(layers: readonly Layer[]): 'float16' | 'bfloat16' | undefined {
+  const types = layers.map(({ site }) => site.weight.dataType);
+  return (['float16', 'bfloat16'] as const).find((type) => types.includes(type));
 }
 
 /** Bytes that single precision takes more than the type that the result is written in. */

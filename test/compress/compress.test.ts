@@ -9,6 +9,7 @@ import { storedParameters } from '../../src/compress/totals.js';
 import { check } from '../../src/graph/check/check.js';
 import { type Model, modelToBytes, type NodeSpec, readModel, type Tensor } from '../../src/graph/index.js';
 import { collapse } from '../../src/passes/collapse/collapse.js';
+import { convertFloats } from '../../src/passes/convert/convert.js';
 import { openSession } from '../../src/runtime/index.js';
 import { Random } from '../../src/runtime/random.js';
 import { newNetwork } from '../../src/study/networks.js';
@@ -183,6 +184,22 @@ describe('with calibration data', () => {
     expect(account.total.bytesAfter).toBe(modelToBytes(model).length);
     expect(account.measured).toBeGreaterThan(0);
     expect(account.divergence).toBe('cross-entropy');
+  });
+
+  test('a model in half precision is calibrated in single, and stays in half', async () => {
+    const single = await network();
+    const { model } = await convertFloats(single, 'float16');
+    const original = model.clone();
+    await using data = images();
+    const [account] = await model.apply(compress({ data, params: 0.6 }));
+    expect(check(model).filter(({ severity }) => severity === 'error')).toEqual([]);
+    expect(storedParameters(model, 'float16')).toBe(storedParameters(model));
+    expect(account.total.bytesAfter).toBe(modelToBytes(model).length);
+    expect(account.total.parametersAfter).toBeLessThanOrEqual(0.6 * account.total.parametersBefore);
+    const [same] = await single.apply(compress({ data, params: 0.6 }));
+    expect(account.measured).toBeLessThan(3 * (same.measured as number));
+    const report = await verifyModels(original, model, { tolerance: 10 });
+    expect(report.passed).toBe(true);
   });
 
   test('loses less than without, at the same size', async () => {
