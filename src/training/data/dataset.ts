@@ -38,7 +38,7 @@ class SourceDataset implements Dataset {
     this.size = Math.min(limit, source.size);
     this.classes = source.classes;
     this.path = path;
-    this.notes = this.#inputs.flatMap(({ note }) => note ?? []);
+    this.notes = [...(source.notes ?? []), ...this.#inputs.flatMap(({ note }) => note ?? [])];
   }
 
   async batch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Batch> {

@@ -73,7 +73,9 @@ export function imagesIn(path: string): string[] {
  * @throws ModelError for a folder without images, images that are cut short, and for classes that `classNames` does not have
  */
 export async function openFolder(path: string, options: FolderOptions): Promise<Source> {
-  const folders = subfolders(path).filter((name) => imagesIn(join(path, name)).length > 0);
+  const all = subfolders(path);
+  const folders = all.filter((name) => imagesIn(join(path, name)).length > 0);
+  const empty = all.filter((name) => !folders.includes(name));
   const loose = readdirSync(path).filter(isImageName).sort();
   if (loose.length > 0 && folders.length > 0) {
     throw new ModelError(
@@ -111,8 +113,18 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
             read: (indices) => BigInt64Array.from(indices, (index) => labels[index] as bigint),
           },
     classes,
+    // Where it is no class, the numbers of the classes after it are other ones than with it.
+    notes: empty
+      .slice(0, MOST_TOLD)
+      .map((name) =>
+        classes === undefined || classes.includes(name)
+          ? `the folder '${name}' has no images`
+          : `the folder '${name}' has no images, and is no class`,
+      ),
   };
 }
+
+const MOST_TOLD = 4;
 
 /** What the last bytes of an image hold, by its first ones. */
 const ENDS = [

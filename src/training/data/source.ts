@@ -24,4 +24,6 @@ export interface Source {
   readonly classes?: readonly string[] | undefined;
   /** Closes what is open, removes temporary files. */
   dispose?(): void;
+  /** What a user may not expect of the data. */
+  readonly notes?: readonly string[] | undefined;
 }

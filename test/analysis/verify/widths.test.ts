@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { verifyModels } from '../../../src/analysis/verify/verify.js';
 import { type FloatType, type Model, narrow, Tensor } from '../../../src/graph/index.js';
+import { expand } from '../../../src/passes/expand/expand.js';
 import { Random } from '../../../src/runtime/index.js';
 import { buildModel } from '../../support/build.js';
 
@@ -23,7 +24,9 @@ function net(
         numbers(name).map((value) => value * factor),
       ) as never,
     );
-  const to = (value: FloatType) => ({ to: { int: value === 'float16' ? 10 : 1 } });
+  const to = (value: FloatType) => ({
+    to: { int: value === 'float16' ? 10 : value === 'bfloat16' ? 16 : 1 },
+  });
   return buildModel({
     inputs: [['x', io, ['n', SIZE]]],
     outputs: [['y', io, ['n', SIZE]]],
@@ -37,6 +40,16 @@ function net(
     initializers: [weight('w1'), weight('w2', change)],
   });
 }
+
+test('bfloat16 inside, expanded, is the same to its own rounding, and another weight is not', async () => {
+  const model = net('bfloat16', { io: 'float32' });
+  const expanded = model.clone();
+  await expanded.apply(expand());
+  expect(await verifyModels(model, expanded)).toMatchObject({ verdict: 'same' });
+  expect(await verifyModels(model, net('bfloat16', { io: 'float32', change: 1.2 }))).toMatchObject({
+    verdict: 'different',
+  });
+});
 
 describe('models of different float types', () => {
   test.each([

@@ -390,6 +390,22 @@ describe('folders of images', () => {
     return path;
   }
 
+  test('a folder without images is told', async () => {
+    const path = await imageFolder();
+    mkdirSync(join(path, 'train', 'cow'));
+    writeFileSync(join(path, 'train', 'cow', 'readme.txt'), 'none yet');
+    await using data = await openDataset(path);
+    expect([data.classes, data.notes]).toEqual([
+      ['cat', 'cow', 'dog', 'eel'],
+      ["the folder 'cow' has no images"],
+    ]);
+    await using alone = await openDataset(join(path, 'train'));
+    expect([alone.classes, alone.notes]).toEqual([
+      ['cat', 'dog', 'eel'],
+      ["the folder 'cow' has no images, and is no class"],
+    ]);
+  });
+
   test('classes by folder, numbered alike in each part, pixels as they are', async () => {
     const path = await imageFolder();
     expect(datasetSplits(path)).toEqual(['train', 'validation']);
