@@ -74,6 +74,7 @@ export {
 } from './passes/lora/extract-lora.js';
 export { type Extraction, type ExtractOptions, extract } from './passes/rewrite/extract.js';
 export { type FixInputsAccount, fixInputs } from './passes/rewrite/fix-inputs.js';
+export { type InferAccount, infer } from './passes/rewrite/infer.js';
 export { type HeadAccount, type HeadOptions, replaceHead } from './passes/rewrite/replace-head.js';
 export { type Checkpoint, openCheckpoint } from './runtime/checkpoint/index.js';
 export {

@@ -80,6 +80,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./graph/convert.js')).convertCommand as AnyCommand,
   },
   {
+    usage: 'infer <model>',
+    describe: 'types and shapes of all values, as the operators make them',
+    load: async () => (await import('./graph/infer.js')).inferCommand as AnyCommand,
+  },
+  {
     usage: 'new <kind>',
     describe: 'make a network to study: an MLP or a small CNN with random weights',
     load: async () => (await import('./new.js')).newCommand as AnyCommand,

@@ -52,4 +52,5 @@ export {
 export { modelAdapters, type ReadAdapters, readAdapters } from '../passes/lora/read-adapter.js';
 export { writeModelAdapters } from '../passes/lora/write-model-adapters.js';
 export type { FixInputsAccount } from '../passes/rewrite/fix-inputs.js';
+export type { Corrected, Untold } from '../passes/rewrite/infer.js';
 export type { HeadAccount, HeadOptions } from '../passes/rewrite/replace-head.js';

@@ -21,6 +21,7 @@ export {
   extractDocument,
   printDocument,
 } from '../report/graph/documents.js';
+export { inferDocument } from '../report/graph/infer.js';
 export type { PageMade } from '../report/html/page-head.js';
 export {
   benchDocument,

@@ -62,6 +62,7 @@ const WORK: Readonly<Record<string, () => readonly string[]>> = {
   print: () => [at('m.onnx')],
   check: () => [at('m.onnx')],
   extract: () => [at('m.onnx'), '--to', 'y', '-o', at('x.onnx'), '--overwrite'],
+  infer: () => [at('m.onnx'), '-o', at('t.onnx'), '--overwrite'],
   convert: () => [at('m.onnx'), '--type', 'float16', '-o', at('h.onnx'), '--overwrite'],
   evaluate: () => [at('m.onnx'), at('m.onnx'), '--data', at('data.npz'), '--resamples', '20'],
   new: () => ['mlp', '--inputs', '3', '--depth', '2', '--width', '4', '-o', at('n.onnx'), '--overwrite'],

@@ -92,6 +92,7 @@ describe('an output that is an input is refused, and the input stays', () => {
     [['diff', '@plain.onnx', '@m.onnx', '-o', '@m.onnx.data', '--format', 'csv'], 'm.onnx.data'],
     [['diff', '@plain.onnx', '@m.onnx', '-o', '@plain.onnx', '--format', 'csv'], 'plain.onnx'],
     [['extract', '@m.onnx', '-o', '@m.onnx.data'], 'm.onnx.data'],
+    [['infer', '@m.onnx', '-o', '@m.onnx.data'], 'm.onnx.data'],
     [['convert', '@m.onnx', '--type', 'float16', '-o', '@m.onnx.data'], 'm.onnx.data'],
     [['run', '@plain.onnx', '-i', 'x=@x.npz', '-o', '@x.npz'], 'x.npz'],
     [['run', '@m.onnx', '--bench', '-o', '@m.onnx', '--format', 'json'], 'm.onnx'],

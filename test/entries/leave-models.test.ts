@@ -131,6 +131,7 @@ const PASSES: Readonly<Record<string, readonly verbs.Pass<unknown>[]>> = {
   expand: [verbs.expand(), verbs.expand({ dryRun: true }), verbs.expand({ dryRun: true, init: 'balanced' })],
   fixDims: [passes.fixDims({ n: 4 })],
   fixInputs: [verbs.fixInputs()],
+  infer: [verbs.infer()],
   inlineWeights: [passes.inlineWeights()],
 };
 

@@ -2,6 +2,7 @@ import { axisOf, traitsOf } from '../operators/index.js';
 import { transposedExtra, windowOf } from '../operators/window.js';
 import type { Node } from '../types.js';
 import type { Dimension } from '../value-info.js';
+import { furtherShapes, pickedShape } from './operator-shapes.js';
 import { type KnownIntegers, relabellingOf } from './relabelling.js';
 
 export type Shape = readonly Dimension[];
@@ -9,8 +10,7 @@ export type Shape = readonly Dimension[];
 const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 
 /**
- * The shapes of a node's outputs, as far as its inputs' and the numbers among its constants tell; of what has several
- * outputs the first alone, but for the parts of one value.
+ * The shapes of a node's outputs, as far as its inputs' and the numbers among its constants tell.
  *
  * @param inputs those of constants among them
  */
@@ -19,7 +19,9 @@ export function shapesMade(
   inputs: readonly (Shape | undefined)[],
   constants: KnownIntegers,
 ): readonly (Shape | undefined)[] {
-  return node.is('Split') ? parts(node, inputs[0], constants) : [shapeMade(node, inputs, constants)];
+  if (node.is('Split')) return parts(node, inputs[0], constants);
+  const made = shapeMade(node, inputs, constants);
+  return node.outputs.length > 1 ? [made, ...furtherShapes(node, inputs, made)] : [made];
 }
 
 function shapeMade(
@@ -97,7 +99,7 @@ function shapeMade(
       return first?.map((dim, axis) => product([dim, repeats?.[axis]]));
     }
     case 'Shape':
-      return attributes.has('start') || attributes.has('end') ? [undefined] : [first?.length];
+      return [lengthOfShape(node, first)];
     case 'Gather': {
       if (first === undefined || second === undefined) return undefined;
       const axis = at(axisOf(node), first.length);
@@ -105,23 +107,28 @@ function shapeMade(
     }
     case 'Slice':
       return sliced(node, first, constants);
-    case 'Resize':
-    case 'Upsample':
-      return without(first, undefined);
-    case 'LSTM':
-    case 'GRU':
-    case 'RNN':
-      return new Array<undefined>(4).fill(undefined);
     default:
-      return relabelledShape(node, first, constants) ?? (node.is('Reshape') ? ranked(second) : undefined);
+      return (
+        pickedShape(node, inputs, constants) ??
+        relabelledShape(node, first, constants) ??
+        (node.is('Reshape') ? ranked(second) : undefined)
+      );
   }
 }
 
+/** How many sizes a Shape node gives, perhaps of some axes alone. */
+function lengthOfShape({ attributes }: Node, input: Shape | undefined): Dimension {
+  const rank = input?.length;
+  if (rank === undefined) return undefined;
+  const place = (axis: number): number => Math.min(rank, Math.max(0, at(axis, rank)));
+  return Math.max(0, place(attributes.int('end', rank)) - place(attributes.int('start', 0)));
+}
+
 function product(dims: Shape): Dimension {
-  return dims.reduce<Dimension>(
-    (size, dim) => (typeof size === 'number' && typeof dim === 'number' ? size * dim : undefined),
-    1,
-  );
+  return dims.reduce<Dimension>((size, dim) => {
+    if (size === 1 || dim === 1) return size === 1 ? dim : size;
+    return typeof size === 'number' && typeof dim === 'number' ? size * dim : undefined;
+  }, 1);
 }
 
 /** Of a window all of whose extents are known. */
@@ -166,10 +173,14 @@ function windowed(node: Node, input: Shape | undefined, extents: readonly number
   return extents.map((extent, axis) => {
     const size = input?.[axis + 2];
     const step = strides[axis] ?? 1;
-    if (typeof size !== 'number' || isCeil) return undefined;
+    if (typeof size !== 'number') return undefined;
     if (auto !== undefined) return Math.ceil(size / step);
     const padded = size + (pads[axis] ?? 0) + (pads[axis + extents.length] ?? 0);
-    return Math.floor((padded - (dilations[axis] ?? 1) * (extent - 1) - 1) / step) + 1;
+    const room = (padded - (dilations[axis] ?? 1) * (extent - 1) - 1) / step;
+    if (!isCeil) return Math.floor(room) + 1;
+    // A window that would begin behind the input and its first padding is left out.
+    const count = Math.ceil(room) + 1;
+    return (count - 1) * step >= size + (pads[axis] ?? 0) ? count - 1 : count;
   });
 }
 
