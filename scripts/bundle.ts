@@ -3,6 +3,7 @@
  * `npm run build:bundles`; the tests do it too, so that they run what is shipped.
  */
 import { fileURLToPath } from 'node:url';
+import { bundleBrowser } from './bundle-browser.js';
 import { bundleCli } from './bundle-cli.js';
 import { bundleLibrary } from './bundle-library.js';
 import { bundlePage } from './bundle-page.js';
@@ -11,7 +12,7 @@ import { bundleThreads } from './bundle-threads.js';
 /** What vitest calls before the tests. */
 export async function setup(): Promise<void> {
   const [ofPage] = await Promise.all([bundlePage(), bundleThreads()]);
-  await Promise.all([bundleCli(ofPage), bundleLibrary(ofPage)]);
+  await Promise.all([bundleCli(ofPage), bundleLibrary(ofPage), bundleBrowser()]);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await setup();

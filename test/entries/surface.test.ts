@@ -10,7 +10,8 @@ describe('the entries', () => {
 
   test('are those of package.json', () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-    const { './package.json': _, ...entries } = exports;
+    const { './package.json': _, './browser': browser, ...entries } = exports;
+    expect(browser).toEqual({ types: './dist/browser/index.d.ts', default: './dist/browser/graph.js' });
     const named = Object.keys(entries).map((key) => key.replace('.', 'onnx-overparam'));
     expect(named.sort()).toEqual([...ENTRIES.keys()].sort());
     for (const [key, { types, default: file }] of Object.entries<Record<string, string>>(entries)) {
