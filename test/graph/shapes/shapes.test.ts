@@ -49,7 +49,6 @@ function expectSame(
 
 /** Their sizes follow from the numbers of an input, or there is no rule for them. */
 const NOT_TOLD: readonly StandardOperator[] = [
-
   'NonZero',
   'CenterCropPad',
   'Compress',
