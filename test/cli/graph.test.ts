@@ -74,7 +74,7 @@ describe('diff', () => {
     await saveModel(model, at('outside.onnx'), { external: 'always' });
     rmSync(at('outside.onnx.data'));
     const missing = await cli('diff', '@outside.onnx', '@outside.onnx');
-    expect([missing.code, missing.out]).toEqual([1, '']);
+    expect([missing.code, missing.out]).toEqual([2, '']);
     expect(missing.err).toMatch(/outside\.onnx.* its data is in 'outside\.onnx\.data', which is not in/);
     const { code } = await cli('diff', '@outside.onnx', '@outside.onnx', '--weights', 'ignore');
     expect(code).toBe(0);
@@ -84,6 +84,7 @@ describe('diff', () => {
     expect((await cli('diff', '@a.onnx')).code).toBe(2);
     expect((await cli('diff', '@a.onnx', '@a.onnx', '--tolerance', '-1')).code).toBe(2);
     expect((await cli('diff', '-', '-')).code).toBe(2);
+    expect((await cli('diff', '@a.onnx', '@none.onnx')).code).toBe(2);
   });
 });
 

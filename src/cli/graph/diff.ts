@@ -4,7 +4,7 @@ import type { Document } from '../../report/text/document.js';
 import { PAGE_FORMATS } from '../../report/text/render.js';
 import type { Command } from '../shell/command.js';
 import type { Given } from '../shell/described.js';
-import { UsageError } from '../shell/errors.js';
+import { answering, UsageError } from '../shell/errors.js';
 import { formatOf, MODEL, nameOf, readGiven, summarize, writeDocument } from '../shell/files.js';
 import type { Io } from '../shell/io.js';
 import { COMMON_OPTIONS, FILE_OPTIONS } from '../shell/options.js';
@@ -30,30 +30,32 @@ export const diffCommand: Command<Arguments> = {
       .example('$0 diff a.onnx b.onnx', 'exit 0 where they are the same, 1 where they differ')
       .example('$0 diff a.onnx b.onnx --tolerance 1e-6', 'weights may differ a little')
       .example('$0 diff a.onnx b.onnx -o diff.html', 'as a page'),
-  handler: async (args, io) => {
-    if (args.a === '-' && args.b === '-')
-      throw new UsageError('only one of the models can come from standard input');
-    const path = args.output === '-' ? undefined : args.output;
-    const format = formatOf(args.format, path, PAGE_FORMATS);
-    if (format === 'html' && args.output === undefined && io.stdout.isTTY)
-      throw new UsageError('a page is for a browser: pass -o diff.html, or redirect standard output');
-    const outputs = outputsOf({ '--output': args.output });
-    keepApart(outputs, [args.a, args.b], io);
-    const { assertWritable, dataFilesOf } = await import('../../graph/index.js');
-    if (path !== undefined) await assertWritable(path, { overwrite: args.overwrite });
-    const [a, b] = [await readGiven(args.a, io), await readGiven(args.b, io)];
-    for (const model of [a, b]) keepApart(outputs, dataFilesOf(model), io);
-    const { compareModels } = await import('../../analysis/diff/compare-models.js');
-    const { diffDocument } = await import('../../report/graph/documents.js');
-    const comparison = await compareModels(a, b, described(COMPARE_OPTIONS, args));
-    const names = { a: nameOf(args.a), b: nameOf(args.b) };
-    const document = diffDocument(comparison, names, args.verbose);
-    const page = format === 'html' ? await withPage(document, comparison, names, io) : document;
-    if (path !== undefined) await writeDocument(page, path, { ...args, format }, io);
-    else await summarize(page, { ...args, ...(format === 'html' && { format }) }, io);
-    return comparison.same ? 0 : 1;
-  },
+  handler: (args, io) => answering(() => difference(args, io)),
 };
+
+async function difference(args: Arguments, io: Io): Promise<number> {
+  if (args.a === '-' && args.b === '-')
+    throw new UsageError('only one of the models can come from standard input');
+  const path = args.output === '-' ? undefined : args.output;
+  const format = formatOf(args.format, path, PAGE_FORMATS);
+  if (format === 'html' && args.output === undefined && io.stdout.isTTY)
+    throw new UsageError('a page is for a browser: pass -o diff.html, or redirect standard output');
+  const outputs = outputsOf({ '--output': args.output });
+  keepApart(outputs, [args.a, args.b], io);
+  const { assertWritable, dataFilesOf } = await import('../../graph/index.js');
+  if (path !== undefined) await assertWritable(path, { overwrite: args.overwrite });
+  const [a, b] = [await readGiven(args.a, io), await readGiven(args.b, io)];
+  for (const model of [a, b]) keepApart(outputs, dataFilesOf(model), io);
+  const { compareModels } = await import('../../analysis/diff/compare-models.js');
+  const { diffDocument } = await import('../../report/graph/documents.js');
+  const comparison = await compareModels(a, b, described(COMPARE_OPTIONS, args));
+  const names = { a: nameOf(args.a), b: nameOf(args.b) };
+  const document = diffDocument(comparison, names, args.verbose);
+  const page = format === 'html' ? await withPage(document, comparison, names, io) : document;
+  if (path !== undefined) await writeDocument(page, path, { ...args, format }, io);
+  else await summarize(page, { ...args, ...(format === 'html' && { format }) }, io);
+  return comparison.same ? 0 : 1;
+}
 
 async function withPage(
   document: Document,

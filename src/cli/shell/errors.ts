@@ -18,11 +18,26 @@ export class Interrupted extends Error {
   }
 }
 
+/** Errors of commands whose exit code 1 is an answer. */
+const TROUBLES = new WeakSet<Error>();
+
+/**
+ * Does the work of a command whose exit code 1 is an answer, as that of diff(1): an error must not look like one, so its code is 2.
+ */
+export async function answering<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Error) TROUBLES.add(error);
+    throw error;
+  }
+}
+
 /** The exit code that stands for an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return 2;
   if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
-  return 1;
+  return error instanceof Error && TROUBLES.has(error) ? 2 : 1;
 }
 
 const MOST = 600;

@@ -50,4 +50,11 @@ export class KnownConstants {
     const isInteger = isConstant(found) && (found.dataType === 'int64' || found.dataType === 'int32');
     return isInteger ? found.root?.integers() : undefined;
   }
+
+  /** A constant list of float32 numbers that a node reads, of at most 16; undefined where it is none. */
+  floats(node: Node, index: number): number[] | undefined {
+    const found = this.operand(node, index);
+    const isShort = isConstant(found) && found.dataType === 'float32' && (found.root?.size ?? 0) <= 16;
+    return isShort && found.root !== undefined ? [...found.root.floats()] : undefined;
+  }
 }

@@ -1,9 +1,9 @@
-import { constantTensor } from '../constants/constants.js';
 import { axisOf } from '../operators/index.js';
 import type { Node } from '../types.js';
 import type { Dimension } from '../value-info.js';
 import type { KnownIntegers } from './relabelling.js';
-import type { Shape } from './shape-rules.js';
+
+type Shape = readonly Dimension[];
 
 const at = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 const times = (dim: Dimension, factor: number): Dimension =>
@@ -126,9 +126,7 @@ function resized(node: Node, first: Shape | undefined, constants: KnownIntegers)
   if (first === undefined || open === undefined || !isStretched) return open;
   const sizes = inputs[3] ? constants.integers(node, 3) : undefined;
   const place = node.is('Resize') && inputs.length > 2 ? 2 : 1;
-  const tensor = inputs[place] ? constantTensor(node.graph, inputs[place] ?? '') : undefined;
-  const scales =
-    attributes.floats('scales') ?? (tensor?.dataType === 'float32' ? [...tensor.floats()] : undefined);
+  const scales = attributes.floats('scales') ?? (inputs[place] ? constants.floats?.(node, place) : undefined);
   const shape: Dimension[] = [...open];
   for (const [i, axis] of axes.entries()) {
     const [own, scale] = [first[at(axis, first.length)], scales?.[i]];

@@ -17,6 +17,8 @@ export const RELABELLING = operatorsWith('relabels');
 export interface KnownIntegers {
   /** A constant list of integers that a node reads; undefined where it is none. */
   integers(node: Node, index: number): readonly number[] | undefined;
+  /** The same of float32. */
+  floats?(node: Node, index: number): readonly number[] | undefined;
 }
 
 /** What a node does to the axes; undefined where its shape or axes are computed. */
