@@ -11,6 +11,7 @@ import { shapesFor } from './calibration/calibration.js';
 import { type Divergence, divergenceOf } from './calibration/divergence.js';
 import {
   type Divided,
+  dimsOf,
   divided,
   hasLabels,
   largest,
@@ -83,6 +84,7 @@ export class Compression {
             output: this.#settings.prediction,
             kind: this.#settings.divergence,
             isLabelled: hasLabels(data),
+            dims: await dimsOf(twin, samples),
           });
     const parts = { ...divided(samples, data !== undefined), shapes, divergence };
     const total = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);
@@ -193,12 +195,15 @@ export class Compression {
     const tried = (sequential: boolean): Promise<Tried> => this.#tried(outcomes, parts, sequential);
     let best = await tried(false);
     if (parts.divergence !== undefined && this.#settings.independent !== true && best.fits.size > 1) {
-      const fitted = await tried(true);
-      if ((fitted.measured as number) < (best.measured as number)) best = fitted;
-      else
-        this.#notes.push(
-          'layers are not fitted to those before them: on samples held back that was no better',
-        );
+      const [alone, fitted] = [best, await tried(true)];
+      const figures = `divergence ${fitted.measured?.toPrecision(3)}, ${alone.measured?.toPrecision(3)} without, on samples held back`;
+      const isBetter = (fitted.measured as number) < (alone.measured as number);
+      if (isBetter) best = fitted;
+      this.#notes.push(
+        isBetter
+          ? `layers are fitted to what those before them make (${figures}), which the prediction knows nothing of`
+          : `layers are not fitted to those before them: that was no better (${figures})`,
+      );
     }
     const estimated = await this.#renormalized(best, parts);
     for (const layer of findLayers(model, this.#settings).layers) {

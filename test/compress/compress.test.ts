@@ -202,6 +202,23 @@ describe('with calibration data', () => {
     expect(report.passed).toBe(true);
   });
 
+  test('the data gives the sizes that the inputs leave open', async () => {
+    const model = buildModel({
+      inputs: [['x', 'float32', ['n', 1, 'height', undefined]]],
+      outputs: [['y', 'float32']],
+      nodes: [
+        { opType: 'Conv', name: 'one', inputs: ['x', 'v'], outputs: ['h'] },
+        { opType: 'Relu', name: 'relu', inputs: ['h'], outputs: ['r'] },
+        { opType: 'Conv', name: 'two', inputs: ['r', 'w'], outputs: ['y'] },
+      ],
+      initializers: [noise('v', [8, 1, 3, 3]), noise('w', [8, 8, 3, 3])],
+    });
+    await using data = images();
+    const [account] = await model.apply(compress({ data, params: 0.7, divergence: 'mse' }));
+    expect(account.notes.join()).not.toMatch(/gradient/);
+    expect(account.measured).toBeGreaterThan(0);
+  });
+
   test('loses less than without, at the same size', async () => {
     await using data = images();
     const [by, without] = [await network(), await network()];

@@ -1,6 +1,6 @@
 import { type Feeder, randomFeeder, sampleFeeder } from '../../analysis/embeddings/embedding-source.js';
 import { type Model, ModelError } from '../../graph/index.js';
-import type { SessionOptions } from '../../runtime/index.js';
+import { isOpen, type SessionOptions } from '../../runtime/index.js';
 import { Random } from '../../runtime/random.js';
 import type { Dataset } from '../../training/types.js';
 
@@ -38,6 +38,21 @@ export async function samplesOf(
   }
   const feeder = await sampleFeeder(model, data);
   return { feeder, indices: chosen(feeder, samples, seed, model.path), seed, session };
+}
+
+/** The sizes that samples give the open dimensions of inputs, but the first: a gradient has fixed sizes. */
+export async function dimsOf(
+  { graph }: Model,
+  { feeder, indices }: Samples,
+): Promise<Readonly<Record<string, number>>> {
+  const { feeds } = await feeder.feeds(indices.slice(0, feeder.batch ?? 1));
+  const dims: Record<string, number> = {};
+  for (const { name, shape = [] } of graph.inputs)
+    for (const [axis, dim] of shape.entries()) {
+      const size = feeds[name]?.shape[axis];
+      if (axis > 0 && isOpen(dim) && size !== undefined) dims[`${name}[${axis}]`] = size;
+    }
+  return dims;
 }
 
 export interface Divided {

@@ -142,7 +142,8 @@ export async function curvatures(
   }
 }
 
-async function opened(
+/** Undefined of a model that cannot be taken apart, which is noted. */
+export async function opened(
   model: Model,
   layers: readonly Layer[],
   samples: Samples,

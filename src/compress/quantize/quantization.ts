@@ -8,12 +8,12 @@ import type { CompressAccount, CompressedLayer } from '../account.js';
 import { inputMoments, shapesFor } from '../calibration/calibration.js';
 import { divergenceOf } from '../calibration/divergence.js';
 import type { Moments } from '../calibration/metric.js';
-import { divided, hasLabels, largest, samplesOf } from '../calibration/samples.js';
+import { dimsOf, divided, hasLabels, largest, samplesOf } from '../calibration/samples.js';
 import { Factorizer } from '../factors/factorizer.js';
 import { type Cut, type LayerSize, multiplyAddsOf } from '../factors/forms.js';
-import { divergenceBetween } from '../factors/trial.js';
+import { divergenceBetween, type Trials } from '../factors/trial.js';
 import { weightOf } from '../layers/candidate.js';
-import { curvatures, sizeOf } from '../layers/candidates.js';
+import { curvatures, opened, sizeOf } from '../layers/candidates.js';
 import { findLayers, type Layer } from '../layers/layers.js';
 import { COMPRESS_OPTIONS, type CompressOptions } from '../options.js';
 import { costValues, siteMultiplyAdds, storedBytes, storedParameters } from '../totals.js';
@@ -74,6 +74,7 @@ export class Quantization {
             output: this.#settings.prediction,
             kind: this.#settings.divergence,
             isLabelled: hasLabels(data),
+            dims: await dimsOf(model, samples),
           });
     const before = { parameters: storedParameters(model), bytes: storedBytes(model) };
     const macs = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);
@@ -86,15 +87,24 @@ export class Quantization {
         onProgress,
         onNote: (text) => this.#notes.push(text),
       }));
+    const trials =
+      divergence &&
+      (await opened(model, layers, checking, divergence, largest(shapes), (text) => this.#notes.push(text)));
     const made: Made[] = [];
     const add = async (layer: Layer, input: Moments | undefined): Promise<void> => {
       onProgress(layer.name, made.length, layers.length);
-      made.push(await this.#made(layer, sizeOf(layer, shapes), { input, output: outputs?.get(layer) }));
+      made.push(
+        await this.#made(layer, sizeOf(layer, shapes), { input, output: outputs?.get(layer) }, trials),
+      );
     };
-    if (divergence === undefined) for (const layer of layers) await add(layer, undefined);
-    else
-      for await (const { layer, moments } of inputMoments(model, layers, shapes, fitting))
-        await add(layer, moments);
+    try {
+      if (divergence === undefined) for (const layer of layers) await add(layer, undefined);
+      else
+        for await (const { layer, moments } of inputMoments(model, layers, shapes, fitting))
+          await add(layer, moments);
+    } finally {
+      await trials?.[Symbol.asyncDispose]();
+    }
     const rows = made.map((one) => one.row);
     const predicted = rows.reduce((sum, row) => sum + row.predicted, 0);
     const saved = made.reduce((sum, { layer, bytes }) => sum + 4 * layer.rows * layer.columns - bytes, 0);
@@ -133,6 +143,7 @@ export class Quantization {
     layer: Layer,
     size: LayerSize,
     metrics: { readonly input: Moments | undefined; readonly output: Moments | undefined },
+    trials: Trials | undefined,
   ): Promise<Made> {
     const { bits, block, branch } = this.#settings;
     const weight = await weightOf(layer);
@@ -142,17 +153,13 @@ export class Quantization {
     const cut: Cut | undefined = branch > 0 ? { form: 'matrices', ranks: [branch] } : undefined;
     const factors = cut && (await factorizer.factors(cut));
     const product = cut && (await factorizer.product(cut));
-    const nothing = { ...residual, data: new Float64Array(residual.data.length) };
-    // Without curvature the factorizer's errors are relative to what it cuts: here they are wanted relative to the weight.
-    const whole =
-      metrics.output === undefined
-        ? await Factorizer.of(size, weight, { ...metrics, isCentred: false })
-        : factorizer;
     const left = product === undefined ? residual : minus(residual, product);
+    const now = minus(weight, left);
+    // What it loses is measured; without data it is relative to the weight.
     const error =
-      metrics.output === undefined
-        ? await whole.errorOf(minus(weight, left))
-        : await factorizer.errorOf(product ?? nothing);
+      trials === undefined
+        ? await (await Factorizer.of(size, weight, { ...metrics, isCentred: false })).errorOf(now)
+        : await trials.measure(new Map([[layer, { weight: now }]]));
     const { rows, columns } = layer;
     const extra = cut === undefined ? 0 : branch * (rows + columns);
     const row: CompressedLayer = {
