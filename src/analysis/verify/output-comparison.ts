@@ -85,6 +85,8 @@ export class Comparison {
   #squaredDifference = 0;
   #squaredValue = 0;
   #nonFinite = 0;
+  /** Infinite or NaN in both, but not the same: of an output without a finite element that is no difference, it has overflowed. */
+  #otherwise = 0;
   #differing = 0;
   #elements = 0;
   #compared = 0;
@@ -135,9 +137,13 @@ export class Comparison {
     this.#rounding = Math.max(this.#rounding ?? 0, ratio(moved.#maxDifference, this.#maxValue));
   }
 
+  get #nonFiniteDifferences(): number {
+    return this.#nonFinite + (this.#compared > 0 ? this.#otherwise : 0);
+  }
+
   /** Floats that are past the tolerance, but finite where they should be: rounding may be why. */
   isNearby(): boolean {
-    return isFloatType(this.#type) && this.#nonFinite === 0 && !this.result().passed;
+    return isFloatType(this.#type) && this.#nonFiniteDifferences === 0 && !this.result().passed;
   }
 
   result(): OutputComparison {
@@ -148,7 +154,7 @@ export class Comparison {
         ? this.#tolerance
         : Math.max(this.#tolerance, ROUNDINGS * rounding);
     const differs = isFloatType(this.#type)
-      ? (relativeDifference > allowed && this.#maxDifference > this.#step) || this.#nonFinite > 0
+      ? (relativeDifference > allowed && this.#maxDifference > this.#step) || this.#nonFiniteDifferences > 0
       : this.#differing > 0;
     return {
       name: this.#name,
@@ -158,7 +164,7 @@ export class Comparison {
       maxValue: this.#maxValue,
       relativeDifference,
       relativeRms: ratio(Math.sqrt(this.#squaredDifference), Math.sqrt(this.#squaredValue)),
-      nonFiniteDifferences: this.#nonFinite,
+      nonFiniteDifferences: this.#nonFiniteDifferences,
       differingFraction: ratio(this.#differing, this.#elements),
       elements: this.#elements,
       compared: this.#compared,
@@ -190,7 +196,8 @@ export class Comparison {
         this.#squaredDifference += difference * difference;
         this.#squaredValue += left * left;
       } else if (isDifferent) {
-        this.#nonFinite += 1;
+        if (Number.isFinite(left) || Number.isFinite(right)) this.#nonFinite += 1;
+        else this.#otherwise += 1;
       }
     }
   }

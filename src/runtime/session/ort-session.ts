@@ -314,7 +314,7 @@ function fromOrt(tensor: Ort.Tensor): RuntimeTensor {
 }
 
 function typeText(value: SessionValue): string {
-  return `${value.type}[${value.shape.map((dim) => dim ?? '?').join(', ')}]`;
+  return `${value.type}[${value.shape.map((dim) => (typeof dim === 'number' && dim > Number.MAX_SAFE_INTEGER ? 'more than 2^53' : (dim ?? '?'))).join(', ')}]`;
 }
 
 function article(word: string): string {

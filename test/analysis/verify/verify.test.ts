@@ -191,6 +191,13 @@ describe('verifyModels', () => {
       problems: [],
       outputs: [{ name: 'y', elements: 21, compared: 0, passed: true }],
     });
+    // What overflows in one order of products is NaN in another: neither is a value to compare.
+    const infinite = unary([
+      op('Sub', ['x', 'x'], 'zero'),
+      op('Exp', ['zero'], 'one'),
+      op('Div', ['one', 'zero'], 'y'),
+    ]);
+    expect(await verifyModels(infinite, notFinite())).toMatchObject({ verdict: 'nothing compared' });
     const empty = await verifyModels(classifier(), classifier(), { dims: { batch: 0 } });
     expect(empty).toMatchObject({ passed: false, verdict: 'nothing compared' });
     expect(empty.outputs.map(({ elements }) => elements)).toEqual([0, 0]);
