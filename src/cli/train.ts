@@ -16,6 +16,7 @@ import { onModel } from './shell/provider-options.js';
 import { StopSignal } from './shell/stop-signal.js';
 import { version } from './shell/version.js';
 import { type Data, openData } from './train/train-data.js';
+import { checkDiverse, diverseOutputs, runDiverse } from './train/train-diverse.js';
 import { scheduleOf, TRAIN_ARGUMENTS, trainOptionsOf } from './train/train-options.js';
 
 const FILES = { group: 'Files' } as const;
@@ -60,12 +61,23 @@ export const trainCommand: Command<Arguments> = {
         'fine-tune the last layers',
       )
       .example('$0 train model.onnx --data mnist -o t.onnx --resume', 'go on after Ctrl-C')
+      .example(
+        '$0 train model.onnx --data mnist -o t.onnx --diverse 3 --alignment 1',
+        'three models that rely on different features: t-1.onnx, t-2.onnx, t-3.onnx',
+      )
       .example('$0 train model.onnx --data mnist --dry-run', 'what would be trained'),
   handler: async (args, io) => {
+    checkDiverse(args);
     const settings = trainOptionsOf(args);
-    const output = await checkOutput(args, io);
+    const { diverse } = args;
+    const output = await checkOutput({ ...args, overwrite: args.overwrite || diverse !== undefined }, io);
+    const several =
+      diverse === undefined || output === undefined ? undefined : diverseOutputs(output, diverse);
+    for (const one of several ?? []) await checkOutput({ ...args, output: one }, io);
     const outputs = outputsOf({
-      '--output': output,
+      ...(several === undefined
+        ? { '--output': output }
+        : Object.fromEntries(several.map((one, index) => [`--diverse (${index + 1})`, one]))),
       '--log': args.log,
       '--html': args.html,
     });
@@ -88,6 +100,11 @@ export const trainCommand: Command<Arguments> = {
     });
     if (!args.quiet) for (const note of data.train.notes ?? []) await tell(io, note);
     const { taught } = await import('./train/train-teacher.js');
+    if (several !== undefined) {
+      const complete = await withSchedule(model, data, settings, args);
+      const all = { ...args, outputs: several };
+      return await onModel(nameOf(args.model), () => runDiverse(model, data, complete, all, io));
+    }
     await using lesson = await taught(data, settings, { ...args, outputs: replaced }, io);
     const options = await withSchedule(model, lesson.data, { ...settings, loss: lesson.loss }, args);
     if (args.dryRun) {

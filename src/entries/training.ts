@@ -32,7 +32,14 @@ export { inputSpecs } from '../training/data/input-specs.js';
 export { describeTraining, type StepFigures } from '../training/describe.js';
 export { type DistillOptions, distilled } from '../training/distill.js';
 export { DivergenceError } from '../training/divergence.js';
-export { type DiverseObjective, type DiverseOptions, diverseObjective, oneHot } from '../training/diverse.js';
+export { type DiverseObjective, diverseObjective, oneHot } from '../training/diverse/objective.js';
+export type { DiverseOptions } from '../training/diverse/options.js';
+export {
+  type DiverseProgress,
+  type DiverseResult,
+  type TrainDiverseOptions,
+  trainDiverse,
+} from '../training/diverse/train-diverse.js';
 export { type EngineOptions, openEngine } from '../training/engine/engine.js';
 export type { EngineSpec } from '../training/engine/engine-spec.js';
 export type { PenaltyContext, StepOptions } from '../training/engine/step.js';

@@ -1,6 +1,6 @@
 import type { Model } from '../graph/index.js';
 import { Random } from '../runtime/index.js';
-import { diverseObjective, oneHot } from '../training/diverse.js';
+import { diverseObjective, oneHot } from '../training/diverse/objective.js';
 import { openEngine } from '../training/engine/engine.js';
 import { optimizer } from '../training/optimizers/index.js';
 import { withWeights } from '../training/weights/put-weights.js';

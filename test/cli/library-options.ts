@@ -28,6 +28,8 @@ import { STUDY_OPTIONS } from '../../src/study/study-options.js';
 import { runStudy } from '../../src/study/sweep/run-study.js';
 import { openDataset, tensorDataset } from '../../src/training/data/index.js';
 import { AUGMENT_OPTIONS, DATA_OPTIONS } from '../../src/training/data/options.js';
+import { DIVERSE_OPTIONS } from '../../src/training/diverse/options.js';
+import { trainDiverse } from '../../src/training/diverse/train-diverse.js';
 import { RANK_PRUNING_OPTIONS } from '../../src/training/low-rank/options.js';
 import { TRAIN_OPTIONS } from '../../src/training/options.js';
 import { train } from '../../src/training/train.js';
@@ -108,6 +110,12 @@ export const LIBRARY: readonly LibraryOptions[] = [
     name: 'train: rankPruning',
     options: RANK_PRUNING_OPTIONS,
     call: (rankPruning) => train(MODEL, DATA, { rankPruning }).result(),
+  },
+  {
+    name: 'trainDiverse',
+    options: DIVERSE_OPTIONS,
+    call: (options) => trainDiverse(MODEL, DATA, { diverse: 2, epochs: 1, ...options }),
+    with: { alignment: { diverse: 2 } },
   },
   { name: 'gradient', options: GRADIENT, call: (options) => gradient(MODEL, { loss: 'sum', ...options }) },
   {

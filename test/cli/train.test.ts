@@ -324,3 +324,50 @@ test('what fails is said in a line, exit 1, and leaves no output', async () => {
     expect([code, stdout, existsSync(path('failed.onnx'))]).toEqual([1, '', false]);
   }
 });
+
+describe('--diverse', () => {
+  const own = ['net.onnx', '--data', 'data.npz', '--epochs', '2', '--diverse', '2', '--seed', '4'];
+
+  test('writes models beside one another, which differ, and compares them; the same seed gives the same bytes', async () => {
+    const { code, stdout, stderr } = await train(...own, '-o', 'pair.onnx', '--alignment', '1');
+    expect([code, stderr]).toEqual([0, expect.stringContaining('2 models, 18 steps together')]);
+    expect(stdout).toContain('pair-2.onnx');
+    expect(stdout).toContain('equal decisions');
+    expect(existsSync(path('pair.onnx'))).toBe(false);
+    const [first, second] = [await readModel(path('pair-1.onnx')), await readModel(path('pair-2.onnx'))];
+    expect(diffModels(first, second)).not.toEqual([]);
+    await train(...own, '-o', 'again.onnx', '--alignment', '1', '-q');
+    for (const index of [1, 2])
+      expect(readFileSync(path(`again-${index}.onnx`)).equals(readFileSync(path(`pair-${index}.onnx`)))).toBe(
+        true,
+      );
+  });
+
+  test.each([
+    [['-o', 'x.onnx', '--resume'], '--resume goes without --diverse'],
+    [['-o', 'x.onnx', '--trp'], '--trp goes without --diverse'],
+    [['-o', 'x.onnx', '--teacher', 'net.onnx'], '--teacher goes without --diverse'],
+    [['-o', '-'], '--diverse writes several files: pass -o <file>'],
+    [['-o', 'taken.onnx'], 'taken-2.onnx: exists already; pass --overwrite'],
+  ])('%j is refused: %s', async (args, message) => {
+    writeFileSync(path('taken-2.onnx'), 'somebody else');
+    const { code, stderr } = await train(...own, ...args);
+    // A file that is there is no word of the command line.
+    expect([code, stderr]).toEqual([message.includes('exists') ? 1 : 2, expect.stringContaining(message)]);
+    expect(readFileSync(path('taken-2.onnx'), 'utf8')).toBe('somebody else');
+    expect(existsSync(path('taken-1.onnx'))).toBe(false);
+  });
+
+  test('--alignment alone is refused', async () => {
+    const { code, stderr } = await train(
+      'net.onnx',
+      '--data',
+      'data.npz',
+      '-o',
+      'x.onnx',
+      '--alignment',
+      '1',
+    );
+    expect([code, stderr]).toEqual([2, expect.stringContaining('--alignment goes with --diverse')]);
+  });
+});

@@ -46,6 +46,11 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   distilled: (model) => training.distilled(data(), model, { loss: 'mse' }),
   diverseObjective: (model) =>
     training.diverseObjective([model, model.clone()], 4, { diverse: 2, alignment: 0.5 }),
+  trainDiverse: async (model) => {
+    // It has a BatchNormalization, and that is told; test/training/diverse.test.ts trains others.
+    const made = training.trainDiverse(model, labels(), { diverse: 2, epochs: 1, batch: 4 });
+    await expect(made).rejects.toThrow(/BatchNormalization/);
+  },
   embeddingReport: (model) => verbs.embeddingReport(model, { seed: 0 }, { samples: 4 }),
   evaluateConstant: (model) => runtime.evaluateConstant(model.graph, 'q'),
   evaluateModels: (model) => verbs.evaluateModels([{ name: 'a', model }], data()),

@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
 import { openSession, Random, type RuntimeTensor } from '../../src/runtime/index.js';
 import { newNetwork } from '../../src/study/networks.js';
-import { diverseObjective, oneHot } from '../../src/training/diverse.js';
+import { diverseObjective, oneHot } from '../../src/training/diverse/objective.js';
+import { trainDiverse } from '../../src/training/diverse/train-diverse.js';
 import { openEngine } from '../../src/training/engine/engine.js';
 import type { OptimizerRule } from '../../src/training/optimizers/optimizer-rule.js';
+import type { Dataset } from '../../src/training/types.js';
 import { buildModel } from '../support/build.js';
 import { PLAIN } from './support.js';
 
@@ -142,4 +144,105 @@ test('models that do not fit are refused', async () => {
   await expect(diverseObjective([two, two], 4, { diverse: 1 })).rejects.toThrow(
     'diverse must be an integer ≥ 2',
   );
+});
+
+/** Two features that each tell the class alone; the first is larger. */
+function twoFeatures(count: number): Dataset {
+  const random = new Random(7, 'two features');
+  const labels = BigInt64Array.from({ length: count }, () => BigInt(random.integer(2)));
+  const data = Float32Array.from({ length: 2 * count }, (_, at) => {
+    const side = 2 * Number(labels[at >> 1]) - 1;
+    return at % 2 === 0 ? side * 2 + 0.3 * random.normal() : side + 0.3 * random.normal();
+  });
+  return {
+    inputs: [{ name: 'x', type: 'float32', shape: [2] }],
+    target: { name: 'y', type: 'int64', shape: [] },
+    size: count,
+    batch: async (indices) => {
+      const rows = Array.from(indices);
+      return {
+        inputs: {
+          x: {
+            type: 'float32',
+            shape: [rows.length, 2],
+            data: Float32Array.from(rows.flatMap((row) => [data[2 * row]!, data[2 * row + 1]!])),
+          },
+        },
+        target: {
+          type: 'int64',
+          shape: [rows.length],
+          data: BigInt64Array.from(rows, (row) => labels[row]!),
+        },
+      };
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+test('models that are trained together rely on different features, the more the higher the alignment counts', async () => {
+  const model = await newNetwork('mlp', { inputs: [2], outputs: 2, depth: 2, width: 8, activation: 'tanh' });
+  const dataset = twoFeatures(512);
+  const { inputs, target } = await dataset.batch(Uint32Array.from({ length: 512 }, (_, i) => i));
+  const x = inputs.x!;
+  const H = 0.05;
+  /** The mean squared cosine of the input gradients of the two, by finite differences, and their accuracies. */
+  const measured = async (alignment: number) => {
+    const before = [...model.graph.initializers.values()].map((tensor) => [...tensor.floats()]);
+    const options = { diverse: 2, alignment, epochs: 40, batch: 64, learningRate: 0.01, seed: 3 };
+    const result = await trainDiverse(model, dataset, options);
+    expect(result).toMatchObject({ steps: 320, reason: 'epochs' });
+    expect(result.losses).toHaveLength(40);
+    expect(result.losses.at(-1)).toBeLessThan(result.losses[0]!);
+    expect([...model.graph.initializers.values()].map((tensor) => [...tensor.floats()])).toEqual(before);
+    const again = await trainDiverse(model, dataset, options);
+    expect(again.losses).toEqual(result.losses);
+    const slopes: number[][] = [];
+    const accuracies: number[] = [];
+    for (const one of result.models) {
+      await using session = await openSession(one);
+      const gap = async (axis: number, by: number): Promise<number[]> => {
+        const data = Float32Array.from(x.data as Float32Array, (v, at) => (at % 2 === axis ? v + by : v));
+        const { y } = await session.run({ x: { ...x, data } });
+        return Array.from(
+          { length: 512 },
+          (_, i) => (y!.data[2 * i + 1] as number) - (y!.data[2 * i] as number),
+        );
+      };
+      for (const axis of [0, 1]) {
+        const [up, down] = [await gap(axis, H), await gap(axis, -H)];
+        slopes.push(up.map((value, i) => (value - down[i]!) / (2 * H)));
+      }
+      const gaps = await gap(0, 0);
+      const right = gaps.filter((value, i) => value > 0 === (target!.data[i] === 1n));
+      accuracies.push(right.length / 512);
+    }
+    const [a0, a1, b0, b1] = slopes as [number[], number[], number[], number[]];
+    const cosines = a0.map((p, i) => {
+      const [q, r, t] = [a1[i]!, b0[i]!, b1[i]!];
+      return (p * r + q * t) ** 2 / ((p * p + q * q) * (r * r + t * t) + 1e-12);
+    });
+    return { accuracies, aligned: cosines.reduce((sum, value) => sum + value, 0) / 512 };
+  };
+  const [plain, diverse] = [await measured(0), await measured(2)];
+  expect(Math.min(...plain.accuracies, ...diverse.accuracies)).toBeGreaterThan(0.95);
+  expect(diverse.aligned).toBeLessThan(0.1);
+  expect(plain.aligned).toBeGreaterThan(3 * diverse.aligned);
+});
+
+test('what several models cannot be trained on is refused, with the reason', async () => {
+  const model = await newNetwork('mlp', { inputs: [2], outputs: 2, depth: 1 });
+  const dataset = twoFeatures(8);
+  const train = (options: object, given = model, data = dataset) =>
+    trainDiverse(given, data, { diverse: 2, ...options } as never);
+  await expect(train({ diverse: 1 })).rejects.toThrow('diverse must be an integer ≥ 2 and ≤ 100, is 1');
+  await expect(train({ alignment: -1 })).rejects.toThrow('alignment must be a number ≥ 0, is -1');
+  await expect(train({ optimizer: 'lbfgs' })).rejects.toThrow(
+    "optimizer 'lbfgs' does not train several models",
+  );
+  const norms = await newNetwork('resnet', { inputs: [1, 6, 6], width: 2, depth: 1, outputs: 2 });
+  await expect(train({}, norms)).rejects.toThrow('BatchNormalization does not go with models');
+  const unlabelled = { ...dataset, target: undefined };
+  await expect(train({}, model, unlabelled)).rejects.toThrow('has no class labels');
+  const wide = await newNetwork('mlp', { inputs: [2], outputs: 1, depth: 1 });
+  await expect(train({}, wide)).rejects.toThrow('must make [batch, classes]');
 });

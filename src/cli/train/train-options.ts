@@ -3,6 +3,7 @@ import { LOSS_FIELDS } from '../../passes/gradient/options.js';
 import { SESSION_OPTIONS } from '../../runtime/session/options.js';
 import { isSearch, MOMENTUM_OPTIMIZERS, SCHEDULE_KINDS } from '../../training/choices.js';
 import { AUGMENT_OPTIONS, type DatasetOptions } from '../../training/data/options.js';
+import { DIVERSE_OPTIONS } from '../../training/diverse/options.js';
 import { RANK_PRUNING_DEFAULTS, RANK_PRUNING_OPTIONS } from '../../training/low-rank/options.js';
 import type { ScheduleShape } from '../../training/optimizers/schedule.js';
 import { OPTIMIZER_OPTIONS, TRAIN_OPTIONS, type TrainOptions } from '../../training/options.js';
@@ -95,6 +96,7 @@ export const TRAIN_ARGUMENTS = {
     ...RANK_PRUNING_OPTIONS.nuclear,
     defaultHelp: `${RANK_PRUNING_DEFAULTS.nuclear} with --trp`,
   },
+  ...DIVERSE_OPTIONS,
   skipRanks: { kind: 'flag', ...RANK, help: 'do not compute spectra of the weights after each epoch' },
   threads: { ...SESSION_OPTIONS.threads, group: 'Machine' },
   ...PROVIDER_OPTIONS,

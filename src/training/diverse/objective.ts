@@ -1,36 +1,14 @@
-import { buildModel } from '../graph/build.js';
-import { type Model, ModelError, type NodeSpec, specOf, Tensor } from '../graph/index.js';
-import { checkOptions, type DescriptorsFor, defaultsOf } from '../graph/option-descriptors.js';
-import { gradient, trainableWeights } from '../passes/gradient/index.js';
-import { outputShape } from '../passes/gradient/output-shape.js';
-import { settledInputs } from '../passes/gradient/prepare/infer-shapes.js';
-import { inlined } from '../passes/gradient/prepare/inline.js';
-import { upgraded } from '../passes/gradient/prepare/upgrade.js';
-import { predictionOf } from '../passes/gradient/request.js';
-import { fedInputs, type RuntimeTensor } from '../runtime/index.js';
-
-/** How models are trained that are to rely on different features. */
-export interface DiverseOptions {
-  /** Models that are trained together, at least 2. */
-  readonly diverse: number;
-  /** Weight λ of the alignment of their gradients, at least 0; default 0.1. */
-  readonly alignment?: number | undefined;
-}
-
-export const DIVERSE_OPTIONS = {
-  diverse: {
-    kind: 'integer',
-    min: 2,
-    max: 1000,
-    help: 'train this many models that rely on different features',
-  },
-  alignment: {
-    kind: 'number',
-    min: 0,
-    default: 0.1,
-    help: 'with --diverse: how much the models are kept from relying on the same features',
-  },
-} as const satisfies DescriptorsFor<DiverseOptions>;
+import { buildModel } from '../../graph/build.js';
+import { type Model, ModelError, type NodeSpec, specOf, Tensor } from '../../graph/index.js';
+import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { gradient, trainableWeights } from '../../passes/gradient/index.js';
+import { outputShape } from '../../passes/gradient/output-shape.js';
+import { settledInputs } from '../../passes/gradient/prepare/infer-shapes.js';
+import { inlined } from '../../passes/gradient/prepare/inline.js';
+import { upgraded } from '../../passes/gradient/prepare/upgrade.js';
+import { predictionOf } from '../../passes/gradient/request.js';
+import { fedInputs, type RuntimeTensor } from '../../runtime/index.js';
+import { DIVERSE_OPTIONS, type DiverseOptions } from './options.js';
 
 /** Added to squared norms, so that a gradient of zero is aligned with none. */
 const FLOOR = 1e-12;
