@@ -112,8 +112,8 @@ async function custom(files: readonly string[], args: Arguments, io: Io): Promis
 
 async function report(files: readonly string[], args: Arguments, io: Io): Promise<number> {
   if (files.length === 0) throw new UsageError('report needs files of runs: study report runs.jsonl');
-  if (args.seeds !== undefined || args.shard !== undefined || args.data !== undefined)
-    throw new UsageError('report runs nothing: it takes no --seeds, --shard or --data');
+  if ([args.seeds, args.shard, args.data, args.only].some((given) => given !== undefined))
+    throw new UsageError('report runs nothing: it takes no --seeds, --shard, --data or --only');
   const { readText } = await import('../graph/index.js');
   const { parseRuns } = await import('../study/sweep/runs-file.js');
   const { reportRuns } = await import('../study/sweep/run-study.js');
@@ -143,6 +143,7 @@ async function run(wanted: readonly Wanted[], args: Arguments, io: Io): Promise<
     seeds: args.seeds,
     quick: args.quick,
     data: args.data,
+    only: args.only,
     shard: args.shard,
     threads: args.threads,
     tool: version(),

@@ -74,6 +74,19 @@ describe('study', () => {
     expect(readFileSync(join(directory, 'o/runs.jsonl'), 'utf8').split('\n')).toHaveLength(22);
   });
 
+  test('--only runs a part; what no settings have is refused', () => {
+    const only = ['--only', 'depth=1', '--only', 'activation=relu', '--format', 'json', '-q'];
+    const { stdout, status } = cli('init', '--seeds', '1', ...only);
+    expect(status).toBe(0);
+    const rows: { depth: number; activation: string }[] = JSON.parse(stdout).rows;
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rows.every(({ depth, activation }) => depth === 1 && activation === 'relu')).toBe(true);
+    expect(cli('init', '--only', 'depth=3')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("--only has no runs of depth '3'; there are 1, 2, 4, 8, 16"),
+    });
+  });
+
   test('the list has all studies, in all forms', () => {
     expect(cli('--list').stdout).toContain('init');
     expect(JSON.parse(cli('--list', '--format', 'json').stdout).studies[0]).toMatchObject({
