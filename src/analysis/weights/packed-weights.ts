@@ -17,6 +17,10 @@ interface Packing {
   /** What an element stands for before it is scaled; a number less the zero point unless given. */
   readonly table?: readonly number[] | undefined;
   readonly zero: number;
+  /** Whether elements and zero points are in two's complement. */
+  readonly isSigned?: boolean | undefined;
+  /** Whether zero points are of a type of that many bits: then no row begins with a whole byte. */
+  readonly isTyped?: boolean | undefined;
   /** Whether the first of two elements is in the high bits. */
   readonly isHighFirst?: boolean | undefined;
 }
@@ -73,7 +77,6 @@ export function gatherBlockData(node: Node): WeightData | Reason {
   const isBytes = dataType === 'uint8';
   if (!['uint8', 'uint4', 'int4'].includes(dataType) || (isBytes && ![4, 8].includes(bits)))
     return { reason: `its weight is ${dataType} of ${bits} bits` };
-  if (dataType === 'int4') return { reason: 'its weight is int4, which is not read here' };
   return packedData(node, {
     input: 0,
     scales: 2,
@@ -81,6 +84,8 @@ export function gatherBlockData(node: Node): WeightData | Reason {
     shape: [rows, isBytes ? (last * 8) / bits : last],
     bits: isBytes ? bits : 4,
     block: attributes.int('block_size', 128),
+    isSigned: dataType === 'int4',
+    isTyped: !isBytes,
     zero: isBytes ? 2 ** (bits - 1) : 0,
   });
 }
@@ -106,7 +111,8 @@ export function expertsData(node: Node, input: number): WeightData | Reason {
 }
 
 function packedData(node: Node, packing: Packing): WeightData | Reason {
-  const { input, scales, zeroPoints, shape, bits, block, table, zero, isHighFirst = false } = packing;
+  const { input, scales, zeroPoints, shape, bits, block, table, zero } = packing;
+  const { isHighFirst = false, isSigned = false, isTyped = false } = packing;
   const weight = constantInput(node, input);
   const scale = constantInput(node, scales);
   const zeros = zeroPoints === undefined ? undefined : constantInput(node, zeroPoints);
@@ -118,6 +124,8 @@ function packedData(node: Node, packing: Packing): WeightData | Reason {
   const last = shape.at(-1) ?? 1;
   // Blocks of MatMulBnb4 go on from row to row, all others end with the row.
   const perRow = table === undefined ? Math.ceil(last / block) : undefined;
+  const half = 2 ** (bits - 1);
+  const signed = (value: number): number => (isSigned && value >= half ? value - 2 * half : value);
   const whole = remembered(async (): Promise<Float32Array> => {
     const read = (value: string) => evaluated(node.graph, value, node, weight.name);
     const [bytes, factors] = [(await read(weight.value)).bytes(), (await read(scale.value)).floats()];
@@ -135,8 +143,11 @@ function packedData(node: Node, packing: Packing): WeightData | Reason {
         perRow === undefined
           ? Math.floor(i / block)
           : Math.floor(i / last) * perRow + Math.floor((i % last) / block);
-      const value = element(bytes, i, bits, isHighFirst);
-      const offset = offsets === undefined ? zero : element(offsets, zeroAt(at, perRow, bits), bits, false);
+      const value = signed(element(bytes, i, bits, isHighFirst));
+      const offset =
+        offsets === undefined
+          ? zero
+          : signed(element(offsets, isTyped ? at : zeroAt(at, perRow, bits), bits, false));
       result[i] = (table === undefined ? value - offset : (table[value] as number)) * (factors[at] as number);
     }
     return result;
@@ -144,7 +155,7 @@ function packedData(node: Node, packing: Packing): WeightData | Reason {
   return {
     name: weight.name,
     shape,
-    dataType: (bits === 8 ? 'uint8' : 'uint4') satisfies DataType,
+    dataType: (bits === 8 ? 'uint8' : isSigned ? 'int4' : 'uint4') satisfies DataType,
     owner: weight.owner,
     key: `${scale.value} ${bits} ${block}`,
     isTransposed: false,

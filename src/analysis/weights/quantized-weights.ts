@@ -136,8 +136,10 @@ export function scaledBehind({ graph, outputs }: Node): { scale: string; value: 
 const MOST_STEPS = 4;
 
 /**
- * The weight of com.microsoft's MatMulNBits: N x K, each row in blocks of `block_size` elements of 2, 4 or 8 bits, the
- * first in the lowest bits, with a scale and a zero point a block.
+ * The weight of com.microsoft's MatMulNBits: N x K, each row in blocks of `block_size` elements of 2 to 8 bits, the
+ * first in the lowest bits, each block from a whole byte on, with a scale and a zero point a block. Bits that do not divide a byte go on into
+ * the next (onnxruntime has kernels for 2, 4 and 8 alone). With g_idx each column names the block whose scale and zero point
+ * are its (onnxruntime 1.30 takes 2^(bits - 1) for the zero points then).
  */
 export function blockQuantizedData(
   node: Node,
@@ -149,13 +151,15 @@ export function blockQuantizedData(
     number,
     number,
   ];
-  if (![2, 4, 8].includes(bits)) return { reason: `its weight has ${bits} bits an element` };
+  if (bits < 2 || bits > 8) return { reason: `its weight has ${bits} bits an element` };
   if (rows < 1 || columns < 1 || block < 1)
     return { reason: 'its attributes N, K and block_size are not all set' };
-  if (node.inputs[4]) return { reason: 'it reorders its inputs (g_idx)' };
   const parts = [1, 2].map((input) => constantInput(node, input));
   const zeroPoint = node.inputs[3] ? constantInput(node, 3) : undefined;
-  const bad = [...parts, zeroPoint].find((part): part is Reason => part !== undefined && 'reason' in part);
+  const groups = node.inputs[4] ? constantInput(node, 4) : undefined;
+  const bad = [...parts, zeroPoint, groups].find(
+    (part): part is Reason => part !== undefined && 'reason' in part,
+  );
   if (bad !== undefined) return bad;
   const [weight, scale] = parts as [ConstantInput, ConstantInput];
   const zero = zeroPoint as ConstantInput | undefined;
@@ -166,7 +170,8 @@ export function blockQuantizedData(
   const whole = remembered(async (): Promise<Float32Array> => {
     const [packed, scales] = [await read(weight.value), await read(scale.value)];
     const bytes = packed.bytes();
-    const rowBytes = (blocks * block * bits) / 8;
+    const blockBytes = Math.ceil((block * bits) / 8);
+    const rowBytes = blocks * blockBytes;
     const factors = scales.floats();
     if (bytes.length !== rows * rowBytes || factors.length !== rows * blocks) {
       throw new ModelError(
@@ -175,11 +180,26 @@ export function blockQuantizedData(
       );
     }
     const zeros = zero === undefined ? undefined : zeroPoints(await read(zero.value), rows, blocks, bits);
+    const order = groups === undefined || 'reason' in groups ? undefined : (await read(groups.value)).array();
+    const blockOf = Int32Array.from({ length: columns }, (_, column) =>
+      order === undefined ? Math.floor(column / block) : Number(order[column] ?? -1),
+    );
+    const wrong = blockOf.findIndex((one) => one < 0 || one >= blocks);
+    if (wrong >= 0) {
+      throw new ModelError(
+        `its g_idx names block ${blockOf[wrong]} for column ${wrong}, and there are ${blocks}`,
+        {
+          node: node.label,
+          tensor: weight.name,
+        },
+      );
+    }
     const result = new Float32Array(rows * columns);
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
-        const at = row * blocks + Math.floor(column / block);
-        const value = unpacked(bytes, row * rowBytes, column, bits);
+        const at = row * blocks + (blockOf[column] as number);
+        const from = row * rowBytes + Math.floor(column / block) * blockBytes;
+        const value = unpacked(bytes, from, column % block, bits);
         result[row * columns + column] = (value - (zeros?.[at] ?? 2 ** (bits - 1))) * (factors[at] as number);
       }
     }
@@ -190,9 +210,9 @@ export function blockQuantizedData(
     shape: [rows, columns],
     rows,
     columns,
-    dataType: bits === 4 ? 'uint4' : bits === 2 ? 'uint2' : 'uint8',
+    dataType: bits > 4 ? 'uint8' : bits > 2 ? 'uint4' : 'uint2',
     owner: weight.owner,
-    key: `${scale.value} ${zero?.value ?? ''} ${bits} ${block}`,
+    key: `${scale.value} ${zero?.value ?? ''} ${bits} ${block} ${groups === undefined ? '' : node.inputs[4]}`,
     isTransposed: false,
     read: async (start, count) => {
       const all = await whole();
@@ -214,8 +234,9 @@ function zeroPoints(tensor: Tensor, rows: number, blocks: number, bits: number):
 }
 
 function unpacked(bytes: Uint8Array, offset: number, index: number, bits: number): number {
-  const byte = bytes[offset + Math.floor((index * bits) / 8)] ?? 0;
-  return (byte >> ((index * bits) % 8)) & (2 ** bits - 1);
+  const first = offset + Math.floor((index * bits) / 8);
+  const two = (bytes[first] ?? 0) | ((bytes[first + 1] ?? 0) << 8);
+  return (two >> ((index * bits) % 8)) & (2 ** bits - 1);
 }
 
 interface ConstantInput {

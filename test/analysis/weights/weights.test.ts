@@ -358,8 +358,8 @@ describe('what is not looked at has a reason', () => {
     [node('LSTM', ['x', 'x', 'x']), "'x' is an input"],
     [node('Einsum', ['x', 'w'], { equation: { string: 'ij,jk->ij' } }), 'makes no matrix of its weight'],
     [
-      ms('MatMulNBits', ['x', 'q', 's', '', 'g'], { N: { int: 2 }, K: { int: 16 }, block_size: { int: 16 } }),
-      'g_idx',
+      ms('MatMulNBits', ['x', 'q', 's', '', 'x'], { N: { int: 2 }, K: { int: 16 }, block_size: { int: 16 } }),
+      "'x' is an input",
     ],
     [ms('Mystery', ['x', 'w']), 'what com.microsoft.Mystery does with its weights is not known here'],
     [node('Magic', ['x', 'w'], {}, 'own'), 'what own.Magic does'],
