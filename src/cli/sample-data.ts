@@ -17,6 +17,7 @@ export const SAMPLE_ARGUMENTS = {
   },
   target: { ...DATA_OPTIONS.target, ...DATA },
   values: { kind: 'flag', ...DATA, help: 'integers in the target are quantities, not classes' },
+  tokens: { ...DATA_OPTIONS.tokens, ...DATA },
   limit: { ...DATA_OPTIONS.limit, ...DATA },
   normalize: {
     kind: 'choice',
@@ -34,6 +35,7 @@ type SampleArguments = {
 /** How the samples are read. */
 export function readingOf({
   target,
+  tokens,
   limit,
   values,
   normalize,
@@ -41,6 +43,7 @@ export function readingOf({
   return {
     target,
     targetType: values ? 'value' : undefined,
+    tokens,
     limit,
     ...(normalize !== undefined && normalize !== 'none' && NORMALIZATIONS[normalize]),
   };
@@ -71,8 +74,8 @@ export async function openSamples(
   const { data: path, split: wanted, unlabeled } = args;
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
   const { dataSources, datasetSplits, inputSpecs, openDataset } = await import('../training/data/index.js');
-  options.onFiles(dataSources(path));
-  const parts = datasetSplits(path);
+  options.onFiles(dataSources(path, args));
+  const parts = datasetSplits(path, args);
   const split = wanted ?? options.preferred.find((name) => parts.includes(name));
   const dataset = await openDataset(path, {
     ...readingOf(args),

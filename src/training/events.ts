@@ -28,6 +28,8 @@ export interface TrainPlan {
   readonly frozen: readonly string[];
   /** True where the model has adapters, so that they alone are trained. */
   readonly adapters?: boolean | undefined;
+  /** True where the loss is a cross-entropy over tokens, so that exp(loss) is a perplexity. */
+  readonly perplexity?: boolean | undefined;
   /** True where the model has bfloat16, which is computed in float32; the file that is written has it again. */
   readonly widened?: boolean | undefined;
   /** Copies of vectors that several layers shared because they were equal in the file (all ones, all zeros). */

@@ -5,6 +5,7 @@ import { type Model, ModelError, printModel } from '../graph/index.js';
 import { checkOptions, OptionError } from '../graph/option-descriptors.js';
 import { emptyRecord } from '../graph/record.js';
 import { isFilled, tiedWeights } from '../passes/gradient/index.js';
+import type { Loss } from '../passes/gradient/losses.js';
 import { outputShape } from '../passes/gradient/output-shape.js';
 import { inlined } from '../passes/gradient/prepare/inline.js';
 import { dimKey, fedInputs, isOpen } from '../runtime/index.js';
@@ -203,6 +204,7 @@ export function settle(
     quantized,
     outputs: prediction.shape === undefined ? undefined : classesOf(prediction, loss),
     labels: undefined,
+    ...(dataset.classAxis !== undefined && isPlainCrossEntropy(loss) && { perplexity: true }),
     ...(isAdapters && { adapters: true }),
     ...(usesType(model, 'bfloat16') && { widened: true }),
     // The last factor of an adapter begins at zero.
@@ -253,6 +255,11 @@ export function settle(
     feeds,
     fingerprint: JSON.parse(JSON.stringify(fingerprint)) as Record<string, unknown>,
   };
+}
+
+/** Whether a loss is the cross-entropy itself, whose exponential is a perplexity. */
+function isPlainCrossEntropy(loss: Loss): boolean {
+  return loss.kind === 'cross-entropy' && !loss.smoothing && (loss.temperature ?? 1) === 1;
 }
 
 function defined<T extends object>(options: T): Partial<T> {

@@ -240,7 +240,12 @@ class Run {
     const samples = new Feed(test, this.#settled);
     const figures = await this.#engine.evaluate(samples.all(this.#settled.plan.batch, signal));
     if (Number.isNaN(figures.loss)) await this.#refuseSpoilt(samples);
-    return this.#isStopped() ? undefined : figures;
+    return this.#isStopped() ? undefined : this.#told(figures);
+  }
+
+  /** With the perplexity, where the loss is one of tokens. */
+  #told(figures: Evaluation): Evaluation {
+    return this.#settled.plan.perplexity ? { ...figures, perplexity: Math.exp(figures.loss) } : figures;
   }
 
   /** Whether ranks are pruned after so many steps of an epoch: once an interval, and at its end. */
@@ -319,7 +324,7 @@ class Run {
     const which = emaDecay === undefined || epoch === 0 ? 'current' : 'ema';
     let validation: Evaluation | undefined;
     if (this.#validation !== undefined) {
-      validation = await this.#engine.evaluate(this.#validation.all(plan.batch, signal), which);
+      validation = this.#told(await this.#engine.evaluate(this.#validation.all(plan.batch, signal), which));
       if (this.#isStopped()) return undefined;
       if (Number.isNaN(validation.loss)) await this.#refuseSpoilt(this.#validation);
     }

@@ -75,9 +75,12 @@ export function lossFor(dataset: Dataset, prediction: Prediction, wanted: TrainO
       throw dataError(dataset, 'the data has no targets to train on; give it labels, or a loss of its own');
     if (isFloatType(target.type)) return { kind: prediction.isSigmoid ? 'bce' : 'mse' };
     const isOne = prediction.shape !== undefined && classesOf(prediction, { kind: 'bce' }) === 1;
-    return prediction.isSigmoid || isOne ? { kind: 'bce', targets: 'labels' } : { kind: 'cross-entropy' };
+    return prediction.isSigmoid || isOne
+      ? { kind: 'bce', targets: 'labels' }
+      : { kind: 'cross-entropy', ...axisOf(dataset) };
   }
-  const loss = lossOf(wanted);
+  const given = lossOf(wanted);
+  const loss: Loss = given.kind === 'cross-entropy' ? { ...axisOf(dataset), ...given } : given;
   if (loss.kind === 'sum') return loss;
   if (target === undefined)
     throw dataError(dataset, `the data has no targets, and the loss ${loss.kind} needs them`);
@@ -86,6 +89,11 @@ export function lossFor(dataset: Dataset, prediction: Prediction, wanted: TrainO
   if (loss.kind === 'bce' && loss.targets === undefined && !isFloatType(target.type))
     return { ...loss, targets: 'labels' };
   return loss;
+}
+
+/** The axis of the classes, where the data says it. */
+function axisOf({ classAxis }: Dataset): { readonly axis?: number } {
+  return classAxis === undefined ? {} : { axis: classAxis };
 }
 
 /** How many classes a loss tells apart; 1 of an output of one number a sample. */

@@ -38,6 +38,8 @@ export interface Dataset extends AsyncDisposable {
   readonly size: number;
   /** Names of the classes, where the files say them. */
   readonly classes?: readonly string[] | undefined;
+  /** Of targets that are labels at several places of a sample: the axis of the classes in what is predicted (-1 of tokens). Default 1. */
+  readonly classAxis?: number | undefined;
   /** What is done to the samples besides, that a user should know: images brought to another size. */
   readonly notes?: readonly string[] | undefined;
   /** The number, from 0, that a sample has in its file or folder; default its index. */
@@ -105,6 +107,8 @@ export interface Evaluation {
   readonly loss: number;
   /** Share of samples (or labels) that were classified right; undefined where the loss has no classes. */
   readonly accuracy: number | undefined;
+  /** exp(loss) of a cross-entropy over tokens: as if each were drawn evenly from so many. */
+  readonly perplexity?: number | undefined;
 }
 
 /** A training step, compiled for one model, loss, optimizer and batch size: onnxruntime sessions and the state they carry. */

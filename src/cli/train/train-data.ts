@@ -33,6 +33,7 @@ export async function openData(
     '../../training/data/index.js'
   );
   const inputs = inputSpecs(model);
+  const { tokens } = dataOptionsOf(args);
   const common = {
     ...dataOptionsOf(args),
     inputs,
@@ -43,8 +44,8 @@ export async function openData(
     for (const dataset of opened.splice(0).reverse()) await dataset[Symbol.asyncDispose]();
   };
   const open = async (from: string, preferred: readonly Split[]): Promise<Dataset> => {
-    options.onFiles(dataSources(from));
-    const parts = datasetSplits(from);
+    options.onFiles(dataSources(from, { tokens }));
+    const parts = datasetSplits(from, { tokens });
     const split =
       preferred.find((name) => parts.includes(name)) ?? (parts.length > 0 ? preferred[0] : undefined);
     // Validation and test are of all their samples.
@@ -54,7 +55,7 @@ export async function openData(
     return dataset;
   };
   try {
-    const parts = datasetSplits(path);
+    const parts = datasetSplits(path, { tokens });
     const all = await open(path, ['train']);
     let [train, validation]: readonly [Dataset, Dataset | undefined] = [all, undefined];
     if (wanted !== undefined && 'path' in wanted) {

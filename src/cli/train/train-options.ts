@@ -25,6 +25,7 @@ const DATA_ARGUMENTS = {
   },
   target: SAMPLE_ARGUMENTS.target,
   values: SAMPLE_ARGUMENTS.values,
+  tokens: SAMPLE_ARGUMENTS.tokens,
   limit: SAMPLE_ARGUMENTS.limit,
   normalize: SAMPLE_ARGUMENTS.normalize,
   crop: { ...AUGMENT_OPTIONS.crop, ...DATA },

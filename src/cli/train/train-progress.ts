@@ -42,7 +42,11 @@ export class TrainProgress {
     switch (event.kind) {
       case 'start':
         this.#epochs = event.plan.epochs;
-        this.#cells = cellsOf(event.plan.loss === 'cross-entropy', event.plan.validationSamples > 0);
+        this.#cells = cellsOf(
+          event.plan.loss === 'cross-entropy',
+          event.plan.validationSamples > 0,
+          event.plan.perplexity === true,
+        );
         this.#write(
           style(
             this.#cells.map(({ header, width }) => pad(header, width, 'right')).join('  '),
@@ -116,7 +120,20 @@ export class TrainProgress {
   }
 }
 
-function cellsOf(hasClasses: boolean, isValidated: boolean): readonly Cell[] {
+function cellsOf(hasClasses: boolean, isValidated: boolean, hasPerplexity: boolean): readonly Cell[] {
+  const perplexity = (of: (record: EpochRecord) => { readonly loss: number } | undefined): Cell[] =>
+    hasPerplexity
+      ? [
+          {
+            header: 'perplexity',
+            width: 10,
+            text: (record) => {
+              const figures = of(record);
+              return loss(figures && Math.exp(figures.loss));
+            },
+          },
+        ]
+      : [];
   const right = (header: string, of: (record: EpochRecord) => number | undefined): Cell[] =>
     hasClasses ? [{ header, width: Math.max(6, header.length), text: (record) => accuracy(of(record)) }] : [];
   return [
@@ -127,8 +144,9 @@ function cellsOf(hasClasses: boolean, isValidated: boolean): readonly Cell[] {
       ? [
           { header: 'val. loss', width: 9, text: ({ validation }: EpochRecord) => loss(validation?.loss) },
           ...right('right', ({ validation }) => validation?.accuracy),
+          ...perplexity(({ validation }) => validation),
         ]
-      : []),
+      : perplexity(({ training }) => training)),
     {
       header: 'rate',
       width: 8,

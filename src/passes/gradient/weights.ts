@@ -1,4 +1,12 @@
-import { ancestors, type Graph, isFloatType, isView, type Node, traitsOf } from '../../graph/index.js';
+import {
+  ancestors,
+  type Graph,
+  isFloatType,
+  isView,
+  type Node,
+  type Tensor,
+  traitsOf,
+} from '../../graph/index.js';
 import { ownRuleOf, RULES } from './rules/index.js';
 
 /** What only gives a weight another form. */
@@ -29,6 +37,7 @@ const MASK = -1e4;
  */
 export function trainableWeights(graph: Graph, output: string): string[] {
   const found = new Set<string>();
+  const loose = new Map<string, Tensor>();
   for (const node of ancestors(graph.nodes, [output])) {
     for (const index of weightInputs(node)) {
       const source = sourceOf(graph, node.inputs[index] ?? '');
@@ -37,10 +46,33 @@ export function trainableWeights(graph: Graph, output: string): string[] {
       const isLoose = node.is('Add', 'Mul', 'Concat');
       if (isLoose && (tensor.size <= 1 || tensor.floats().some((number) => number < MASK))) continue;
       found.add(source);
+      if (node.is('Mul')) loose.set(source, tensor);
     }
   }
+  for (const name of rotations(loose)) found.delete(name);
   // In the order of the file.
   return [...graph.initializers.keys()].filter((name) => found.has(name));
+}
+
+/**
+ * Cosines and sines of rotary positions, which exporters compute for fixed sizes: two tables that nodes multiply by, whose squares sum to one
+ * number (1, or that of a scaled rotation) everywhere.
+ */
+function rotations(factors: ReadonlyMap<string, Tensor>): Set<string> {
+  const tables = [...factors].filter(([, { shape }]) => shape.filter((dim) => dim > 1).length > 1);
+  const found = new Set<string>();
+  for (const [i, [name, tensor]] of tables.entries()) {
+    for (const [other, second] of tables.slice(i + 1)) {
+      if (second.shape.join() !== tensor.shape.join() || found.has(name)) continue;
+      const [a, b] = [tensor.floats(), second.floats()];
+      const squared = (at: number): number => (a[at] as number) ** 2 + (b[at] as number) ** 2;
+      const first = squared(0);
+      const isOne = a.every((_, at) => Math.abs(squared(at) - first) <= 1e-2 * first);
+      const isFilled = a.every((value) => value === a[0]);
+      if (isOne && first > 0 && !isFilled) found.add(name).add(other);
+    }
+  }
+  return found;
 }
 
 /**

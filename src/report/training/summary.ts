@@ -261,14 +261,17 @@ function figures({
   loss,
   accuracy,
   samples,
+  perplexity,
 }: {
+  perplexity?: number | undefined;
   loss: number;
   accuracy: number | undefined;
   samples?: number;
 }): string {
   const of = samples === undefined ? '' : ` of ${formatCount(samples)} samples`;
   const right = accuracy === undefined ? '' : `${formatNumber(accuracy, 'percent')} right${of}, `;
-  return `${right}loss ${formatSignificant(loss)}${accuracy === undefined ? of : ''}`;
+  const even = perplexity === undefined ? '' : `, perplexity ${formatSignificant(perplexity)}`;
+  return `${right}loss ${formatSignificant(loss)}${even}${accuracy === undefined ? of : ''}`;
 }
 
 /** 3.2 s, 4 min 05 s, 2 h 03 min. */

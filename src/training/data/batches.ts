@@ -116,6 +116,7 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
     target: dataset.target,
     path: dataset.path,
     classes: dataset.classes,
+    classAxis: dataset.classAxis,
     notes: dataset.notes,
     size: own.length,
     numberOf: (index) => {

@@ -12,6 +12,7 @@ class SourceDataset implements Dataset {
   readonly target: Field | undefined;
   readonly size: number;
   readonly classes: readonly string[] | undefined;
+  readonly classAxis: number | undefined;
   readonly notes: readonly string[];
   readonly path: string | undefined;
   readonly #source: Source;
@@ -37,6 +38,7 @@ class SourceDataset implements Dataset {
     this.target = this.#target?.field;
     this.size = Math.min(limit, source.size);
     this.classes = source.classes;
+    this.classAxis = source.classAxis;
     this.path = path;
     this.notes = [...(source.notes ?? []), ...this.#inputs.flatMap(({ note }) => note ?? [])];
   }

@@ -7,8 +7,9 @@ import { openFolder, subfolders } from './folder.js';
 import { openIdx } from './idx.js';
 import { openNpy, openNpz, type SampleArray, sourceOfArrays, splitsOf } from './numpy.js';
 import { checkDatasetOptions, type DatasetOptions, MEMORY, SPLITS, type Split } from './options.js';
-import { type Found, type Recognized, recognize } from './recognize.js';
+import { type Found, type Recognized, recognize, tokenFile } from './recognize.js';
 import type { Source } from './source.js';
+import { openTokens } from './tokens.js';
 
 /**
  * The parts that the data at a path comes in; none where it is in one piece.
@@ -17,7 +18,8 @@ import type { Source } from './source.js';
  * @example
  * datasetSplits('data/mnist'); // ['train', 'test']
  */
-export function datasetSplits(path: string): readonly Split[] {
+export function datasetSplits(path: string, options: Pick<DatasetOptions, 'tokens'> = {}): readonly Split[] {
+  if (options.tokens !== undefined) return [];
   const data = recognize(path);
   if (data.format === 'parts') return SPLITS.filter((split) => data.parts[split] !== undefined);
   if (data.format === 'own') return data.definition.splits?.(path) ?? [];
@@ -38,6 +40,7 @@ function arrayNames(found: Found): readonly string[] {
  * - .npz with arrays `x` and `y` (or the names of the model's inputs; `x_train`, `x_test`), or a folder of .npy files of these names
  * - CSV (.csv, .tsv, .gz): numbers, the last or a named column the target; or a folder with `train.csv` and `test.csv`
  * - images: a folder with one folder a class, or `train`, `val` and `test` folders of such
+ * - with `tokens` token numbers, .npy or .bin
  * - what defineFormat added, which is asked first
  *
  * Files up to `options.memory` are held in memory, of larger ones the samples are read that are asked for.
@@ -50,15 +53,15 @@ function arrayNames(found: Found): readonly string[] {
  */
 export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
   checkDatasetOptions(options);
-  const data = recognize(path);
-  const found = partOf(data, path, options.split);
+  const { tokens, memory = MEMORY } = options;
+  const data = tokens === undefined ? recognize(path) : undefined;
+  const found = data && partOf(data, path, options.split);
   const files = new OpenFiles();
   try {
-    const source = await openSource(
-      found,
-      { ...options, classNames: options.classNames ?? classesOf(data) },
-      files,
-    );
+    const source =
+      found === undefined || data === undefined
+        ? openTokens(tokenFile(path), { length: tokens ?? 1, inputs: options.inputs, memory, files })
+        : await openSource(found, { ...options, classNames: options.classNames ?? classesOf(data) }, files);
     const opened = options.unlabeled ? { ...source, target: undefined } : source;
     return datasetOf({ ...opened, dispose: () => files[Symbol.dispose]() }, options, path);
   } catch (error) {

@@ -60,6 +60,8 @@ export interface DatasetOptions extends Normalization {
   readonly header?: boolean | undefined;
   /** CSV: what stands between fields; default comma, semicolon or tab, whichever is in the first line. */
   readonly delimiter?: string | undefined;
+  /** The file holds token numbers: a sample is so many, its target those that follow. See openTokens. */
+  readonly tokens?: number | undefined;
   /** Bytes up to which a file, and decoded images, are held in memory; beyond, they are read again each time. Default 256 MiB. */
   readonly memory?: number | undefined;
 }
@@ -88,6 +90,12 @@ export const DATA_OPTIONS = {
   limit: { kind: 'integer', min: 1, help: 'use at most this many samples' },
   header: { kind: 'flag', help: 'the first line of a CSV file has names' },
   delimiter: { kind: 'text', help: 'what separates the fields of a CSV file' },
+  tokens: {
+    kind: 'integer',
+    min: 1,
+    max: 1_000_000,
+    help: 'the data is token numbers (.npy, or .bin of uint16): a sample is this many, its target those that follow',
+  },
   memory: { kind: 'integer', min: 0, default: MEMORY, help: 'bytes of data to hold in memory' },
 } as const satisfies OptionDescriptors;
 

@@ -60,10 +60,25 @@ function firstBytes(path: string): Uint8Array {
  *
  * @throws ModelError as recognize does
  */
-export function dataSources(path: string): readonly string[] {
+export function dataSources(
+  path: string,
+  options: { readonly tokens?: number | undefined } = {},
+): readonly string[] {
+  if (options.tokens !== undefined) return [tokenFile(path)];
   const data = recognize(path);
   const parts = data.format === 'parts' ? Object.values(data.parts) : [data];
   return parts.flatMap(filesOf);
+}
+
+/**
+ * A path that holds token numbers.
+ *
+ * @throws ModelError where it is no file
+ */
+export function tokenFile(path: string): string {
+  if (!isFile(path))
+    throw new ModelError('no such file; token numbers are in one file, .npy or .bin', { file: path });
+  return path;
 }
 
 function filesOf(found: Found): readonly string[] {

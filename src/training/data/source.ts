@@ -22,6 +22,8 @@ export interface Source {
   readonly inputs: readonly Column[];
   readonly target: Column | undefined;
   readonly classes?: readonly string[] | undefined;
+  /** Of targets that are labels at several places of a sample: the axis of the classes in what is predicted. Default 1. */
+  readonly classAxis?: number | undefined;
   /** Closes what is open, removes temporary files. */
   dispose?(): void;
   /** What a user may not expect of the data. */
