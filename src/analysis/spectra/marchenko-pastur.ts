@@ -9,9 +9,9 @@ export interface MarchenkoPasturFit {
   readonly sigma: number;
   /** sigma over the root mean square of all elements, at most about 1 [sigma_mp, for its rescaled weights]. */
   readonly sigmaRelative: number;
-  /** λ₋, the lower edge of the bulk [bulk_min / W_scale²]. */
+  /** λ₋, the lower edge of the bulk [bulk_min]. */
   readonly bulkMin: number;
-  /** λ₊, the upper edge of the bulk [bulk_max / W_scale²]. */
+  /** λ₊, the upper edge of the bulk [bulk_max]. */
   readonly bulkMax: number;
   /** Eigenvalues beyond this are spikes: λ₊ and the margin of the finite size. */
   readonly threshold: number;
@@ -59,8 +59,8 @@ const TRACY_WIDOM = 3.2724;
  * The largest eigenvalue of a random matrix fluctuates about λ₊ by the scale sigma² (√N + √M) (1/√N + 1/√M)^(1/3)
  * (Johnstone 2001, theorem 1.1, with N - 1 for N); `margin` of these are allowed before a value counts as a spike.
  *
- * WeightWatcher fits sigma to a kernel density estimate of the eigenvalues rescaled by W_scale² = M / ‖W‖F²; divide
- * its bulk_min and bulk_max by W_scale² to compare. Its margin, √(Q^-½ λ₊^⅔ M^-⅔) on that scale, is not that of
+ * WeightWatcher fits sigma to a kernel density estimate of the eigenvalues rescaled by W_scale² = M / ‖W‖F²; the
+ * bulk_min and bulk_max of version 0.7.7 are scaled back already. Its margin, √(Q^-½ λ₊^⅔ M^-⅔) on that scale, is not that of
  * Tracy and Widom, hence its number of spikes may differ by a few.
  *
  * Source: Marčenko & Pastur 1967; Johnstone, On the distribution of the largest eigenvalue in principal components

@@ -138,7 +138,7 @@ const DESCRIPTORS = {
     definition: 'lower edge of the bulk, σ^2 (sqrt N - sqrt M)^2, N x M the matrix without its spikes',
     source: PASTUR,
     priority: 8,
-    weightWatcher: 'bulk_min / W_scale^2',
+    weightWatcher: 'bulk_min',
   },
   mpBulkMax: {
     header: 'λ₊',
@@ -147,7 +147,7 @@ const DESCRIPTORS = {
     definition: 'upper edge of the bulk, σ^2 (sqrt N + sqrt M)^2, N x M the matrix without its spikes',
     source: PASTUR,
     priority: 8,
-    weightWatcher: 'bulk_max / W_scale^2',
+    weightWatcher: 'bulk_max',
   },
   mpSpikes: {
     header: 'spikes',
