@@ -7,7 +7,7 @@ import { errorOf } from './allocation/allocation.js';
 import { allocated, type Before, curveOf, planned, type Shares, unreachable } from './allocation/budget.js';
 import { fastest, timedCandidates, withMicroseconds } from './allocation/fast.js';
 import { LayerTimes, latencyOf, latencyRatio } from './allocation/layer-times.js';
-import { shapesFor } from './calibration/calibration.js';
+import { rankOf, shapesFor } from './calibration/calibration.js';
 import { type Divergence, divergenceOf } from './calibration/divergence.js';
 import {
   type Divided,
@@ -85,6 +85,8 @@ export class Compression {
             kind: this.#settings.divergence,
             isLabelled: hasLabels(data),
             dims: await dimsOf(twin, samples),
+            axis: this.#settings.axis,
+            rank: await rankOf(twin, this.#settings.prediction, samples),
           });
     const parts = { ...divided(samples, data !== undefined), shapes, divergence };
     const total = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);

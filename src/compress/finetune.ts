@@ -15,11 +15,11 @@ export async function finetune(
   model: Model,
   original: Model,
   data: Dataset,
-  { loss, output }: Divergence,
+  { loss, output, axis }: Divergence,
   options: Pick<CompressOptions, 'finetune' | 'learningRate' | 'seed' | 'threads' | 'onProgress'>,
 ): Promise<void> {
   const { finetune: epochs = 1, learningRate, seed, threads, onProgress } = options;
-  await using taught = await distilled(data, original, { output, loss: loss.kind, threads });
+  await using taught = await distilled(data, original, { output, loss: loss.kind, axis, threads });
   const training = train(model, taught, {
     loss,
     output,

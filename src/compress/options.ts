@@ -70,6 +70,11 @@ export interface CompressOptions {
   readonly plan?: readonly PlannedLayer[] | undefined;
   /** What differences of outputs are measured by; default cross-entropy of a model that ends in Softmax or whose data has labels, else mse. */
   readonly divergence?: DivergenceKind | undefined;
+  /**
+   * The axis of the classes of that output; default that of the Softmax at its end, else the last of three axes ([batch, tokens, classes])
+   * and the second of others.
+   */
+  readonly axis?: number | undefined;
   /** The output that is compared; default the first. */
   readonly prediction?: string | undefined;
   /**
@@ -193,6 +198,13 @@ export const COMPRESS_OPTIONS = {
     group: 'Data',
     defaultHelp: 'the first',
     help: 'output that is compared',
+  },
+  axis: {
+    kind: 'integer',
+    min: 1,
+    group: 'Data',
+    defaultHelp: 'of the Softmax at the end, else the last of three, the second of others',
+    help: 'axis of the classes of that output',
   },
   independent: {
     kind: 'flag',

@@ -19,6 +19,8 @@ export interface DistillOptions {
   readonly temperature?: number | undefined;
   readonly providers?: ProviderChoice | undefined;
   readonly threads?: number | undefined;
+  /** The axis of the classes of cross-entropy; default 1. */
+  readonly axis?: number | undefined;
 }
 
 /**
@@ -51,7 +53,7 @@ export async function distilled(
   });
   try {
     const say = async (batch: Batch): Promise<RuntimeTensor> =>
-      targetsOf(await predictor.predict(batch), loss, temperature);
+      targetsOf(await predictor.predict(batch), loss, temperature, options.axis);
     const { type, shape } = await say(await dataset.batch([0]));
     const target: Field = { name: 'teacher', type, shape: shape.slice(1) };
     return {
@@ -77,13 +79,14 @@ export async function targetsOf(
   said: RuntimeTensor,
   loss: LossKind,
   temperature: number,
+  axis = 1,
 ): Promise<RuntimeTensor> {
   // [N, C, 1, 1], what a network without a last Flatten makes, is read as [N, C], as the loss does.
-  const isFlat = loss === 'cross-entropy' && said.shape.slice(2).every((size) => size === 1);
+  const isFlat = loss === 'cross-entropy' && axis === 1 && said.shape.slice(2).every((size) => size === 1);
   const y = isFlat ? { ...said, shape: said.shape.slice(0, 2) } : said;
   const probabilities =
     loss === 'cross-entropy'
-      ? [{ opType: 'Softmax', inputs: ['scaled'], outputs: ['target'], attributes: { axis: { int: 1 } } }]
+      ? [{ opType: 'Softmax', inputs: ['scaled'], outputs: ['target'], attributes: { axis: { int: axis } } }]
       : loss === 'bce'
         ? [{ opType: 'Sigmoid', inputs: ['scaled'], outputs: ['target'] }]
         : undefined;

@@ -334,3 +334,45 @@ describe('what cannot be done is said', () => {
     expect(() => parsePlan(text)).toThrow(message);
   });
 });
+
+describe('the axis of the classes', () => {
+  const tokens = (end: NodeSpec[]): Model =>
+    buildModel({
+      inputs: [['x', 'float32', ['n', 3, 6]]],
+      outputs: [['y', 'float32', ['n', 3, 8]]],
+      nodes: [{ opType: 'MatMul', name: 'fc', inputs: ['x', 'w'], outputs: ['h'] }, ...end],
+      initializers: [noise('w', [6, 8])],
+    });
+  const identity = tokens([{ opType: 'Identity', inputs: ['h'], outputs: ['y'] }]);
+  const softmax = (axis: number): Model =>
+    tokens([{ opType: 'Softmax', inputs: ['h'], outputs: ['y'], attributes: { axis: { int: axis } } }]);
+
+  test('is that of the Softmax, the last of three, the second of others, or the one that is given', () => {
+    const axisOf = (model: Model, rank: number, axis?: number): number =>
+      divergenceOf(model, { isLabelled: true, rank, axis }).axis;
+    expect(axisOf(softmax(-1), 3)).toBe(2);
+    expect(axisOf(softmax(1), 3)).toBe(1);
+    expect([2, 3, 4].map((rank) => axisOf(identity, rank))).toEqual([1, 2, 1]);
+    expect(axisOf(identity, 3, 1)).toBe(1);
+  });
+
+  test('decides what the divergence is: the mean over places of the Kullback-Leibler divergence', async () => {
+    const x = new Random(3, 'tokens').fillNormal(new Float32Array(16 * 18));
+    await using data = tensorDataset({ x: { type: 'float32', shape: [16, 3, 6], data: x } });
+    const model = softmax(-1);
+    const original = model.clone();
+    await model.apply(compress({ plan: [{ layer: 'fc', form: 'matrices', ranks: [3] }] }));
+    const feeder = await sampleFeeder(original, data);
+    const indices = Array.from({ length: 16 }, (_, i) => i);
+    const samples = { feeder, indices, seed: 0, session: {} };
+    const divergence = divergenceOf(original, { isLabelled: false, rank: 3 });
+    const { feeds } = await feeder.feeds(indices);
+    const probabilities = async (one: Model): Promise<number[]> => {
+      await using session = await openSession(one);
+      return Array.from((await session.run(feeds)).y?.data as Float32Array);
+    };
+    const [p, q] = [await probabilities(original), await probabilities(model)];
+    const expected = p.reduce((sum, value, i) => sum + value * Math.log(value / (q[i] as number)), 0) / 48;
+    expect(await divergenceBetween(original, model, samples, divergence, 100)).toBeCloseTo(expected, 4);
+  });
+});

@@ -38,6 +38,13 @@ export async function shapesFor(model: Model, values: readonly string[], samples
   );
 }
 
+/** How many axes an output has; default the first output. */
+export async function rankOf(model: Model, output: string | undefined, samples: Samples): Promise<number> {
+  const name = output ?? model.graph.outputs[0]?.name ?? '';
+  const known = model.graph.outputs.find((one) => one.name === name)?.shape?.length;
+  return known ?? (await shapesFor(model, [name], samples)).get(name)?.length ?? 2;
+}
+
 async function runPart(
   model: Model,
   values: readonly string[],

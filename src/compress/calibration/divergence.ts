@@ -16,6 +16,8 @@ export interface Divergence {
   /** The model's output. */
   readonly output: string;
   readonly dims: Readonly<Record<string, number>>;
+  /** The axis of the classes. */
+  readonly axis: number;
   /** The loss of outputs against the original's. */
   readonly loss: Loss;
   /** A random vector whose covariance is the curvature of the divergence at an output, for each sample by itself. */
@@ -34,15 +36,31 @@ export function divergenceOf(
     readonly kind?: DivergenceKind | undefined;
     readonly isLabelled: boolean;
     readonly dims?: Readonly<Record<string, number>> | undefined;
+    /** Of the classes; default that of the Softmax at the end, else the last of three and the second of others. */
+    readonly axis?: number | undefined;
+    /** Axes of the output. */
+    readonly rank?: number | undefined;
   },
 ): Divergence {
   const output = options.output ?? model.graph.outputs[0]?.name;
   if (output === undefined) throw new ModelError('has no outputs', { file: model.path });
   const endsInSoftmax = predictionOf(model, output, 'cross-entropy') !== output;
+  const rank = options.rank ?? 2;
+  const axis = options.axis ?? softmaxAxis(model, output, rank) ?? (rank === 3 ? 2 : 1);
   const kind = options.kind ?? (options.isLabelled || endsInSoftmax ? 'cross-entropy' : 'mse');
   const dims = options.dims ?? {};
-  if (kind === 'mse') return { kind, output, dims, loss: { kind }, probe: squareProbe };
-  return { kind, output, dims, loss: { kind, targets: 'probabilities' }, probe: classProbe };
+  if (kind === 'mse') return { kind, output, dims, axis, loss: { kind }, probe: squareProbe };
+  const loss = { kind, targets: 'probabilities', axis } as const;
+  const probe: Divergence['probe'] = (tensor, random) => classProbe(tensor, random, axis);
+  return { kind, output, dims, axis, loss, probe };
+}
+
+/** The axis of the Softmax or LogSoftmax that makes an output, from the front. */
+function softmaxAxis({ graph }: Model, output: string, rank: number): number | undefined {
+  const node = graph.producer(output);
+  if (!node?.is('Softmax', 'LogSoftmax')) return undefined;
+  const axis = node.attributes.int('axis', graph.model.opset() < 13 ? 1 : -1);
+  return axis < 0 ? axis + rank : axis;
 }
 
 /** Of the mean over n elements of a sample: the curvature is 2 / n. */
@@ -62,11 +80,14 @@ function squareProbe(output: RuntimeTensor, random: Random): RuntimeTensor {
  */
 const LOGIT_NOISE = 0.2;
 
-/** p minus a class drawn by p has the covariance diag(p) - p pᵀ. Classes are axis 1. */
-function classProbe(output: RuntimeTensor, random: Random): RuntimeTensor {
+/** p minus a class drawn by p has the covariance diag(p) - p pᵀ. */
+function classProbe(output: RuntimeTensor, random: Random, axis: number): RuntimeTensor {
   const { shape, data, type } = output;
-  const [batch = 1, classes = 1, ...rest] = shape;
-  const places = rest.reduce((product, dim) => product * dim, 1);
+  const classes = shape[axis] ?? 1;
+  const batch = shape.slice(0, axis).reduce((product, dim) => product * dim, 1);
+  const places = shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
+  // The loss is the mean over all places of a sample.
+  const perSample = (places * batch) / (shape[0] ?? 1);
   const logits = widen(type as 'float32', data as never);
   const values = new Float32Array(data.length);
   const p = new Float64Array(classes);
@@ -86,7 +107,7 @@ function classProbe(output: RuntimeTensor, random: Random): RuntimeTensor {
         drawn -= p[chosen] as number;
         chosen += 1;
       }
-      const scale = 1 / Math.sqrt(places);
+      const scale = 1 / Math.sqrt(perSample);
       for (let k = 0; k < classes; k += 1) {
         const drawnHere = k === chosen ? 1 : 0;
         values[at + k * places] =

@@ -189,7 +189,7 @@ export async function biasValues(site: LinearSite): Promise<Float64Array> {
 async function targeted(
   model: Model,
   samples: Samples,
-  { output, kind }: Divergence,
+  { output, kind, axis }: Divergence,
   perSample: number,
 ): Promise<() => AsyncIterable<Batch>> {
   const name = predictionOf(model, output, kind);
@@ -199,7 +199,7 @@ async function targeted(
       const { feeds } = await samples.feeder.feeds(indices);
       const said = (await session.run(feeds))[name];
       if (said === undefined) throw new ModelError(`'${name}' did not come out of the run`);
-      yield { inputs: feeds, target: await targetsOf(said, kind, 1) };
+      yield { inputs: feeds, target: await targetsOf(said, kind, 1, axis) };
     }
   };
   const kept: Batch[] = [];
@@ -240,7 +240,7 @@ export async function dropBetween(
   original: Model,
   model: Model,
   samples: Samples,
-  { output, kind }: Divergence,
+  { output, kind, axis }: Divergence,
   perSample: number,
 ): Promise<number> {
   const name = predictionOf(original, output, kind);
@@ -251,7 +251,7 @@ export async function dropBetween(
     const { feeds, labels } = await samples.feeder.feeds(indices);
     const [a, b] = [(await first.run(feeds))[name], (await second.run(feeds))[name]];
     if (a === undefined || b === undefined) throw new ModelError(`'${name}' did not come out of the run`);
-    const sums = await runGraph(kind === 'mse' ? SQUARES : DECISIONS, { a, b }, [
+    const sums = await runGraph(kind === 'mse' ? SQUARES : decisions(axis), { a, b }, [
       'different',
       'whole',
       ...(kind === 'mse' ? [] : ['p', 'q']),
@@ -279,17 +279,17 @@ const single = (from: string, to: string): NodeSpec => ({
   outputs: [to],
   attributes: { to: { int: 1 } },
 });
-const largestOf = (from: string, to: string): NodeSpec => ({
+const largestOf = (from: string, to: string, axis: number): NodeSpec => ({
   opType: 'ArgMax',
   inputs: [from],
   outputs: [to],
-  attributes: { axis: { int: 1 } },
+  attributes: { axis: { int: axis } },
 });
 
-/** How many decisions differ, of how many; classes are axis 1. */
-const DECISIONS: readonly NodeSpec[] = [
-  largestOf('a', 'p'),
-  largestOf('b', 'q'),
+/** How many decisions differ, of how many. */
+const decisions = (axis: number): readonly NodeSpec[] => [
+  largestOf('a', 'p', axis),
+  largestOf('b', 'q', axis),
   { opType: 'Equal', inputs: ['p', 'q'], outputs: ['same'] },
   { opType: 'Not', inputs: ['same'], outputs: ['other'] },
   single('other', 'others'),

@@ -5,7 +5,7 @@ import { withEigenThreads } from '../../linalg/gram-eigen.js';
 import type { Matrix } from '../../linalg/matmul.js';
 import { removeUnread } from '../../passes/rewrite/weight-source.js';
 import type { CompressAccount, CompressedLayer } from '../account.js';
-import { inputMoments, shapesFor } from '../calibration/calibration.js';
+import { inputMoments, rankOf, shapesFor } from '../calibration/calibration.js';
 import { divergenceOf } from '../calibration/divergence.js';
 import type { Moments } from '../calibration/metric.js';
 import { dimsOf, divided, hasLabels, largest, samplesOf } from '../calibration/samples.js';
@@ -75,6 +75,8 @@ export class Quantization {
             kind: this.#settings.divergence,
             isLabelled: hasLabels(data),
             dims: await dimsOf(model, samples),
+            axis: this.#settings.axis,
+            rank: await rankOf(model, this.#settings.prediction, samples),
           });
     const before = { parameters: storedParameters(model), bytes: storedBytes(model) };
     const macs = costs.sites.reduce((sum, site) => sum + siteMultiplyAdds(site, shapes), 0);
