@@ -2,22 +2,21 @@ import { basename } from 'node:path';
 import type { EvaluatedModel } from '../evaluate/evaluate.js';
 import { EVALUATE_OPTIONS } from '../evaluate/options.js';
 import type { QualityReport } from '../evaluate/types.js';
-import { described, type OptionDescriptors } from '../graph/option-descriptors.js';
-import type { Document } from '../report/text/document.js';
+import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { PAGE_FORMATS } from '../report/text/render.js';
 import { SESSION_OPTIONS } from '../runtime/session/options.js';
 import { DATA_OPTIONS } from '../training/data/options.js';
+import { checkLimits, evaluateOptions, presentQuality, settleQuality } from './evaluate-output.js';
 import { DATA, openSamples, SAMPLE_ARGUMENTS } from './sample-data.js';
 import type { Command } from './shell/command.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { formatOf, loadModel, MODEL, nameOf, print, writeDocument } from './shell/files.js';
-import { type Io, tell } from './shell/io.js';
+import { loadModel, MODEL, nameOf } from './shell/files.js';
+import type { Io } from './shell/io.js';
 import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
-import { onModel, PROVIDER_OPTIONS, preference, providersOf } from './shell/provider-options.js';
-import { dateOf, version } from './shell/version.js';
+import { onModel, PROVIDER_OPTIONS } from './shell/provider-options.js';
 
 const LIMITS = { group: 'Limits' } as const;
 
@@ -52,8 +51,15 @@ const OPTIONS = {
     ...LIMITS,
     help: "exit 1 if the loss is more than this above the first model's: 2%",
   },
+  shard: {
+    kind: 'text',
+    help: 'measure only a part of the samples, 2/8, into the folder of -o, for merge; auto: of a Slurm array, auto/64: of an Indexed Job',
+  },
   ...FILE_OPTIONS,
-  output: { ...FILE_OPTIONS.output, help: 'file for the report: .json, .csv, .md, .html, .txt' },
+  output: {
+    ...FILE_OPTIONS.output,
+    help: 'file for the report: .json, .csv, .md, .html, .txt; with --shard a folder',
+  },
   ...SESSION_OPTIONS,
   ...PROVIDER_OPTIONS,
   ...COMMON_OPTIONS,
@@ -64,6 +70,8 @@ type Arguments = Given<typeof OPTIONS> & {
   readonly model: string;
   readonly others?: readonly string[] | undefined;
 };
+
+export type EvaluateArguments = Arguments;
 
 export const evaluateCommand: Command<Arguments> = {
   options: OPTIONS,
@@ -79,29 +87,23 @@ export const evaluateCommand: Command<Arguments> = {
       )
       .example('$0 evaluate a.onnx b.onnx --data photos.npz --unlabeled', 'do they agree, without labels'),
   handler: async (args, io) => {
-    const { model: path, others = [], output, maxDrop } = args;
+    const { model: path, others = [], output } = args;
     const files = [path, ...others];
     if (files.filter((file) => file === '-').length > 1)
       throw new UsageError('only one of the models can come from standard input');
-    const maxRise = shareOf(args.maxRise);
-    for (const [limit, flag] of [
-      [maxDrop, '--max-drop'],
-      [maxRise, '--max-rise'],
-    ] as const)
-      if (limit !== undefined && others.length === 0)
-        throw new UsageError(`${flag} needs a second model, to compare with the first`);
-    const target = output === '-' ? undefined : output;
-    const format = formatOf(args.format, target, PAGE_FORMATS);
-    if (format === 'html' && output === undefined && io.stdout.isTTY)
-      throw new UsageError('a page is for a browser: pass -o report.html, or redirect standard output');
+    checkLimits(args);
+    if (args.shard !== undefined) {
+      const { writeEvaluationPart } = await import('./evaluate-part.js');
+      return await writeEvaluationPart(args, io);
+    }
+    const { target } = settleQuality(args, io);
     const outputs = outputsOf({ '--output': output });
     keepApart(outputs, files, io);
-    const { list, device } = providersOf(args);
     if (target !== undefined) {
       const { assertWritable } = await import('../graph/index.js');
       await assertWritable(target, { overwrite: args.overwrite });
     }
-    const models = await modelsOf(files, args, outputs, io);
+    const models = await evaluatedModels(files, args, outputs, io);
     const [first] = models;
     if (first === undefined) throw new UsageError('a model file is missing');
     await using samples = await openSamples(first.model, args, {
@@ -109,53 +111,26 @@ export const evaluateCommand: Command<Arguments> = {
       onFiles: (read) => keepApart(outputs, read, io),
     });
     const { evaluateModels } = await import('../evaluate/evaluate.js');
-    const { checkQuality } = await import('../evaluate/limits.js');
-    const { qualityDocument } = await import('../report/quality/document.js');
     const progress = new ProgressLine(io, args);
     let report: QualityReport;
     try {
       report = await onModel(nameOf(path), () =>
         evaluateModels(models, samples.dataset, {
-          ...described(EVALUATE_OPTIONS, args),
-          output: args.prediction,
-          providers: list && preference(list),
-          device,
-          threads: args.threads,
+          ...evaluateOptions(args),
           onProgress: ({ done, total }) => progress.update({ done, total, what: 'samples' }),
         }),
       );
     } finally {
       progress.clear();
     }
-    const limits = checkQuality(report, { maxDrop, maxRise });
-    const { name: data, notes } = samples;
-    const document = qualityDocument(report, { data, notes, limits, verbose: args.verbose });
-    const page = format === 'html' ? await withPage(document, report, samples.name, io) : document;
-    if (target !== undefined) await writeDocument(page, target, { ...args, format }, io);
-    else if (!args.quiet || args.format !== undefined) await print(page, { ...args, format }, io);
-    const failed = limits.filter(({ passed }) => !passed);
-    const isTold = target === undefined && (format === 'table' || format === 'md');
-    if (failed.length > 0 && !isTold && !args.quiet) {
-      const { limitNote } = await import('../report/quality/document.js');
-      for (const limit of failed) await tell(io, limitNote(limit, first.name).text);
-    }
-    return failed.length === 0 ? 0 : 1;
+    return await presentQuality(report, samples, args, io);
   },
 };
 
-/** With its page. SOURCE_DATE_EPOCH sets its date, for bytes that can be made again. */
-async function withPage(document: Document, report: QualityReport, data: string, io: Io): Promise<Document> {
-  const { renderQualityPage } = await import('../report/quality/page.js');
-  return {
-    ...document,
-    html: () => renderQualityPage(report, { data, date: dateOf(io), version: version() }),
-  };
-}
-
 /** Called by the last parts of their paths, where these differ. */
-async function modelsOf(
+export async function evaluatedModels(
   files: readonly string[],
-  args: Arguments,
+  args: Pick<Arguments, 'quiet' | 'verbose'>,
   outputs: ReturnType<typeof outputsOf>,
   io: Io,
 ): Promise<EvaluatedModel[]> {
@@ -165,12 +140,4 @@ async function modelsOf(
   for (const [index, file] of files.entries())
     models.push({ name: names[index] ?? file, model: await loadModel(file, io, { ...args, outputs }) });
   return models;
-}
-
-/** '2%' as 0.02. */
-function shareOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const [, digits = ''] = /^\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*$/.exec(text) ?? [];
-  if (digits === '') throw new UsageError(`--max-rise must be a percentage such as 2%, is '${text}'`);
-  return Number(digits) / 100;
 }

@@ -62,6 +62,14 @@ export const mergeCommand: Command<Arguments> = {
         const words = (text: string): string => inFlags(text, rankReportCommand.options);
         return await mergeRank(parts, args, { ...io, words });
       }
+      case 'evaluate': {
+        const [{ mergeEvaluation }, { evaluateCommand }] = await Promise.all([
+          import('./evaluate-part.js'),
+          import('./evaluate.js'),
+        ]);
+        const words = (text: string): string => inFlags(text, evaluateCommand.options);
+        return await mergeEvaluation(parts, args, { ...io, words });
+      }
       default:
         throw new ModelError(`is a part of ${parts.header.command}, which this version cannot merge`, {
           file: files[0],

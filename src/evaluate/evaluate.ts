@@ -2,12 +2,13 @@ import { type Model, ModelError } from '../graph/index.js';
 import { reading } from '../graph/occupied.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { predictionOf } from '../passes/gradient/request.js';
+import type { RuntimeTensor } from '../runtime/index.js';
 import { feedsOf } from '../training/feed.js';
 import { openPredictor, type Predictor } from '../training/predict.js';
 import { dataError, fitted, type Prediction, predictionFor, type TargetFit } from '../training/targets.js';
 import type { Batch, Dataset } from '../training/types.js';
 import { checkEvaluateOptions, EVALUATE_OPTIONS, type EvaluateOptions } from './options.js';
-import { reportOf } from './quality-report.js';
+import { reportOf, type Tallied } from './quality-report.js';
 import { areProbabilities, type Rows, rowsOf } from './rows.js';
 import { agreementScores, classScores, decisionsOf, valueScores } from './scores.js';
 import { ComparisonTally, ModelTally } from './tally.js';
@@ -60,11 +61,62 @@ async function evaluation(
   dataset: Dataset,
   options: EvaluateOptions,
 ): Promise<QualityReport> {
+  await using run = await openEvaluation(models, dataset, options);
+  const { classes, batches } = run;
+  const tallies = models.map(() => new ModelTally(dataset.size, classes));
+  const comparisons = models.slice(1).map(() => new ComparisonTally(dataset.size, classes));
+  for (let batch = 0; batch < batches; batch += 1) {
+    const { from, count } = run.rangeOf(batch);
+    await run.measure(batch, { at: from, tallies, comparisons });
+    options.onProgress?.({ done: from + count, total: dataset.size });
+  }
+  return reportOf({ ...(await run.summary()), dataset, tallies, comparisons });
+}
+
+/** Where a batch is added up: its first sample becomes number `at` of the tallies. */
+export interface Tallies {
+  readonly at: number;
+  readonly tallies: readonly ModelTally[];
+  readonly comparisons: readonly ComparisonTally[];
+}
+
+/** Models that are ready to be measured, batch by batch. */
+export interface Evaluation extends AsyncDisposable {
+  readonly classes: number | undefined;
+  readonly batches: number;
+  rangeOf(batch: number): { readonly from: number; readonly count: number };
+  /** @returns the samples that were read */
+  measure(batch: number, into: Tallies): Promise<Batch>;
+  /** All that a report says beside the data and the tallies. */
+  summary(): Promise<Omit<Tallied, 'dataset' | 'tallies' | 'comparisons'>>;
+}
+
+/** @throws as evaluateModels */
+export async function openEvaluation(
+  models: readonly EvaluatedModel[],
+  dataset: Dataset,
+  options: EvaluateOptions,
+): Promise<Evaluation> {
   checkEvaluateOptions(options);
   const [first] = models;
   if (first === undefined) throw new RangeError('there is no model to evaluate');
   if (dataset.size === 0) throw dataError(dataset, 'the data has no samples to evaluate on');
-  await using opened = new Opened();
+  const opened = new Opened();
+  try {
+    return await openedEvaluation(models, first, dataset, options, opened);
+  } catch (error) {
+    await opened[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openedEvaluation(
+  models: readonly EvaluatedModel[],
+  first: EvaluatedModel,
+  dataset: Dataset,
+  options: EvaluateOptions,
+  opened: Opened,
+): Promise<Evaluation> {
   const setting = await settle(first.model, dataset, options, opened);
   const { task, shape } = setting;
   if (task.kind === 'agreement' && models.length < 2)
@@ -76,17 +128,17 @@ async function evaluation(
   const widths =
     task.form.kind === 'classes' ? shape[task.form.axis] : task.form.kind === 'binary' ? 2 : undefined;
   const classes = task.kind === 'classes' ? widths : undefined;
-  const tallies = models.map(() => new ModelTally(dataset.size, classes));
-  const comparisons = models.slice(1).map(() => new ComparisonTally(dataset.size, classes));
   const mean = task.kind === 'values' ? await targetMean(dataset, setting) : undefined;
   const top = options.top ?? EVALUATE_OPTIONS.top.default;
-  const batch = options.batch ?? batchOf(dataset, shape, opened.predictors[0]?.fixedBatch);
-  let asProbabilities: readonly boolean[] | undefined;
-  for (let from = 0; from < dataset.size; from += batch) {
-    options.signal?.throwIfAborted();
-    const count = Math.min(batch, dataset.size - from);
+  const size = options.batch ?? batchOf(dataset, shape, opened.predictors[0]?.fixedBatch);
+  const rangeOf = (batch: number) => ({
+    from: batch * size,
+    count: Math.min(size, dataset.size - batch * size),
+  });
+  const outputsOf = async (batch: number) => {
+    const { from, count } = rangeOf(batch);
     const samples = await dataset.batch(Uint32Array.from({ length: count }, (_, index) => from + index));
-    const outputs = [];
+    const outputs: RuntimeTensor[] = [];
     for (const [index, predictor] of opened.predictors.entries()) {
       const output = await naming(models[index], () => predictor.predict(samples));
       const sizes = [count, ...shape.slice(1)];
@@ -97,33 +149,47 @@ async function evaluation(
         );
       outputs.push(output);
     }
-    if (asProbabilities === undefined) {
-      const isEach: boolean[] = [];
-      for (const output of outputs)
-        isEach.push(
-          task.form.kind === 'classes' && (await areProbabilities(await rowsOf(output, task, false))),
-        );
-      asProbabilities = isEach;
-    }
-    const rows: Rows[] = [];
-    for (const [index, output] of outputs.entries())
-      rows.push(await naming(models[index], () => rowsOf(output, task, asProbabilities?.[index] ?? false)));
-    const numberOf = (at: number): number => dataset.numberOf?.(from + at) ?? from + at;
-    const targets = await targetsOf(samples, dataset, setting, options, numberOf);
-    await tally({ from, rows, targets, task, top, mean, tallies, comparisons, numberOf });
-    options.onProgress?.({ done: from + count, total: dataset.size });
-  }
-  return reportOf({
-    models: models.map(({ name }) => name),
-    dataset,
-    task,
-    shape,
-    options: { ...options, top },
-    tallies,
-    comparisons,
+    return { samples, outputs };
+  };
+  let known: readonly boolean[] | undefined;
+  /** The first batch decides for all. */
+  const probabilities = async (given?: readonly RuntimeTensor[]): Promise<readonly boolean[]> => {
+    if (known !== undefined) return known;
+    const isEach: boolean[] = [];
+    for (const output of given ?? (await outputsOf(0)).outputs)
+      isEach.push(
+        task.form.kind === 'classes' && (await areProbabilities(await rowsOf(output, task, false))),
+      );
+    known = isEach;
+    return isEach;
+  };
+  return {
     classes,
-    asProbabilities: asProbabilities ?? [],
-  });
+    batches: Math.ceil(dataset.size / size),
+    rangeOf,
+    measure: async (batch, { at, tallies, comparisons }) => {
+      options.signal?.throwIfAborted();
+      const { from } = rangeOf(batch);
+      const { samples, outputs } = await outputsOf(batch);
+      const asProbabilities = await probabilities(batch === 0 ? outputs : undefined);
+      const rows: Rows[] = [];
+      for (const [index, output] of outputs.entries())
+        rows.push(await naming(models[index], () => rowsOf(output, task, asProbabilities[index] ?? false)));
+      const numberOf = (sample: number): number => dataset.numberOf?.(from + sample) ?? from + sample;
+      const targets = await targetsOf(samples, dataset, setting, options, numberOf);
+      await tally({ from: at, rows, targets, task, top, mean, tallies, comparisons, numberOf });
+      return samples;
+    },
+    summary: async () => ({
+      models: models.map(({ name }) => name),
+      task,
+      shape,
+      options: { ...options, top },
+      classes,
+      asProbabilities: await probabilities(),
+    }),
+    [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+  };
 }
 
 /** What is settled by the first sample. */

@@ -13,10 +13,10 @@ import type { Task } from './task.js';
 import type { Estimate, ModelQuality, QualityComparison, QualityReport } from './types.js';
 
 /** What was added up over all samples. */
-interface Tallied {
+export interface Tallied {
   /** Names of the models. */
   readonly models: readonly string[];
-  readonly dataset: Dataset;
+  readonly dataset: Pick<Dataset, 'size' | 'classes' | 'path'>;
   readonly task: Task;
   /** Of the first model's output of one sample. */
   readonly shape: readonly number[];

@@ -27,6 +27,41 @@ const [COUNT, LOSS, CORRECT, TOP, SQUARED, ABSOLUTE, SPREAD] = MODEL_SUMS.map(co
   number,
 ];
 
+/** Floating-point numbers as text that rounds none, in base64. */
+function bytesOf(values: Float64Array): string {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
+}
+
+function floatsOf(text: string): Float64Array {
+  const { buffer } = new Uint8Array(Buffer.from(text, 'base64'));
+  return new Float64Array(buffer);
+}
+
+/** Counts that are not zero, with their places. */
+function cellsOf(counts: Float64Array): (readonly [number, number])[] {
+  return [...counts.entries()].filter(([, count]) => count !== 0);
+}
+
+/** What a ModelTally added up of some samples, as JSON has it. */
+export interface ModelPart {
+  readonly sums: string;
+  readonly confusion: readonly (readonly [cell: number, count: number])[] | undefined;
+  readonly nonFinite: number;
+}
+
+/** What a ComparisonTally added up of some samples, as JSON has it. */
+export interface ComparisonPart {
+  readonly sums: string;
+  readonly lost: readonly (readonly [number, number])[];
+  readonly gained: readonly (readonly [number, number])[];
+  /** Numbers that are none are texts. */
+  readonly samples: readonly (Omit<SampleDifference, 'divergence'> & {
+    readonly divergence: number | string;
+  })[];
+  readonly unequal: number;
+  readonly unequalSamples: number;
+}
+
 /** What one model reaches, sample by sample. */
 export class ModelTally {
   /** [samples, MODEL_SUMS]. */
@@ -44,6 +79,23 @@ export class ModelTally {
   /** Samples with outputs that are not finite. */
   get nonFinite(): number {
     return this.#nonFinite;
+  }
+
+  /** What was added up, to be taken over by absorb. */
+  part(): ModelPart {
+    return {
+      sums: bytesOf(this.sums),
+      confusion: this.confusion && cellsOf(this.confusion),
+      nonFinite: this.#nonFinite,
+    };
+  }
+
+  /** Takes over what another added up of samples from `first` on. */
+  absorb(first: number, { sums, confusion = [], nonFinite }: ModelPart): void {
+    this.sums.set(floatsOf(sums), first * MODEL_SUMS.length);
+    for (const [cell, count] of confusion)
+      if (this.confusion !== undefined) this.confusion[cell] = (this.confusion[cell] ?? 0) + count;
+    this.#nonFinite += nonFinite;
   }
 
   /** @param first the first sample of the batch; each has the same number of rows */
@@ -153,6 +205,31 @@ export class ComparisonTally {
       });
       if (this.#samples.length >= 2 * MOST_SAMPLES) this.#samples.splice(0, Infinity, ...this.samples);
     }
+  }
+
+  /** What was added up, to be taken over by absorb. */
+  part(): ComparisonPart {
+    return {
+      sums: bytesOf(this.sums),
+      lost: cellsOf(this.lost),
+      gained: cellsOf(this.gained),
+      samples: this.samples.map(({ divergence, ...rest }) => ({
+        ...rest,
+        divergence: Number.isFinite(divergence) ? divergence : String(divergence),
+      })),
+      unequal: this.unequal,
+      unequalSamples: this.unequalSamples,
+    };
+  }
+
+  /** Takes over what another added up of samples from `first` on. */
+  absorb(first: number, part: ComparisonPart): void {
+    this.sums.set(floatsOf(part.sums), first * AGREEMENT_SUMS.length);
+    for (const [label, count] of part.lost) this.lost[label] = (this.lost[label] ?? 0) + count;
+    for (const [label, count] of part.gained) this.gained[label] = (this.gained[label] ?? 0) + count;
+    this.#samples.push(...part.samples.map((one) => ({ ...one, divergence: Number(one.divergence) })));
+    this.unequal += part.unequal;
+    this.unequalSamples += part.unequalSamples;
   }
 
   /** Those of the largest divergence. */

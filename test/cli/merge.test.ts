@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { saveModel } from '../../src/graph/index.js';
+import { tensorBytes } from '../../src/runtime/io/files.js';
 import { buildModel, floats } from '../support/build.js';
 import { runCli } from '../support/run-cli.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
@@ -105,6 +106,57 @@ describe('the law of shards: any number, in any order, killed in between, give t
     const again = await cli('rank-report', at('a.onnx'), '--shard', '1/1', '-o', at('once'));
     expect(again.err).toContain('6 of 6 weights, 6 of them there already');
     expect(readFileSync(part)).toEqual(before);
+  });
+});
+
+describe('the law of shards of samples', () => {
+  const DATA = 'data.npz';
+  beforeAll(() => {
+    const x = Float32Array.from({ length: 70 * 40 }, (_, i) => Math.cos(i * i));
+    const y = BigInt64Array.from({ length: 70 }, (_, i) => BigInt((i * 7) % 30));
+    const values = {
+      x: { type: 'float32', shape: [70, 40], data: x },
+      y: { type: 'int64', shape: [70], data: y },
+    } as const;
+    writeFileSync(at(DATA), tensorBytes(values, 'npz'));
+  });
+
+  test.each([
+    [['m.onnx', '--batch', '8'], 3, 'json'],
+    [['m.onnx', 'n.onnx', '--batch', '16', '--max-drop', '100'], 4, 'html'],
+    [['m.onnx', 'n.onnx', '--unlabeled', '--batch', '11'], 9, 'json'],
+    [['m.onnx', 'n.onnx', '--values', '--batch', '30'], 2, 'csv'],
+  ] as const)('evaluate %j in %d parts', { timeout: 60_000 }, async (words, of, format) => {
+    for (const [name, seed] of [
+      ['m.onnx', 1],
+      ['n.onnx', 2],
+    ] as const) {
+      const outputs = words.includes('--values' as never) ? 1 : 30;
+      const model = buildModel({
+        inputs: [['x', 'float32', ['n', 40]]],
+        outputs: [['y', 'float32', ['n', outputs]]],
+        nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+        initializers: [floats('w', [40, outputs], (i) => Math.sin(seed + i * i))],
+      });
+      await saveModel(model, at(name), { overwrite: true });
+    }
+    const files = words.map((word) => (word.endsWith('.onnx') ? at(word) : word));
+    const asked = ['evaluate', ...files, '--data', at(DATA)];
+    const folder = `${of}-${format}`;
+    for (let part = of; part >= 1; part -= 1) {
+      const once = [...asked, '--shard', `${part}/${of}`, '-o', at(folder), '-q'];
+      expect(await cli(...once)).toEqual({ code: 0, out: '', err: '' });
+      const path = at(join(folder, `part-${part}-of-${of}.jsonl`));
+      const whole = readFileSync(path);
+      truncateSync(path, Math.floor(0.7 * whole.length));
+      expect(await cli(...once)).toEqual({ code: 0, out: '', err: '' });
+      expect(readFileSync(path)).toEqual(whole);
+    }
+    const alone = await written(`alone-${folder}.${format}`, ...asked);
+    expect(await written(`merged-${folder}.${format}`, 'merge', at(folder))).toEqual(alone);
+    rmSync(at(join(folder, `part-1-of-${of}.jsonl`)));
+    expect((await cli('merge', at(folder))).err).toMatch(/pieces are missing: samples \d+ to \d+/);
+    expect((await cli('merge', at(folder), '--allow-missing', '-q')).code).toBe(0);
   });
 });
 
