@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+import type { EvaluatedModel } from '../evaluate/evaluate.js';
 import { EVALUATE_OPTIONS, type EvaluateOptions } from '../evaluate/options.js';
 import type { QualityReport } from '../evaluate/types.js';
 import { described } from '../graph/option-descriptors.js';
@@ -5,8 +7,9 @@ import type { Document } from '../report/text/document.js';
 import { type Format, PAGE_FORMATS } from '../report/text/render.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { formatOf, print, writeDocument } from './shell/files.js';
+import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
+import type { outputsOf } from './shell/outputs.js';
 import { preference, providersOf } from './shell/provider-options.js';
 import { dateOf, version } from './shell/version.js';
 
@@ -112,4 +115,19 @@ function shareOf(text: string | undefined): number | undefined {
   const [, digits = ''] = /^\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*$/.exec(text) ?? [];
   if (digits === '') throw new UsageError(`--max-rise must be a percentage such as 2%, is '${text}'`);
   return Number(digits) / 100;
+}
+
+/** Called by the last parts of their paths, where these differ. */
+export async function evaluatedModels(
+  files: readonly string[],
+  args: { readonly quiet: boolean; readonly verbose: boolean },
+  outputs: ReturnType<typeof outputsOf>,
+  io: Io,
+): Promise<EvaluatedModel[]> {
+  const short = files.map((file) => basename(nameOf(file)));
+  const names = new Set(short).size === short.length ? short : files.map(nameOf);
+  const models: EvaluatedModel[] = [];
+  for (const [index, file] of files.entries())
+    models.push({ name: names[index] ?? file, model: await loadModel(file, io, { ...args, outputs }) });
+  return models;
 }

@@ -7,8 +7,9 @@ import { ModelError } from '../graph/errors.js';
 import type { Model } from '../graph/index.js';
 import type { Assembled } from '../parts/assemble.js';
 import { namedShard, piecesOf, shardOf } from '../parts/shard.js';
-import { type EvaluateArguments, evaluatedModels } from './evaluate.js';
+import type { EvaluateArguments } from './evaluate-options.js';
 import {
+  evaluatedModels,
   evaluateOptions,
   presentQuality,
   type QualityArguments,

@@ -1,80 +1,22 @@
-import { basename } from 'node:path';
-import type { EvaluatedModel } from '../evaluate/evaluate.js';
-import { EVALUATE_OPTIONS } from '../evaluate/options.js';
 import type { QualityReport } from '../evaluate/types.js';
-import type { OptionDescriptors } from '../graph/option-descriptors.js';
-import { PAGE_FORMATS } from '../report/text/render.js';
-import { SESSION_OPTIONS } from '../runtime/session/options.js';
-import { DATA_OPTIONS } from '../training/data/options.js';
-import { checkLimits, evaluateOptions, presentQuality, settleQuality } from './evaluate-output.js';
-import { DATA, openSamples, SAMPLE_ARGUMENTS } from './sample-data.js';
+import { EVALUATE_ARGUMENTS, type EvaluateArguments } from './evaluate-options.js';
+import {
+  checkLimits,
+  evaluatedModels,
+  evaluateOptions,
+  presentQuality,
+  settleQuality,
+} from './evaluate-output.js';
+import { openSamples } from './sample-data.js';
 import type { Command } from './shell/command.js';
-import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { loadModel, MODEL, nameOf } from './shell/files.js';
-import type { Io } from './shell/io.js';
-import { COMMON_OPTIONS, FILE_OPTIONS } from './shell/options.js';
+import { MODEL, nameOf } from './shell/files.js';
 import { keepApart, outputsOf } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
-import { onModel, PROVIDER_OPTIONS } from './shell/provider-options.js';
+import { onModel } from './shell/provider-options.js';
 
-const LIMITS = { group: 'Limits' } as const;
-
-const OPTIONS = {
-  ...SAMPLE_ARGUMENTS,
-  split: {
-    ...DATA_OPTIONS.split,
-    default: undefined,
-    ...DATA,
-    defaultHelp: 'test, or all of data in one piece',
-  },
-  unlabeled: {
-    ...DATA_OPTIONS.unlabeled,
-    ...DATA,
-    help: 'ignore labels: compare models by their outputs',
-  },
-  ...EVALUATE_OPTIONS,
-  prediction: {
-    kind: 'text',
-    defaultHelp: 'the first',
-    group: 'Measure',
-    help: 'output to measure',
-  },
-  maxDrop: {
-    kind: 'number',
-    min: 0,
-    ...LIMITS,
-    help: "exit 1 if accuracy is more than this many points below the first model's: 0.5; without labels, if more decisions differ",
-  },
-  maxRise: {
-    kind: 'text',
-    ...LIMITS,
-    help: "exit 1 if the loss is more than this above the first model's: 2%",
-  },
-  shard: {
-    kind: 'text',
-    help: 'measure only a part of the samples, 2/8, into the folder of -o, for merge; auto: of a Slurm array, auto/64: of an Indexed Job',
-  },
-  ...FILE_OPTIONS,
-  output: {
-    ...FILE_OPTIONS.output,
-    help: 'file for the report: .json, .csv, .md, .html, .txt; with --shard a folder',
-  },
-  ...SESSION_OPTIONS,
-  ...PROVIDER_OPTIONS,
-  ...COMMON_OPTIONS,
-  format: { ...COMMON_OPTIONS.format, choices: PAGE_FORMATS },
-} as const satisfies OptionDescriptors;
-
-type Arguments = Given<typeof OPTIONS> & {
-  readonly model: string;
-  readonly others?: readonly string[] | undefined;
-};
-
-export type EvaluateArguments = Arguments;
-
-export const evaluateCommand: Command<Arguments> = {
-  options: OPTIONS,
+export const evaluateCommand: Command<EvaluateArguments> = {
+  options: EVALUATE_ARGUMENTS,
   builder: (parser) =>
     parser
       .positional('model', MODEL)
@@ -126,18 +68,3 @@ export const evaluateCommand: Command<Arguments> = {
     return await presentQuality(report, samples, args, io);
   },
 };
-
-/** Called by the last parts of their paths, where these differ. */
-export async function evaluatedModels(
-  files: readonly string[],
-  args: Pick<Arguments, 'quiet' | 'verbose'>,
-  outputs: ReturnType<typeof outputsOf>,
-  io: Io,
-): Promise<EvaluatedModel[]> {
-  const short = files.map((file) => basename(nameOf(file)));
-  const names = new Set(short).size === short.length ? short : files.map(nameOf);
-  const models: EvaluatedModel[] = [];
-  for (const [index, file] of files.entries())
-    models.push({ name: names[index] ?? file, model: await loadModel(file, io, { ...args, outputs }) });
-  return models;
-}

@@ -1,8 +1,10 @@
 import { basename } from 'node:path';
 import type { Model } from '../graph/index.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
+import { CHAIN_STEPS, type ChainSteps } from '../passes/gradient/options.js';
 import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
 import type { ModelRun } from '../runtime/session/run-model.js';
+import type { RuntimeTensor } from '../runtime/types.js';
 import {
   IMAGE_ARGUMENTS,
   IMAGE_KEYS,
@@ -48,6 +50,12 @@ const OPTIONS = {
   ...PROVIDER_OPTIONS,
   ...STRICT_OPTION,
   ...SESSION_OPTIONS,
+  chainSteps: {
+    kind: 'choice',
+    choices: CHAIN_STEPS,
+    defaultHelp: 'auto; with --bench factors, as other programs run the file',
+    help: 'factors of a chain that expand wrote: multiplied out first (product), one after the other, or whichever takes fewer operations',
+  },
   bench: { kind: 'flag', default: false, help: 'measure the speed of each model on each --ep, side by side' },
   bind: { kind: 'flag', default: false, help: '--bench on webgpu: leave inputs and outputs on the device' },
   runs: BENCH_OPTIONS.runs,
@@ -132,9 +140,12 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   const notes = [...read];
   const sizes = { dims, batch: batches?.[0] };
   const random = inputs.length === 0 ? randomInputs(model, { seed, ...sizes }) : undefined;
+  const shapes = random ?? fedShapes(() => files.fitFeeds(given, taken).feeds);
+  const { chainSteps = 'auto' } = args;
+  const composed = shapes === undefined ? model : await withChains(model, shapes, chainSteps);
   const work = (): Promise<ModelRun> =>
     runModel(
-      model,
+      composed,
       (session) => {
         if (random !== undefined) return random;
         const fitted = files.fitFeeds(given, session.inputs);
@@ -167,6 +178,29 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   });
   await summarize(document, { ...args, output }, io);
   return 0;
+}
+
+type Feeds = Readonly<Record<string, RuntimeTensor>>;
+
+/** Undefined where they do not fit, which the session will say. */
+function fedShapes(fitted: () => Feeds): Feeds | undefined {
+  try {
+    return fitted();
+  } catch (error) {
+    if (error instanceof Error) return undefined;
+    throw error;
+  }
+}
+
+/** The model with chains multiplied out before they meet inputs of these sizes, where `--chain-steps` says so. */
+async function withChains(model: Model, feeds: Feeds, steps: ChainSteps): Promise<Model> {
+  if (steps === 'factors') return model;
+  const [{ withComposedChains }, { ValueInfo }] = await Promise.all([
+    import('../passes/gradient/prepare/compose-chains.js'),
+    import('../graph/index.js'),
+  ]);
+  const inputs = Object.entries(feeds).map(([name, { type, shape }]) => ValueInfo.tensor(name, type, shape));
+  return await withComposedChains(model, inputs, steps);
 }
 
 /** Which convolutions run in another form on WebGPU. */
@@ -211,12 +245,16 @@ async function bench(args: Arguments, io: Io): Promise<number> {
     await assertWritable(path, { overwrite: args.overwrite });
   }
   const { benchModels } = await import('../runtime/session/bench.js');
+  const { randomInputs } = await import('../runtime/inputs/random-inputs.js');
   const { benchDocument } = await import('../report/inference.js');
   const models = [];
   const short = args.model.map((file) => basename(nameOf(file)));
   const names = new Set(short).size === short.length ? short : args.model.map(nameOf);
   for (const [index, file] of args.model.entries()) {
-    models.push({ name: names[index] ?? file, model: await loadModel(file, io, { ...args, outputs }) });
+    const model = await loadModel(file, io, { ...args, outputs });
+    const { chainSteps = 'factors' } = args;
+    const feeds = chainSteps === 'factors' ? {} : randomInputs(model, { seed, dims, batch: batches?.[0] });
+    models.push({ name: names[index] ?? file, model: await withChains(model, feeds, chainSteps) });
   }
   const progress = new ProgressLine(io, args);
   try {

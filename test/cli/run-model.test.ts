@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { saveModel, Tensor } from '../../src/graph/index.js';
+import { expand } from '../../src/passes/expand/expand.js';
 import { readTensorFile } from '../../src/runtime/io/files.js';
 import { writeNpy } from '../../src/runtime/io/npy.js';
 import { writeNpz } from '../../src/runtime/io/npz.js';
@@ -280,5 +281,72 @@ describe('verify --ep', () => {
     const foreign = process.platform === 'win32' ? 'coreml' : 'directml';
     const none = await cli(['verify', 'pick.onnx', 'pick.onnx', '--ep', foreign]);
     expect([none.code, none.stderr]).toEqual([1, expect.stringMatching(/^error: \w+ ?\w* does not load: /)]);
+  });
+});
+
+describe('chains that expand wrote', () => {
+  test('are multiplied out first where that takes fewer operations: the same outputs to rounding', async () => {
+    const wave = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i * i) / 4);
+    const plain = modelOf(
+      [
+        {
+          opType: 'Conv',
+          inputs: ['x', 'k'],
+          outputs: ['h'],
+          name: 'conv',
+          attributes: { pads: { ints: [1n, 1n, 1n, 1n] } },
+        },
+        { opType: 'Relu', inputs: ['h'], outputs: ['r'] },
+        { opType: 'MatMul', inputs: ['r', 'w'], outputs: ['y'], name: 'fc' },
+      ],
+      [['x', 'float32', ['n', 4, 12, 12]]],
+      [['y', 'float32']],
+      [Tensor.of('k', 'float32', [8, 4, 3, 3], wave(288)), Tensor.of('w', 'float32', [12, 10], wave(120))],
+    );
+    await saveModel(plain, path('layers.onnx'));
+    await plain.apply(expand({ depth: 3 }));
+    await saveModel(plain, path('chains.onnx'));
+    const ran = async (name: string, model: string, ...words: string[]) => {
+      const { code, stdout, stderr } = await cli([
+        'run',
+        model,
+        '--random',
+        '--format',
+        'json',
+        '-o',
+        name,
+        ...words,
+      ]);
+      expect([code, stderr]).toEqual([0, '']);
+      const { named } = (await readTensorFile(path(name))) as {
+        named: Record<string, { data: Float32Array }>;
+      };
+      const { nodes } = JSON.parse(stdout);
+      return { nodes, y: named.y!.data };
+    };
+    const factors = await ran('factors.npz', 'chains.onnx', '--chain-steps', 'factors', '--dim', 'n=4');
+    const layers = await ran('layers.npz', 'layers.onnx', '--dim', 'n=4');
+    expect(factors.nodes).toBeGreaterThan(layers.nodes);
+    for (const [name, ...words] of [['auto.npz'], ['product.npz', '--chain-steps', 'product']] as const) {
+      const product = await ran(name, 'chains.onnx', ...words, '--dim', 'n=4');
+      expect(product.nodes).toBe(layers.nodes);
+      const most = factors.y.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+      const off = factors.y.reduce((sum, value, at) => Math.max(sum, Math.abs(value - product.y[at]!)), 0);
+      expect(off / most).toBeLessThan(1e-6);
+    }
+    const bench = await cli([
+      'run',
+      'chains.onnx',
+      '--bench',
+      '--runs',
+      '1',
+      '--warmup',
+      '0',
+      '--dim',
+      'n=1',
+      '--chain-steps',
+      'auto',
+    ]);
+    expect([bench.code, bench.stderr]).toEqual([0, '']);
   });
 });
