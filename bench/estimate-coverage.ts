@@ -1,7 +1,7 @@
 /**
  * How often the intervals of `rank-report --estimate` hold the exact figures: 200 matrices, 50 of each of four kinds of spectra.
  *
- *     npx tsx bench/estimate-coverage.ts <MNIST folder> [--tolerance 0.01] [--each 50]
+ *     npx tsx bench/estimate-coverage.ts <MNIST folder> [--tolerance 0.01] [--each 50] [--kind 'power law']
  *
  * random: normal elements. power law: singular values i^-a, a from 0.3 to 1.2. low rank: a product of rank min(m, n) / 20, and noise.
  * trained: layers of MLPs after an epoch on the images of the folder. Sides are drawn from 300 to 600.
@@ -22,7 +22,11 @@ import { train } from '../src/training/train.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { tolerance: { type: 'string', default: '0.01' }, each: { type: 'string', default: '50' } },
+  options: {
+    tolerance: { type: 'string', default: '0.01' },
+    each: { type: 'string', default: '50' },
+    kind: { type: 'string' },
+  },
 });
 const [folder] = positionals;
 const tolerance = Number(values.tolerance);
@@ -99,6 +103,7 @@ const keys = [...ESTIMATED, 'leading', ...DENSITY_AT.map((at) => `density ${at}`
 const totals = new Map(keys.map((key) => [key, { covered: 0, of: 0, widest: 0 }]));
 let narrow = 0;
 for (const [kind, draw] of Object.entries(KINDS)) {
+  if (values.kind !== undefined && values.kind !== kind) continue;
   const covered = new Map(keys.map((key) => [key, 0]));
   const widest = new Map(keys.map((key) => [key, 0]));
   let [probes, steps, reached] = [0, 0, 0];

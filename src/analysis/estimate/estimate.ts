@@ -75,8 +75,8 @@ const FIRST_STEPS = 24;
 const MOST_STEPS = 192;
 /** Columns that go through a bidiagonalization side by side. */
 const MOST_COLUMNS = 64;
-/** float32 products are as good as this, relative to the largest singular value. */
-const ROUNDING = 4e-6;
+/** What float32 products and vectors may do to a figure, relative to it: with 4e-6, 9 of 50 intervals of the norm missed it by rounding. */
+const ROUNDING = 3e-5;
 
 /**
  * Figures of a spectrum without the spectrum, each with an interval of 95 %.
