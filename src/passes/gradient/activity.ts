@@ -57,7 +57,7 @@ export class ZeroGradientError extends GradientError {
       file,
       first === undefined
         ? 'the loss depends on none of the weights that are to be trained'
-        : `no gradient flows through ${first.opType} '${first.label}': its derivative is zero${nodes.length > 1 ? `; nor through ${nodes.length - 1} more` : ''}`,
+        : `no gradient flows through ${first.opType} '${first.label}': its derivative is zero${nodes.length > 1 ? `; nor through ${nodes.length - 1} more` : ''}; remove it for the training, or train without gradients (cma-es)`,
     );
   }
 }

@@ -59,6 +59,10 @@ function batchDims(inputs: readonly ValueInfo[], batch: number | undefined): Rec
   return Object.fromEntries(names.map((name) => [name, batch]));
 }
 
+/** What no size of an input mends: the model is refused as it is. */
+const NO_SIZE =
+  /^onnxruntime: (This is an invalid model|Type Error|Could not find an implementation|No attribute|Unsupported)/;
+
 /**
  * Runs a model on random inputs. Where that fails and open dimensions were taken as 1, for want of a size, the error
  * says so: many models want more.
@@ -71,7 +75,8 @@ export async function onOpenDims<T>(model: Model, options: SizeOptions, work: ()
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof ModelError)) throw error;
+    if (!(error instanceof ModelError) || error.code === 'ERR_PROVIDER' || NO_SIZE.test(error.what))
+      throw error;
     const unsettled = [...inputSizes(model, options).sizes].flatMap(([input, sizes = []]) =>
       sizes.flatMap((size, axis) => (size === undefined ? [dimKey(input, axis)] : [])),
     );

@@ -135,7 +135,9 @@ test('a Round between weights and loss is named', async () => {
     .result()
     .catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(GradientError);
-  expect((error as Error).message).toBe("no gradient flows through Round '/q': its derivative is zero");
+  expect((error as Error).message).toBe(
+    "no gradient flows through Round '/q': its derivative is zero; remove it for the training, or train without gradients (cma-es)",
+  );
 });
 
 test('an error keeps its class on its way between threads', () => {

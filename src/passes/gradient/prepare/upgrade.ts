@@ -242,14 +242,14 @@ export async function upgraded(
   const { graph } = model;
   if (from !== 0 && from < OLDEST) {
     throw new ModelError(
-      `operator set ${from} is older than ${OLDEST}, the oldest that gradients are built for`,
+      `operator set ${from} is older than ${OLDEST}, the oldest that is raised to newer ones here; export the model again, or raise it by onnx.version_converter`,
       { file: model.path },
     );
   }
   const removed = from < REMOVAL ? [...model.nodes()].find((node) => node.is(...REMOVED)) : undefined;
   if (removed !== undefined) {
     throw new ModelError(
-      `${removed.opType} was removed from the standard in operator set ${REMOVAL}, and gradients are built for ${OPSET}; replace it by operators of today first`,
+      `${removed.opType} was removed from the standard in operator set ${REMOVAL}, and the model would be raised to ${OPSET}; replace it by operators of today first`,
       { file: model.path, node: removed.label },
     );
   }
