@@ -128,6 +128,7 @@ describe('check', () => {
     const odd = await cli('check', '@odd.onnx', '--format', 'json');
     const { sound, onnxruntime } = JSON.parse(odd.out);
     expect([odd.code, sound, onnxruntime.problem]).toEqual([1, false, expect.stringContaining('Nothing')]);
+    expect((await cli('check', '@odd.onnx')).out).toContain('onnxruntime refuses it');
     expect((await cli('check', '@odd.onnx', '--skip-runtime')).out).toContain('onnxruntime was not asked');
     expect(await cli('check', '@broken.onnx')).toMatchObject({
       code: 1,

@@ -37,7 +37,7 @@ export function checkDocument(name: string, inspection: Inspection): Document {
       ? 'onnxruntime was not asked'
       : onnxruntime.loads
         ? 'onnxruntime loads it'
-        : onnxruntime.problem?.startsWith('onnxruntime') === true
+        : /(^|: )onnxruntime: /.test(onnxruntime.problem ?? '')
           ? 'onnxruntime refuses it'
           : 'onnxruntime was not given it';
   notes.push({ text: `${name}: ${found}; ${runs}`, tone: sound ? 'good' : 'bad' });
