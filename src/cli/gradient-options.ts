@@ -84,6 +84,6 @@ export function optimizerOption(args: GradientArguments): OptimizerChoice | unde
 
 /** What is alike for a graph and a training algorithm. */
 export function graphOptions(args: GradientArguments) {
-  const { prediction: output, batch, dims = {}, batchNorm, dropout } = args;
-  return { output, batch, dims, batchNorm, dropout };
+  const { prediction: output, batch, dims = {}, batchNorm, dropout, checkpointing } = args;
+  return { output, batch, dims, batchNorm, dropout, checkpointing };
 }

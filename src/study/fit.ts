@@ -146,6 +146,7 @@ function specOf(
     weightDecayKind: options.weightDecayKind,
     nuclear: pruning?.penalty,
     chainSteps: options.chainSteps,
+    checkpointing: undefined,
     seed: options.seed,
     clipNorm: options.clipNorm,
     emaDecay: undefined,

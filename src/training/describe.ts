@@ -1,4 +1,5 @@
 import { byteLengthOf, type Model } from '../graph/index.js';
+import { product } from '../passes/gradient/shapes.js';
 import { optionsOf, searchOptionsOf } from './engine/engine-spec.js';
 import { buildStep, type StepOptions } from './engine/step.js';
 import type { TrainPlan } from './events.js';
@@ -15,6 +16,11 @@ export interface StepFigures {
   readonly operators: number;
   /** Bytes of what a step carries on: weights, running statistics, the state of the optimizer. */
   readonly stateBytes: number;
+  /**
+   * Bytes of the values between inputs and gradients at their peak, masks of Dropout included: the least that a step needs. onnxruntime
+   * takes two to four times that. 0 of a search, which takes no gradient.
+   */
+  readonly peakBytes: number;
 }
 
 /**
@@ -34,7 +40,7 @@ export async function describeTraining(
 ): Promise<{ readonly plan: TrainPlan; readonly step: StepFigures }> {
   const { plan, spec, model: prepared } = await settleComputed(model, dataset, options);
   const { optimizer } = spec;
-  const { operators, carried } = isSearch(optimizer)
+  const { operators, carried, peakBytes } = isSearch(optimizer)
     ? await describeSearch(prepared, searchOptionsOf(spec, optimizer))
     : await stepOf(prepared, optionsOf(spec, optimizer));
   return {
@@ -42,15 +48,8 @@ export async function describeTraining(
     step: {
       nodes: operators.length,
       operators: new Set(operators).size,
-      stateBytes: carried.reduce(
-        (sum, { type, shape }) =>
-          sum +
-          byteLengthOf(
-            type,
-            shape.reduce((a, b) => a * b, 1),
-          ),
-        0,
-      ),
+      peakBytes,
+      stateBytes: carried.reduce((sum, { type, shape }) => sum + byteLengthOf(type, product(shape)), 0),
     },
   };
 }
@@ -58,5 +57,6 @@ export async function describeTraining(
 async function stepOf(model: Model, options: StepOptions) {
   const { gradient, build, carried } = await buildStep(model, options);
   const nodes = [...gradient.model.graph.nodes, ...build.nodes];
-  return { operators: nodes.map(({ opType }) => opType), carried };
+  const masks = gradient.masks.reduce((sum, { type, shape }) => sum + byteLengthOf(type, product(shape)), 0);
+  return { operators: nodes.map(({ opType }) => opType), carried, peakBytes: gradient.peakBytes + masks };
 }

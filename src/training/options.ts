@@ -1,6 +1,6 @@
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import type { Loss, LossKind } from '../passes/gradient/index.js';
-import { CHAIN_STEPS, type ChainSteps } from '../passes/gradient/options.js';
+import { CHAIN_STEPS, CHECKPOINTING_OPTION, type ChainSteps } from '../passes/gradient/options.js';
 import type { ExecutionProvider } from '../runtime/index.js';
 import {
   FRESH_INITS,
@@ -84,6 +84,8 @@ export interface TrainOptions<Name extends OptimizerName | SearchName = Optimize
   readonly batchNorm?: 'training' | 'inference' | undefined;
   /** Chains that `expand` declared: their factors multiplied out before they meet the data, or one after the other; see EngineOptions. */
   readonly chainSteps?: ChainSteps | undefined;
+  /** Compute activations a second time rather than keep them: less memory, more time; see GradientOptions. Default false. */
+  readonly checkpointing?: boolean | undefined;
   /** Default 'training': drop elements. */
   readonly dropout?: 'training' | 'inference' | undefined;
   /** Spectra of the trained weights and chains after each epoch; default true. */
@@ -232,6 +234,7 @@ export const TRAIN_OPTIONS = {
     ...WEIGHTS,
     help: 'factors of a chain that expand wrote: multiplied out first (product), one after the other, or whichever takes fewer operations',
   },
+  checkpointing: { ...CHECKPOINTING_OPTION.checkpointing, group: 'Machine' },
   only: { kind: 'patterns', flag: 'train', ...WEIGHTS, help: "train only weights whose name matches: 'fc*'" },
   freeze: { kind: 'patterns', ...WEIGHTS, help: 'except those whose name matches' },
   untie: {

@@ -161,6 +161,7 @@ export function settle(
     dims: { ...dimsOf(model, dataset, feeds), ...options.dims },
     batchNorm: options.batchNorm,
     chainSteps: options.chainSteps,
+    checkpointing: options.checkpointing,
     dropout: options.dropout,
     providers: options.providers,
     device: options.device,
@@ -187,6 +188,7 @@ export function settle(
     ...(options.optimizerOptions !== undefined && defined(options.optimizerOptions)),
     ...(options.batchNorm !== undefined && { batchNorm: options.batchNorm }),
     ...(options.chainSteps !== undefined && { chainSteps: options.chainSteps }),
+    ...(options.checkpointing === true && { checkpointing: true }),
     ...(options.dropout !== undefined && { dropout: options.dropout }),
   };
   const plan: TrainPlan = {

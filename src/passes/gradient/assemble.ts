@@ -1,8 +1,10 @@
 import {
   ancestors,
+  byteLengthOf,
   createModel,
   createNode,
   type Model,
+  ModelError,
   makeNode,
   type Node,
   type NodeSpec,
@@ -16,7 +18,10 @@ import { BLOCKED_DOMAIN } from '../../runtime/index.js';
 import type { Builder } from './builder.js';
 import type { Forward } from './forward.js';
 import type { LossPiece } from './losses.js';
+import { peakBytes } from './memory/peak.js';
+import { recomputed } from './memory/recompute.js';
 import type { Gradient, GradientOptions } from './request.js';
+import { product } from './shapes.js';
 import type { MatrixProduct } from './types.js';
 import type { Value } from './value.js';
 
@@ -27,6 +32,7 @@ interface Parts {
   readonly forward: Forward;
   readonly piece: LossPiece;
   readonly prediction: Value;
+  valueNamed(name: string): Value;
   readonly found: ReadonlyMap<string, Value>;
   readonly products: ReadonlyMap<string, MatrixProduct>;
   readonly wrt: readonly string[];
@@ -41,6 +47,7 @@ export function assemble({
   forward,
   piece,
   prediction,
+  valueNamed,
   found,
   products,
   wrt,
@@ -61,13 +68,27 @@ export function assemble({
   const predicted = ValueInfo.tensor(prediction.name, prediction.type, prediction.shape);
   const outputs = [loss, ...(isMade ? [predicted] : []), ...gradients.values(), ...state.values()];
 
-  const all = [...forward.protos, ...build.nodes.map(makeNode), ...last.map(makeNode)].map((proto) =>
+  const backward = build.nodes.splice(0);
+  const all = [...forward.protos, ...[...backward, ...last].map(makeNode)].map((proto) =>
     createNode(proto, graph),
   );
-  const nodes = ancestors(
-    all,
-    outputs.map((value) => value.name),
-  );
+  const leaving = outputs.map(({ name }) => name);
+  const bytesOf = (name: string) => bytesOfValue(valueNamed, name);
+  const plain = ancestors(all, leaving);
+  const nodes = options.checkpointing
+    ? recomputed({
+        nodes: plain,
+        forward: new Set(forward.protos),
+        outputs: leaving,
+        fed: [...inputs, ...(piece.target ? [piece.target] : []), ...(build.masks ?? [])].map(
+          ({ name }) => name,
+        ),
+        valueNamed,
+        bytesOf,
+        build,
+        fresh: (name) => base.freshName(name),
+      })
+    : plain;
   const isFed = options.weights !== 'constants';
   const fed = new Set(isFed ? [...wrt, ...state.keys()].filter((name) => graph.initializers.has(name)) : []);
   const read = new Set(nodes.flatMap((node) => [...valuesRead(node.proto)]));
@@ -109,12 +130,25 @@ export function assemble({
     prediction: prediction.name,
     target: target?.name,
     gradients: names(gradients),
-    products,
+    // The factors of a product would have to stay until the update.
+    products: options.checkpointing ? new Map() : products,
     state: names(state),
     weights,
     masks: fedMasks,
     unreached: wrt.filter((name) => !found.has(name)),
+    peakBytes: peakBytes(nodes, bytesOf, leaving),
   };
+}
+
+/** The bytes of a value; undefined of one whose shape nobody needed to know. */
+function bytesOfValue(valueNamed: Parts['valueNamed'], name: string): number | undefined {
+  try {
+    const { type, shape } = valueNamed(name);
+    return byteLengthOf(type, product(shape));
+  } catch (error) {
+    if (error instanceof ModelError) return undefined;
+    throw error;
+  }
 }
 
 /** The operator sets of the model, and onnxruntime's own where nodes are of them. */

@@ -80,6 +80,7 @@ export async function differentiate(model: Model, options: GradientOptions): Pro
     forward,
     piece,
     prediction: values.of(prediction),
+    valueNamed: (name) => values.of(name),
     found,
     products: productsOf(build, found, (name) => values.of(name)),
     wrt,

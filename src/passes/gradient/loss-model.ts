@@ -58,6 +58,7 @@ export async function lossModel(
     },
     piece,
     prediction: values.of(prediction),
+    valueNamed: (name) => values.of(name),
     found: new Map(),
     products: new Map(),
     wrt: options.wrt ?? [],

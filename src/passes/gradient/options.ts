@@ -67,6 +67,15 @@ export const LOSS_OPTIONS = {
   },
 } as const satisfies OptionDescriptors;
 
+/** Less memory for more time. */
+export const CHECKPOINTING_OPTION = {
+  checkpointing: {
+    kind: 'flag',
+    group: 'Graph',
+    help: 'compute the forward part a second time rather than keep it for the backward part: less memory, more time',
+  },
+} as const satisfies OptionDescriptors;
+
 /** The options of `gradient` that one value describes. */
 export const GRADIENT_OPTIONS = {
   wrt: {
@@ -109,4 +118,5 @@ export const GRADIENT_OPTIONS = {
     group: 'Graph',
     help: 'drop elements, or none',
   },
+  ...CHECKPOINTING_OPTION,
 } as const satisfies OptionDescriptors;

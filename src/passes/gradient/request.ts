@@ -35,6 +35,11 @@ export interface GradientOptions extends Sizes, BuilderOptions {
   readonly batchNorm?: Mode['batchNorm'] | undefined;
   /** Default 'training': drop elements. */
   readonly dropout?: Mode['dropout'] | undefined;
+  /**
+   * Compute the forward part a second time, segment by segment, rather than keep it for the backward part: less memory, for at most
+   * a third more time (Chen et al., arXiv 1604.06174, section 3). Default false.
+   */
+  readonly checkpointing?: boolean | undefined;
 }
 
 /** A model that computes a loss and its gradients, and the names of what goes in and comes out. */
@@ -58,6 +63,11 @@ export interface Gradient {
   readonly masks: readonly Mask[];
   /** Names in `wrt` that the loss does not depend on. */
   readonly unreached: readonly string[];
+  /**
+   * The most bytes that the values between inputs and outputs take at one time, those outputs included that are made by then; what
+   * kernels need for themselves comes on top.
+   */
+  readonly peakBytes: number;
 }
 
 /** @throws OptionError for a loss that there is not, and for fields of one that are out of range */

@@ -290,6 +290,8 @@ interface PlanRow {
   readonly decays: boolean;
 }
 
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
 /**
  * What would be trained, in all forms.
  *
@@ -337,7 +339,7 @@ export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Do
       ? []
       : [
           {
-            text: `one step is a graph of ${counted(step.nodes, 'node')} of ${counted(step.operators, 'operator')}, which carries ${(step.stateBytes / 2 ** 20).toFixed(1)} MiB from step to step`,
+            text: `one step is a graph of ${counted(step.nodes, 'node')} of ${counted(step.operators, 'operator')}, which carries ${mebibytes(step.stateBytes)} from step to step${step.peakBytes > 0 ? `, and at least ${mebibytes(step.peakBytes)} within one` : ''}`,
           },
         ]),
   ];

@@ -54,9 +54,14 @@ export function bodyOf(
     ...base.graph.nodes.map((node) => node.proto),
     ...[...step.build.nodes, ...tail].map(makeNode),
   ].map((node) => createNode(node, base.graph));
-  const left = [...carried, loss, norms, ...(correct ? [correct] : [])].map(({ name }) => name);
+  const figures = [loss, norms, ...(correct ? [correct] : [])].map(({ name }) => name);
+  const needed = ancestors(all, [...carried.map(({ name }) => name), ...figures, ...kept]);
+  // Figures first: of nodes that nothing reads, onnxruntime runs the last of the file first. So the last layer is updated as soon
+  // as its gradient is there, and what only it needed is free.
+  const ofFigures = new Set(ancestors(needed, figures));
+  const nodes = [...ofFigures, ...needed.filter((node) => !ofFigures.has(node))];
   return {
-    nodes: ancestors(all, [...left, ...kept]).map((node) => node.proto),
+    nodes: nodes.map(({ proto }) => proto),
     initializers: [
       ...(proto.initializer ?? []),
       ...[...constants, ...(step.masks?.tables ?? [])].map((tensor) => tensor.proto),

@@ -35,6 +35,7 @@ export interface EngineSpec {
   readonly dims: Readonly<Record<string, number>> | undefined;
   readonly batchNorm: EngineOptions['batchNorm'];
   readonly chainSteps: EngineOptions['chainSteps'];
+  readonly checkpointing: EngineOptions['checkpointing'];
   readonly dropout: EngineOptions['dropout'];
   readonly providers: readonly ExecutionProvider[] | 'auto' | undefined;
   readonly device: number | undefined;

@@ -40,6 +40,7 @@ export interface StepOptions
     | 'block'
     | 'elementary'
     | 'masks'
+    | 'checkpointing'
   > {
   /** Samples a step. */
   readonly batch: number;

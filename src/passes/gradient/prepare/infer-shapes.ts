@@ -3,6 +3,7 @@ import {
   type Dimension,
   type Model,
   ModelError,
+  type NodeSpec,
   Tensor,
   ValueInfo,
   valuesRead,
@@ -137,14 +138,17 @@ export async function probe(
       fed[name] = { type, shape: tensor.shape, data: tensor.array() };
     } else inline.push(tensor.isExternal ? Tensor.of(name, type, tensor.shape, tensor.bytes()) : tensor);
   }
+  const places = new Map(
+    nodes.flatMap(({ outputs }, place) => outputs.map((value) => [value, place] as const)),
+  );
   const parts = {
+    // The last first: of nodes that nothing reads, onnxruntime runs the last of the file first, and a value that waits for its Shape
+    // stays in memory.
     nodes: [
-      ...nodes.map((node) => node.proto),
-      ...wantedShapes.map((name) => ({
-        opType: 'Shape',
-        inputs: [name],
-        outputs: [shapeName.get(name) ?? ''],
-      })),
+      ...nodes.map(({ proto }) => proto),
+      ...wantedShapes
+        .toSorted((a, b) => (places.get(b) ?? -1) - (places.get(a) ?? -1))
+        .map((name): NodeSpec => ({ opType: 'Shape', inputs: [name], outputs: [shapeName.get(name) ?? ''] })),
     ],
     initializers: inline,
     sparseInitializers: (graph.proto as GraphProto).sparse_initializer ?? [],
