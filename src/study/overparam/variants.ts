@@ -43,7 +43,7 @@ export function variantOf(name: string): Variant {
 
 /** Rates that are tried, as many for each optimizer; two decades around what it is used with. */
 export const RATES = {
-  sgd: [0.001, 0.003, 0.01, 0.03, 0.1],
+  sgd: [0.003, 0.01, 0.03, 0.1, 0.3],
   adam: [0.0001, 0.0003, 0.001, 0.003, 0.01],
   muon: [0.0003, 0.001, 0.003, 0.01, 0.03],
 } as const;

@@ -67,7 +67,7 @@ export const overparamStudy: Study = {
                   samples: [samples],
                   optimizer: [optimizer],
                   variant: [variant],
-                  learningRate: quick ? RATES[optimizer].slice(2, 4) : RATES[optimizer],
+                  learningRate: quick ? RATES[optimizer].slice(1, 3) : RATES[optimizer],
                 }),
               ),
           ),
