@@ -8,7 +8,8 @@ import { pngOf, shade } from './picture.js';
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', sans-serif";
 const [WIDTH, HEIGHT] = [640, 400];
 const [TOP, BOTTOM, LEFT] = [16, HEIGHT - 48, 62];
-const DASHES = ['none', '7 3', '2 2.5', '9 3 2 3', '12 4'] as const;
+/** None like the dots of published curves, which have the colour of ours. */
+const DASHES = ['none', '7 3', '6 2 1.5 2 1.5 2', '9 3 2 3', '12 4'] as const;
 
 /**
  * A plot as SVG that needs no style sheet: on white, in the colours of paper. Within a page, whose rules come before what
