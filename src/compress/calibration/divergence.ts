@@ -77,6 +77,7 @@ function squareProbe(output: RuntimeTensor, random: Random): RuntimeTensor {
  * The deviation of noise that is added for each logit. A model is surer of samples that it was trained on than of others; with the
  * curvature of those alone, directions that matter to others are free. Increase of the test loss of an MLP on Fashion-MNIST at half and
  * a quarter of its parameters: 0.0060, 0.0184 without, 0.0042, 0.0144 with 0.2, 0.0044, 0.0148 with 0.5.
+ * On training samples that the network had not seen: 0.0069, 0.0195 without, 0.0053, 0.0132 with 0.1, 0.0057, 0.0144 with 0.2.
  */
 const LOGIT_NOISE = 0.2;
 
