@@ -12,7 +12,7 @@
  * const { passed } = await verifyModels(await readModel('model.onnx'), model);
  * const { total } = await rankReport(model);
  *
- * @module
+ * @module onnx-overparam
  */
 
 export { type Inspection, inspectModel } from './analysis/check/inspect.js';

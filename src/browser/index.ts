@@ -10,7 +10,7 @@
  * model.graph.renameInput('x', 'image');
  * const blob = new Blob([modelToBytes(model) as BlobPart]);
  *
- * @module
+ * @module onnx-overparam/browser
  */
 
 export * from '../entries/graph.js';

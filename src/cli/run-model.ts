@@ -46,7 +46,11 @@ const OPTIONS = {
     defaultHelp: '5 with --labels',
     help: 'show the N largest elements of each row',
   },
-  labels: { kind: 'text', help: 'file with the names of the classes, one per line or a JSON list' },
+  labels: {
+    kind: 'text',
+    defaultHelp: 'those that train kept in the model',
+    help: 'file with the names of the classes, one per line or a JSON list',
+  },
   ...PROVIDER_OPTIONS,
   ...STRICT_OPTION,
   ...SESSION_OPTIONS,
@@ -125,7 +129,8 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     }
     await assertWritable(output, { overwrite: args.overwrite });
   }
-  const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
+  const listed = labelFile === undefined ? undefined : await readLabels(labelFile);
+  const { classNames } = await import('../graph/class-names.js');
   const { fedInputs, onOpenDims } = await import('../runtime/inputs/input-sizes.js');
   const { randomInputs } = await import('../runtime/inputs/random-inputs.js');
   const { runModel } = await import('../runtime/session/run-model.js');
@@ -158,7 +163,12 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     random === undefined ? work() : onOpenDims(model, sizes, work),
   );
   if (run.providers.includes('webgpu')) notes.push(...(await mendedNotes(model)));
-  if (labels !== undefined && !Object.values(run.outputs).some((tensor) => ranksClasses(tensor, labels))) {
+  const isRanked = (names: readonly string[]): boolean =>
+    Object.values(run.outputs).some((tensor) => ranksClasses(tensor, names));
+  // Those that a training kept in the model.
+  const own = listed === undefined ? classNames(model) : undefined;
+  const labels = listed ?? (own !== undefined && isRanked(own) ? own : undefined);
+  if (labels !== undefined && !isRanked(labels)) {
     const shapes = Object.entries(run.outputs).map(([name, { shape }]) => `${name} [${shape.join(', ')}]`);
     throw new ModelError(
       `has ${labels.length} labels, but no output has as many along its last axis: ${shapes.join(', ')}`,
@@ -170,7 +180,7 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     await files.writeTensorFile(output, run.outputs, { overwrite: args.overwrite });
   const document = runDocument(run, {
     model: nameOf(path),
-    top,
+    top: top ?? (labels === undefined ? undefined : 5),
     labels,
     output,
     notes,

@@ -9,7 +9,7 @@
  * const report = await rankReport(await readModel('model.onnx'));
  * const { passed } = checkAssertion(parseAssertion('effectiveRank(fc) < 0.5*min'), report);
  *
- * @module
+ * @module onnx-overparam/analysis
  */
 export {
   findLinearSites,

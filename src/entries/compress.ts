@@ -13,7 +13,7 @@
  * console.log(total.parametersAfter, predicted, measured);
  * await saveModel(model, 'small.onnx');
  *
- * @module
+ * @module onnx-overparam/compress
  */
 
 export {

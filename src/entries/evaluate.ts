@@ -11,7 +11,7 @@
  * const quality = await evaluateModels([{ name: 'a', model: a }, { name: 'b', model: b }], data);
  * const [limit] = checkQuality(quality, { maxDrop: 0.5 });
  *
- * @module
+ * @module onnx-overparam/evaluate
  */
 
 export {

@@ -10,7 +10,7 @@
  * using rule = defineGradient('Round', { backward: ({ gradients }) => gradients });
  * const { model } = await gradient(await readModel('quantized.onnx'), { loss: 'mse', batch: 16 });
  *
- * @module
+ * @module onnx-overparam/extend
  */
 
 export { defineAffine, type OwnAffineRule, type StandIn } from '../affine/operators/index.js';

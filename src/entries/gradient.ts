@@ -8,7 +8,7 @@
  * const model = await readModel('model.onnx');
  * const { model: gradients } = await gradient(model, { loss: 'cross-entropy' });
  *
- * @module
+ * @module onnx-overparam/gradient
  */
 
 export type { Unsupported } from '../passes/gradient/activity.js';

@@ -15,11 +15,12 @@
  * model.graph.renameInput('x', 'features');
  * assertValid(model);
  *
- * @module
+ * @module onnx-overparam/graph
  */
 
 export type { FunctionSpec, GraphSpec, ValueSpec } from '../graph/build.js';
 export { assertValid, type Problem } from '../graph/check/check.js';
+export { classNames } from '../graph/class-names.js';
 export { alignNames, type Renamed } from '../graph/diff/align.js';
 export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
 export { glob, PatternError } from '../graph/glob.js';

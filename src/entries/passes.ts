@@ -10,7 +10,7 @@
  * const { recipe } = await rankRecipe(model);
  * await model.apply(expand({ ...EXPAND_DEFAULTS, recipe }));
  *
- * @module
+ * @module onnx-overparam/passes
  */
 
 export { inlinedFunctions } from '../graph/edit/inline-functions.js';

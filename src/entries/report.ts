@@ -8,7 +8,7 @@
  * const report = await rankReport(await readModel('model.onnx'));
  * console.log(render(rankDocument(report), { format: 'md' }));
  *
- * @module
+ * @module onnx-overparam/report
  */
 
 export type { GradientDocumentOptions } from '../report/gradient.js';

@@ -10,7 +10,7 @@
  * await using session = await openSession(model);
  * const outputs = await session.run(randomInputs(model));
  *
- * @module
+ * @module onnx-overparam/runtime
  */
 export type { Config, OpenOptions, StoredTensor } from '../runtime/checkpoint/index.js';
 export {

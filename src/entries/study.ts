@@ -12,7 +12,7 @@
  * const { report } = await runStudy('init', { runs: 'runs.jsonl' });
  * console.log(report.verdict, report.checks);
  *
- * @module
+ * @module onnx-overparam/study
  */
 
 export {

@@ -9,7 +9,7 @@
  * await using data = await openDataset('mnist', { split: 'train', inputs: inputSpecs(model) });
  * await train(model, data, { epochs: 5 }).result();
  *
- * @module
+ * @module onnx-overparam/training
  */
 
 export type { ChainSteps } from '../passes/gradient/options.js';

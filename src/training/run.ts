@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { keepClassNames } from '../graph/class-names.js';
 import { type Model, ModelError } from '../graph/index.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { KernelPool } from '../linalg/kernels/threads/pool.js';
@@ -97,6 +98,8 @@ class Run {
   readonly #feed: Feed;
   readonly #validation: Feed | undefined;
   readonly #samples: number;
+  /** Their names, where the targets are labels of classes. */
+  readonly #classes: readonly string[] | undefined;
   readonly #history: EpochRecord[];
   readonly #pace = new Pace();
   #best: Best | undefined;
@@ -121,6 +124,7 @@ class Run {
     this.#engine = engine;
     this.#pool = pool;
     this.#samples = dataset.size;
+    this.#classes = dataset.target?.type === 'int64' ? dataset.classes : undefined;
     this.#feed = new Feed(dataset, settled);
     this.#validation = options.validation && new Feed(options.validation, settled);
     this.#history = [...(saved?.history ?? [])];
@@ -158,6 +162,7 @@ class Run {
     const test = reason === 'aborted' ? undefined : await this.#test(state, weights);
     prepareModel(this.#given, this.#options);
     putWeights(this.#given, weights);
+    if (this.#classes !== undefined) keepClassNames(this.#given, this.#classes);
     const last = this.#history.at(-1);
     const best = this.#history.find((record) => record.epoch === this.#best?.epoch);
     const summary: TrainSummary = {

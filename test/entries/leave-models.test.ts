@@ -34,6 +34,7 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   assertValid: (model) => graph.assertValid(model),
   benchModels: (model) => verbs.benchModels([{ name: 'a', model }], { runs: 1, warmup: 0 }),
   check: (model) => verbs.check(model),
+  classNames: (model) => graph.classNames(model),
   compareModels: (model) => verbs.compareModels(model, model.clone()),
   convertFloats: (model) => verbs.convertFloats(model, 'float16'),
   decayedWeights: (model) => training.decayedWeights(model.graph, ['w', 'b']),
