@@ -346,6 +346,7 @@ describe('--diverse', () => {
   test.each([
     [['-o', 'x.onnx', '--resume'], '--resume goes without --diverse'],
     [['-o', 'x.onnx', '--trp'], '--trp goes without --diverse'],
+    [['-o', 'x.onnx', '--patience', '2'], '--patience goes without --diverse'],
     [['-o', 'x.onnx', '--teacher', 'net.onnx'], '--teacher goes without --diverse'],
     [['-o', '-'], '--diverse writes several files: pass -o <file>'],
     [['-o', 'taken.onnx'], 'taken-2.onnx: exists already; pass --overwrite'],

@@ -11,33 +11,38 @@ import { StopSignal } from '../shell/stop-signal.js';
 import type { Data } from './train-data.js';
 import { TRAIN_ARGUMENTS } from './train-options.js';
 
-/** What the joint loss of several models leaves no room for. */
-const REFUSED = [
-  'loss',
-  'smoothing',
-  'ignoreIndex',
-  'prediction',
-  'teacher',
-  'population',
-  'keep',
-  'monitor',
-  'patience',
-  'freezeNorms',
-  'trp',
-  'interval',
-  'energy',
-  'nuclear',
-  'form',
-  'skipRanks',
-  'emaDecay',
-  'only',
-  'freeze',
-  'untie',
-  'head',
-  'chainSteps',
-  'ep',
-  'device',
-] as const satisfies readonly (keyof typeof TRAIN_ARGUMENTS)[];
+/** What several models take; what else there is, their joint loss leaves no room for. */
+const TAKEN: readonly (keyof typeof TRAIN_ARGUMENTS)[] = [
+  'data',
+  'val',
+  'target',
+  'values',
+  'limit',
+  'normalize',
+  'crop',
+  'flip',
+  'shift',
+  'optimizer',
+  'learningRate',
+  'momentum',
+  'nesterov',
+  'weightDecay',
+  'weightDecayKind',
+  'clipNorm',
+  'warmup',
+  'epochs',
+  'batch',
+  'seed',
+  'schedule',
+  'lrStep',
+  'fromScratch',
+  'threads',
+  'diverse',
+  'alignment',
+];
+const REFUSED = (Object.keys(TRAIN_ARGUMENTS) as (keyof typeof TRAIN_ARGUMENTS)[]).filter(
+  (key) => !TAKEN.includes(key),
+);
 
 type Arguments = Given<typeof TRAIN_ARGUMENTS & typeof OUTPUT_OPTIONS & typeof COMMON_OPTIONS> & {
   readonly model: string;
