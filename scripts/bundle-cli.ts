@@ -3,10 +3,9 @@
  * than most commands take to work. For the same reason small modules that many commands share stand in one file, and so does
  * all that is loaded whatever the command. LICENSES.txt holds the licences of all packages in the bundle.
  */
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { type ModuleInfo, rolldown } from 'rolldown';
-import { licences, NATIVE, ROOT, SOURCES, writeChanged } from './bundled-files.js';
+import { licences, NATIVE, ROOT, SOURCES, writeFolder } from './bundled-files.js';
 
 const OUT = join(ROOT, 'dist/bin');
 const ENTRY = join(ROOT, 'src/cli/main.ts');
@@ -95,7 +94,5 @@ export async function bundleCli(ofPage: readonly string[]): Promise<void> {
     output.map((file) => [file.fileName, file.type === 'chunk' ? file.code : `${file.source}`]),
   );
   texts.set('LICENSES.txt', licences([...bundled.map((id) => relative(ROOT, id)), ...ofPage]));
-  mkdirSync(OUT, { recursive: true });
-  for (const [name, text] of texts) writeChanged(join(OUT, name), text);
-  for (const name of readdirSync(OUT)) if (!texts.has(name)) rmSync(join(OUT, name));
+  writeFolder(OUT, texts);
 }

@@ -3,11 +3,11 @@
  * find and load its modules one by one. The types are those that tsc writes (`npm run build:types`). LICENSES.txt holds the
  * licences of all packages in the bundle.
  */
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import { licences, NATIVE, ROOT, SOURCES, writeChanged } from './bundled-files.js';
+import { licences, NATIVE, ROOT, SOURCES, writeFolder } from './bundled-files.js';
 
 const OUT = join(ROOT, 'dist/lib');
 
@@ -48,11 +48,9 @@ export async function bundleLibrary(ofPage: readonly string[]): Promise<void> {
     write: false,
     metafile: true,
   });
-  const files = new Map(outputFiles.map(({ path, text }) => [path, text]));
-  files.set(join(OUT, 'LICENSES.txt'), licences([...Object.keys(metafile.inputs), ...ofPage]));
-  mkdirSync(OUT, { recursive: true });
-  for (const [path, text] of files) writeChanged(path, text);
-  for (const name of readdirSync(OUT)) if (!files.has(join(OUT, name))) rmSync(join(OUT, name));
+  const files = new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
+  files.set('LICENSES.txt', licences([...Object.keys(metafile.inputs), ...ofPage]));
+  writeFolder(OUT, files);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await bundleLibrary([]);

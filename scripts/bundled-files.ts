@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -41,4 +41,11 @@ export function licences(files: readonly string[]): string {
 /** Writes a file whose text changed, so that others keep their time. */
 export function writeChanged(path: string, text: string): void {
   if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text);
+}
+
+/** Makes a folder hold these files, by name, and no others: writes those that changed and removes those that are no longer part of it. */
+export function writeFolder(folder: string, texts: ReadonlyMap<string, string>): void {
+  mkdirSync(folder, { recursive: true });
+  for (const [name, text] of texts) writeChanged(join(folder, name), text);
+  for (const name of readdirSync(folder)) if (!texts.has(name)) rmSync(join(folder, name));
 }
