@@ -11,8 +11,21 @@ export function seriesOver(
   const points = evidence
     .settingsOf<number>(axis)
     .map((x) => ({ x, ...evidence.estimate(metric, { ...settings, [axis]: x }) }))
-    .filter(({ n }) => n > 0)
-    .sort((a, b) => a.x - b.x);
+    .filter(({ n }) => n > 0);
+  return seriesOf(name, points);
+}
+
+/** A mean at a place, with its interval; NaN where one run tells of none. */
+interface Estimated {
+  readonly x: number;
+  readonly mean: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Means with their intervals as a line, from the least x to the largest. */
+export function seriesOf(name: string, estimates: readonly Estimated[]): PlotSeries {
+  const points = estimates.toSorted((a, b) => a.x - b.x);
   return {
     name,
     xs: points.map(({ x }) => x),

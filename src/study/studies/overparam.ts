@@ -12,6 +12,7 @@ import { accuracyOf, valueFor } from '../measure.js';
 import { newNetwork } from '../networks.js';
 import { gain, type Tuned, tuned } from '../overparam/tuned.js';
 import { PLAIN, RATES, STUDIED, type StudiedOptimizer, variantOf } from '../overparam/variants.js';
+import { seriesOf } from '../plots.js';
 import { holm, LEVEL } from '../statistics.js';
 import type { Evidence, Outcome, Plot, RunContext, Settings, Study } from '../study.js';
 import { product } from '../study.js';
@@ -305,22 +306,15 @@ function plotsAt(evidence: Evidence, place: Place): Plot[] {
       y: { label: 'test accuracy' },
       series: Object.entries(families)
         .filter(([, members]) => members.length > 0)
-        .map(([name, members]) => {
-          const points = members
-            .map((one) => {
-              const { learningRate, variant } = one;
-              const { mean, low, high } = evidence.estimate('accuracy', { ...place, variant, learningRate });
-              return { x: one.effectiveShare, mean, low, high };
-            })
-            .sort((a, b) => a.x - b.x);
-          return {
+        .map(([name, members]) =>
+          seriesOf(
             name,
-            xs: points.map(({ x }) => x),
-            ys: points.map(({ mean }) => mean),
-            lows: points.map(({ low, mean }) => (Number.isNaN(low) ? mean : low)),
-            highs: points.map(({ high, mean }) => (Number.isNaN(high) ? mean : high)),
-          };
-        }),
+            members.map(({ learningRate, variant, effectiveShare }) => ({
+              x: effectiveShare,
+              ...evidence.estimate('accuracy', { ...place, variant, learningRate }),
+            })),
+          ),
+        ),
     },
   ];
 }
