@@ -7,7 +7,15 @@ import type { Document } from '../report/text/document.js';
 import { type Format, PAGE_FORMATS } from '../report/text/render.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
-import { formatOf, loadModel, nameOf, print, writeDocument } from './shell/files.js';
+import {
+  formatOf,
+  loadModel,
+  nameOf,
+  print,
+  type ReportTarget,
+  refusePageOnTerminal,
+  writeDocument,
+} from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import type { outputsOf } from './shell/outputs.js';
 import { preference, providersOf } from './shell/provider-options.js';
@@ -19,15 +27,6 @@ export interface QualityArguments {
   readonly others?: readonly string[] | undefined;
   readonly maxDrop?: number | undefined;
   readonly maxRise?: string | undefined;
-}
-
-/** Where and how it is written. */
-export interface QualityTarget {
-  readonly output?: string | undefined;
-  readonly format?: Format | undefined;
-  readonly overwrite: boolean;
-  readonly quiet: boolean;
-  readonly verbose: boolean;
 }
 
 /** What the data is called, and what is said of it. */
@@ -48,13 +47,12 @@ export function checkLimits({ maxDrop, maxRise, others = [] }: QualityArguments)
 
 /** @throws UsageError for a format that standard output has no place for */
 export function settleQuality(
-  args: QualityTarget,
+  args: ReportTarget,
   io: Io,
 ): { readonly target: string | undefined; readonly format: Format } {
   const target = args.output === '-' ? undefined : args.output;
   const format = formatOf(args.format, target, PAGE_FORMATS);
-  if (format === 'html' && args.output === undefined && io.stdout.isTTY)
-    throw new UsageError('a page is for a browser: pass -o report.html, or redirect standard output');
+  refusePageOnTerminal(format, args.output, io, 'report.html');
   return { target, format };
 }
 
@@ -80,7 +78,7 @@ export function evaluateOptions(
 export async function presentQuality(
   report: QualityReport,
   { name, notes }: SampleNotes,
-  args: QualityArguments & QualityTarget,
+  args: QualityArguments & ReportTarget,
   io: Io,
 ): Promise<number> {
   const { target, format } = settleQuality(args, io);

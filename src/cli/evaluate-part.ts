@@ -13,12 +13,11 @@ import {
   evaluateOptions,
   presentQuality,
   type QualityArguments,
-  type QualityTarget,
   type SampleNotes,
 } from './evaluate-output.js';
 import { openSamples } from './sample-data.js';
 import { UsageError } from './shell/errors.js';
-import { nameOf } from './shell/files.js';
+import { nameOf, type ReportTarget } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import { ProgressLine } from './shell/progress.js';
 import { onModel } from './shell/provider-options.js';
@@ -151,7 +150,7 @@ async function filesDigest(model: Model): Promise<string> {
  *
  * @returns the exit code
  */
-export async function mergeEvaluation(parts: Assembled, target: QualityTarget, io: Io): Promise<number> {
+export async function mergeEvaluation(parts: Assembled, target: ReportTarget, io: Io): Promise<number> {
   const { reportOfBatches } = await import('../evaluate/evaluation-part.js');
   const { evaluation, name, notes } = parts.header.input as PartInput;
   const report = reportOfBatches(

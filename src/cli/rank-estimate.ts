@@ -1,11 +1,11 @@
 import type { EstimateReport } from '../analysis/estimate/estimate-report.js';
 import type { ProductPlace } from '../linalg/index.js';
 import type { KernelPool } from '../linalg/kernels/index.js';
-import type { RankArguments, RankTarget, SettledRank } from './rank-output.js';
+import type { RankArguments, SettledRank } from './rank-output.js';
 import { writeRank } from './rank-output.js';
 import { openRankSource } from './rank-source.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { nameOf } from './shell/files.js';
+import { nameOf, type ReportTarget } from './shell/files.js';
 import type { Io } from './shell/io.js';
 import type { Output } from './shell/outputs.js';
 import { ProgressLine } from './shell/progress.js';
@@ -20,7 +20,7 @@ export function toleranceOf(text: string): number {
 }
 
 /** @throws UsageError for what an estimate has no place for */
-export function checkEstimate(args: RankArguments & RankTarget, isPage: boolean): void {
+export function checkEstimate(args: RankArguments & ReportTarget, isPage: boolean): void {
   if ((args.others ?? []).length > 0) throw new UsageError('--estimate takes one model');
   if (isPage) throw new UsageError('--estimate has no page: use --format table, json, csv or md');
   const clash = (

@@ -7,7 +7,14 @@ import { type Format, PAGE_FORMATS } from '../report/text/render.js';
 import type { GivenAssertion, ListArgument, MetricChoice } from './rank-options.js';
 import { checkViews, inNaturalOrder, type RankViewArguments, seriesView } from './rank-views.js';
 import { UsageError } from './shell/errors.js';
-import { formatOf, nameOf, print, writeDocument } from './shell/files.js';
+import {
+  formatOf,
+  nameOf,
+  print,
+  type ReportTarget,
+  refusePageOnTerminal,
+  writeDocument,
+} from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import { dateOf, version } from './shell/version.js';
 
@@ -31,18 +38,9 @@ export interface RankArguments extends RankViewArguments {
   readonly data?: unknown;
 }
 
-/** Where and how it is written. */
-export interface RankTarget {
-  readonly output?: string | undefined;
-  readonly format?: Format | undefined;
-  readonly overwrite: boolean;
-  readonly quiet: boolean;
-  readonly verbose: boolean;
-}
-
 /** A command line, checked, with what follows from it. */
 export interface SettledRank {
-  readonly args: RankArguments & RankTarget;
+  readonly args: RankArguments & ReportTarget;
   readonly path: string | undefined;
   readonly format: Format;
   readonly choice: MetricChoice;
@@ -60,7 +58,7 @@ export interface ReportedModel {
 }
 
 /** @throws UsageError for arguments that do not go together */
-export async function settleRank(args: RankArguments & RankTarget, io: Io): Promise<SettledRank> {
+export async function settleRank(args: RankArguments & ReportTarget, io: Io): Promise<SettledRank> {
   const { model, others = [], output, rank, top } = args;
   const path = output === '-' ? undefined : output;
   const format = formatOf(args.format, path, PAGE_FORMATS);
@@ -69,8 +67,7 @@ export async function settleRank(args: RankArguments & RankTarget, io: Io): Prom
   const isMany = others.length > 1 && !args.series;
   if (isMany && (args.sort !== undefined || top !== undefined || args.assert !== undefined))
     throw new UsageError('--sort, --top and --assert go with one model or two');
-  if (isPage && path === undefined && output === undefined && io.stdout.isTTY)
-    throw new UsageError('a page is for a browser: pass -o report.html, or redirect standard output');
+  refusePageOnTerminal(format, output, io, 'report.html');
   if (isPage && (args.sort !== undefined || top !== undefined))
     throw new UsageError('--sort and --top do not go with --format html: the page sorts and filters');
   if ([model, ...others].filter((file) => file === '-').length > 1)

@@ -7,16 +7,10 @@ import type { Model } from '../graph/index.js';
 import type { Assembled } from '../parts/assemble.js';
 import { namedShard, piecesOf, shardOf } from '../parts/shard.js';
 import type { Checkpoint } from '../runtime/checkpoint/index.js';
-import {
-  checkRankViews,
-  presentRank,
-  type RankArguments,
-  type RankTarget,
-  settleRank,
-} from './rank-output.js';
+import { checkRankViews, presentRank, type RankArguments, settleRank } from './rank-output.js';
 import { openRankSource } from './rank-source.js';
 import { onFile, UsageError } from './shell/errors.js';
-import { nameOf } from './shell/files.js';
+import { nameOf, type ReportTarget } from './shell/files.js';
 import { type Io, tell } from './shell/io.js';
 import { ProgressLine } from './shell/progress.js';
 import { productPlace, providersOf } from './shell/provider-options.js';
@@ -45,7 +39,7 @@ const SHOWN = [
 ] as const;
 
 type PartArguments = RankArguments &
-  RankTarget &
+  ReportTarget &
   Parameters<typeof providersOf>[0] & {
     readonly shard?: string | undefined;
     readonly estimate?: string | undefined;
@@ -200,7 +194,7 @@ async function sizesOf(source: Model | Checkpoint): Promise<number[]> {
  *
  * @returns the exit code
  */
-export async function mergeRank(parts: Assembled, target: RankTarget, io: Io): Promise<number> {
+export async function mergeRank(parts: Assembled, target: ReportTarget, io: Io): Promise<number> {
   const args = { ...(parts.header.options as unknown as RankArguments), ...target };
   const settled = await settleRank(args, io);
   const { reportOfPieces } = await import('../analysis/report/rank-part.js');

@@ -4,8 +4,9 @@ import { ModelError } from '../graph/errors.js';
 import { PatternError } from '../graph/glob.js';
 import type { Model } from '../graph/index.js';
 import type { Checkpoint } from '../runtime/checkpoint/index.js';
-import type { RankArguments, RankTarget } from './rank-output.js';
+import type { RankArguments } from './rank-output.js';
 import { UsageError } from './shell/errors.js';
+import type { ReportTarget } from './shell/files.js';
 import type { Io } from './shell/io.js';
 import type { Output } from './shell/outputs.js';
 import { loadSource } from './shell/source.js';
@@ -22,7 +23,7 @@ export interface RankSource {
 /** @throws UsageError where `--only` names nothing; ModelError as loadSource, and where there are no heads for `--heads` */
 export async function openRankSource(
   file: string,
-  args: RankArguments & RankTarget,
+  args: RankArguments & ReportTarget,
   outputs: readonly Output[],
   io: Io,
 ): Promise<RankSource> {

@@ -5,7 +5,15 @@ import { PAGE_FORMATS } from '../../report/text/render.js';
 import type { Command } from '../shell/command.js';
 import type { Given } from '../shell/described.js';
 import { answering, UsageError } from '../shell/errors.js';
-import { formatOf, MODEL, nameOf, readGiven, summarize, writeDocument } from '../shell/files.js';
+import {
+  formatOf,
+  MODEL,
+  nameOf,
+  readGiven,
+  refusePageOnTerminal,
+  summarize,
+  writeDocument,
+} from '../shell/files.js';
 import type { Io } from '../shell/io.js';
 import { COMMON_OPTIONS, FILE_OPTIONS } from '../shell/options.js';
 import { keepApart, outputsOf } from '../shell/outputs.js';
@@ -38,8 +46,7 @@ async function difference(args: Arguments, io: Io): Promise<number> {
     throw new UsageError('only one of the models can come from standard input');
   const path = args.output === '-' ? undefined : args.output;
   const format = formatOf(args.format, path, PAGE_FORMATS);
-  if (format === 'html' && args.output === undefined && io.stdout.isTTY)
-    throw new UsageError('a page is for a browser: pass -o diff.html, or redirect standard output');
+  refusePageOnTerminal(format, args.output, io, 'diff.html');
   const outputs = outputsOf({ '--output': args.output });
   keepApart(outputs, [args.a, args.b], io);
   const { assertWritable, dataFilesOf } = await import('../../graph/index.js');

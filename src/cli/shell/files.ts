@@ -195,6 +195,26 @@ export function formatOf(
   return format ?? told ?? 'table';
 }
 
+/** Where and how a report is written. */
+export interface ReportTarget {
+  readonly output?: string | undefined;
+  readonly format?: Format | undefined;
+  readonly overwrite: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+/** UsageError for a page that nobody said a file for, where a terminal would print it; `example` is such a file. */
+export function refusePageOnTerminal(
+  format: Format,
+  output: string | undefined,
+  io: Io,
+  example: string,
+): void {
+  if (format === 'html' && output === undefined && io.stdout.isTTY)
+    throw new UsageError(`a page is for a browser: pass -o ${example}, or redirect standard output`);
+}
+
 /** Writes a document to a file, in one step. */
 export async function writeDocument(
   document: Document,
