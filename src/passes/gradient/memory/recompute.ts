@@ -1,6 +1,7 @@
 import { type Copying, copyNode } from '../../../graph/edit/copy-nodes.js';
 import {
   createNode,
+  type Graph,
   makeNode,
   type Node,
   type NodeProto,
@@ -47,8 +48,9 @@ export function recomputed(input: RecomputeInput): readonly Node[] {
   const plain = peakBytes(nodes, bytesOf, outputs);
   let best: { readonly nodes: readonly Node[]; readonly peak: number } = { nodes, peak: plain };
   let waited = 0;
-  for (const cuts of candidates(input)) {
-    const made = inSegments(input, cuts);
+  const lives = livesOf(input);
+  for (const cuts of candidates(input, lives)) {
+    const made = inSegments(input, lives, cuts);
     const peak = peakBytes(made, bytesOf, outputs);
     waited += 1;
     if (peak < best.peak) [best, waited] = [{ nodes: made, peak }, 0];
@@ -60,6 +62,8 @@ export function recomputed(input: RecomputeInput): readonly Node[] {
 /** Where values are made and read in the forward part. */
 interface Lives {
   readonly nodes: readonly Node[];
+  /** The nodes that are not of it. */
+  readonly behind: readonly Node[];
   /** Values that follow the samples, what is fed included. */
   readonly varying: ReadonlySet<string>;
   readonly made: ReadonlyMap<string, number>;
@@ -84,18 +88,15 @@ function livesOf({ nodes, forward, fed, bytesOf }: RecomputeInput): Lives {
       if (varies && bytesOf(output) !== undefined) varying.add(output);
     }
   }
-  return { nodes: own, varying, made, last };
+  const behind = nodes.filter(({ proto }) => !forward.has(proto));
+  return { nodes: own, behind, varying, made, last };
 }
 
 /** Positions in the forward part at which it may be cut: for each number of segments those of about equal bytes where least passes. */
-function candidates(input: RecomputeInput): readonly (readonly number[])[] {
-  const { nodes, forward, bytesOf } = input;
-  const lives = livesOf(input);
+function candidates({ bytesOf }: RecomputeInput, lives: Lives): readonly (readonly number[])[] {
   const count = lives.nodes.length;
   const [stored, passing] = [new Float64Array(count + 1), new Float64Array(count + 1)];
-  const read = new Set(
-    nodes.filter(({ proto }) => !forward.has(proto)).flatMap((node) => [...valuesRead(node.proto)]),
-  );
+  const read = new Set(lives.behind.flatMap(({ proto }) => [...valuesRead(proto)]));
   for (const [value, index] of lives.made) {
     if (read.has(value)) stored[index + 1] = (stored[index + 1] ?? 0) + (bytesOf(value) ?? 0);
     for (let at = index + 1; at <= (lives.last.get(value) ?? -1); at += 1)
@@ -123,11 +124,10 @@ function candidates(input: RecomputeInput): readonly (readonly number[])[] {
 }
 
 /** The graph whose forward part is cut at these positions. */
-function inSegments(input: RecomputeInput, cuts: readonly number[]): readonly Node[] {
-  const { nodes, forward, build, valueNamed } = input;
-  const lives = livesOf(input);
+function inSegments(input: RecomputeInput, lives: Lives, cuts: readonly number[]): readonly Node[] {
+  const { build, valueNamed } = input;
+  const { behind } = lives;
   const segmentOf = segmentsOf(input, lives, cuts);
-  const behind = nodes.filter(({ proto }) => !forward.has(proto));
   const wanted = new Map<number, Set<string>>();
   for (const value of behind.flatMap(({ proto }) => [...valuesRead(proto)])) {
     const segment = segmentOf.get(value);
@@ -139,7 +139,7 @@ function inSegments(input: RecomputeInput, cuts: readonly number[]): readonly No
   const made: Node[] = [];
   /** What the backward part has made since the last second computation, and has not read yet. */
   let ends = new Set<string>();
-  const computeAgain = (segment: number, values: ReadonlySet<string>): void => {
+  const computeAgain = (segment: number, values: ReadonlySet<string>, graph: Graph): void => {
     build.scope = 'recompute';
     const token = tokenOf(build, [...ends].map(valueNamed));
     if (token === undefined) return;
@@ -161,8 +161,6 @@ function inSegments(input: RecomputeInput, cuts: readonly number[]): readonly No
       }
       return copyNode(node.proto, inner, copying);
     });
-    const [graph] = nodes.map((node) => node.graph);
-    if (graph === undefined) return;
     const gates = build.nodes.splice(0).map(makeNode);
     made.push(...[...gates, ...copies].map((proto) => createNode(proto, graph)));
   };
@@ -172,7 +170,7 @@ function inSegments(input: RecomputeInput, cuts: readonly number[]): readonly No
       const values = wanted.get(segment);
       if (values === undefined) continue;
       wanted.delete(segment);
-      computeAgain(segment, values);
+      computeAgain(segment, values, node.graph);
     }
     for (const value of valuesRead(node.proto)) ends.delete(value);
     for (const output of node.outputs) if (output !== '') ends.add(output);
