@@ -3,7 +3,7 @@ import { opsetOf } from '../graph/opsets.js';
 import { type Floats, joined, swapped, transposed } from '../linalg/floats.js';
 import { biasVector } from './linear-bias.js';
 import { evaluateExpression, type LazyValues } from './map/evaluate.js';
-import { type Grid, gridOf, placesInGrid } from './map/geometry.js';
+import { type Geometry, type Grid, gridOf, placesInGrid } from './map/geometry.js';
 import { type AffineValues, inOneGroup, type MatrixLayout, outIn } from './map/values.js';
 import { isPointwiseTarget, type Target } from './match/cost.js';
 import { type Region, targetOfRegion, vectorShape } from './match/region.js';
@@ -50,7 +50,9 @@ export async function composeRegion(region: Region): Promise<Composition> {
   if (frame.axis !== 'channel') return { ...common, ...(await matrixOf(region, values, wanted)) };
   const grid = gridOf(geometry);
   const { groups, inputs, outputs, upsampling } = geometry;
-  const weight = async function* () {
+  const isWhole = values.layout === 'out-in' && upsampling === undefined && isOnGrid(values.geometry, grid);
+  const inParts = () => partsOf(values);
+  const onWindow = async function* () {
     const kernel = onGrid(outIn(await whole(values)), grid);
     const count = kernel.length / (outputs * (inputs / groups));
     yield upsampling === undefined
@@ -61,24 +63,30 @@ export async function composeRegion(region: Region): Promise<Composition> {
     upsampling === undefined
       ? [outputs, inputs / groups, ...grid.extents]
       : [inputs, outputs / groups, ...grid.extents];
+  const weight = isWhole ? inParts : onWindow;
   return { ...common, shape, weight, layout: upsampling === undefined ? 'out-in' : 'in-out' };
 }
 
 async function whole({ kernel, ...rest }: LazyValues): Promise<AffineValues> {
+  if (typeof kernel !== 'function') return { ...rest, kernel };
   const parts: Floats[] = [];
-  for await (const part of kernel()) parts.push(part);
+  for await (const part of kernel()) parts.push(part.slice());
   return { ...rest, kernel: joined(parts) };
+}
+
+async function* partsOf({ kernel }: LazyValues): AsyncGenerator<Floats> {
+  if (typeof kernel === 'function') yield* kernel();
+  else yield kernel;
 }
 
 /** Of a chain whose last factor keeps its alpha, but has something behind it. */
 function scaledBack({ chain, kept }: Region, values: LazyValues): LazyValues {
   const alpha = kept.alpha === undefined ? alphaOf(chain?.last.node) : 1;
   if (alpha === 1) return values;
-  const { kernel } = values;
   return {
     ...values,
     kernel: async function* () {
-      for await (const part of kernel()) yield Float64Array.from(part, (value) => value / alpha);
+      for await (const part of partsOf(values)) yield Float64Array.from(part, (value) => value / alpha);
     },
   };
 }
@@ -112,7 +120,7 @@ async function matrixOf(
     target.main !== 'Gemm' ? (frame.axis === 'left' ? 'out-in' : 'in-out') : chain ? wanted : values.layout;
   const shape = layout === 'out-in' ? [outputs, inputs] : [inputs, outputs];
   // A matrix has no groups, though a grouped convolution may be part of it.
-  if (groups === 1 && values.layout === layout) return { shape, layout, weight: values.kernel };
+  if (groups === 1 && values.layout === layout) return { shape, layout, weight: () => partsOf(values) };
   const weight = async function* () {
     const eager = await whole(values);
     const { kernel, layout: own } = groups > 1 ? inOneGroup(eager) : eager;
@@ -155,11 +163,21 @@ function normOf(values: Float64Array): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 }
 
+/** Elements of the whole window. */
+function widthOf({ extents }: Grid): number {
+  return extents.reduce((product, extent) => product * extent, 1);
+}
+
+/** Whether the taps are the whole window, in its order. */
+function isOnGrid({ taps }: Geometry, grid: Grid): boolean {
+  return taps.length === widthOf(grid) && placesInGrid(taps, grid).every((place, i) => place === i);
+}
+
 /** The kernel over the whole window, with zeros where no tap is. */
 function onGrid({ geometry, kernel }: AffineValues, grid: Grid): Floats {
+  if (isOnGrid(geometry, grid)) return kernel;
   const places = placesInGrid(geometry.taps, grid);
-  const width = grid.extents.reduce((product, extent) => product * extent, 1);
-  if (places.length === width && places.every((place, i) => place === i)) return kernel;
+  const width = widthOf(grid);
   const rows = kernel.length / places.length;
   const result = new Float64Array(rows * width);
   for (let row = 0; row < rows; row += 1) {

@@ -3,6 +3,7 @@ import { countGarbage, release } from '../runtime/garbage.js';
 import { kernel } from '../runtime/session/run-graph.js';
 import { buildModel } from '../runtime/session/small-model.js';
 import type { Session } from '../runtime/types.js';
+import type { Floats } from './floats.js';
 import {
   BLOCK_BYTES,
   checkFilled,
@@ -53,11 +54,24 @@ export interface ScaledMatmulOptions extends MatmulOptions {
  */
 export async function matmul(a: Matrix, b: Matrix, options: ScaledMatmulOptions = {}): Promise<Matrix> {
   const { m, n } = dimensions(a, b, options);
+  const data = newArray(options.out, m * n);
+  await matmulInto(data, a, b, options);
+  return { rows: m, columns: n, data };
+}
+
+/** The same product in a given array, as its type has it. */
+export async function matmulInto(
+  into: Floats,
+  a: Matrix,
+  b: Matrix,
+  options: Omit<ScaledMatmulOptions, 'out'> = {},
+): Promise<void> {
+  const { m, k, n } = dimensions(a, b, options);
   checkFilled('a', a, 1);
   checkFilled('b', b, 1);
-  const data = newArray(options.out, m * n);
-  await multiplyInto(data, a, b, options);
-  return { rows: m, columns: n, data };
+  checkFilled('the product', { rows: m, columns: n, data: into }, 1);
+  if (k === 0) into.fill(0);
+  await multiplyInto(into, a, b, options);
 }
 
 /**
@@ -173,7 +187,7 @@ function newArray(type: 'float32' | 'float64' | undefined, length: number): Floa
   return new Float32Array(length);
 }
 
-/** Writes op(a) op(b) to `out`, which is zero. */
+/** Writes op(a) op(b) to `out`, which is zero where there is nothing to add. */
 async function multiplyInto(
   out: Float32Array | Float64Array,
   a: Matrix,

@@ -1,11 +1,11 @@
 import type { Node } from '../../graph/index.js';
 import type { Floats } from '../../linalg/floats.js';
 import type { Matrix } from '../../linalg/matmul.js';
-import { matmul } from '../../linalg/matmul.js';
-import { countGarbage } from '../../runtime/garbage.js';
+import { matmulInto } from '../../linalg/matmul.js';
+import { countGarbage, release } from '../../runtime/garbage.js';
 import type { MapOperator, Sign } from '../rule.js';
 import { type Expression, elementsOf } from './expression.js';
-import { composeGeometry, type Geometry } from './geometry.js';
+import { composeGeometry, type Geometry, isDiagonal } from './geometry.js';
 import {
   type AffineValues,
   added,
@@ -25,9 +25,12 @@ export interface EvaluateOptions {
   readonly unscaled?: Node | undefined;
 }
 
-/** The numbers of a map whose kernel is computed when it is asked for, in parts that need not be in memory together. */
+/**
+ * The numbers of a map whose kernel may be computed when it is asked for, in parts that need not be in memory together: each
+ * is gone when the next is asked for.
+ */
 export interface LazyValues extends Omit<AffineValues, 'kernel'> {
-  readonly kernel: () => AsyncIterable<Floats>;
+  readonly kernel: Floats | (() => AsyncIterable<Floats>);
 }
 
 /** Computes the numbers of an expression in float64: who rounds them sees what is lost. */
@@ -84,50 +87,18 @@ class Evaluation {
     const [first, second] = parts;
     if (first === undefined) throw new Error('an expression without parts');
     const { layout } = this.#options;
-    const { geometry } = expression;
-    if (second !== undefined && isMatrix(first) && isMatrix(second)) {
-      const factors = layout === 'out-in' ? ([second, first] as const) : ([first, second] as const);
+    if (second === undefined) return first;
+    if (isMatrix(second) && (isMatrix(first) || isWindow(first))) {
+      const own = isMatrix(first) ? layout : 'out-in';
+      const [left, right] = own === 'out-in' ? [second, first] : [first, second];
       return {
-        geometry,
-        layout,
+        geometry: composeGeometry(first.geometry, second.geometry),
+        layout: own,
         bias: await composeBias(first, second),
-        kernel: () => this.#product(...factors),
+        kernel: () => product(left, right, own),
       };
     }
-    const made = second === undefined ? first : await composeValues(first, second, layout);
-    const { kernel, ...rest } = made;
-    return {
-      ...rest,
-      kernel: async function* () {
-        yield kernel;
-      },
-    };
-  }
-
-  /** The product of two matrices, in blocks of rows where the first stands as the product does. */
-  async *#product(left: AffineValues, right: AffineValues): AsyncGenerator<Floats> {
-    const { layout } = this.#options;
-    const { geometry } = left;
-    const isOutIn = left.layout === 'out-in';
-    const [count, columns] = isOutIn
-      ? [geometry.outputs, geometry.inputs]
-      : [geometry.inputs, geometry.outputs];
-    const b = storedMatrix(right);
-    const options = { transposeA: left.layout !== layout, transposeB: right.layout !== layout };
-    if (options.transposeA) {
-      yield (await matmul(storedMatrix(left), b, options)).data;
-      return;
-    }
-    const step = Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(columns, b.rows, b.columns))));
-    for (let start = 0; start < count; start += step) {
-      const rows = Math.min(step, count - start);
-      const data =
-        left.rows?.(start, rows) ?? left.kernel.subarray(start * columns, (start + rows) * columns);
-      const part = await matmul({ rows, columns, data }, b, options);
-      countGarbage(data.byteLength + part.data.byteLength);
-      yield part.data;
-    }
-    countGarbage(b.data.byteLength);
+    return composeValues(first, second, layout);
   }
 
   values(expression: Expression): Promise<AffineValues> {
@@ -227,6 +198,36 @@ class Evaluation {
   }
 }
 
+/** The product of two matrices, in blocks of rows where the first stands as the product does. */
+async function* product(
+  left: AffineValues,
+  right: AffineValues,
+  layout: MatrixLayout,
+): AsyncGenerator<Floats> {
+  const a = storedShape(left);
+  const b = { ...storedShape(right), data: right.kernel };
+  const options = { transposeA: left.layout !== layout, transposeB: right.layout !== layout };
+  const [count, width] = [options.transposeA ? a.columns : a.rows, options.transposeB ? b.rows : b.columns];
+  const step = options.transposeA
+    ? count
+    : Math.max(1, Math.floor(PART_BYTES / (8 * Math.max(a.columns, b.rows, b.columns))));
+  const part = new Float64Array(Math.min(step, count) * width);
+  for (let start = 0; start < count; start += step) {
+    const rows = Math.min(step, count - start);
+    const made = part.subarray(0, rows * width);
+    if (options.transposeA) await matmulInto(made, { ...a, data: left.kernel }, b, options);
+    else {
+      const data =
+        left.rows?.(start, rows) ?? left.kernel.subarray(start * a.columns, (start + rows) * a.columns);
+      await matmulInto(made, { ...a, rows, data }, b, options);
+      countGarbage(data.byteLength);
+    }
+    yield made;
+  }
+  release(part);
+  countGarbage(b.data.byteLength);
+}
+
 /** Costs by place, of which the least is known, of equal ones the first: a tree of winners. */
 class CheapestFirst {
   readonly #size: number;
@@ -279,11 +280,17 @@ function isSmall(expression: Expression): boolean {
   return sizeOf(expression) <= elementsOf(expression).reduce((size, part) => size + sizeOf(part), 0);
 }
 
-function storedMatrix({ geometry, kernel, layout }: AffineValues): Matrix {
-  const { inputs, outputs } = geometry;
+/** True of a window over all inputs: its kernel is a matrix of outputs x (inputs times taps). */
+function isWindow({ geometry, layout }: AffineValues): boolean {
+  return geometry.groups === 1 && layout === 'out-in' && !isDiagonal(geometry);
+}
+
+/** The shape of a matrix as it stands; of a window, each input with its taps. */
+function storedShape({ geometry, layout }: AffineValues): Omit<Matrix, 'data'> {
+  const { inputs, outputs, taps } = geometry;
   return layout === 'out-in'
-    ? { rows: outputs, columns: inputs, data: kernel }
-    : { rows: inputs, columns: outputs, data: kernel };
+    ? { rows: outputs, columns: inputs * taps.length }
+    : { rows: inputs, columns: outputs };
 }
 
 function costOf(first: Geometry, second: Geometry): number {

@@ -77,20 +77,20 @@ async function contract(
   const [perOutput, perInput] = [outputs / groups, inputs / groups];
   const [t1Count, t2Count] = [first.geometry.taps.length, second.geometry.taps.length];
   const right = { batch: groups, rows: hidden, columns: perInput * t1Count, data: k1 };
-  const kernel = new Float64Array(outputs * perInput * taps.length);
-  for (let t2 = 0; t2 < t2Count; t2 += 1) {
-    const left =
-      t2Count === 1
-        ? k2
-        : Float64Array.from({ length: outputs * hidden }, (_, i) => k2[i * t2Count + t2] as number);
+  const contracted = async (left: Floats): Promise<Float64Array> => {
     const { data } = await batchedMatmul(
       { batch: groups, rows: perOutput, columns: hidden, data: left },
       right,
     );
-    if (t2Count === 1) return data as Float64Array;
+    return data as Float64Array;
+  };
+  if (t2Count === 1) return contracted(k2);
+  const kernel = new Float64Array(outputs * perInput * taps.length);
+  for (let t2 = 0; t2 < t2Count; t2 += 1) {
+    const left = Float64Array.from({ length: outputs * hidden }, (_, i) => k2[i * t2Count + t2] as number);
     addAtPlaces(
       kernel,
-      data,
+      await contracted(left),
       outputs * perInput,
       places.slice(t2 * t1Count, (t2 + 1) * t1Count),
       taps.length,

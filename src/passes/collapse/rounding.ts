@@ -76,17 +76,30 @@ export class Rounding {
   add(values: Floats): void {
     const [least, end] = [this.#least, this.#end];
     for (let i = 0; i < values.length; ) {
-      const at = this.#count + i;
+      const [from, at] = [i, this.#count + i];
       const stop = Math.min(values.length, i + this.#run - (at % this.#run));
       const output =
         Math.floor(at / this.#block) * this.#turn + (Math.floor((at % this.#block) / this.#run) % this.#turn);
-      let [size, loss] = [0, 0];
-      for (; i < stop; i += 1) {
-        const magnitude = Math.abs(values[i] as number);
-        size += magnitude;
-        if (magnitude < least) loss += this.#lossOf(magnitude);
-        else if (!(magnitude < end)) this.#extreme = magnitude;
+      // Two sums at once: an addition waits for the one before it.
+      let size = 0;
+      let odd = 0;
+      let loss = 0;
+      if ((stop - i) % 2 === 1) {
+        size = Math.abs(values[i] as number);
+        if (size < least) loss = this.#lossOf(size);
+        i += 1;
       }
+      for (; i < stop; i += 2) {
+        const first = Math.abs(values[i] as number);
+        const second = Math.abs(values[i + 1] as number);
+        size += first;
+        odd += second;
+        if (first < least) loss += this.#lossOf(first);
+        if (second < least) loss += this.#lossOf(second);
+      }
+      size += odd;
+      // No element is larger than the sum.
+      if (!(size < end)) this.#extreme = extremeOf(values.subarray(from, stop), end) ?? this.#extreme;
       (this.#sizes[output] as number) += size;
       (this.#losses[output] as number) += loss;
     }
@@ -143,6 +156,15 @@ export class Rounding {
       ? `the folded ${what} would overflow ${this.#type} (${value.toPrecision(3)})`
       : `the folded ${what} would not be finite (a factor, divisor or variance is out of range)`;
   }
+}
+
+/** The last magnitude that is not below an end, or no number. */
+function extremeOf(values: Floats, end: number): number | undefined {
+  for (let i = values.length - 1; i >= 0; i -= 1) {
+    const magnitude = Math.abs(values[i] as number);
+    if (!(magnitude < end)) return magnitude;
+  }
+  return undefined;
 }
 
 /** Why what a probe told forbids a fold. */

@@ -51,6 +51,9 @@ function nodeOf(graph: Graph, node: Node): Node {
   return own;
 }
 
+/** Elements that are rounded at a time, so that they stay in the processor's cache. */
+const ROUNDED = 1 << 16;
+
 /**
  * A tensor whose bytes wait in the model's scratch file, so that memory does not grow with the weights made.
  *
@@ -66,9 +69,17 @@ export async function scratchTensor(
   model.scratch ??= new Scratch();
   const count = shape.reduce((product, dim) => product * dim, 1);
   const writer = model.scratch.writer(byteLengthOf(type, count));
+  const rounded = new Float32Array(type === 'float32' ? Math.min(count, ROUNDED) : 0);
   for await (const part of ArrayBuffer.isView(values) ? [values] : values) {
-    const { buffer, byteOffset, byteLength } = narrow(type, part);
-    writer.write(new Uint8Array(buffer, byteOffset, byteLength));
+    for (let start = 0; start < part.length; start += ROUNDED) {
+      const piece = part.subarray(start, start + ROUNDED);
+      const isRounded = type === 'float32' && piece instanceof Float64Array;
+      if (isRounded) rounded.set(piece);
+      const { buffer, byteOffset, byteLength } = isRounded
+        ? rounded.subarray(0, piece.length)
+        : narrow(type, piece);
+      writer.write(new Uint8Array(buffer, byteOffset, byteLength));
+    }
   }
   return Tensor.of(name, type, shape, writer.finish());
 }
