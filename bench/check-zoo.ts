@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import yargs from 'yargs';
 import { verifyModels } from '../src/analysis/verify/verify.js';
-import { EXPAND_ARGUMENTS, expandOptionsOf } from '../src/cli/expand-options.js';
+import { EXPAND_ARGUMENTS, expandOptionsOf } from '../src/cli/expand/expand-options.js';
 import { declare, givenOptions } from '../src/cli/shell/described.js';
 import {
   diffModels,

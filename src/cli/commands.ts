@@ -16,7 +16,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'expand <model>',
     describe: 'replace linear layers by chains of linear layers that compute the same function',
-    load: async () => (await import('./expand.js')).expandCommand as AnyCommand,
+    load: async () => (await import('./expand/expand.js')).expandCommand as AnyCommand,
   },
   {
     usage: 'collapse <model>',
@@ -31,7 +31,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'rank-report <model> [others..]',
     describe: 'report the spectrum and ranks of every weight; compare models side by side',
-    load: async () => (await import('./rank-report.js')).rankReportCommand as AnyCommand,
+    load: async () => (await import('./rank-report/rank-report.js')).rankReportCommand as AnyCommand,
   },
   {
     usage: 'merge <parts..>',
@@ -51,7 +51,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'evaluate <model> [others..]',
     describe: 'measure accuracy, loss and more on data, with intervals; show where models differ',
-    load: async () => (await import('./evaluate.js')).evaluateCommand as AnyCommand,
+    load: async () => (await import('./evaluate/evaluate.js')).evaluateCommand as AnyCommand,
   },
   {
     usage: 'diff <a> <b>',
@@ -92,7 +92,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'train <model>',
     describe: 'train a model on stock onnxruntime, without changing its graph',
-    load: async () => (await import('./train.js')).trainCommand as AnyCommand,
+    load: async () => (await import('./train/train.js')).trainCommand as AnyCommand,
   },
   {
     usage: 'compress <model>',
@@ -102,7 +102,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     usage: 'train-log <logs..>',
     describe: 'plot the logs of several trainings on one page',
-    load: async () => (await import('./train-log.js')).trainLogCommand as AnyCommand,
+    load: async () => (await import('./train/train-log.js')).trainLogCommand as AnyCommand,
   },
   {
     usage: 'study [study] [files..]',

@@ -55,8 +55,8 @@ export const mergeCommand: Command<Arguments> = {
     switch (parts.header.command) {
       case 'rank-report': {
         const [{ mergeRank }, { rankReportCommand }] = await Promise.all([
-          import('./rank-part.js'),
-          import('./rank-report.js'),
+          import('./rank-report/rank-part.js'),
+          import('./rank-report/rank-report.js'),
         ]);
         // Notes name the options of the command that the parts are of.
         const words = (text: string): string => inFlags(text, rankReportCommand.options);
@@ -64,8 +64,8 @@ export const mergeCommand: Command<Arguments> = {
       }
       case 'evaluate': {
         const [{ mergeEvaluation }, { evaluateCommand }] = await Promise.all([
-          import('./evaluate-part.js'),
-          import('./evaluate.js'),
+          import('./evaluate/evaluate-part.js'),
+          import('./evaluate/evaluate.js'),
         ]);
         const words = (text: string): string => inFlags(text, evaluateCommand.options);
         return await mergeEvaluation(parts, args, { ...io, words });

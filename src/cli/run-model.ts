@@ -130,7 +130,7 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     await assertWritable(output, { overwrite: args.overwrite });
   }
   const listed = labelFile === undefined ? undefined : await readLabels(labelFile);
-  const { classNames } = await import('../graph/class-names.js');
+  const { classNames } = await import('../graph/names/class-names.js');
   const { fedInputs, onOpenDims } = await import('../runtime/inputs/input-sizes.js');
   const { randomInputs } = await import('../runtime/inputs/random-inputs.js');
   const { runModel } = await import('../runtime/session/run-model.js');

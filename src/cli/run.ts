@@ -1,5 +1,5 @@
 import yargs, { type Argv } from 'yargs';
-import { PatternError } from '../graph/glob.js';
+import { PatternError } from '../graph/names/glob.js';
 import { type OptionDescriptors, OptionError } from '../graph/option-descriptors.js';
 import { style } from '../report/text/style.js';
 import { COMMANDS } from './commands.js';

@@ -20,10 +20,8 @@
 
 export type { FunctionSpec, GraphSpec, ValueSpec } from '../graph/build.js';
 export { assertValid, type Problem } from '../graph/check/check.js';
-export { classNames } from '../graph/class-names.js';
 export { alignNames, type Renamed } from '../graph/diff/align.js';
 export { type Difference, type DiffOptions, formatDifferences } from '../graph/diff/diff.js';
-export { glob, PatternError } from '../graph/glob.js';
 export {
   type Attributes,
   type AttributeValue,
@@ -64,6 +62,8 @@ export {
 export type { FileIdentity } from '../graph/io/atomic.js';
 export type { FileRange } from '../graph/io/source.js';
 export type { Saved } from '../graph/io/write.js';
+export { classNames } from '../graph/names/class-names.js';
+export { glob, PatternError } from '../graph/names/glob.js';
 export { BusyError } from '../graph/occupied.js';
 export type { PrintOptions } from '../graph/print.js';
 export type {

@@ -1,4 +1,4 @@
-import { sha256 } from '../graph/digest.js';
+import { sha256 } from '../graph/io/digest.js';
 import { dataError } from '../training/targets.js';
 import type { Batch, Dataset } from '../training/types.js';
 import type { Evaluation } from './evaluate.js';

@@ -1,9 +1,9 @@
 import { clonedProto } from './cloned-proto.js';
-import { type FreshNames, namesOf } from './fresh-names.js';
 import { ProtoGraph } from './graph.js';
 import { OpenFiles } from './io/open-files.js';
 import type { Scratch } from './io/scratch.js';
 import type { FileSource } from './io/source.js';
+import { type FreshNames, namesOf } from './names/fresh-names.js';
 import { editing } from './occupied.js';
 import { toNumber } from './proto/codec.js';
 import type {

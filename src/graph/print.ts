@@ -1,7 +1,8 @@
 import { ATTRIBUTE_FIELDS } from './attribute.js';
-import { sha256 } from './digest.js';
 import { messageOf } from './errors.js';
-import { glob, PatternError } from './glob.js';
+import { sha256 } from './io/digest.js';
+import { glob, PatternError } from './names/glob.js';
+import { quoted } from './names/quoted.js';
 import { toBigInt, unknownFields } from './proto/codec.js';
 import type {
   AttributeProto,
@@ -14,7 +15,6 @@ import type {
   TensorProto,
   ValueInfoProto,
 } from './proto/schema.js';
-import { quoted } from './quoted.js';
 import { DATA_TYPES, dataTypeOf } from './tensor/data-type.js';
 import { Tensor, widen } from './tensor/tensor.js';
 import type { Model } from './types.js';

@@ -1,6 +1,6 @@
+import { quoted } from './names/quoted.js';
 import { createMessage, fromBigInt, toNumber } from './proto/codec.js';
 import type { TypeProto, ValueInfoProto } from './proto/schema.js';
-import { quoted } from './quoted.js';
 import { DATA_TYPES, type DataType, dataTypeOf } from './tensor/data-type.js';
 
 /** A dimension: a size, the name of a symbolic one, or undefined where nothing is known. */

@@ -10,8 +10,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { sha256 } from '../graph/digest.js';
 import { ModelError, messageOf } from '../graph/errors.js';
+import { sha256 } from '../graph/io/digest.js';
 import { isObject } from '../graph/option-descriptors.js';
 
 /** The first line of a part file. All parts of one result have the same, but for the shard. */

@@ -2,7 +2,7 @@ import { EMBEDDING_METRICS, type EmbeddingDescriptor } from '../analysis/embeddi
 import type { EmbeddingReport, EmbeddingRow } from '../analysis/embeddings/embeddings.js';
 import type { RankReport, RankRow } from '../analysis/report/rank-report.js';
 import { figureOf } from '../analysis/spectra/descriptors.js';
-import { headingOf } from './rank-columns.js';
+import { headingOf } from './rank/rank-columns.js';
 import { leftNotes } from './skipped.js';
 import { type Cell, type Column, type Grid, grid, type Note } from './text/document.js';
 import { counted, formatCount, formatNumber } from './text/text.js';

@@ -1,6 +1,5 @@
 import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sha256 } from '../graph/digest.js';
 import {
   atomicWrite,
   type ByteSource,
@@ -10,6 +9,7 @@ import {
   makeFolder,
   messageOf,
 } from '../graph/index.js';
+import { sha256 } from '../graph/io/digest.js';
 import { type RuntimeTensor, readSafetensors, safetensors } from '../runtime/index.js';
 import type { EpochRecord } from './events.js';
 import type { TrainingState } from './types.js';

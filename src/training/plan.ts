@@ -1,7 +1,7 @@
 import { findChainProducts } from '../analysis/weights/chain-products.js';
-import { sha256 } from '../graph/digest.js';
 import { usesType } from '../graph/edit/single-precision.js';
 import { type Model, ModelError, printModel } from '../graph/index.js';
+import { sha256 } from '../graph/io/digest.js';
 import { checkOptions, OptionError } from '../graph/option-descriptors.js';
 import { emptyRecord } from '../graph/record.js';
 import { isFilled, tiedWeights } from '../passes/gradient/index.js';

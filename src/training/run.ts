@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { keepClassNames } from '../graph/class-names.js';
 import { type Model, ModelError } from '../graph/index.js';
+import { keepClassNames } from '../graph/names/class-names.js';
 import { OptionError } from '../graph/option-descriptors.js';
 import { KernelPool } from '../linalg/kernels/threads/pool.js';
 import { readsOwnRules } from '../passes/gradient/rules/index.js';

@@ -22,7 +22,7 @@ import {
   train,
 } from '../../src/index.js';
 import { renderHtmlReport } from '../../src/report/html/index.js';
-import { rankDocument } from '../../src/report/rank.js';
+import { rankDocument } from '../../src/report/rank/rank.js';
 import { render } from '../../src/report/text/render.js';
 import { openSession } from '../../src/runtime/index.js';
 import { floats } from '../support/build.js';

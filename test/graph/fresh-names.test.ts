@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FreshNames } from '../../src/graph/fresh-names.js';
+import { FreshNames } from '../../src/graph/names/fresh-names.js';
 
 const name: fc.Arbitrary<string> = fc.constantFrom('a', 'b', 'a_2', 'a_3', 'b_2', 'a_2_2');
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { glob } from '../../src/graph/glob.js';
+import { glob } from '../../src/graph/names/glob.js';
 
 test.each([
   ['conv1.weight', 'conv1.weight', true],

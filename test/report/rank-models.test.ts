@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { rankReport } from '../../src/analysis/report/rank-report.js';
-import { modelsDocument } from '../../src/report/rank-models.js';
+import { modelsDocument } from '../../src/report/rank/rank-models.js';
 import { render } from '../../src/report/text/render.js';
 import { newNetwork } from '../../src/study/networks.js';
 import { estimate } from '../../src/study/statistics.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { classNames, keepClassNames } from '../../src/graph/class-names.js';
+import { classNames, keepClassNames } from '../../src/graph/names/class-names.js';
 import { buildModel, modelToBytes, readModel, saveModel, tensorDataset, train } from '../../src/index.js';
 import { floats } from '../support/build.js';
 import { runCli } from '../support/run-cli.js';

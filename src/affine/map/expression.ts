@@ -1,5 +1,5 @@
 import type { ConstantValue, Node } from '../../graph/index.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
+import type { ValueKeys } from '../../graph/names/value-keys.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';
 import type { AffineOperator, MapOperator } from '../rule.js';
 import {

@@ -1,7 +1,7 @@
 import { type FloatType, type Graph, KnownConstants, type Model, type Node } from '../../graph/index.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
+import type { ValueKeys } from '../../graph/names/value-keys.js';
 import type { Skipped } from '../../graph/skipped.js';
-import { trainedNames } from '../../graph/trained-names.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
 import { linearBias } from '../linear-bias.js';
 import { type LinearSite, taps } from '../linear-site.js';
 import { batchedSite, findExpandableSites } from '../linear-sites.js';

@@ -1,5 +1,5 @@
 import type { Node } from '../../graph/index.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
+import type { ValueKeys } from '../../graph/names/value-keys.js';
 import { stemOf } from '../factor-names.js';
 import { type Expressed, type Measure, partsOf, type Segment } from '../map/expression.js';
 import { isDiagonal, isPointwise } from '../map/geometry.js';

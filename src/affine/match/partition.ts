@@ -1,6 +1,6 @@
 import type { Node } from '../../graph/index.js';
+import type { ValueKeys } from '../../graph/names/value-keys.js';
 import { RELABELLING } from '../../graph/shapes/relabelling.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
 import type { Segment } from '../map/expression.js';
 import { isRefusal, type Refusal } from '../refusal.js';
 import { Candidates, GROUP_LIMIT } from './candidates.js';

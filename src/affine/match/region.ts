@@ -1,6 +1,6 @@
 import type { ConstantValue, Dimension, Graph, Node } from '../../graph/index.js';
+import type { ValueKeys } from '../../graph/names/value-keys.js';
 import { opsetOf } from '../../graph/opsets.js';
-import type { ValueKeys } from '../../graph/value-keys.js';
 import type { LinearSite } from '../linear-site.js';
 import { type Expression, keyOf, type Measure } from '../map/expression.js';
 import type { Frame } from '../map/place.js';

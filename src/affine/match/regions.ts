@@ -1,5 +1,5 @@
 import type { Model, Node } from '../../graph/index.js';
-import { ValueKeys } from '../../graph/value-keys.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import { withoutCopies } from './copies.js';
 import { Partition } from './partition.js';
 import type { FoundRegions, RefusedRegion, Region } from './region.js';

@@ -1,5 +1,5 @@
 import { type Graph, KnownConstants, type Node } from '../../graph/index.js';
-import { trainedNames } from '../../graph/trained-names.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
 import type { Segment } from '../map/expression.js';
 import { affineOperator } from '../operators/index.js';
 import { isRefusal, type Refusal, refuse } from '../refusal.js';

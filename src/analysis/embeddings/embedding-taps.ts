@@ -1,5 +1,5 @@
-import { glob, PatternError } from '../../graph/glob.js';
 import { ancestors, type Graph, type Model, type Node, valuesRead } from '../../graph/index.js';
+import { glob, PatternError } from '../../graph/names/glob.js';
 import { findWeights } from '../weights/find-weights.js';
 import { scaledBehind } from '../weights/quantized-weights.js';
 

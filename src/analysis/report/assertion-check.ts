@@ -1,4 +1,4 @@
-import { glob } from '../../graph/glob.js';
+import { glob } from '../../graph/names/glob.js';
 import { descriptorOf, figureOf, reasonOf } from '../spectra/descriptors.js';
 import type { MetricDescriptor, MetricKey } from '../spectra/metrics.js';
 import type { Arithmetic, Assertion, Comparison, SizeName } from './assertion.js';

@@ -1,5 +1,5 @@
-import { sha256 } from '../../graph/digest.js';
 import { isOutOfMemory, ModelError } from '../../graph/index.js';
+import { sha256 } from '../../graph/io/digest.js';
 import type { Skipped } from '../../graph/skipped.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import type { KernelPool } from '../../linalg/kernels/index.js';

@@ -1,4 +1,4 @@
-import { sha256 } from '../../graph/digest.js';
+import { sha256 } from '../../graph/io/digest.js';
 import type { ProductPlace } from '../../linalg/index.js';
 import { singularValues } from '../../linalg/kernels/index.js';
 import { PRODUCT_ORDER, RUNTIME_ORDER } from './weight-spectrum.js';

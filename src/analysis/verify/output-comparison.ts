@@ -1,4 +1,3 @@
-import { sha256 } from '../../graph/digest.js';
 import {
   type DataType,
   EPSILON,
@@ -8,6 +7,7 @@ import {
   SMALLEST,
   widen,
 } from '../../graph/index.js';
+import { sha256 } from '../../graph/io/digest.js';
 import type { RuntimeTensor } from '../../runtime/types.js';
 
 /** How one output of two models compares, over all samples. */

@@ -4,7 +4,7 @@ import { gridOf } from '../../affine/map/geometry.js';
 import { declaredRegions } from '../../affine/match/declared.js';
 import type { Chain, Region } from '../../affine/match/region.js';
 import type { Model, Node } from '../../graph/index.js';
-import { ValueKeys } from '../../graph/value-keys.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import { joined } from '../../linalg/floats.js';
 import type { ConvGeometry } from './types.js';
 import { remembered, type WeightData } from './weight-data.js';

@@ -1,6 +1,5 @@
 import { type LinearOp, type LinearSite, linearSite } from '../../affine/linear-sites.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
-import { glob } from '../../graph/glob.js';
 import {
   type DataType,
   findConstant,
@@ -11,6 +10,7 @@ import {
   type Node,
   quantizedStorage,
 } from '../../graph/index.js';
+import { glob } from '../../graph/names/glob.js';
 import { sliceElements } from '../spectra/conv-spectrum.js';
 import { batched, convGeometry, convolution, fusedWeights, linearOpOf } from './fused-weights.js';
 import type { Found, StoredUse, WeightUse, WeightUser } from './types.js';

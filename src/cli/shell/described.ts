@@ -1,5 +1,5 @@
 import type { Argv, Options } from 'yargs';
-import type { PatternError } from '../../graph/glob.js';
+import type { PatternError } from '../../graph/names/glob.js';
 import {
   checkOption,
   defaultText,

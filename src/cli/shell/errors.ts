@@ -1,5 +1,5 @@
 import { ModelError, messageOf } from '../../graph/errors.js';
-import { PatternError } from '../../graph/glob.js';
+import { PatternError } from '../../graph/names/glob.js';
 import { printable } from '../../report/text/text.js';
 
 /** The command line was wrong. */

@@ -2,11 +2,11 @@ import { type LinearSite, taps } from '../../affine/linear-site.js';
 import { findLinearSites } from '../../affine/linear-sites.js';
 import { isDeclared } from '../../affine/note.js';
 import { explicitPads } from '../../affine/operators/conv.js';
-import { matching } from '../../graph/glob.js';
 import type { Model, Node } from '../../graph/index.js';
+import { matching } from '../../graph/names/glob.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import type { Skipped } from '../../graph/skipped.js';
-import { trainedNames } from '../../graph/trained-names.js';
-import { ValueKeys } from '../../graph/value-keys.js';
 import { stayingElements } from '../../passes/expand/account.js';
 import { behindIdentity } from '../../passes/rewrite/weight-source.js';
 

@@ -1,4 +1,4 @@
-import { namesOf } from '../fresh-names.js';
+import { namesOf } from '../names/fresh-names.js';
 import type { Model } from '../types.js';
 
 /** Gives `base`, or `base_2`, `base_3` …, and takes it. */

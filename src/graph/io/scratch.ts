@@ -2,8 +2,8 @@ import { closeSync, openSync, readSync, unlinkSync, write, writeSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { randomHex } from '../digest.js';
 import { ModelError, messageOf } from '../errors.js';
+import { randomHex } from './digest.js';
 import { type ByteSource, ConcatSource, MemorySource, openDescriptors, ZeroSource } from './source.js';
 
 /** Smaller pieces stay in memory. */

@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { randomHex, sha256 } from '../digest.js';
+import { randomHex, sha256 } from './digest.js';
 
 const hex = (value: number): string => value.toString(16).padStart(8, '0');
 let host: string | undefined;

@@ -3,8 +3,8 @@ import { strideVolume } from '../../affine/map/geometry.js';
 import { isReadOnlyByNodes, storedParts } from '../../affine/match/copies.js';
 import { type Region, sizesAfter } from '../../affine/match/region.js';
 import { type ConstantValue, type Graph, ModelError, type Node } from '../../graph/index.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import type { Skipped } from '../../graph/skipped.js';
-import { ValueKeys } from '../../graph/value-keys.js';
 import { constantsOfRegion } from './fold.js';
 import type { Probe } from './probe.js';
 

@@ -9,8 +9,8 @@ import {
   type Node,
   type Tensor,
 } from '../../graph/index.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
 import { RELABELLING } from '../../graph/shapes/relabelling.js';
-import { trainedNames } from '../../graph/trained-names.js';
 import { asConstants, editWith, type Placement, scratchTensor } from '../rewrite/placement.js';
 import { isNear, placeAsSource, removeUnread } from '../rewrite/weight-source.js';
 import { type Product, Products } from './product.js';

@@ -1,4 +1,3 @@
-import { glob, PatternError } from '../../graph/glob.js';
 import {
   check,
   createModel,
@@ -13,6 +12,7 @@ import {
   ValueInfo,
   valuesRead,
 } from '../../graph/index.js';
+import { glob, PatternError } from '../../graph/names/glob.js';
 import { createMessage, fromBigInt } from '../../graph/proto/codec.js';
 import type { TensorProto } from '../../graph/proto/schema.js';
 import type { Skipped } from '../../graph/skipped.js';

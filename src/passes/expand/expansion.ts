@@ -6,10 +6,10 @@ import { type FreshName, imaginedNames } from '../../graph/edit/imagined-names.j
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
 import { byteLengthOf, type FloatType, type Graph, type Model, narrow, Tensor } from '../../graph/index.js';
 import { whyTooLarge } from '../../graph/limits/memory-limit.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import { bodyOf } from '../../graph/opsets.js';
 import type { Reason, Skipped } from '../../graph/skipped.js';
-import { trainedNames } from '../../graph/trained-names.js';
-import { ValueKeys } from '../../graph/value-keys.js';
 import { isPooled, withEigenThreads } from '../../linalg/gram-eigen.js';
 import { release } from '../../runtime/garbage.js';
 import { asConstants, laterTensor, scratchTensor } from '../rewrite/placement.js';

@@ -1,5 +1,5 @@
-import { glob } from '../../graph/glob.js';
 import type { Node } from '../../graph/index.js';
+import { glob } from '../../graph/names/glob.js';
 import { checkOptions, defaultsOf, described, OptionError } from '../../graph/option-descriptors.js';
 import type { Reason } from '../../graph/skipped.js';
 import {

@@ -1,5 +1,5 @@
-import { matching } from '../../graph/glob.js';
 import { isFloatType, type Model, ModelError } from '../../graph/index.js';
+import { matching } from '../../graph/names/glob.js';
 import { fedInputs } from '../../runtime/index.js';
 import type { LossKind } from './losses.js';
 import { inlined } from './prepare/inline.js';

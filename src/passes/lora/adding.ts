@@ -1,7 +1,6 @@
 import { isReadOnlyByNodes } from '../../affine/match/copies.js';
 import { type FreshName, imaginedNames } from '../../graph/edit/imagined-names.js';
 import { inlineCalls } from '../../graph/edit/inline-functions.js';
-import { glob } from '../../graph/glob.js';
 import {
   type Graph,
   type Model,
@@ -12,9 +11,10 @@ import {
   Tensor,
   ValueInfo,
 } from '../../graph/index.js';
+import { glob } from '../../graph/names/glob.js';
+import { trainedNames } from '../../graph/names/trained-names.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import type { Reason, Skipped } from '../../graph/skipped.js';
-import { trainedNames } from '../../graph/trained-names.js';
-import { ValueKeys } from '../../graph/value-keys.js';
 import { withEigenThreads } from '../../linalg/gram-eigen.js';
 import { Random } from '../../runtime/index.js';
 import { NOT_SELECTED } from '../expand/options.js';

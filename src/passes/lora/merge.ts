@@ -6,8 +6,8 @@ import {
   specOf,
   type Tensor,
 } from '../../graph/index.js';
+import { ValueKeys } from '../../graph/names/value-keys.js';
 import type { Skipped } from '../../graph/skipped.js';
-import { ValueKeys } from '../../graph/value-keys.js';
 import { removeUnreadValue } from '../collapse/remove-unread.js';
 import { asConstants, editWith, scratchTensor } from '../rewrite/placement.js';
 import { behindIdentity, describeSource, placeAsSource, removeUnread } from '../rewrite/weight-source.js';

@@ -1,4 +1,4 @@
-import { sha256 } from '../../graph/digest.js';
+import { sha256 } from '../../graph/io/digest.js';
 
 /** How a content security policy names what a page carries. */
 export function hashOf(text: string): string {

@@ -1,5 +1,5 @@
-import { sha256 } from '../../graph/digest.js';
 import { type Model, modelToBytes, type NodeSpec, ValueInfo } from '../../graph/index.js';
+import { sha256 } from '../../graph/io/digest.js';
 import type { RuntimeTensor, Session, SessionOptions } from '../types.js';
 import { openSession } from './session.js';
 import { buildModel } from './small-model.js';

@@ -1,5 +1,5 @@
-import { matching } from '../../graph/glob.js';
 import type { Model } from '../../graph/index.js';
+import { matching } from '../../graph/names/glob.js';
 import {
   ownWeights,
   showWeights,

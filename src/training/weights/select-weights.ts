@@ -1,5 +1,4 @@
 import { findWeights } from '../../analysis/weights/find-weights.js';
-import { matching } from '../../graph/glob.js';
 import {
   ancestors,
   findConstant,
@@ -8,6 +7,7 @@ import {
   type Model,
   ModelError,
 } from '../../graph/index.js';
+import { matching } from '../../graph/names/glob.js';
 import { stoppingNodes, trainableWeights, ZeroGradientError } from '../../passes/gradient/index.js';
 import { inlined } from '../../passes/gradient/prepare/inline.js';
 import { adapterWeights } from '../../passes/lora/note.js';

@@ -11,9 +11,9 @@ import {
   type ValueInfo,
   withNodes,
 } from '../../../graph/index.js';
+import { ValueKeys } from '../../../graph/names/value-keys.js';
 import type { Shape } from '../../../graph/shapes/shape-rules.js';
 import { Shapes } from '../../../graph/shapes/shapes.js';
-import { ValueKeys } from '../../../graph/value-keys.js';
 import type { ChainSteps } from '../options.js';
 import { product } from '../shapes.js';
 import { probe } from './infer-shapes.js';
