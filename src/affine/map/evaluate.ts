@@ -63,7 +63,7 @@ function pattern({ geometry, kernel, layout, bias }: AffineValues): AffineValues
 }
 
 /** Bytes of the last product that are computed at a time. */
-const PART_BYTES = 96 << 20;
+const PART_BYTES = 48 << 20;
 
 class Evaluation {
   readonly #options: EvaluateOptions;
