@@ -6,7 +6,7 @@
  * finding:
  *
  * - raw error: an error that is none of ModelError, OptionError and ProviderError, nor says what is wrong
- * - hang, memory, died: over 10 s, over 1 GB, the process ended
+ * - hang, memory, died: a step over 10 s of the processor, over 1 GB, the process ended
  * - LOSSY: what expand or collapse made computes something else, or has a weight that is not finite where all were; a model
  *   that overflows on the way has no function to keep, and is not compared
  * - DIFFERS: a model beside itself

@@ -7,7 +7,10 @@ import { readFileSync } from 'node:fs';
 import { processorSeconds } from './process.js';
 
 export interface WorkerLimits {
-  /** Of the processor, all threads together, or six times as many by the clock: a busy machine makes nothing a finding. */
+  /**
+   * Of the processor, all threads together, within one step (see atStep), or sixty times as many by the clock within all: a busy machine
+   * makes nothing a finding.
+   */
   readonly seconds: number;
   /** Resident memory, in MB. */
   readonly mb: number;
@@ -52,7 +55,7 @@ export class Worker<Job extends string | object, Outcome extends object> {
         child.kill('SIGKILL');
         resolve(this.#failed(failure, detail, step));
       };
-      const spent = processorSeconds(child.pid);
+      let spent = processorSeconds(child.pid);
       const late = setTimeout(() => fail('late', `not done after ${60 * seconds} s`), 60 * seconds * 1000);
       const watch = setInterval(() => {
         if (processorSeconds(child.pid) - spent > seconds) {
@@ -70,8 +73,10 @@ export class Worker<Job extends string | object, Outcome extends object> {
         child.removeAllListeners('exit');
       };
       child.on('message', (message) => {
-        if (typeof message === 'string') step = message;
-        else {
+        if (typeof message === 'string') {
+          step = message;
+          spent = processorSeconds(child.pid);
+        } else {
           done();
           resolve(message as Outcome);
         }

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type ExpandOptions, expand, parseRecipe } from '../../../src/passes/expand/expand.js';
 import { expanded, expectSameFunction } from '../laws.js';
 import { stack, weight } from '../models.js';
@@ -196,4 +196,28 @@ test('a factor that takes more memory than the limit is not made; the width that
   const narrow = await expanded(vocabulary, { width: 0.0001 });
   expect(narrow.account.rewritten).toMatchObject([{ hidden: 4, rank: 2 }]);
   await expectSameFunction(vocabulary, narrow.model);
+});
+
+test('a weight behind a long chain of constant nodes: looked through once, whatever its length', async () => {
+  const looksOf = async (length: number): Promise<number> => {
+    const negations = Array.from({ length }, (_, i) => ({
+      opType: 'Neg',
+      name: `neg${i}`,
+      inputs: [i === 0 ? 'w' : `w${i}`],
+      outputs: [`w${i + 1}`],
+    }));
+    const long = stack(
+      [1, 4],
+      [...negations, { opType: 'MatMul', name: 'layer', inputs: ['x', `w${length}`], outputs: ['y'] }],
+      [weight('w', [4, 4])],
+    );
+    const looks = vi.spyOn(long.graph, 'uses');
+    const [account] = await long.apply(expand());
+    expect(account.rewritten).toMatchObject([{ node: 'layer', parametersBefore: 16, parametersAfter: 32 }]);
+    expect([...long.graph.initializers.keys()]).not.toContain('w');
+    return looks.mock.calls.length;
+  };
+  const [one, two] = [await looksOf(150), await looksOf(300)];
+  expect(one).toBeGreaterThan(150);
+  expect(two).toBeLessThan(2.2 * one);
 });
