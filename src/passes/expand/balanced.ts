@@ -46,7 +46,7 @@ export type Orientation = 'out-in' | 'in-out';
  * Balanced factors: F_1 = P s^(1/k), F_i = s^(1/k), F_k = s^(1/k) Q^T, so that each pair of neighbours satisfies
  * W_{i+1}^T W_{i+1} = W_i W_i^T on the rank of A, the manifold that gradient flow preserves (Arora, Cohen & Hazan,
  * "On the Optimization of Deep Networks", 2018, eq. 7). Hidden units beyond the rank have random incoming weights of
- * the same size, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
+ * the same size, input by input, and zero outgoing ones to units within and to the outputs: they change nothing and are not dead.
  *
  * @returns undefined factors when the rank of A does not fit into `hidden`
  */
@@ -155,28 +155,58 @@ export function middleFactor(values: Float64Array, hidden: number, random: Rando
   return { rows: hidden, columns: hidden, data };
 }
 
-/** Adds rows up to `rows`: zero, or (incoming weights) random with the norm `size`. */
+/** Adds rows up to `rows`: zero, or (incoming weights) random with the norm `size`, columns as large among one another as they are. */
 function widenRows(matrix: Matrix, rows: number, random: Random | undefined, size: number): FactorMatrix {
   if (matrix.rows === rows) return matrix;
   const { columns } = matrix;
   const zeroRows = random === undefined ? rows - matrix.rows : 0;
   const data = emptyLike(matrix.data, rows * columns, (rows - zeroRows) * columns);
   data.set(matrix.data);
-  random?.fillNormal(data.subarray(matrix.rows * columns), (size || 1) / Math.sqrt(columns));
+  if (random !== undefined) {
+    const squares = new Float64Array(columns);
+    for (let i = 0; i < matrix.rows; i += 1) {
+      for (let j = 0; j < columns; j += 1)
+        squares[j] = (squares[j] as number) + (matrix.data[i * columns + j] as number) ** 2;
+    }
+    const deviations = shares(squares, size);
+    random.fillNormal(data.subarray(matrix.rows * columns));
+    for (let i = matrix.rows; i < rows; i += 1) {
+      for (let j = 0; j < columns; j += 1)
+        data[i * columns + j] = (data[i * columns + j] as number) * (deviations[j] as number);
+    }
+  }
   return { rows, columns, data, zeroRows };
 }
 
-/** Adds columns up to `columns`: zero, or (incoming weights) random with the norm `size`. */
+/** Adds columns up to `columns`: zero, or (incoming weights) random with the norm `size`, rows as large among one another as they are. */
 function widenColumns(matrix: Matrix, columns: number, random: Random | undefined, size: number): Matrix {
   if (matrix.columns === columns) return matrix;
   const { rows } = matrix;
   const data = emptyLike(matrix.data, rows * columns);
-  const deviation = (size || 1) / Math.sqrt(rows);
+  const row = (i: number) => matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns);
+  const deviations =
+    random &&
+    shares(
+      Float64Array.from({ length: rows }, (_, i) => norm2(row(i)) ** 2),
+      size,
+    );
   for (let i = 0; i < rows; i += 1) {
-    data.set(matrix.data.subarray(i * matrix.columns, (i + 1) * matrix.columns), i * columns);
-    random?.fillNormal(data.subarray(i * columns + matrix.columns, (i + 1) * columns), deviation);
+    data.set(row(i), i * columns);
+    random?.fillNormal(data.subarray(i * columns + matrix.columns, (i + 1) * columns), deviations?.[i]);
   }
   return { rows, columns, data };
+}
+
+/**
+ * Standard deviations of the weights by which a random hidden unit reads each input, so that its norm is `size`: in the
+ * proportions of the units within. An input that has small weights there may be a large one, which weights of one size would
+ * make too large.
+ */
+function shares(squares: Float64Array, size: number): Float64Array {
+  const all = squares.reduce((sum, square) => sum + square, 0);
+  return squares.map((square) =>
+    all > 0 && all < Infinity ? size * Math.sqrt(square / all) : (size || 1) / Math.sqrt(squares.length),
+  );
 }
 
 /** @param used elements that are going to be written: the system has no memory for the others */

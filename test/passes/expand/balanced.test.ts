@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Model, modelToBytes, Tensor } from '../../../src/graph/index.js';
+import { type Model, modelToBytes, narrow, Tensor } from '../../../src/graph/index.js';
 import { type ExpandOptions, expand } from '../../../src/passes/expand/expand.js';
 import { openSession } from '../../../src/runtime/session/session.js';
 import { expanded, expectSameFunction } from '../laws.js';
@@ -186,6 +186,42 @@ test('units beyond the rank are not dead: their outgoing weights have a gradient
       const changed = await copyOf(after);
       changed.graph.setInitializer(Tensor.of(name, 'float32', [hidden, 4], values));
       expect(Math.abs((await loss(changed)) - before)).toBeGreaterThan(1e-3);
+    }
+  }
+});
+
+test('units beyond the rank read each input by weights of the size of those within', async () => {
+  const sizes = [1e-4, 1e-2, 1, 30, 1e3, 0];
+  const matrix = weight('w', [6, 4])
+    .floats()
+    .map((value, at) => value * sizes[Math.floor(at / 4)]!);
+  const transposed = matrix.map((_, at) => matrix[(at % 6) * 4 + Math.floor(at / 6)]!);
+  for (const init of ['balanced', 'identity'] as const) {
+    for (const isInOut of [true, false]) {
+      const w = Tensor.of(
+        'w',
+        'float32',
+        isInOut ? [6, 4] : [4, 6],
+        narrow('float32', isInOut ? matrix : transposed),
+      );
+      const { model } = await expanded(
+        oneLayer({
+          opType: 'Gemm',
+          x: [2, 6],
+          y: [2, 4],
+          weight: w,
+          attributes: isInOut ? {} : { transB: { int: 1 } },
+        }),
+        { depth: 2, width: 20, init },
+      );
+      const [reader] = factorsOf(model, 2, isInOut);
+      const rms = (units: Rows, input: number): number =>
+        Math.sqrt(units.reduce((sum, unit) => sum + unit[input]! ** 2, 0) / units.length);
+      for (const [input, size] of sizes.entries()) {
+        const [within, beyond] = [rms(reader!.slice(0, 4), input), rms(reader!.slice(4), input)];
+        if (size === 0) expect(beyond).toBe(0);
+        else expect(Math.abs(Math.log(beyond / within))).toBeLessThan(Math.log(1.5));
+      }
     }
   }
 });
