@@ -75,9 +75,10 @@ export function forgetTypes(graph: Graph, values: ReadonlySet<string>): void {
 export function removeInitializers(graph: Graph, names: ReadonlySet<string>): void {
   if (names.size === 0) return;
   const proto = graph.proto as GraphProto;
-  proto.initializer = (proto.initializer ?? []).filter((tensor) => !names.has(tensor.name ?? ''));
+  proto.initializer = withoutNames(proto.initializer ?? [], names);
   // IR < 4 lists initializers among the inputs; one that is gone would become an input that must be fed.
-  proto.input = (proto.input ?? []).filter((input) => !names.has(input.name ?? ''));
+  const inputs = new Set([...names].filter((name) => graph.isInput(name)));
+  if (inputs.size > 0) proto.input = withoutNames(proto.input ?? [], inputs);
   forgetTypes(graph, names);
 }
 
@@ -106,12 +107,25 @@ export function setInitializer(graph: Graph, tensor: Tensor, before: ReadonlySet
   } else if (!isSameType && info.type) listed.type = info.type;
 }
 
+/** Up to so many nodes or initializers are taken out one by one. */
+const FEW = 16;
+
 interface Named {
   readonly name?: string;
 }
 
 function indexNamed(list: readonly Named[], name: string): number {
   return indexNear(list, (entry) => entry.name === name);
+}
+
+/** A list without the entries of these names, which it has; of a few it is changed in its place, as of nodes. */
+function withoutNames<T extends Named>(list: T[], names: ReadonlySet<string>): T[] {
+  if (names.size > FEW) return list.filter(({ name = '' }) => !names.has(name));
+  for (const name of names) {
+    const at = indexNamed(list, name);
+    if (at >= 0) list.splice(at, 1);
+  }
+  return list;
 }
 
 /** Puts an entry of a list of initializers in front of the first of those named, or behind all. */
@@ -121,18 +135,12 @@ function insertBefore<T extends Named>(
   list: T[],
   entry: T,
 ): void {
-  const [name, ...others] = [...names].filter((value) => initializers.has(value));
-  const at =
-    others.length > 0
-      ? list.findIndex((other) => names.has(other.name ?? ''))
-      : name === undefined
-        ? -1
-        : indexNamed(list, name);
-  list.splice(at < 0 ? list.length : at, 0, entry);
+  const places = [...names]
+    .filter((value) => initializers.has(value))
+    .map((value) => indexNamed(list, value))
+    .filter((at) => at >= 0);
+  list.splice(Math.min(list.length, ...places), 0, entry);
 }
-
-/** Up to so many nodes are taken out one by one. */
-const FEW = 16;
 
 /**
  * Takes nodes out, and puts others in at a position that counts those that go. Of a few the list is changed in its place: a copy for
