@@ -84,7 +84,7 @@ export function quantizedWeights(
     (model.graph.initializers.get(name)?.shape ?? []).filter((dim) => dim > 1).length <= 1;
   if (options.only === undefined && weights.every(isVector)) {
     throw new ModelError(
-      `is quantized: '${names[0]}'${names.length > 1 ? ` and ${names.length - 1} more matrices` : ''} cannot be trained, only ${weights.length} biases and scales could (${weights.slice(0, 3).join(', ')}${weights.length > 3 ? ', …' : ''}); train the float model and quantize it afterwards, or choose these weights by name (only)`,
+      `is quantized: '${names[0]}'${names.length > 1 ? ` and ${names.length - 1} more matrices` : ''} cannot be trained, only biases and scales could (${weights.slice(0, 3).join(', ')}${weights.length > 3 ? ', …' : ''}); train the float model and quantize it afterwards, or choose these weights by name (only)`,
       { file: model.path },
     );
   }

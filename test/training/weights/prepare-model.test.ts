@@ -116,7 +116,7 @@ test('quantized matrices are not trained, and a model of nothing else is refused
     ],
   });
   expect(() => planTraining(model, data(4), OPTIONS)).toThrow(
-    'cannot be trained, only 1 biases and scales could (b)',
+    'cannot be trained, only biases and scales could (b)',
   );
   expect(planTraining(model, data(4), { ...OPTIONS, only: ['b'] }).quantized).toHaveLength(1);
 });
