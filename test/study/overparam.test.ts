@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { evidenceOf, reportOf } from '../../src/study/evidence.js';
+import { matchPenalty, SEARCH } from '../../src/study/overparam/matched-penalty.js';
 import { gain, tuned } from '../../src/study/overparam/tuned.js';
 import { RATES, STUDIED, VARIANTS } from '../../src/study/overparam/variants.js';
 import { overparamStudy } from '../../src/study/studies/overparam.js';
@@ -31,6 +32,34 @@ describe('overparam', () => {
     expect(chains.effectiveShare).toBeLessThan(plain.effectiveShare! - 0.1);
     expect(nuclear.effectiveShare).toBeLessThan(plain.effectiveShare!);
     expect(plain.accuracy).toBeGreaterThan(0.3);
+  });
+
+  test('the nuclear norm matched in rank ends at the rank of the chains of the same rate and seed, at the size of the plain network', async () => {
+    const of = (variant: string) => overparamStudy.run({ ...PLACE, variant, learningRate: 0.1 }, CONTEXT);
+    const [chains, matched] = [await of('chain-3'), await of('nuclear-as-chain-3')];
+    expect(matched.problem).toBeUndefined();
+    expect(matched.metrics.penalty).toBeGreaterThan(SEARCH.lowest);
+    expect(matched.metrics.parameters).toBe(chains.metrics.parameters);
+    expect(Math.abs(matched.metrics.effectiveShare! - chains.metrics.effectiveShare!)).toBeLessThanOrEqual(
+      0.03,
+    );
+  });
+
+  test('the penalty is bisected until the share is met; what diverges counts as too large', async () => {
+    const tried: number[] = [];
+    const share = (penalty: number): number => (penalty > 0.2 ? Number.NaN : 1 / (1 + 50 * penalty));
+    const found = await matchPenalty(0.4, async (penalty) => {
+      tried.push(penalty);
+      return { share: share(penalty), result: penalty };
+    });
+    expect(found?.result).toBe(found?.penalty);
+    expect(Math.abs(share(found!.penalty) - 0.4)).toBeLessThanOrEqual(SEARCH.tolerance);
+    expect(tried.length).toBeLessThanOrEqual(SEARCH.trials);
+    // A share that no penalty reaches: the nearest that was tried, after all trials.
+    const nearest = await matchPenalty(0.999, async (penalty) => ({ share: share(penalty), result: 0 }));
+    expect(nearest!.penalty).toBeLessThan(2 * SEARCH.lowest);
+    const none = await matchPenalty(0.4, async () => ({ share: Number.NaN, result: 0 }));
+    expect(none).toBeUndefined();
   });
 
   test('kernels of a CNN compose to the one that is deployed', async () => {

@@ -8,6 +8,8 @@ export interface Variant {
   readonly ops?: readonly ('Conv' | 'Gemm')[] | undefined;
   /** Coefficient λ of the nuclear norm of all weights but the last. */
   readonly nuclear?: number | undefined;
+  /** The chains whose effective rank, at the same rate and seed, the nuclear norm is to end at: λ is searched for. */
+  readonly matched?: string | undefined;
   /** The networks that it is for; default all. */
   readonly only?: StudiedNetwork | undefined;
 }
@@ -32,6 +34,8 @@ export const VARIANTS = {
   'nuclear-0.001': { nuclear: 0.001 },
   'nuclear-0.003': { nuclear: 0.003 },
   'nuclear-0.01': { nuclear: 0.01 },
+  'nuclear-as-chain-2': { matched: 'chain-2' },
+  'nuclear-as-chain-3': { matched: 'chain-3' },
 } as const satisfies Readonly<Record<string, Variant>>;
 export type VariantName = keyof typeof VARIANTS;
 
@@ -52,6 +56,15 @@ export type StudiedOptimizer = keyof typeof RATES;
 /** What of the variants is run with an optimizer: with all but SGD those that tell whether it is the optimizer's steps that hurt chains. */
 export const STUDIED: Readonly<Record<StudiedOptimizer, readonly VariantName[]>> = {
   sgd: Object.keys(VARIANTS) as VariantName[],
-  adam: ['plain', 'chain-2', 'chain-3', 'chain-6', 'chain-3-balanced', 'nuclear-0.001', 'nuclear-0.003'],
-  muon: ['plain', 'chain-3', 'chain-3-balanced'],
+  adam: [
+    'plain',
+    'chain-2',
+    'chain-3',
+    'chain-6',
+    'chain-3-balanced',
+    'nuclear-0.001',
+    'nuclear-0.003',
+    'nuclear-as-chain-3',
+  ],
+  muon: ['plain', 'chain-3', 'chain-3-balanced', 'nuclear-as-chain-3'],
 };

@@ -10,8 +10,16 @@ import { labelledImages, PATTERNS } from '../images.js';
 import { dataName, labelsOf } from '../labelled.js';
 import { accuracyOf, valueFor } from '../measure.js';
 import { newNetwork } from '../networks.js';
+import { matchPenalty, SEARCH } from '../overparam/matched-penalty.js';
 import { gain, type Tuned, tuned } from '../overparam/tuned.js';
-import { PLAIN, RATES, STUDIED, type StudiedOptimizer, variantOf } from '../overparam/variants.js';
+import {
+  PLAIN,
+  RATES,
+  STUDIED,
+  type StudiedOptimizer,
+  type Variant,
+  variantOf,
+} from '../overparam/variants.js';
 import { seriesOf } from '../plots.js';
 import { holm, LEVEL } from '../statistics.js';
 import type { Evidence, Outcome, Plot, RunContext, Settings, Study } from '../study.js';
@@ -31,6 +39,8 @@ const NETWORKS = {
 } as const;
 type NetworkName = keyof typeof NETWORKS;
 const [VALIDATION, TESTS, MOMENTUM, CLIP, INTERVAL, LEAST_SEEDS] = [1000, 4000, 0.9, 1, 20, 5] as const;
+/** How far in share of full rank a match may be off before it is none. */
+const UNMATCHED = 0.03;
 const OPTIMIZERS = Object.keys(RATES) as StudiedOptimizer[];
 
 export const overparamStudy: Study = {
@@ -44,7 +54,7 @@ export const overparamStudy: Study = {
     `Small networks: an MLP of ${NETWORKS.mlp.depth} layers, ${NETWORKS.mlp.width} wide, and a CNN of ${NETWORKS.cnn.depth} convolutions of 5 x 5 with ${NETWORKS.cnn.width} channels; the paper has larger ones on CIFAR and ImageNet.`,
     `Rates: ${OPTIMIZERS.map((name) => `${name} ${RATES[name].join(', ')}`).join('; ')}; a cosine down to 0, momentum ${MOMENTUM} with SGD, gradients clipped to a norm of ${CLIP}, no weight decay. ${VALIDATION} other samples choose the rate, the same number of trials for each variant; the test samples have no say.`,
     'All layers of a network have chains of one depth, so a step size by depth is another rate, which the tuning finds. What Adam does to chains is studied by balanced factors and by Muon, which normalizes the step of each factor.',
-    'Nuclear norm: λ ‖W‖* of all weights but the last, the sub-gradient anew every 20 steps; at matched rank: of the values of λ, that whose weights have the effective rank nearest to that of the chains.',
+    'Nuclear norm: λ ‖W‖* of all weights but the last, the sub-gradient anew every 20 steps; at matched rank: λ is bisected for each rate and seed until the weights end within 0.01 of the share of full rank that the chains end with at that rate and seed; runs further off than 0.03 are listed and not averaged.',
   ],
   seeds: { full: 5, quick: 2 },
   metrics: {
@@ -53,6 +63,7 @@ export const overparamStudy: Study = {
     trainLoss: 'cross-entropy of the last batch, without a penalty',
     effectiveShare: 'mean effective rank exp(H) of the deployed weights but the last, relative to full rank',
     parameters: 'of the deployed network',
+    penalty: 'λ of the nuclear norm, where it was searched for',
   },
   settings: ({ data, quick }) =>
     (data.length === 0 ? [PATTERNS] : data.map(dataName)).flatMap((name) =>
@@ -75,7 +86,9 @@ export const overparamStudy: Study = {
         ),
       ),
     ),
-  seconds: ({ network, samples }) => (network === 'mlp' ? 0.8 : 4) + Number(samples) * 2e-4,
+  seconds: ({ network, samples, variant }) =>
+    ((network === 'mlp' ? 0.8 : 4) + Number(samples) * 2e-4) *
+    (variantOf(String(variant)).matched === undefined ? 1 : 1 + SEARCH.trials / 2),
   run,
   find(evidence) {
     const pairs = placesOf(evidence).flatMap((place) => comparisonsAt(evidence, place));
@@ -157,21 +170,41 @@ function comparisonsAt(evidence: Evidence, place: Place): Comparison[] {
   });
 }
 
+function isPenalized(name: string): boolean {
+  const { nuclear, matched } = variantOf(name);
+  return nuclear !== undefined || matched !== undefined;
+}
+
 /** Each kind of chains beside the nuclear norm of nearest rank. */
 function matchedAt(evidence: Evidence, place: Place): string[] {
   const all = tunedAt(evidence, place);
-  const penalized = all.filter(({ variant }) => variantOf(variant).nuclear !== undefined);
+  const penalized = all.filter(({ variant }) => isPenalized(variant));
   const lines = all.flatMap((one) => {
     if (variantOf(one.variant).chains === undefined) return [];
     const distance = ({ effectiveShare }: Tuned): number => Math.abs(effectiveShare - one.effectiveShare);
     const [nearest] = [...penalized].sort((a, b) => distance(a) - distance(b));
     if (nearest === undefined) return [];
-    const { mean, low, high } = gain(one, nearest);
-    return `${one.variant} (rank ${(100 * one.effectiveShare).toFixed(0)} %) − ${nearest.variant} (${(100 * nearest.effectiveShare).toFixed(0)} %) ${points(mean)} [${points(low)}, ${points(high)}]`;
+    return [nearest, ...matchedAtRateOf(evidence, place, one)].map((other) => againstPenalty(one, other));
   });
   return lines.length === 0
     ? []
     : [`At the nearest rank, ${placeText(place)}, points of accuracy: ${lines.join('; ')}.`];
+}
+
+/** The nuclear norm that was matched to these chains, at their rate rather than at its own best. */
+function matchedAtRateOf(evidence: Evidence, place: Place, { variant, learningRate }: Tuned): Tuned[] {
+  return STUDIED[place.optimizer as StudiedOptimizer].flatMap((name) =>
+    variantOf(name).matched === variant
+      ? (tuned(evidence, { ...place, variant: name, learningRate }) ?? [])
+      : [],
+  );
+}
+
+function againstPenalty(one: Tuned, other: Tuned): string {
+  const { mean, low, high, n } = gain(one, other);
+  const told = ({ variant, effectiveShare, learningRate }: Tuned): string =>
+    `${variant} (rank ${(100 * effectiveShare).toFixed(0)} %, rate ${learningRate})`;
+  return `${told(one)} − ${told(other)} ${points(mean)} [${points(low)}, ${points(high)}], ${n} seeds`;
 }
 
 function atEnds(evidence: Evidence, place: Place): string[] {
@@ -198,7 +231,6 @@ function sizesOf(evidence: Evidence): ReadonlyMap<string, ReadonlySet<number>> {
 async function run(settings: Settings, { seed, data: paths, quick }: RunContext): Promise<Outcome> {
   const network = settings.network as NetworkName;
   const samples = Number(settings.samples) as keyof typeof RECIPES;
-  const variant = variantOf(String(settings.variant));
   const { batch, epochs } = RECIPES[samples];
   const data = await labelledImages(String(settings.data), paths, {
     samples: samples + VALIDATION,
@@ -208,44 +240,73 @@ async function run(settings: Settings, { seed, data: paths, quick }: RunContext)
   });
   const [train, validation] = [part(data.train, 0, samples), part(data.train, samples, VALIDATION)];
   const options = { ...NETWORKS[network], inputs: data.shape, outputs: data.classes, seed };
-  const model = await newNetwork(network, options);
-  const last = model.graph.initializers.get(`layers.${options.depth - (network === 'mlp' ? 1 : 0)}.weight`);
-  if (variant.chains !== undefined)
-    await model.apply(expand({ ...variant.chains, ...(variant.ops && { ops: variant.ops }), seed }));
-  const weights = findLinearSites(model).sites.flatMap(({ weight: { root } }) =>
-    root === undefined || root.name === last?.name ? [] : [root.name],
-  );
   const steps = epochs * Math.floor(samples / batch);
   const rate = Number(settings.learningRate);
-  const fit = await trainOn(model, train, {
-    loss: { kind: 'cross-entropy' },
-    optimizer: settings.optimizer as FitOptions['optimizer'],
-    ...(settings.optimizer === 'sgd' && { optimizerOptions: { momentum: MOMENTUM, nesterov: true } }),
-    learningRate: (step) => (rate / 2) * (1 + Math.cos((Math.PI * step) / steps)),
-    steps,
-    batch,
-    clipNorm: CLIP,
-    seed,
-    ...(variant.nuclear !== undefined && {
-      rankPruning: { weights, interval: INTERVAL, energy: 0, nuclear: variant.nuclear },
-    }),
-  });
-  if (!fit.isFinite) return { metrics: {}, problem: `diverged by step ${fit.steps}` };
-  const { secondsPerStep } = fit;
-  const deployed = fit.model;
-  await deployed.apply(collapse({ chainsOnly: true }));
-  const accuracy = async (of: typeof train): Promise<number> =>
+  const accuracy = async (of: typeof train, deployed: Model): Promise<number> =>
     accuracyOf(await valueFor(deployed, of.inputs), labelsOf(of));
-  return {
-    metrics: {
-      accuracy: await accuracy(data.test),
-      validation: await accuracy(validation),
-      trainLoss: fit.loss,
-      effectiveShare: await effectiveShare(deployed, last?.name),
-      parameters: [...deployed.graph.initializers.values()].reduce((sum, { size }) => sum + size, 0),
-    },
-    times: { secondsPerStep },
+  const outcomeOf = async (variant: Variant): Promise<Outcome> => {
+    const model = await newNetwork(network, options);
+    const last = model.graph.initializers.get(`layers.${options.depth - (network === 'mlp' ? 1 : 0)}.weight`);
+    if (variant.chains !== undefined)
+      await model.apply(expand({ ...variant.chains, ...(variant.ops && { ops: variant.ops }), seed }));
+    const weights = findLinearSites(model).sites.flatMap(({ weight: { root } }) =>
+      root === undefined || root.name === last?.name ? [] : [root.name],
+    );
+    const fit = await trainOn(model, train, {
+      loss: { kind: 'cross-entropy' },
+      optimizer: settings.optimizer as FitOptions['optimizer'],
+      ...(settings.optimizer === 'sgd' && { optimizerOptions: { momentum: MOMENTUM, nesterov: true } }),
+      learningRate: (step) => (rate / 2) * (1 + Math.cos((Math.PI * step) / steps)),
+      steps,
+      batch,
+      clipNorm: CLIP,
+      seed,
+      ...(variant.nuclear !== undefined && {
+        rankPruning: { weights, interval: INTERVAL, energy: 0, nuclear: variant.nuclear },
+      }),
+    });
+    if (!fit.isFinite) return { metrics: {}, problem: `diverged by step ${fit.steps}` };
+    const { secondsPerStep } = fit;
+    const deployed = fit.model;
+    await deployed.apply(collapse({ chainsOnly: true }));
+    return {
+      metrics: {
+        accuracy: await accuracy(data.test, deployed),
+        validation: await accuracy(validation, deployed),
+        trainLoss: fit.loss,
+        effectiveShare: await effectiveShare(deployed, last?.name),
+        parameters: [...deployed.graph.initializers.values()].reduce((sum, { size }) => sum + size, 0),
+      },
+      times: { secondsPerStep },
+    };
   };
+  const variant = variantOf(String(settings.variant));
+  return variant.matched === undefined
+    ? outcomeOf(variant)
+    : matchedOutcome(variantOf(variant.matched), outcomeOf);
+}
+
+/** Of the nuclear norm that ends at the effective rank of chains. */
+async function matchedOutcome(
+  chains: Variant,
+  outcomeOf: (variant: Variant) => Promise<Outcome>,
+): Promise<Outcome> {
+  const target = (await outcomeOf(chains)).metrics.effectiveShare;
+  if (target === undefined) return { metrics: {}, problem: 'the chains diverged' };
+  const found = await matchPenalty(target, async (nuclear) => {
+    const result = await outcomeOf({ nuclear });
+    return { share: result.metrics.effectiveShare ?? Number.NaN, result };
+  });
+  if (found === undefined) return { metrics: {}, problem: 'diverged with each penalty' };
+  const { penalty, share, result } = found;
+  const metrics = { ...result.metrics, penalty };
+  return Math.abs(share - target) > UNMATCHED
+    ? {
+        ...result,
+        metrics,
+        problem: `no penalty ends at the chains' share of full rank, ${target.toFixed(3)}: nearest ${share.toFixed(3)}`,
+      }
+    : { ...result, metrics };
 }
 
 /** Samples from one on, so many. */
@@ -295,7 +356,7 @@ function plotsAt(evidence: Evidence, place: Place): Plot[] {
   const families = {
     plain: all.filter(({ variant }) => variant === PLAIN),
     chains: all.filter(({ variant }) => variantOf(variant).chains !== undefined),
-    'nuclear norm': all.filter(({ variant }) => variantOf(variant).nuclear !== undefined),
+    'nuclear norm': all.filter(({ variant }) => isPenalized(variant)),
   };
   return [
     {
