@@ -1,7 +1,7 @@
 import { described } from '../graph/option-descriptors.js';
 import { NETWORK_KINDS, NETWORK_OPTIONS, type NetworkKind } from '../study/options.js';
 import type { Command } from './shell/command.js';
-import type { Given } from './shell/described.js';
+import { type Given, refuse } from './shell/described.js';
 import { checkOutput, summarize, writeModel } from './shell/files.js';
 import { COMMON_OPTIONS, OUTPUT_OPTIONS } from './shell/options.js';
 
@@ -17,6 +17,9 @@ export const newCommand: Command<Arguments> = {
       .example('$0 new mlp --inputs 784 --depth 4 --width 64 -o net.onnx', 'four layers for flat digits')
       .example('$0 new cnn --inputs 3,32,32 --activation gelu -o net.onnx', 'a small CNN for CIFAR'),
   handler: async (args, io) => {
+    if (args.kind === 'mlp')
+      refuse(OPTIONS, args, ['kernel'], 'goes with cnn and resnet: an mlp has no kernels');
+    if (args.init !== 'low-rank') refuse(OPTIONS, args, ['rank'], 'goes with --init low-rank');
     const output = await checkOutput(args, io);
     const { newNetwork } = await import('../study/networks.js');
     const { networkDocument } = await import('../report/network.js');

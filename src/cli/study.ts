@@ -65,7 +65,17 @@ export const studyCommand: Command<Arguments> = {
     const { study, files = [] } = args;
     if (study !== 'report' && study !== 'custom' && files.length > 0)
       throw new UsageError(`'${files[0]}' is one argument too many: one study at a time, or --all`);
-    if (args.list) return await list(args, io);
+    if (args.list) {
+      const { seeds, shard, data, only, out, threads } = args;
+      const vain = Object.entries({ seeds, shard, data, only, out, threads }).find(
+        ([, value]) => value !== undefined,
+      );
+      if (vain !== undefined || args.all || args.quick || study !== undefined)
+        throw new UsageError(
+          `--list runs nothing: it goes without ${vain === undefined ? (study ?? (args.all ? '--all' : '--quick')) : `--${vain[0]}`}`,
+        );
+      return await list(args, io);
+    }
     if (study === 'report') return await report(files, args, io);
     if (study === 'custom') return await custom(files, args, io);
     if (study !== undefined && !names.includes(study)) {
@@ -106,14 +116,21 @@ async function custom(files: readonly string[], args: Arguments, io: Io): Promis
   const [file, more] = files;
   if (file === undefined || more !== undefined)
     throw new UsageError('custom takes one plan: study custom plan.yaml');
+  if (args.data !== undefined) throw new UsageError(`${file} names its data: custom takes no --data`);
   const { readStudyPlan } = await import('../study/custom/plan.js');
   return await run([{ name: 'custom', custom: await readStudyPlan(file) }], args, io);
 }
 
 async function report(files: readonly string[], args: Arguments, io: Io): Promise<number> {
   if (files.length === 0) throw new UsageError('report needs files of runs: study report runs.jsonl');
-  if ([args.seeds, args.shard, args.data, args.only].some((given) => given !== undefined))
-    throw new UsageError('report runs nothing: it takes no --seeds, --shard, --data or --only');
+  if (
+    [args.seeds, args.shard, args.data, args.only, args.threads].some((given) => given !== undefined) ||
+    args.quick ||
+    args.all
+  )
+    throw new UsageError(
+      'report runs nothing: it takes no --seeds, --shard, --data, --only, --threads, --quick or --all',
+    );
   const { readText } = await import('../graph/index.js');
   const { parseRuns } = await import('../study/sweep/runs-file.js');
   const { reportRuns } = await import('../study/sweep/run-study.js');
@@ -132,11 +149,13 @@ async function report(files: readonly string[], args: Arguments, io: Io): Promis
 }
 
 async function run(wanted: readonly Wanted[], args: Arguments, io: Io): Promise<number> {
-  const { runStudy, settleStudy, studySeconds } = await import('../study/sweep/run-study.js');
+  const { dataFor, runStudy, settleStudy, studySeconds } = await import('../study/sweep/run-study.js');
   const { out } = args;
   const isOne = args.study !== undefined;
   if (args.all && out === undefined)
     throw new UsageError('--all takes long, and its runs should be kept: pass --out <folder>');
+  if (args.overwrite && out === undefined)
+    throw new UsageError('--overwrite starts a folder of runs over: pass --out <folder>');
   if (args.shard !== undefined && out === undefined)
     throw new UsageError('a shard is a part, to be put together with the others: pass --out <folder>');
   const options = {
@@ -150,7 +169,14 @@ async function run(wanted: readonly Wanted[], args: Arguments, io: Io): Promise<
     command: commandOf(),
   };
   const places = wanted.map(({ name }) => (out === undefined || isOne ? out : join(out, name)));
-  const settled = wanted.map(({ name, custom: plan }) => settleStudy(name, { ...options, custom: plan }));
+  // Of several studies each has the data that it takes; of one, data that it does not take is an error.
+  const given = { quick: args.quick, data: args.data ?? [] };
+  const optionsOf = ({ name, custom: plan }: Wanted) => ({
+    ...options,
+    custom: plan,
+    ...(!isOne && { data: dataFor(name, given) }),
+  });
+  const settled = wanted.map((one) => settleStudy(one.name, optionsOf(one)));
   if (!args.quiet) {
     for (const one of settled)
       await tell(io, `${one.study.name}: ${one.plan.length} runs, ${durationText(studySeconds(one))}`);
@@ -173,12 +199,11 @@ async function run(wanted: readonly Wanted[], args: Arguments, io: Io): Promise<
   const progress = new ProgressLine(io, args);
   const results: StudyResultView[] = [];
   try {
-    for (const [index, { name, custom: plan }] of wanted.entries()) {
+    for (const [index, one] of wanted.entries()) {
       const place = places[index];
       results.push(
-        await runStudy(name, {
-          ...options,
-          custom: plan,
+        await runStudy(one.name, {
+          ...optionsOf(one),
           ...(place !== undefined && {
             runs: join(place, runsName(args)),
             times: join(place, timesName(args)),

@@ -118,6 +118,8 @@ export function settle(
       'needs samples to validate on: only they tell whether an epoch was better',
     );
   }
+  if (options.monitor !== undefined && options.validation === undefined)
+    throw new OptionError('monitor', 'needs samples to validate on: without them the last epoch is kept');
   if (warmup >= epochs) throw new OptionError('warmup', `must be below the ${epochs} epochs, is ${warmup}`);
   if (cuts !== undefined && options.emaDecay !== undefined) {
     throw new OptionError('emaDecay', 'and `rankPruning` exclude each other: an average has no low rank');
@@ -139,6 +141,9 @@ export function settle(
   const rate = schedule({ shape, learningRate, steps, warmup: Math.round(warmup * perEpoch) });
   const prediction = predictionFor(model, options.output, batch, computed);
   const loss = lossFor(dataset, prediction, options.loss);
+  const hasClasses = loss.kind === 'cross-entropy' || readsLabels(loss);
+  if (options.monitor === 'accuracy' && !hasClasses)
+    throw new OptionError('monitor', `must be loss: with the loss ${loss.kind} nothing is right or wrong`);
   for (const one of [dataset, options.validation, options.test])
     if (one?.target !== undefined || one === dataset) fitTargets(one, prediction, loss);
   const { weights, frozen, unreached, isAdapters } = chosenWeights(model, options);
@@ -251,7 +256,7 @@ export function settle(
     plan,
     spec,
     rate,
-    monitor: options.monitor ?? (loss.kind === 'cross-entropy' || readsLabels(loss) ? 'accuracy' : 'loss'),
+    monitor: options.monitor ?? (hasClasses ? 'accuracy' : 'loss'),
     fresh,
     pruning,
     feeds,

@@ -29,6 +29,8 @@ export interface RankArguments extends RankViewArguments {
   readonly rank?: number | undefined;
   readonly randomized?: boolean | undefined;
   readonly seed?: number | undefined;
+  readonly estimate?: unknown;
+  readonly randomData?: boolean | undefined;
   readonly chains?: ChainView | undefined;
   readonly convView?: ConvView | undefined;
   readonly inputSize?: number | undefined;
@@ -84,6 +86,16 @@ export async function settleRank(args: RankArguments & ReportTarget, io: Io): Pr
   const asserted = assertionsOf(args.assert);
   const also = [...metricsSortedBy(sort), ...metricsOf(asserted)];
   const choice = chooseMetrics(args.metrics, { randomized: args.randomized === true, rank, format, also });
+  if (
+    args.seed !== undefined &&
+    !choice.randomized &&
+    args.estimate === undefined &&
+    args.data === undefined &&
+    args.randomData !== true
+  )
+    throw new UsageError(
+      '--seed goes with --randomized, --estimate, --data and --random-data: nothing else is drawn',
+    );
   // The table draws the spectra.
   const isDrawn = others.length === 0 && (format === 'table' || format === 'md');
   const view: RankDocumentOptions = {

@@ -1,12 +1,13 @@
 import { appendFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { ModelError } from '../../graph/index.js';
-import { checkOptions, defaultsOf } from '../../graph/option-descriptors.js';
+import { checkOptions, defaultsOf, OptionError } from '../../graph/option-descriptors.js';
 import { shardOf } from '../../parts/shard.js';
 import { onnxruntimeVersion } from '../../runtime/session/onnxruntime.js';
 import { reportOf, type StudyReport } from '../evidence.js';
+import { dataName } from '../labelled.js';
 import { studyOf } from '../studies/index.js';
-import type { RunRecord, Study } from '../study.js';
+import type { PlanOptions, RunRecord, Study } from '../study.js';
 import { STUDY_OPTIONS, type StudyRunOptions } from '../study-options.js';
 import { type PlannedRun, planOf, runKey, sharded } from './plan.js';
 import { processorName, type RunsHeader, RunsWriter } from './runs-file.js';
@@ -102,6 +103,7 @@ export function settleStudy(name: string, options: RunStudyOptions): Settled {
   const study = studyOf(name, options.custom);
   const count = seeds ?? (quick ? study.seeds.quick : study.seeds.full);
   const plan = planOf(study, { quick, data, seeds: count, only });
+  checkData(study, { quick, data });
   const part = shard === undefined ? undefined : shardOf(shard);
   const header: RunsHeader = {
     format: 'onnx-overparam runs',
@@ -120,6 +122,33 @@ export function settleStudy(name: string, options: RunStudyOptions): Settled {
     ...(only.length > 0 && { only }),
   };
   return { study, header, plan, shard: part, quick, threads: threads ?? availableParallelism() };
+}
+
+/** The paths of data that runs of the study have in their settings. */
+function dataTaken(study: Study, options: PlanOptions): readonly string[] {
+  const names = new Set(study.settings(options).flatMap(({ data }) => String(data).split('|')));
+  return options.data.filter((path) => names.has(dataName(path)));
+}
+
+/** The paths of data that a study takes of those given, where several studies are run with the same. */
+export function dataFor(name: string, options: PlanOptions): readonly string[] {
+  return dataTaken(studyOf(name), options);
+}
+
+function checkData(study: Study, options: PlanOptions): void {
+  const { data } = options;
+  const twice = data.find((path, at) =>
+    data.slice(0, at).some((other) => dataName(other) === dataName(path)),
+  );
+  if (twice !== undefined)
+    throw new OptionError(
+      'data',
+      `has two folders or files of the name '${dataName(twice)}', by which runs tell data apart`,
+    );
+  const taken = dataTaken(study, options);
+  const unused = data.find((path) => !taken.includes(path));
+  if (unused !== undefined)
+    throw new OptionError('data', `is not used by the study ${study.name}: no run of it has '${unused}'`);
 }
 
 /** About how many seconds the runs take on that many threads. */

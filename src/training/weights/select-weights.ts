@@ -78,8 +78,8 @@ export function quantizedWeights(
       return maker?.is('DequantizeLinear') === true && isConstant(constant);
     },
   );
-  if (quantized.length === 0) return [];
-  const names = quantized.map(({ name }) => name);
+  const names = [...new Set([...quantized.map(({ name }) => name), ...integerWeights(model)])];
+  if (names.length === 0) return [];
   const isVector = (name: string): boolean =>
     (model.graph.initializers.get(name)?.shape ?? []).filter((dim) => dim > 1).length <= 1;
   if (options.only === undefined && weights.every(isVector)) {
@@ -89,4 +89,12 @@ export function quantizedWeights(
     );
   }
   return names;
+}
+
+/** Constants that operators on integers read as weights: also those whose scale no report finds. */
+function integerWeights(model: Model): string[] {
+  return inlined(model).graph.nodes.flatMap((node) => {
+    const weight = node.is('MatMulInteger', 'ConvInteger') ? node.inputs[1] : undefined;
+    return weight !== undefined && isConstant(findConstant(node.graph, weight)) ? [weight] : [];
+  });
 }

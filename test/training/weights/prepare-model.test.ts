@@ -226,3 +226,26 @@ test('a fresh last layer takes the place of one in a function', () => {
   const plan = planTraining(model, data(2), { ...OPTIONS, untie: ['*'], head: 2 });
   expect(plan.weights.map(({ shape }) => shape)).toEqual([[3, 3], [2], [3], [3, 2]]);
 });
+
+test('a model whose only matrices are integers is not trained by its biases without a word', async () => {
+  const model = buildModel({
+    inputs: [['x', 'float32', ['n', 3]]],
+    outputs: [['y', 'float32', ['n', 2]]],
+    initializers: [
+      Tensor.of('w', 'int8', [3, 2], Int8Array.of(1, -2, 3, -4, 5, -6)),
+      floats('s', [], () => 0.01),
+      floats('b', [2], () => 0),
+    ],
+    nodes: [
+      { opType: 'DynamicQuantizeLinear', inputs: ['x'], outputs: ['q', 'scale', 'zero'] },
+      { opType: 'MatMulInteger', inputs: ['q', 'w', 'zero'], outputs: ['i'] },
+      { opType: 'Cast', inputs: ['i'], outputs: ['f'], attributes: { to: { int: 1 } } },
+      { opType: 'Mul', inputs: ['f', 'scale'], outputs: ['g'] },
+      { opType: 'Mul', inputs: ['g', 's'], outputs: ['h'] },
+      { opType: 'Add', inputs: ['h', 'b'], outputs: ['y'] },
+    ],
+  });
+  expect(() => planTraining(model, data(2), OPTIONS)).toThrow(
+    /is quantized: 'w' cannot be trained, only \d biases and scales could/,
+  );
+});
