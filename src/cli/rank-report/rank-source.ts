@@ -40,7 +40,7 @@ async function headsOf(source: Model | Checkpoint): Promise<WeightStore> {
   if (list.weights.length > 0) return list;
   const [first] = list.others;
   throw new ModelError(
-    `no attention heads were found: ${first?.reason ?? 'it needs a config.json beside the checkpoint, or fused attention operators'}`,
+    `no attention heads were found: ${first?.reason ?? 'it needs a config.json beside the checkpoint, or attention in a model'}`,
     { file: source.path, node: first?.node.label },
   );
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { rankReport } from '../../../src/analysis/report/rank-report.js';
 import { headProducts } from '../../../src/analysis/weights/heads/head-products.js';
-import { type NodeSpec, Tensor } from '../../../src/graph/index.js';
+import { type NodeSpec, readModel, Tensor } from '../../../src/graph/index.js';
 import { singularValues } from '../../../src/linalg/kernels/index.js';
 import { matmul } from '../../../src/linalg/matmul.js';
 import { openCheckpoint } from '../../../src/runtime/checkpoint/index.js';
@@ -41,6 +41,75 @@ describe('the products of attention heads are what NumPy multiplies out', () => 
     }
     expect(rows.filter(({ weight }) => weight.startsWith(layer))).toHaveLength(2 * expected.length);
     expect(notLookedAt.some(({ reason }) => reason.includes('rotary'))).toBe(folder === 'llama');
+  });
+});
+
+test('attention that an exporter wrote as separate operators has the same products', async () => {
+  const { rows, notLookedAt } = await rankReport(
+    await headProducts(await readModel(join(FILES, 'llama.onnx'))),
+    { spectra: true },
+  );
+  const layer = 'inner.model.layers.1.self_attn';
+  expect(rows.filter(({ weight }) => weight.startsWith(layer))).toHaveLength(2 * figures.heads.length);
+  for (const [head, spectra] of figures.heads.entries())
+    for (const [kind, values] of Object.entries(spectra)) {
+      const found = rows.find(({ weight }) => weight === `${layer}[${kind},${head}]`)?.singularValues ?? [];
+      expect(found).toHaveLength(values.length);
+      for (const [i, value] of values.entries())
+        expect(Math.abs((found[i] ?? 0) - value) / (values[0] ?? 1), `${kind} ${head}`).toBeLessThan(1e-6);
+    }
+  expect(notLookedAt.map(({ reason }) => reason)).toEqual(
+    Array(2).fill('rotary positions: [qk] is the product for tokens at one position'),
+  );
+});
+
+describe('attention of separate operators that is not followed is told, not misread', () => {
+  const [HIDDEN, HEADS, SIZE] = [12, 4, 3];
+  const random = new Random(6);
+  const weight = (name: string, columns: number): Tensor =>
+    Tensor.of(
+      name,
+      'float32',
+      [HIDDEN, columns],
+      Float32Array.from({ length: HIDDEN * columns }, () => random.normal()),
+    );
+  const build = (heads: readonly number[], perm: readonly number[], keyPerm: readonly number[]) =>
+    buildModel({
+      inputs: [['x', 'float32', [2, 5, HIDDEN]]],
+      outputs: [['y', 'float32']],
+      nodes: [
+        ...['q', 'k', 'v'].flatMap((name): NodeSpec[] => [
+          { opType: 'MatMul', inputs: ['x', `w${name}`], outputs: [`${name}1`] },
+          { opType: 'Reshape', inputs: [`${name}1`, 'heads'], outputs: [`${name}2`] },
+          {
+            opType: 'Transpose',
+            inputs: [`${name}2`],
+            outputs: [name],
+            attributes: { perm: { ints: [...(name === 'k' ? keyPerm : perm)] } },
+          },
+        ]),
+        { opType: 'MatMul', inputs: ['q', 'k'], outputs: ['s'] },
+        { opType: 'Softmax', name: 'attn', inputs: ['s'], outputs: ['p'], attributes: { axis: { int: -1 } } },
+        { opType: 'MatMul', inputs: ['p', 'v'], outputs: ['y'] },
+      ],
+      initializers: [
+        ...['wq', 'wk', 'wv'].map((name) => weight(name, HEADS * SIZE)),
+        Tensor.of('heads', 'int64', [heads.length], BigInt64Array.from(heads, BigInt)),
+      ],
+      opset: { '': 17 },
+    });
+
+  test('heads that are the elements next to each other are followed', async () => {
+    const { weights } = await headProducts(build([2, 5, HEADS, SIZE], [0, 2, 1, 3], [0, 2, 3, 1]));
+    expect(weights.map(({ name }) => name)).toEqual([0, 1, 2, 3].map((head) => `attn[qk,${head}]`));
+  });
+
+  test('heads that are every fourth element are not', async () => {
+    const { weights, others } = await headProducts(build([2, 5, SIZE, HEADS], [0, 3, 1, 2], [0, 3, 2, 1]));
+    expect(weights).toEqual([]);
+    expect(others.map(({ reason }) => reason)).toEqual([
+      'its queries have the elements of a head on an axis that is not the last',
+    ]);
   });
 });
 

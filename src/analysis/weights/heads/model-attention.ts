@@ -1,10 +1,13 @@
 import { findConstant, type Graph, isConstant, type Model, type Node } from '../../../graph/index.js';
+import { Shapes } from '../../../graph/shapes/shapes.js';
 import { constantTensor } from '../../../runtime/index.js';
 import { nodeOutputAxis } from '../output-axis.js';
 import type { StoredUse } from '../types.js';
 import type { StoreWeights } from '../weight-store.js';
 import type { WeightMatrix } from '../weights.js';
 import type { AttentionLayer, AttentionLayers, Projection } from './attention-layer.js';
+import { type Found, outputOf, projectionBehind } from './output-projection.js';
+import { tracedAttention } from './traced-attention.js';
 
 /** Operators between a projection and its attention that change no spectrum of a head's product, or are noted. */
 const PASSED = ['Reshape', 'Transpose', 'Cast', 'Identity', 'Unsqueeze', 'Squeeze', 'Add', 'RotaryEmbedding'];
@@ -18,8 +21,9 @@ interface Described {
 }
 
 /**
- * The attention layers of a model, of its fused operators: Attention of operator set 23, com.microsoft's Attention, MultiHeadAttention and
- * GroupQueryAttention. The projections are found from their inputs and output.
+ * The attention layers of a model: of its fused operators, Attention of operator set 23, com.microsoft's Attention, MultiHeadAttention and
+ * GroupQueryAttention; and of attention in separate operators, as torch.onnx exports it. The projections are found from their inputs and
+ * output.
  */
 export function modelAttention(model: Model, { weights }: StoreWeights): AttentionLayers {
   const byNode = new Map<unknown, WeightMatrix<StoredUse>[]>();
@@ -27,10 +31,21 @@ export function modelAttention(model: Model, { weights }: StoreWeights): Attenti
     for (const { node } of weight.uses) byNode.set(node, [...(byNode.get(node) ?? []), weight]);
   const layers: AttentionLayer[] = [];
   const others: AttentionLayers['others'][number][] = [];
+  const shapes = new Map<Graph, Shapes>();
+  const shapesOf = (graph: Graph): Shapes => {
+    const known = shapes.get(graph) ?? new Shapes(graph);
+    shapes.set(graph, known);
+    return known;
+  };
   for (const node of model.nodes()) {
     const described = describe(node);
-    if (described === undefined) continue;
-    const layer = layerOf(node, described, byNode);
+    const layer =
+      described !== undefined
+        ? layerOf(node, described, byNode)
+        : node.is('Softmax')
+          ? tracedAttention(node, byNode, shapesOf(node.graph))
+          : undefined;
+    if (layer === undefined) continue;
     if ('reason' in layer) others.push({ node, reason: layer.reason });
     else layers.push(layer);
   }
@@ -113,16 +128,6 @@ function layerOf(
   return { ...layer, headSize: s, query, key, value, output: outputOf(output, heads * s, s), leftOut };
 }
 
-interface Found {
-  readonly weight: WeightMatrix<StoredUse>;
-  /** The axis of its outputs, and of its inputs. */
-  readonly axis: 'rows' | 'columns';
-  readonly size: number;
-  /** The first of its outputs that belongs to the value, behind a Split. */
-  readonly start: number;
-  readonly rotates: boolean;
-}
-
 /** Which of `total` outputs one output of a Split has. */
 type Part = (total: number) => { readonly start: number; readonly size: number };
 
@@ -163,29 +168,4 @@ function projectionBefore(
     value = first;
   }
   return undefined;
-}
-
-/** The linear node that alone reads the output. */
-function projectionBehind(
-  { graph, outputs }: Node,
-  byNode: ReadonlyMap<unknown, readonly WeightMatrix<StoredUse>[]>,
-): Found | undefined {
-  let value = outputs[0] ?? '';
-  for (let step = 0; step < MOST_STEPS; step += 1) {
-    const [use, ...more] = graph.uses(value);
-    if (use === undefined || more.length > 0) return undefined;
-    const [weight] = byNode.get(use.node) ?? [];
-    if (weight !== undefined) {
-      const axis = nodeOutputAxis(use.node) === 'rows' ? 'columns' : 'rows';
-      return { weight, axis, size: weight[axis], start: 0, rotates: false };
-    }
-    if (!['Reshape', 'Transpose', 'Cast', 'Identity', 'Squeeze'].includes(use.node.opType)) return undefined;
-    value = use.node.outputs[0] ?? '';
-  }
-  return undefined;
-}
-
-function outputOf(found: Found | undefined, size: number, each: number): Projection | undefined {
-  if (found === undefined || found.size !== size) return undefined;
-  return { weight: found.weight, axis: found.axis, start: (head) => head * each };
 }
