@@ -40,6 +40,23 @@ def attend(q, k, v, mask=None, causal=False, scale=None):
     return o.transpose(1, 2).flatten(2)
 
 
+def experts(x, router, k, normalized, f, w1, b1, w2, b2):
+    # weights: experts, outputs, inputs
+    rows, shares = x.flatten(0, 1), router.softmax(-1)
+    chosen, indices = shares.topk(k, -1)
+    if normalized:
+        chosen = chosen / chosen.sum(-1, keepdim=True)
+    out = torch.stack([
+        sum(g * (f(row @ w1[e].T + (0 if b1 is None else b1[e])) @ w2[e].T + (0 if b2 is None else b2[e])) for g, e in zip(gates, places))
+        for row, gates, places in zip(rows, chosen, indices)])
+    return out.reshape(x.shape)
+
+
+def swiglu(h):
+    gate, value = h[..., 0::2].clamp(max=2), h[..., 1::2].clamp(-2, 2)
+    return gate * torch.sigmoid(1.5 * gate) * (value + 0.5)
+
+
 X = (2, 4, 12)
 cos, sin = (f(torch.arange(8).double()[:, None] * torch.tensor([0.9, 0.3, 0.1])[None]) for f in (torch.cos, torch.sin))
 cases = {
@@ -58,6 +75,9 @@ cases = {
     "MultiHeadAttention": ([X, (2, 5, 12), (2, 5, 12)], lambda q, k, v: attend(heads(q, 2), heads(k, 2), heads(v, 2), wave(9, (1, 2, 4, 5)))),
     "GroupQueryAttention": ([X, (2, 4, 6), (2, 4, 6)], lambda q, k, v: attend(rotate(heads(q, 2), cos[:4], sin[:4], False), rotate(heads(k, 1), cos[:4], sin[:4], False), heads(v, 1), causal=True)),
     "GroupQueryAttention, packed": ([(2, 4, 24)], lambda x: attend(heads(x[..., :12], 2), heads(x[..., 12:18], 1), heads(x[..., 18:], 1), causal=True)),
+    "MoE": ([X, (8, 4), (4, 6, 12), (4, 6), (4, 12, 6), (4, 12)], lambda x, r, w1, b1, w2, b2: experts(x, r, 2, True, F.silu, w1, b1, w2, b2)),
+    "MoE, gelu": ([X, (8, 4), (4, 6, 12), (4, 12, 6)], lambda x, r, w1, w2: experts(x, r, 1, False, lambda h: F.gelu(h, approximate="tanh"), w1, None, w2, None)),
+    "MoE, swiglu": ([X, (8, 4), (4, 10, 12), (4, 12, 5)], lambda x, r, w1, w2: experts(x, r, 3, False, swiglu, w1, None, w2, None)),
 }
 out = {}
 for name, (shapes, f) in cases.items():

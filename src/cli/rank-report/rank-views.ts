@@ -8,7 +8,7 @@ import { UsageError } from '../shell/errors.js';
 export const RANK_VIEWS = {
   heads: {
     kind: 'flag',
-    help: 'attention heads instead of weights: W_Q W_K and W_V W_O of each, of checkpoints with a config.json and of fused attention operators',
+    help: 'attention heads instead of weights: W_Q W_K and W_V W_O of each, of checkpoints with a config.json and of models',
   },
   delta: { kind: 'flag', help: 'of two models, what the second is more than the first: spectrum of W1 - W0' },
   series: { kind: 'flag', help: 'the models are steps of a training, in the natural order of their names' },

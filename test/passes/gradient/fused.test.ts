@@ -153,6 +153,38 @@ const CASES: Readonly<Record<string, Case>> = {
     attributes: { num_heads: { int: 2 }, kv_num_heads: { int: 1 } },
     outputs: 3,
   },
+  MoE: {
+    op: 'MoE',
+    domain: MS,
+    shapes: [X, [8, 4], [4, 6, 12], [4, 6], [4, 12, 6], [4, 12]],
+    inputs: ['a', 'b', 'c', 'd', 'e', 'f'],
+    attributes: {
+      k: { int: 2 },
+      activation_type: { string: 'silu' },
+      normalize_routing_weights: { int: 1 },
+    },
+  },
+  'MoE, gelu': {
+    op: 'MoE',
+    domain: MS,
+    shapes: [X, [8, 4], [4, 6, 12], [4, 12, 6]],
+    inputs: ['a', 'b', 'c', '', 'd'],
+    attributes: { activation_type: { string: 'gelu' } },
+  },
+  'MoE, swiglu': {
+    op: 'MoE',
+    domain: MS,
+    shapes: [X, [8, 4], [4, 10, 12], [4, 12, 5]],
+    inputs: ['a', 'b', 'c', '', 'd'],
+    attributes: {
+      k: { int: 3 },
+      activation_type: { string: 'swiglu' },
+      swiglu_fusion: { int: 1 },
+      activation_alpha: { float: 1.5 },
+      activation_beta: { float: 0.5 },
+      swiglu_limit: { float: 2 },
+    },
+  },
 };
 
 /** The same with heads of 16 elements, which onnxruntime's kernel wants. */
@@ -173,7 +205,7 @@ function widened(spec: Case): Case {
   };
 }
 
-const letters = ['a', 'b', 'c', 'd', 'e'];
+const letters = ['a', 'b', 'c', 'd', 'e', 'f'];
 
 function modelOf(
   { op, domain = '', opset = 21, shapes, inputs, constants = {}, attributes = {}, outputs = 1 }: Case,
@@ -263,6 +295,43 @@ describe('gradients through fused operators are those of PyTorch', () => {
 test('caches of rotary positions are no weights', () => {
   const spec = CASES.GroupQueryAttention as Case;
   expect(trainableWeights(inlined(modelOf(spec, 'float32')).graph, 'y')).toEqual([]);
+});
+
+describe('experts', () => {
+  const spec = CASES.MoE as Case;
+  const names = ['fc1', 'fc1_bias', 'fc2', 'fc2_bias'];
+  const build = (weights: readonly Shape[]) =>
+    modelOf(
+      {
+        ...spec,
+        shapes: spec.shapes.slice(0, 2),
+        inputs: ['a', 'b', ...names],
+        constants: Object.fromEntries(
+          names.map((name, i) => [
+            name,
+            ['float32', weights[i] as Shape, [...wave(i + 3, weights[i] as Shape)]],
+          ]),
+        ),
+      },
+      'float32',
+    );
+
+  test('have weights that are trained', () => {
+    const model = inlined(build(spec.shapes.slice(2)));
+    expect(trainableWeights(model.graph, 'y')).toEqual(names);
+  });
+
+  test('whose axes are in another order than the kernel reads are refused', async () => {
+    const model = build([
+      [4, 12, 6],
+      [4, 6],
+      [4, 6, 12],
+      [4, 12],
+    ]);
+    await expect(gradient(model, { loss: 'sum', wrt: ['a'], output: 'y' })).rejects.toThrow(
+      'com.microsoft.MoE has no gradient here',
+    );
+  });
 });
 
 describe('a frozen weight of 4 bits', () => {

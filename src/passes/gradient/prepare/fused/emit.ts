@@ -47,6 +47,14 @@ export class Emit {
     return name;
   }
 
+  /** The k largest along the last axis, and where they are. */
+  topK(value: string, k: number): readonly [values: string, indices: string] {
+    const outputs = [this.#fresh('TopK'), this.#fresh('TopK_indices')] as const;
+    const inputs = [value, this.ints([k])];
+    this.nodes.push(makeNode({ opType: 'TopK', name: this.#fresh('TopK_node'), inputs, outputs }));
+    return outputs;
+  }
+
   /** Gives an output of the fused node its value, where something reads it. */
   output(index: number, value: string): void {
     const name = this.node.outputs[index];

@@ -4,16 +4,17 @@ import { Shapes } from '../../../../graph/shapes/shapes.js';
 import { ownRuleOf } from '../../rules/index.js';
 import { ATTENTION } from './attention.js';
 import { Emit, floatTypeOf } from './emit.js';
+import { EXPERTS } from './experts.js';
 import { type Decomposition, SIMPLE } from './simple.js';
 
 /** Before it, operators that stand in for fused ones have other forms. */
 const OLDEST = 13;
 
-const DECOMPOSITIONS: Readonly<Record<string, Decomposition>> = { ...SIMPLE, ...ATTENTION };
+const DECOMPOSITIONS: Readonly<Record<string, Decomposition>> = { ...SIMPLE, ...ATTENTION, ...EXPERTS };
 
 /**
  * The model with standard operators in place of fused ones that have a gradient through them: normalizations with a skip, the activations
- * of com.microsoft, rotary positions, attention, and products with weights in blocks of few bits, which stay as they are. Nodes in a form
+ * of com.microsoft, rotary positions, attention, experts, and products with weights in blocks of few bits, which stay as they are. Nodes in a form
  * that is not taken apart (with a past, say) are left. The model itself where it has none.
  */
 export function defused(model: Model): Model {
