@@ -123,6 +123,43 @@ describe('activations that are computed again', () => {
       }
   });
 
+  test('drop what was dropped the first time, where onnxruntime draws it', async () => {
+    const layers = Array.from({ length: 16 }, (_, layer) => layer);
+    const model = buildModel({
+      nodes: layers.flatMap((layer): NodeSpec[] => [
+        { opType: 'MatMul', inputs: [`h${layer}`, `w${layer}`], outputs: [`a${layer}`] },
+        { opType: 'Relu', inputs: [`a${layer}`], outputs: [`r${layer}`] },
+        { opType: 'Dropout', inputs: [`r${layer}`, 'ratio', 'training'], outputs: [`h${layer + 1}`] },
+      ]),
+      inputs: [ValueInfo.tensor('h0', 'float32', ['batch', 8])],
+      outputs: [ValueInfo.tensor('h16', 'float32', ['batch', 8])],
+      initializers: [
+        ...layers.map((layer) => {
+          const data = new Random(layer, 'w').fillNormal(new Float32Array(64));
+          return Tensor.of(
+            `w${layer}`,
+            'float32',
+            [8, 8],
+            data.map((value) => Math.abs(value) / 6),
+          );
+        }),
+        Tensor.of('ratio', 'float32', [], Float32Array.of(0.3)),
+        Tensor.of('training', 'bool', [], Uint8Array.of(1)),
+      ],
+      opset: 18,
+    });
+    const made = await gradient(model, { loss: 'sum', batch: 64, checkpointing: true });
+    expect(made.model.graph.nodes.some(({ name }) => name.startsWith('recompute/'))).toBe(true);
+    const results = await evaluate(made.model, feedsOf(made));
+    const loss = Number(results[made.loss ?? '']?.data[0]);
+    // The sum of the outputs has degree 1 in each weight: Euler's W · dL/dW = L, for one and the same choice of what is dropped.
+    for (const [name, value] of made.gradients) {
+      const [weight, slope] = [made.weights.get(name)?.floats(), results[value]?.data as Float32Array];
+      const inner = slope.reduce((sum, number, i) => sum + number * (weight?.[i] ?? 0), 0);
+      expect(Math.abs(inner / loss - 1), name).toBeLessThan(1e-4);
+    }
+  });
+
   test('take a fraction of the memory of a deep network, and begin when the backward part has come to them', async () => {
     const { kept, again } = await both(withConnections(40, []), { loss: 'mse', batch: 512, masks: 'inputs' });
     expect(again.peakBytes).toBeLessThan(0.5 * kept.peakBytes);

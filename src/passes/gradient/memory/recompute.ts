@@ -41,6 +41,8 @@ const PATIENCE = 6;
  * The second computation begins behind what the backward part has made by then: its inputs pass a Reshape to their own shape,
  * to which empty slices of those values are appended, so that no runtime can begin earlier or share the first computation.
  *
+ * What is drawn at random (the output of a Dropout whose factors are not fed) stays.
+ *
  * @returns the given nodes where it would save nothing
  */
 export function recomputed(input: RecomputeInput): readonly Node[] {
@@ -57,6 +59,11 @@ export function recomputed(input: RecomputeInput): readonly Node[] {
     else if (waited === PATIENCE) break;
   }
   return best.nodes;
+}
+
+/** Would a second computation make other values? Dropout draws what it drops, but where its factors are fed. */
+function isRandom(node: Node): boolean {
+  return traitsOf(node).random === true || node.is('Dropout');
 }
 
 /** Where values are made and read in the forward part. */
@@ -79,9 +86,7 @@ function livesOf({ nodes, forward, fed, bytesOf }: RecomputeInput): Lives {
   for (const [index, node] of own.entries()) {
     const reads = [...valuesRead(node.proto)];
     // What has to do with sizes alone is alike each time.
-    const varies =
-      !node.is('Shape', 'Size') &&
-      (traitsOf(node).random === true || reads.some((value) => varying.has(value)));
+    const varies = !node.is('Shape', 'Size') && (isRandom(node) || reads.some((value) => varying.has(value)));
     for (const value of reads) last.set(value, index);
     for (const output of node.outputs.filter((value) => value !== '')) {
       made.set(output, index);
@@ -190,7 +195,7 @@ function segmentsOf(
   for (const [index, node] of nodes.entries()) {
     const segment = segmentAt(index);
     // The last segment is needed at once.
-    if (segment === cuts.length || traitsOf(node).random === true || node.subgraphs.length > 0) continue;
+    if (segment === cuts.length || isRandom(node) || node.subgraphs.length > 0) continue;
     for (const value of node.outputs) {
       const passes = segmentAt(last.get(value) ?? index) > segment;
       if (varying.has(value) && !passes && !outputs.includes(value)) found.set(value, segment);
