@@ -3,9 +3,13 @@ import type { CellValue, Grid } from './document.js';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const FORMULA = /^[=+\-@\u0000-\u001f\u007f-\u009f]/;
 
+/** What moves the cursor of a terminal that a file is shown on; line ends and tabs are fields' own. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const ESCAPE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
+
 /**
  * RFC 4180: CRLF line ends, quotes where they are needed. A text that a spreadsheet would take for a formula, or that
- * begins with a control character, stands behind an apostrophe; numbers are numbers.
+ * begins with a control character, stands behind an apostrophe; escape characters become U+FFFD; numbers are numbers.
  * An infinite figure is `inf`, one that is not there empty.
  */
 export function toCsv(grid: Grid): string {
@@ -22,7 +26,8 @@ function csvText(value: CellValue): string {
     return Number.isNaN(value) ? '' : value > 0 ? 'inf' : '-inf';
   }
   if (typeof value !== 'string') return value === undefined ? '' : String(value);
-  return FORMULA.test(value) ? `'${value}` : value;
+  const text = value.replace(ESCAPE, '\ufffd');
+  return FORMULA.test(value) ? `'${text}` : text;
 }
 
 function quoted(field: string): string {
