@@ -19,6 +19,7 @@ export const SAMPLE_ARGUMENTS = {
   values: { kind: 'flag', ...DATA, help: 'integers in the target are quantities, not classes' },
   tokens: { ...DATA_OPTIONS.tokens, ...DATA },
   limit: { ...DATA_OPTIONS.limit, ...DATA },
+  skipBad: { ...DATA_OPTIONS.skipBad, ...DATA },
   normalize: {
     kind: 'choice',
     choices: [...(Object.keys(NORMALIZATIONS) as NormalizationName[]), 'none'],
@@ -38,6 +39,7 @@ export function readingOf({
   tokens,
   limit,
   values,
+  skipBad,
   normalize,
 }: Omit<SampleArguments, 'data'>): DatasetOptions {
   return {
@@ -45,6 +47,7 @@ export function readingOf({
     targetType: values ? 'value' : undefined,
     tokens,
     limit,
+    skipBad,
     ...(normalize !== undefined && normalize !== 'none' && NORMALIZATIONS[normalize]),
   };
 }

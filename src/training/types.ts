@@ -44,6 +44,8 @@ export interface Dataset extends AsyncDisposable {
   readonly notes?: readonly string[] | undefined;
   /** The number, from 0, that a sample has in its file or folder; default its index. */
   numberOf?(index: number): number;
+  /** What a sample is called in its file or folder: the path of an image in it. Default: nothing. */
+  nameOf?(index: number): string | undefined;
   /** The targets alone of the samples at these indices, where they can be read without the inputs. */
   targets?(indices: ArrayLike<number>): Promise<RuntimeTensor | undefined>;
   /** The samples at these indices, in their order. */

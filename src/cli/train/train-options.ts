@@ -27,6 +27,7 @@ const DATA_ARGUMENTS = {
   values: SAMPLE_ARGUMENTS.values,
   tokens: SAMPLE_ARGUMENTS.tokens,
   limit: SAMPLE_ARGUMENTS.limit,
+  skipBad: SAMPLE_ARGUMENTS.skipBad,
   normalize: SAMPLE_ARGUMENTS.normalize,
   crop: { ...AUGMENT_OPTIONS.crop, ...DATA },
   flip: { ...AUGMENT_OPTIONS.flip, ...DATA },

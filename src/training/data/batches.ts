@@ -123,6 +123,7 @@ function part(dataset: Dataset, own: Uint32Array): Dataset {
       const sample = own[index] ?? index;
       return dataset.numberOf?.(sample) ?? sample;
     },
+    nameOf: (index) => dataset.nameOf?.(own[index] ?? index),
     ...(targets && { targets: async (indices) => await targets.call(dataset, numbers(indices)) }),
     batch: async (indices, options) => await dataset.batch(numbers(indices), options),
     [Symbol.asyncDispose]: async () => undefined,

@@ -12,7 +12,7 @@ import {
 } from '../../graph/index.js';
 import { headOf, isGzip } from './inflate.js';
 import { readRows } from './rows.js';
-import type { Column, Source } from './source.js';
+import { type Column, type Source, skippedNotes } from './source.js';
 
 export interface CsvOptions {
   readonly memory: number;
@@ -24,6 +24,7 @@ export interface CsvOptions {
   readonly header?: boolean | undefined;
   readonly delimiter?: string | undefined;
   readonly classNames?: readonly string[] | undefined;
+  readonly skipBad?: boolean | undefined;
 }
 
 /** Texts beyond this number are no names of classes. */
@@ -35,7 +36,7 @@ const BLOCK = 4 * 2 ** 20;
  * A table in CSV (RFC 4180), plain or gzip: numbers, and one column to predict, which may be the names of classes.
  * It is parsed once; where its numbers take more than `memory` bytes, they go to a temporary file.
  *
- * @throws ModelError naming the file, the line and the column, for what is no number, and lines of another length
+ * @throws ModelError naming the file, the line and the column, for what is no number, and lines of another length, which `skipBad` leaves out
  */
 export async function openCsv(path: string, options: CsvOptions): Promise<Source> {
   const head = firstBytes(path);
@@ -52,6 +53,7 @@ export async function openCsv(path: string, options: CsvOptions): Promise<Source
       trim: true,
       skip_empty_lines: true,
       max_record_size: LONGEST_ROW,
+      relax_column_count: options.skipBad ?? false,
       delimiter: delimiter === undefined ? [',', ';', '\t'] : delimiter,
     });
     // An error of a stream does not go through a pipe.
@@ -102,6 +104,8 @@ class Table {
   readonly #labels: number[] = [];
   /** Line of the first target that is no number. */
   #textLine: number | undefined;
+  /** Why lines are left out: the first of them, and how many. */
+  readonly #skipped: string[] = [];
 
   constructor(file: string, options: CsvOptions) {
     this.#file = file;
@@ -110,6 +114,7 @@ class Table {
 
   add(record: readonly string[], line: number): void {
     if (this.#block.length === 0 && this.#begin(record)) return;
+    if (this.#options.skipBad && this.#isBad(record, line)) return;
     for (const [index, text] of record.entries()) {
       if (index === this.#target) {
         this.#addTarget(text, line);
@@ -124,14 +129,35 @@ class Table {
     if (this.#filled === this.#block.length) this.#flush();
   }
 
+  /** Whether a line is no sample; what is wrong with it is kept. */
+  #isBad(record: readonly string[], line: number): boolean {
+    try {
+      const [fields, names] = [record.length, this.#names?.length ?? 0];
+      if (fields !== names)
+        throw new ModelError(`line ${line}: has ${fields} fields, not ${names}`, { file: this.#file });
+      for (const [index, text] of record.entries())
+        if (index !== this.#target || text === '') this.#number(text, index, line);
+      return false;
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      this.#skipped.push(error.message);
+      return true;
+    }
+  }
+
   finish(): Source {
     const file = this.#file;
-    if (this.#size === 0) throw new ModelError('has no rows', { file });
+    const all = this.#size + this.#skipped.length;
+    if (this.#size === 0)
+      throw new ModelError(all === 0 ? 'has no rows' : `has no row of numbers: ${this.#skipped[0]}`, {
+        file,
+      });
     this.#flush();
     return {
       size: this.#size,
       inputs: [this.#features()],
       ...(this.#target < 0 ? { target: undefined } : this.#targets()),
+      notes: skippedNotes(this.#skipped, all, 'lines'),
     };
   }
 

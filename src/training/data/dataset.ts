@@ -71,6 +71,10 @@ class SourceDataset implements Dataset {
     return Math.floor((index * this.#source.size) / this.size);
   }
 
+  nameOf(index: number): string | undefined {
+    return this.#source.nameOf?.(this.numberOf(index));
+  }
+
   /** Of a sample's own stream of random numbers, so that it does not matter which batch it is in. */
   #draw(index: number, { seed = 0, epoch = 0 }: BatchOptions): PixelWindow {
     const { crop = 0, shift = 0, flip = false } = this.#augment;

@@ -1,14 +1,15 @@
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { ModelError } from '../../graph/index.js';
+import { basename, join, relative } from 'node:path';
+import { ModelError, messageOf } from '../../graph/index.js';
 import { type ImageFit, isImageName, readImage } from '../../runtime/index.js';
-import type { Column, Source } from './source.js';
+import { type Column, type Source, skippedNotes } from './source.js';
 
 export interface FolderOptions {
   readonly memory: number;
   readonly fit?: ImageFit | undefined;
   /** The classes in their order, where another part of the data tells them; default: the folders, by name. */
   readonly classNames?: readonly string[] | undefined;
+  readonly skipBad?: boolean | undefined;
 }
 
 /** An image and its class. */
@@ -70,7 +71,8 @@ export function imagesIn(path: string): string[] {
  * A folder of images: one folder a class, or images alone, which have no labels. They are decoded when they are asked for;
  * what fits into `memory` is kept.
  *
- * @throws ModelError for a folder without images, images that are cut short, and for classes that `classNames` does not have
+ * @throws ModelError for a folder without images, images that cannot be decoded (with `skipBad` where there are no others), and
+ *   for classes that `classNames` does not have
  */
 export async function openFolder(path: string, options: FolderOptions): Promise<Source> {
   const all = subfolders(path);
@@ -84,7 +86,7 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
     );
   }
   const classes = folders.length === 0 ? undefined : (options.classNames ?? folders);
-  const samples: Sample[] = loose.map((name) => ({ file: join(path, name), label: -1 }));
+  const found: Sample[] = loose.map((name) => ({ file: join(path, name), label: -1 }));
   for (const folder of folders) {
     const label = classes?.indexOf(folder) ?? -1;
     if (label < 0) {
@@ -92,12 +94,17 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
         file: join(path, folder),
       });
     }
-    samples.push(...imagesIn(join(path, folder)).map((file) => ({ file, label })));
+    found.push(...imagesIn(join(path, folder)).map((file) => ({ file, label })));
   }
+  if (found.length === 0) throw new ModelError('has no images', { file: path });
+  // What cannot be decoded is found before the training, not in the midst of it.
+  const bad = await badImages(found, options.skipBad ?? false);
+  const samples = found.filter(({ file }) => !bad.has(file));
   const [first] = samples;
-  if (first === undefined) throw new ModelError('has no images', { file: path });
-  // What is cut short is found before the training, not in the midst of it.
-  for (const { file } of samples) if (!isWhole(file)) await readImage(file);
+  if (first === undefined)
+    throw new ModelError(`has no image that can be decoded; ${[...bad.values()][0]?.message}`, {
+      file: path,
+    });
   const { width, height, channels } = await readImage(first.file);
   const labels = BigInt64Array.from(samples, ({ label }) => BigInt(label));
   return {
@@ -113,18 +120,55 @@ export async function openFolder(path: string, options: FolderOptions): Promise<
             read: (indices) => BigInt64Array.from(indices, (index) => labels[index] as bigint),
           },
     classes,
+    nameOf: (index) => relative(path, samples[index]?.file ?? ''),
     // Where it is no class, the numbers of the classes after it are other ones than with it.
-    notes: empty
-      .slice(0, MOST_TOLD)
-      .map((name) =>
-        classes === undefined || classes.includes(name)
-          ? `the folder '${name}' has no images`
-          : `the folder '${name}' has no images, and is no class`,
-      ),
+    notes: [
+      ...empty
+        .slice(0, MOST_TOLD)
+        .map((name) =>
+          classes === undefined || classes.includes(name)
+            ? `the folder '${name}' has no images`
+            : `the folder '${name}' has no images, and is no class`,
+        ),
+      ...skippedNotes([...bad.values()].map(messageOf), found.length, 'images'),
+    ],
   };
 }
 
 const MOST_TOLD = 4;
+/** Images that are decoded at a time. */
+const AT_ONCE = 16;
+
+/**
+ * Decodes each image once, small, and keeps none.
+ *
+ * @returns what is wrong with those that cannot be decoded, by their files
+ * @throws ModelError for the first of them, unless all are to be found
+ */
+async function badImages(
+  samples: readonly Sample[],
+  findsAll: boolean,
+): Promise<ReadonlyMap<string, ModelError>> {
+  const bad = new Map<string, ModelError>();
+  const check = async ({ file }: Sample): Promise<readonly [string, ModelError] | undefined> => {
+    try {
+      // The bytes of all of it are gone through; of a JPEG file, an eighth of the pixels is computed.
+      await readImage(file, isWhole(file) ? { width: 1, height: 1, fit: 'fill' } : {});
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      return [file, error];
+    }
+  };
+  for (let from = 0; from < samples.length; from += AT_ONCE) {
+    for (const found of await Promise.all(samples.slice(from, from + AT_ONCE).map(check))) {
+      if (found === undefined) continue;
+      if (!findsAll) throw found[1];
+      bad.set(...found);
+    }
+  }
+  return bad;
+}
 
 /** What the last bytes of an image hold, by its first ones. */
 const ENDS = [

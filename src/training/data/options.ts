@@ -56,6 +56,11 @@ export interface DatasetOptions extends Normalization {
   readonly augment?: Augmentation | undefined;
   /** Use this many samples, picked at equal distances, so that sorted data keeps all of its classes. Default all. */
   readonly limit?: number | undefined;
+  /**
+   * Leave out images that cannot be decoded and lines of a CSV file that have no number where one belongs, or too few or too
+   * many fields; `notes` tells which. Default: they are an error.
+   */
+  readonly skipBad?: boolean | undefined;
   /** CSV: whether the first line has names. Default: it has where one of its features is no number. */
   readonly header?: boolean | undefined;
   /** CSV: what stands between fields; default comma, semicolon or tab, whichever is in the first line. */
@@ -88,6 +93,11 @@ export const DATA_OPTIONS = {
   },
   unlabeled: { kind: 'flag', help: 'the data has no target: all of it is input' },
   limit: { kind: 'integer', min: 1, help: 'use at most this many samples' },
+  skipBad: {
+    kind: 'flag',
+    flag: 'skip-bad-samples',
+    help: 'leave out damaged images and lines of a CSV file that are no numbers, and tell which',
+  },
   header: { kind: 'flag', help: 'the first line of a CSV file has names' },
   delimiter: { kind: 'text', help: 'what separates the fields of a CSV file' },
   tokens: {

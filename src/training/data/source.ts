@@ -28,4 +28,15 @@ export interface Source {
   dispose?(): void;
   /** What a user may not expect of the data. */
   readonly notes?: readonly string[] | undefined;
+  /** What a sample is called in its file or folder: the path of an image. */
+  nameOf?(index: number): string;
+}
+
+const MOST_SKIPPED = 4;
+
+/** What is told of samples that are left out, each with its reason. */
+export function skippedNotes(reasons: readonly string[], of: number, what: string): readonly string[] {
+  if (reasons.length === 0) return [];
+  const more = reasons.length > MOST_SKIPPED ? `; and ${reasons.length - MOST_SKIPPED} more` : '';
+  return [`skipped ${reasons.length} of ${of} ${what}: ${reasons.slice(0, MOST_SKIPPED).join('; ')}${more}`];
 }

@@ -569,6 +569,14 @@ describe('folders of images', () => {
       await expect(openDataset(path)).rejects.toThrow(said);
       rmSync(file);
     }
+    // Whole at both ends, damaged between them.
+    const damaged = await sharp(pattern(64 * 64 * 3), { raw: { width: 64, height: 64, channels: 3 } })
+      .png()
+      .toBuffer();
+    damaged.fill(0xff, damaged.length >> 1, damaged.length - 64);
+    const within = write(join(path, 'train', 'eel', 'z.png'), damaged);
+    await expect(openDataset(path)).rejects.toThrow(/z\.png: the image is damaged/);
+    rmSync(within);
     // Left out, a class would miss images, or be none.
     const bitmap = write(join(path, 'train', 'eel', 'z.bmp'), Buffer.from('BM'));
     await expect(openDataset(path)).rejects.toThrow(
@@ -579,6 +587,43 @@ describe('folders of images', () => {
     writeFileSync(join(path, 'val', 'fox', 'a.png'), await png(0));
     await expect(openDataset(path, { split: 'validation' })).rejects.toThrow(
       /fox: is no class of the training data/,
+    );
+  });
+});
+
+describe('samples that are left out', () => {
+  test('images that cannot be decoded: the classes keep their numbers, and it is told', async () => {
+    const path = folder();
+    const image = await sharp(pattern(12), { raw: { width: 2, height: 2, channels: 3 } })
+      .png()
+      .toBuffer();
+    for (const name of ['ant', 'bee', 'cow']) mkdirSync(join(path, name));
+    write(join(path, 'ant', 'a.png'), 'no image');
+    write(join(path, 'bee', 'a.png'), image);
+    write(join(path, 'cow', 'a.png'), image.subarray(0, image.length - 20));
+    write(join(path, 'cow', 'b.png'), image);
+    await using data = await openDataset(path, { skipBad: true });
+    expect([data.size, data.classes]).toEqual([2, ['ant', 'bee', 'cow']]);
+    expect(numbers((await data.batch([0, 1])).target?.data)).toEqual([1, 2]);
+    expect([data.nameOf?.(0), data.nameOf?.(1)]).toEqual([join('bee', 'a.png'), join('cow', 'b.png')]);
+    expect(data.notes).toHaveLength(1);
+    expect(data.notes?.[0]).toMatch(/^skipped 2 of 4 images: .*ant.a\.png: .*; .*cow.a\.png: /);
+    for (const name of ['bee/a.png', 'cow/b.png']) rmSync(join(path, name));
+    await expect(openDataset(path, { skipBad: true })).rejects.toThrow(/has no image that can be decoded/);
+  });
+
+  test('lines of a table that hold no numbers, no target, or another number of fields', async () => {
+    const file = write(join(folder(), 'x.csv'), 'a,b,y\n1,2,0\n3,?,1\n4,5,\n6,7\n8,9,1,3\n10,11,1\n');
+    await expect(openDataset(file)).rejects.toThrow(/on line 5/);
+    await using data = await openDataset(file, { skipBad: true });
+    const { inputs, target } = await data.batch([0, 1]);
+    expect([data.size, numbers(inputs.features?.data), numbers(target?.data)]).toEqual([
+      2,
+      [1, 2, 10, 11],
+      [0, 1],
+    ]);
+    expect(data.notes?.[0]).toMatch(
+      /^skipped 4 of 6 lines: .*line 3, .*line 4, .*line 5: has 2 fields, not 3; .*line 6/,
     );
   });
 });
