@@ -15,7 +15,7 @@ export const IMAGE_ARGUMENTS = { normalize: NORMALIZE_OPTION, ...IMAGE_OPTIONS }
 export const IMAGE_KEYS = Object.keys(IMAGE_ARGUMENTS) as (keyof typeof IMAGE_ARGUMENTS)[];
 
 /** How images become tensors, the normalization by its name. */
-type ImageChoice = ImageInputOptions & { readonly normalize?: NormalizationName | undefined };
+export type ImageChoice = ImageInputOptions & { readonly normalize?: NormalizationName | undefined };
 
 /** What the options for images ask for, or undefined where none is given. */
 export function imageOptionsOf(args: Given<typeof IMAGE_ARGUMENTS>): ImageChoice | undefined {

@@ -5,6 +5,7 @@ import { CHAIN_STEPS, type ChainSteps } from '../passes/gradient/options.js';
 import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
 import type { ModelRun } from '../runtime/session/run-model.js';
 import type { RuntimeTensor } from '../runtime/types.js';
+import { RUN_DATA_OPTIONS, runOnData } from './run-data.js';
 import {
   IMAGE_ARGUMENTS,
   IMAGE_KEYS,
@@ -31,6 +32,7 @@ import {
 
 const OPTIONS = {
   ...INPUT_OPTION,
+  ...RUN_DATA_OPTIONS,
   random: { kind: 'flag', default: false, help: 'random inputs instead' },
   ...RANDOM_INPUT_OPTIONS,
   batches: BENCH_OPTIONS.batches,
@@ -67,6 +69,8 @@ const OPTIONS = {
   ...COMMON_OPTIONS,
 } as const satisfies OptionDescriptors;
 
+const DATA_KEYS = ['split', 'target', 'unlabeled', 'limit', 'skipBad'] as const;
+
 type Arguments = Given<typeof OPTIONS> & { readonly model: readonly string[] };
 
 export const runModelCommand: Command<Arguments> = {
@@ -79,6 +83,10 @@ export const runModelCommand: Command<Arguments> = {
       .example(
         '$0 run resnet.onnx -i cat.jpg --normalize imagenet --labels names.txt',
         'what is in the picture',
+      )
+      .example(
+        '$0 run resnet.onnx --data photos --normalize imagenet --top 3 -o predictions.csv',
+        'what is in each picture of a folder',
       )
       .example(
         '$0 run expanded.onnx collapsed.onnx --bench --batch 1,8',
@@ -100,6 +108,9 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     throw new UsageError('run takes one model, with --bench several; put inputs behind -i, one each');
   if (batches !== undefined && batches.length > 1)
     throw new UsageError('several --batch sizes go with --bench');
+  if (args.data !== undefined)
+    refuse(OPTIONS, args, ['input', 'seed', 'dims', 'chainSteps'], 'does not go with --data');
+  else refuse(OPTIONS, args, DATA_KEYS, 'goes with --data');
   const { list, device } = providersOf(args);
   const providers = preference(list);
   if (strict && (providers === 'cpu' || list?.includes('cpu'))) {
@@ -107,6 +118,13 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
   }
   const { input: inputs = [] } = args;
   const images = imageOptionsOf(args);
+  if (args.data !== undefined) {
+    if (args.random) throw new UsageError('--data or --random, not both');
+    if (strict) throw new UsageError('--strict-ep does not go with --data');
+    const labels = labelFile === undefined ? undefined : await readLabels(labelFile);
+    const run = { providers, device, threads, batch: batches?.[0] };
+    return await runOnData({ ...args, data: args.data, model: path, labels, images, run }, io);
+  }
   if (images !== undefined && inputs.length === 0) {
     throw new UsageError('--normalize, --mean, --std, --scale, --layout and --fit go with --input <image>');
   }

@@ -1,8 +1,10 @@
 import type { Model } from '../graph/index.js';
+import { classNames } from '../graph/names/class-names.js';
 import type { OptionDescriptors } from '../graph/option-descriptors.js';
 import { NORMALIZATIONS, type NormalizationName } from '../runtime/io/image-options.js';
 import { DATA_OPTIONS, type DatasetOptions, type Split } from '../training/data/options.js';
 import type { Dataset } from '../training/types.js';
+import type { ImageChoice } from './run-inputs.js';
 import type { Given } from './shell/described.js';
 import { UsageError } from './shell/errors.js';
 
@@ -65,6 +67,7 @@ export interface Samples extends AsyncDisposable {
  * preferred; all of data in one piece.
  *
  * @param options.onFiles hears which files are read, before they are
+ * @param images how they become tensors, beyond what `--normalize` says
  */
 export async function openSamples(
   model: Model,
@@ -73,6 +76,7 @@ export async function openSamples(
     readonly preferred: readonly Split[];
     readonly onFiles: (files: readonly string[]) => void;
   },
+  images?: ImageChoice,
 ): Promise<Samples> {
   const { data: path, split: wanted, unlabeled } = args;
   if (path === undefined) throw new UsageError('no data: pass --data <folder or file>');
@@ -82,6 +86,10 @@ export async function openSamples(
   const split = wanted ?? options.preferred.find((name) => parts.includes(name));
   const dataset = await openDataset(path, {
     ...readingOf(args),
+    ...images,
+    ...(images?.normalize && NORMALIZATIONS[images.normalize]),
+    // A label is the class that the model calls so, whatever other classes the data has.
+    classNames: classNames(model),
     inputs: inputSpecs(model),
     ...(unlabeled && { unlabeled }),
     ...(split !== undefined && { split }),

@@ -16,9 +16,14 @@ export function toCsv(grid: Grid): string {
   const at = grid.headings.flatMap((heading, index) => (heading.only === 'text' ? [] : [index]));
   const records = [
     at.map((index) => grid.headings[index]?.key ?? ''),
-    ...grid.rows.map((row) => at.map((index) => csvText(row[index]?.value))),
+    ...grid.rows.map((row) => at.map((index) => row[index]?.value)),
   ];
-  return records.map((record) => `${record.map(quoted).join(',')}\r\n`).join('');
+  return records.map(csvRecord).join('');
+}
+
+/** One line of what toCsv makes. */
+export function csvRecord(values: readonly CellValue[]): string {
+  return `${values.map((value) => quoted(csvText(value))).join(',')}\r\n`;
 }
 
 function csvText(value: CellValue): string {
