@@ -26,13 +26,13 @@ export {
   type QualityKey,
 } from '../evaluate/figures.js';
 export { type CheckedLimit, checkQuality, type QualityLimits } from '../evaluate/limits.js';
+export { QUALITY_LOSSES, type QualityLoss } from '../evaluate/options.js';
 export {
   type PredictedClass,
   type PredictOptions,
   predictSamples,
   type SamplePrediction,
 } from '../evaluate/predict.js';
-export { QUALITY_LOSSES, type QualityLoss } from '../evaluate/options.js';
 export type {
   ClassDifference,
   ClassQuality,
