@@ -18,9 +18,9 @@ export interface StepFigures {
   readonly stateBytes: number;
   /**
    * Bytes of the values between inputs and gradients at their peak, masks of Dropout included: the least that a step needs. onnxruntime
-   * takes two to four times that. 0 of a search, which takes no gradient.
+   * takes two to four times that. Undefined of a search, whose memory is not known beforehand.
    */
-  readonly peakBytes: number;
+  readonly peakBytes: number | undefined;
 }
 
 /**

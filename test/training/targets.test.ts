@@ -425,3 +425,10 @@ test('planning changes nothing of the model, whatever it makes of it', async () 
   expect(trained).toBe(model);
   expect([...trained.graph.initializers.keys()].sort()).toEqual(['b', 'b2', 'v', 'w']);
 });
+
+test('the memory of a step is known before it is taken, but for searches, which take none', async () => {
+  const peak = async (options: TrainOptions) =>
+    (await describeTraining(linear(4), good(), { ...OPTIONS, ...options })).step.peakBytes;
+  expect(await peak({ optimizer: 'sgd' })).toBeGreaterThan(0);
+  expect(await peak({ optimizer: 'cma-es', batch: SIZE })).toBeUndefined();
+});

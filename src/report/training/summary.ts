@@ -339,7 +339,7 @@ export function planDocument(plan: TrainPlan, step: StepFigures | undefined): Do
       ? []
       : [
           {
-            text: `one step is a graph of ${counted(step.nodes, 'node')} of ${counted(step.operators, 'operator')}, which carries ${mebibytes(step.stateBytes)} from step to step${step.peakBytes > 0 ? `, and at least ${mebibytes(step.peakBytes)} within one` : ''}`,
+            text: `one step is a graph of ${counted(step.nodes, 'node')} of ${counted(step.operators, 'operator')}, which carries ${mebibytes(step.stateBytes)} from step to step${step.peakBytes === undefined ? '' : `, and at least ${mebibytes(step.peakBytes)} within one`}`,
           },
         ]),
   ];

@@ -61,7 +61,7 @@ export async function describeSearch(model: Model, { search, ...options }: Searc
   const slots = Object.values(search.slots(objective.size));
   return {
     operators: objective.operators,
-    peakBytes: 0,
+    peakBytes: undefined,
     carried: [
       ...objective.weights.map(({ type, shape }) => ({ type, shape })),
       ...slots.map((shape) => ({ type: 'float64' as const, shape })),
