@@ -11,6 +11,9 @@ global    plain SVD, singular values dropped over all layers by their square for
 asvd      columns scaled by the root of the mean absolute input (ASVD, arXiv 2312.05821, alpha 0.5), uniform
 fwsvd     rows of the input weighed by the root of the Fisher information (FWSVD, arXiv 2207.00112), uniform
 svdllm    whitened by the Cholesky factor of X X^T (SVD-LLM, arXiv 2403.07378), uniform
+vbmf      plain SVD, ranks in the proportions that empirical variational Bayes finds (Nakajima et al., JMLR 14, 2013, the analytic
+          solution), made smaller by one factor, or larger towards the full rank, until the budget is met: by
+          itself it knows none
 Prints one JSON line a method and share.
 """
 
@@ -35,8 +38,10 @@ def idx(path):
 
 
 def load(folder, part):
-    images = next(Path(folder).glob(f"{part}-images*.gz"))
-    labels = next(Path(folder).glob(f"{part}-labels*.gz"))
+    first = next(Path(folder).glob(f"{part}-images*.gz"), None)
+    if first is None and part == "t10k":
+        return load(folder, "test")
+    images, labels = first, next(Path(folder).glob(f"{part}-labels*.gz"))
     return idx(images).astype(np.float32) / 255, idx(labels).astype(np.int64)
 
 
@@ -199,6 +204,45 @@ def global_ranks(mats, values, total, budget):
     return bisect(ranks, lambda r: fixed + cost(mats, r), budget)
 
 
+def vbmf_rank(values, shape):
+    """The rank that empirical variational Bayesian matrix factorization keeps of singular values, all of them."""
+    low, high = min(shape), max(shape)
+    alpha = low / high
+    tau = 2.5129 * alpha**0.5
+    bound = (1 + tau) * (1 + alpha / tau)
+    s2 = values.double() ** 2
+
+    def free_energy(variance):
+        x = s2 / (high * variance)
+        noise, signal = x[x <= bound].clamp_min(1e-300), x[x > bound]
+        b = signal - (1 + alpha)
+        t = 0.5 * (b + (b**2 - 4 * alpha).sqrt())
+        lost = (noise - noise.log()).sum() + (signal - t).sum()
+        return (lost + ((t + 1) / signal).log().sum() + alpha * (t / alpha + 1).log().sum()).item()
+
+    most = min(int(np.ceil(low / (1 + alpha))) - 1, low) - 1
+    rest = s2[most + 1 :]
+    least = max((rest[0] / (high * bound)).item(), (rest.mean() / high).item(), 1e-300)
+    grid = np.geomspace(least, max(least, s2.sum().item() / (low * high)), 4000)
+    variance = min(grid, key=free_energy)
+    return int((s2 > high * variance * bound).sum())
+
+
+def vbmf_ranks(mats, found, total, budget):
+    fixed = total - sum(m.numel() for m in mats.values())
+
+    def ranks(share):
+        made = {}
+        for name, m in mats.items():
+            a, b = m.shape
+            # Up to all of the rank, for budgets that the ranks as found do not use up.
+            r = max(1, round(found[name] ** (1 - share) * min(a, b) ** share)) if share >= 0 else max(1, round(found[name] * (1 + share)))
+            made[name] = None if r * (a + b) >= a * b else r
+        return made
+
+    return bisect(lambda share: ranks(2 * share - 1), lambda r: fixed + cost(mats, r), budget)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -246,6 +290,9 @@ def main():
         parts[kind] = {n: decompose(m, by[n]) for n, m in mats.items()}
         seconds[kind] = time.perf_counter() - start
     plain = {n: part[2] for n, part in parts["plain"].items()}
+    start = time.perf_counter()
+    found = {n: max(1, vbmf_rank(plain[n], m.shape)) for n, m in mats.items()}
+    seconds["vbmf"] = time.perf_counter() - start
     methods = {
         "uniform": ("plain", lambda b: uniform_ranks(mats, total, b, last)),
         "energy": ("plain", lambda b: energy_ranks(mats, plain, total, b)),
@@ -253,6 +300,7 @@ def main():
         "asvd": ("asvd", lambda b: uniform_ranks(mats, total, b, last)),
         "fwsvd": ("fwsvd", lambda b: uniform_ranks(mats, total, b, last)),
         "svdllm": ("svdllm", lambda b: uniform_ranks(mats, total, b, last)),
+        "vbmf": ("plain", lambda b: vbmf_ranks(mats, found, total, b)),
     }
     for share in args.shares:
         for method, (kind, ranks_for) in methods.items():
@@ -268,7 +316,7 @@ def main():
             if args.losses:
                 np.save(Path(args.losses) / f"{method}-{share}.npy", losses.numpy())
             parameters = total - sum(m.numel() for m in mats.values()) + cost(mats, ranks)
-            need = {"svdllm": ["moments"], "asvd": ["moments"], "fwsvd": ["fisher"]}.get(method, []) + [kind]
+            need = {"svdllm": ["moments"], "asvd": ["moments"], "fwsvd": ["fisher"], "vbmf": ["vbmf"]}.get(method, []) + [kind]
             print(json.dumps({
                 "method": method, "share": share, "parameters": parameters, "loss": loss, "accuracy": accuracy,
                 "increase": loss - base_loss, "error": ((losses - base).std() / len(losses) ** 0.5).item(),
@@ -276,4 +324,5 @@ def main():
             }), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
