@@ -4,7 +4,15 @@ import { defaultsOf } from '../graph/option-descriptors.js';
 import { withEigenThreads } from '../linalg/gram-eigen.js';
 import type { CompressAccount, CompressedLayer, Totals } from './account.js';
 import { errorOf } from './allocation/allocation.js';
-import { allocated, type Before, curveOf, planned, type Shares, unreachable } from './allocation/budget.js';
+import {
+  allocated,
+  type Before,
+  curveOf,
+  neighboursOf,
+  planned,
+  type Shares,
+  unreachable,
+} from './allocation/budget.js';
 import { fastest, timedCandidates, withMicroseconds } from './allocation/fast.js';
 import { LayerTimes, latencyOf, latencyRatio } from './allocation/layer-times.js';
 import { rankOf, shapesFor } from './calibration/calibration.js';
@@ -19,7 +27,7 @@ import {
   type Shapes,
   samplesOf,
 } from './calibration/samples.js';
-import { ratioAt } from './factors/correction.js';
+import { MOST_KEPT, type Ratio, ratioAt } from './factors/correction.js';
 import { type Fit, fitLayers, put } from './factors/fit.js';
 import { putStatistics, renormalize, type Statistics } from './factors/renormalize.js';
 import { divergenceBetween, dropBetween } from './factors/trial.js';
@@ -116,8 +124,11 @@ export class Compression {
       candidates.map(({ choices }) => choices),
       picks,
     );
-    const predicted = sum * ratioAt(together, sum);
-    const curve = plan === undefined || dryRun ? curveOf(untimed, before, together) : [];
+    const summed = (error: number): number => error * ratioAt(together, error);
+    const beside = await this.#beside(decided, before, parts, summed);
+    const predict = (error: number): number => summed(error) * ratioAt(beside, error);
+    const predicted = predict(sum);
+    const curve = plan === undefined || dryRun ? curveOf(untimed, before, predict) : [];
     const chosen = outcomesOf(candidates, picks);
     const original = dryRun ? undefined : model.clone();
     let measured = original && (await this.#finish(chosen, parts));
@@ -191,9 +202,47 @@ export class Compression {
     return { candidates, picks };
   }
 
-  /** Puts the factors in, with later layers fitted to earlier ones where that is better on samples that nothing was fitted to. */
+  /**
+   * What allocations on both sides of the one that was decided lose when all is done with them, fitting and statistics, over what the
+   * sum of their errors says: that sum knows neither.
+   */
+  async #beside(
+    { candidates, picks }: Decision,
+    before: Before,
+    parts: Parts,
+    summed: (error: number) => number,
+  ): Promise<readonly Ratio[]> {
+    const elements = candidates.reduce((sum, { layer }) => sum + layer.rows * layer.columns, 0);
+    if (parts.divergence === undefined || elements > MOST_KEPT) return [];
+    const found: Ratio[] = [];
+    for (const other of neighboursOf(candidates, before, picks, this.#settings)) {
+      const error = errorOf(
+        candidates.map(({ choices }) => choices),
+        other,
+      );
+      if (!(error > 0)) continue;
+      const { measured } = await this.#made(outcomesOf(candidates, other), parts, () => {});
+      if (measured !== undefined) found.push({ error, ratio: Math.max(measured, 1e-9) / summed(error) });
+    }
+    return found.sort((a, b) => a.error - b.error);
+  }
+
+  /** Puts the factors in. */
   async #finish(outcomes: readonly Outcome[], parts: Parts): Promise<number | undefined> {
     const model = this.#model;
+    const { fits, statistics, measured } = await this.#made(outcomes, parts, (text) =>
+      this.#notes.push(text),
+    );
+    for (const layer of findLayers(model, this.#settings).layers) {
+      const made = fits.get(layer.name);
+      if (made !== undefined) await put(model, layer, made);
+    }
+    if (statistics !== undefined) putStatistics(model, statistics);
+    return measured;
+  }
+
+  /** The factors, with later layers fitted to earlier ones where that is better on samples that nothing was fitted to. */
+  async #made(outcomes: readonly Outcome[], parts: Parts, note: (text: string) => void): Promise<Made> {
     const tried = (sequential: boolean): Promise<Tried> => this.#tried(outcomes, parts, sequential);
     let best = await tried(false);
     if (parts.divergence !== undefined && this.#settings.independent !== true && best.fits.size > 1) {
@@ -201,25 +250,21 @@ export class Compression {
       const figures = `divergence ${fitted.measured?.toPrecision(3)}, ${alone.measured?.toPrecision(3)} without, on samples held back`;
       const isBetter = (fitted.measured as number) < (alone.measured as number);
       if (isBetter) best = fitted;
-      this.#notes.push(
+      note(
         isBetter
-          ? `layers are fitted to what those before them make (${figures}), which the prediction knows nothing of`
+          ? `layers are fitted to what those before them make (${figures})`
           : `layers are not fitted to those before them: that was no better (${figures})`,
       );
     }
-    const estimated = await this.#renormalized(best, parts);
-    for (const layer of findLayers(model, this.#settings).layers) {
-      const made = best.fits.get(layer.name);
-      if (made !== undefined) await put(model, layer, made);
-    }
-    if (estimated !== undefined) putStatistics(model, estimated.statistics);
-    return estimated?.measured ?? best.measured;
+    const { fits, measured } = best;
+    return { fits, measured, ...(await this.#renormalized(best, parts, note)) };
   }
 
   /** Statistics of normalizations for what they now read, where these are better on the samples held back. */
   async #renormalized(
     { copy, measured, fits }: Tried,
     { fitting, checking, shapes, divergence }: Parts,
+    note: (text: string) => void,
   ): Promise<
     { readonly statistics: ReadonlyMap<string, Statistics>; readonly measured: number } | undefined
   > {
@@ -230,7 +275,7 @@ export class Compression {
     const now = await divergenceBetween(this.#twin, copy, checking, divergence, largest(shapes));
     const figures = `divergence ${now.toPrecision(3)} with new ones, ${measured.toPrecision(3)} with the old, on samples held back`;
     const isBetter = now < measured;
-    this.#notes.push(
+    note(
       isBetter
         ? `the statistics of ${statistics.size} normalizations are estimated anew (${figures})`
         : `the normalizations keep their statistics (${figures})`,
@@ -322,6 +367,13 @@ function halved(model: Model, type: CompressOptions['type']): number {
 interface Parts extends Divided {
   readonly shapes: Shapes;
   readonly divergence: Divergence | undefined;
+}
+
+/** All that goes into a model, and what it then loses. */
+interface Made {
+  readonly fits: ReadonlyMap<string, Fit>;
+  readonly statistics?: ReadonlyMap<string, Statistics>;
+  readonly measured: number | undefined;
 }
 
 interface Tried {

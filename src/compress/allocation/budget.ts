@@ -1,6 +1,5 @@
 import { OptionError } from '../../graph/option-descriptors.js';
 import type { CurvePoint } from '../account.js';
-import { type Ratio, ratioAt } from '../factors/correction.js';
 import { type Cut, isSameCut } from '../factors/forms.js';
 import type { Candidate } from '../layers/candidate.js';
 import type { PlannedLayer } from '../options.js';
@@ -21,6 +20,9 @@ const CURVE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1] as const;
 
 const placeOf = (resource: Resource): number => RESOURCES.indexOf(resource);
 const askedOf = (shares: Shares): Resource[] => RESOURCES.filter((key) => shares[key] !== undefined);
+
+/** What a neighbour of an allocation keeps, over what that keeps: the one side, and the other, of which at least this much is put back. */
+const NEIGHBOURS = [0.85, 1.15] as const;
 
 /** What all that is not a candidate has of a resource. */
 function fixedOf(candidates: readonly Candidate[], before: Before, resource: Resource): number {
@@ -74,14 +76,39 @@ export function keptOf(
 }
 
 /**
+ * Allocations on both sides of one, on the way that budgets take when all of them are drawn tighter or wider; fewer where there are
+ * none or they are the same.
+ *
+ * @param shares whose resources are drawn; of the time and without any it is multiply-adds and parameters
+ */
+export function neighboursOf(
+  candidates: readonly Candidate[],
+  before: Before,
+  picks: readonly number[],
+  shares: Shares,
+): number[][] {
+  const asked = askedOf({ ...shares, latency: undefined });
+  const drawn: readonly Resource[] =
+    asked.length > 0 ? asked : [shares.latency === undefined ? 'params' : 'macs'];
+  const kept = drawn.map((key) => keptOf(candidates, before, picks, key));
+  const found: number[][] = [];
+  for (const factor of NEIGHBOURS) {
+    const own = kept.map((share, k) => [drawn[k], Math.min(factor * share, (1 + share) / 2)] as const);
+    const other = allocated(candidates, before, Object.fromEntries(own));
+    if (other?.some((pick, i) => pick !== picks[i])) found.push(other);
+  }
+  return found;
+}
+
+/**
  * The trade-off between parameters and error.
  *
- * @param together what layers lose together over the sum of what each loses
+ * @param predict what layers lose together, from the sum of what each loses
  */
 export function curveOf(
   candidates: readonly Candidate[],
   before: Before,
-  together: readonly Ratio[],
+  predict: (sum: number) => number,
 ): CurvePoint[] {
   const points: CurvePoint[] = [];
   const choices = candidates.map(({ choices: all }) => all);
@@ -92,7 +119,7 @@ export function curveOf(
     points.push({
       params: keptOf(candidates, before, picks, 'params'),
       macs: keptOf(candidates, before, picks, 'macs'),
-      predicted: sum * ratioAt(together, sum),
+      predicted: predict(sum),
     });
   }
   return points;

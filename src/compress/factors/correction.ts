@@ -9,7 +9,7 @@ import type { Replacement, Trials } from './trial.js';
 /** Shares of a layer's parameters at which single layers are tried. */
 export const TRIED = [0.7, 0.45, 0.25, 0.12] as const;
 /** Elements of all layers' weights up to which what was tried is kept, to be tried together. */
-const MOST_KEPT = 32 << 20;
+export const MOST_KEPT = 32 << 20;
 
 /** Measured over predicted, at an error. */
 export interface Ratio {
