@@ -5,6 +5,7 @@ import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import * as analysis from '../../src/entries/analysis.js';
 import * as compressing from '../../src/entries/compress.js';
+import * as evaluation from '../../src/entries/evaluate.js';
 import * as extending from '../../src/entries/extend.js';
 import * as differentiation from '../../src/entries/gradient.js';
 import * as graph from '../../src/entries/graph.js';
@@ -87,6 +88,9 @@ const READERS: Readonly<Record<string, (model: verbs.Model) => unknown>> = {
   planTraining: (model) => {
     training.planTraining(model, data(), PREPARED);
     training.planTraining(model, labels(), HEAD);
+  },
+  predictSamples: async (model) => {
+    for await (const _sample of evaluation.predictSamples(model, data(), { top: 1 }));
   },
   printDocument: (model) => reports.printDocument('a', model, verbs.printModel(model)),
   printModel: (model) => verbs.printModel(model, { weights: true }),
