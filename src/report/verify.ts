@@ -101,8 +101,9 @@ export function verifyDocument(
   notes.push(...decisionNote(verification, names));
   notes.push(...divergenceNote(verification, names));
   notes.push(...whoRan(verification, names));
-  for (const side of verification.widened ?? [])
-    notes.push({ text: `${names[side]}: ${WIDENED}`, tone: 'aside' });
+  // A model beside itself has one name.
+  for (const name of new Set((verification.widened ?? []).map((side) => names[side])))
+    notes.push({ text: `${name}: ${WIDENED}`, tone: 'aside' });
   const inputs = names.given
     ? samples > 1
       ? `${samples} given inputs`

@@ -170,6 +170,12 @@ test('comparison', () => {
   `);
 });
 
+test('a comparison names the node of a weight that one model has twice', () => {
+  const twice = report([row('emb', [2, 1]), { ...row('emb', [2, 1]), nodes: ['head'] }], 'untied.onnx');
+  const text = render(comparisonDocument(compareRankReports(report([row('emb', [2, 1])]), twice)));
+  expect(text).toContain('Only in untied.onnx: another emb (of head)');
+});
+
 const SITE = {
   node: 'fc1',
   op: 'Gemm',
@@ -286,6 +292,9 @@ test('verify', () => {
     outputs: [output],
     problems: ["the second model has no output 'aux'"],
   } as const;
+  const beside = { ...verification, widened: ['a', 'b'] } as const;
+  expect(render(verifyDocument(beside, { a: 'a.onnx', b: 'a.onnx' })).match(/in float32/g)).toHaveLength(1);
+  expect(render(verifyDocument(beside, { a: 'a.onnx', b: 'b.onnx' })).match(/in float32/g)).toHaveLength(2);
   expect(render(verifyDocument(verification, { a: 'a.onnx', b: 'b.onnx' }))).toMatchInlineSnapshot(`
     "output  type     elements  max |Δ|  max |Δ| / max |a|  RMS Δ / RMS a  tolerance  verdict
     ──────  ───────  ────────  ───────  ─────────────────  ─────────────  ─────────  ───────

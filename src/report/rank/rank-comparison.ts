@@ -189,7 +189,11 @@ function onlyNotes(all: readonly RankRow[], name: string, paired: readonly RankC
   const weights = new Set(paired.map(({ weight }) => weight));
   const rows = all.filter(({ chain }) => chain?.role !== 'factor' || !weights.has(chain.weight));
   if (rows.length === 0) return [];
-  const shown = rows.slice(0, 6).map((row) => printable(row.weight));
+  // What a pass no longer shares has a second row of the name.
+  const shown = rows.slice(0, 6).map(({ weight, nodes }) => {
+    const isSecond = weights.has(weight) && nodes.length > 0;
+    return printable(isSecond ? `another ${weight} (of ${nodes.join(', ')})` : weight);
+  });
   const more = rows.length > shown.length ? `, and ${rows.length - shown.length} more` : '';
   return [{ text: `Only in ${name}: ${shown.join(', ')}${more}`, tone: 'warning' }];
 }
