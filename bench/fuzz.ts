@@ -220,6 +220,7 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     await saveModel(expanded, path);
     const again = await readModel(path);
     if (areFinite) await finite(again, step);
+    enter('verify expanded');
     if (far.runs) await compared('LOSSY', original, again, step);
     enter('collapse back');
     const [backAccount] = await again.apply(collapse({ chainsOnly: true }));
@@ -227,6 +228,7 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     if (areFinite) await finite(again, step);
     // Layers of the model itself that follow one another are a chain as well: their product has another weight.
     if (backAccount.rewritten.every(({ by }) => by === 'metadata')) sameWeights(original, again);
+    enter('verify collapsed back');
     if (far.runs) await compared('LOSSY', original, again, step);
     enter('collapse');
     const whole = await readModel(file);
@@ -236,6 +238,7 @@ async function tryFile({ file, seed }: Job): Promise<Outcome> {
     if (areFinite) await finite(whole, step);
     const collapsed = join(directory, 'collapsed.onnx');
     await saveModel(whole, collapsed);
+    enter('verify collapsed');
     if (far.runs) await compared('LOSSY', original, await readModel(collapsed), step);
     return far;
   } catch (error) {
