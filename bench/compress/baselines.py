@@ -140,19 +140,29 @@ def decompose(w, scale):
     return u * s, torch.linalg.solve(scale.T, vt.T).T, s
 
 
-def uniform_ranks(mats, total, budget, last):
-    """Ranks of the same share of each layer's parameters, the last left out."""
+def within_budget(mats, total, budget, rank_of):
+    """Ranks rank_of(name, shape, share), where they save anything, of the largest share from 0 to 1 that keeps the budget."""
     fixed = total - sum(m.numel() for m in mats.values())
 
     def ranks(share):
         made = {}
         for name, m in mats.items():
-            a, b = m.shape
-            r = int(share * a * b / (a + b))
-            made[name] = None if name == last or r >= min(a, b) or r * (a + b) >= a * b else max(1, r)
+            r = rank_of(name, m.shape, share)
+            made[name] = None if r * sum(m.shape) >= m.numel() else max(1, r)
         return made
 
     return bisect(ranks, lambda r: fixed + cost(mats, r), budget)
+
+
+def uniform_ranks(mats, total, budget, last):
+    """Ranks of the same share of each layer's parameters, the last left out."""
+
+    def rank_of(name, shape, share):
+        a, b = shape
+        r = int(share * a * b / (a + b))
+        return a * b if name == last or r >= min(a, b) else r
+
+    return within_budget(mats, total, budget, rank_of)
 
 
 def cost(mats, ranks):
@@ -171,18 +181,11 @@ def bisect(ranks, cost_of, budget):
 
 
 def energy_ranks(mats, values, total, budget):
-    fixed = total - sum(m.numel() for m in mats.values())
+    def rank_of(name, shape, share):
+        kept = torch.cumsum(values[name] ** 2, 0) / (values[name] ** 2).sum()
+        return max(1, int((kept < share).sum()) + 1) if share < 1 else min(shape)
 
-    def ranks(share):
-        made = {}
-        for name, m in mats.items():
-            a, b = m.shape
-            kept = torch.cumsum(values[name] ** 2, 0) / (values[name] ** 2).sum()
-            r = max(1, int((kept < share).sum()) + 1) if share < 1 else min(a, b)
-            made[name] = None if r * (a + b) >= a * b else r
-        return made
-
-    return bisect(ranks, lambda r: fixed + cost(mats, r), budget)
+    return within_budget(mats, total, budget, rank_of)
 
 
 def global_ranks(mats, values, total, budget):
@@ -229,18 +232,13 @@ def vbmf_rank(values, shape):
 
 
 def vbmf_ranks(mats, found, total, budget):
-    fixed = total - sum(m.numel() for m in mats.values())
+    def rank_of(name, shape, half):
+        share = 2 * half - 1
+        # Up to all of the rank, for budgets that the ranks as found do not use up.
+        r = found[name] ** (1 - share) * min(shape) ** share if share >= 0 else found[name] * (1 + share)
+        return max(1, round(r))
 
-    def ranks(share):
-        made = {}
-        for name, m in mats.items():
-            a, b = m.shape
-            # Up to all of the rank, for budgets that the ranks as found do not use up.
-            r = max(1, round(found[name] ** (1 - share) * min(a, b) ** share)) if share >= 0 else max(1, round(found[name] * (1 + share)))
-            made[name] = None if r * (a + b) >= a * b else r
-        return made
-
-    return bisect(lambda share: ranks(2 * share - 1), lambda r: fixed + cost(mats, r), budget)
+    return within_budget(mats, total, budget, rank_of)
 
 
 def main():

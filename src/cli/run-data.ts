@@ -27,6 +27,11 @@ export const RUN_DATA_OPTIONS = {
   skipBad: SAMPLE_ARGUMENTS.skipBad,
 } as const satisfies OptionDescriptors;
 
+/** Those of them that need `--data`. */
+export const RUN_DATA_KEYS = (Object.keys(RUN_DATA_OPTIONS) as (keyof typeof RUN_DATA_OPTIONS)[]).filter(
+  (key) => key !== 'data',
+);
+
 type Arguments = Given<typeof RUN_DATA_OPTIONS> & {
   readonly data: string;
   readonly model: string;

@@ -5,7 +5,7 @@ import { CHAIN_STEPS, type ChainSteps } from '../passes/gradient/options.js';
 import { BENCH_OPTIONS, RANDOM_INPUT_OPTIONS, SESSION_OPTIONS } from '../runtime/session/options.js';
 import type { ModelRun } from '../runtime/session/run-model.js';
 import type { RuntimeTensor } from '../runtime/types.js';
-import { RUN_DATA_OPTIONS, runOnData } from './run-data.js';
+import { RUN_DATA_KEYS, RUN_DATA_OPTIONS, runOnData } from './run-data.js';
 import {
   IMAGE_ARGUMENTS,
   IMAGE_KEYS,
@@ -69,8 +69,6 @@ const OPTIONS = {
   ...COMMON_OPTIONS,
 } as const satisfies OptionDescriptors;
 
-const DATA_KEYS = ['split', 'target', 'unlabeled', 'limit', 'skipBad'] as const;
-
 type Arguments = Given<typeof OPTIONS> & { readonly model: readonly string[] };
 
 export const runModelCommand: Command<Arguments> = {
@@ -110,7 +108,7 @@ async function runOnce(args: Arguments, io: Io): Promise<number> {
     throw new UsageError('several --batch sizes go with --bench');
   if (args.data !== undefined)
     refuse(OPTIONS, args, ['input', 'seed', 'dims', 'chainSteps'], 'does not go with --data');
-  else refuse(OPTIONS, args, DATA_KEYS, 'goes with --data');
+  else refuse(OPTIONS, args, RUN_DATA_KEYS, 'goes with --data');
   const { list, device } = providersOf(args);
   const providers = preference(list);
   if (strict && (providers === 'cpu' || list?.includes('cpu'))) {

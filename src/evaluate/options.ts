@@ -1,6 +1,6 @@
 import { checkOptions, type OptionDescriptors } from '../graph/option-descriptors.js';
 import { LOSS_FIELDS } from '../passes/gradient/options.js';
-import type { ProviderChoice } from '../runtime/index.js';
+import type { SessionOptions } from '../runtime/index.js';
 import { DEVICE_OPTION, SESSION_OPTIONS } from '../runtime/session/options.js';
 
 /** Losses that a model is measured by. */
@@ -9,7 +9,7 @@ export const QUALITY_LOSSES = ['cross-entropy', 'bce', 'mse'] as const;
 export type QualityLoss = (typeof QUALITY_LOSSES)[number];
 
 /** Options of evaluateModels. */
-export interface EvaluateOptions {
+export interface EvaluateOptions extends Pick<SessionOptions, 'providers' | 'device' | 'threads'> {
   /** What the outputs are measured by. Default: what `train` would take for the targets and the output of the first model. */
   readonly loss?: QualityLoss | undefined;
   /** The output to measure, of every model; default the first. A Softmax or Sigmoid at its end is taken up. */
@@ -29,9 +29,6 @@ export interface EvaluateOptions {
   readonly seed?: number | undefined;
   /** Samples a run, where the model takes any number; default by their size, at most 256. The figures do not depend on it beyond rounding. */
   readonly batch?: number | undefined;
-  readonly providers?: ProviderChoice | undefined;
-  readonly device?: number | undefined;
-  readonly threads?: number | undefined;
   /** Called after each batch. */
   readonly onProgress?: ((state: { readonly done: number; readonly total: number }) => void) | undefined;
   /** Ends the work between two batches, with its reason. */

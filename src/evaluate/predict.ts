@@ -1,25 +1,22 @@
-import { isFloatType, type Model, ModelError, widen } from '../graph/index.js';
+import { isFloatType, type Model, ModelError } from '../graph/index.js';
 import { reading } from '../graph/occupied.js';
 import { checkOptions } from '../graph/option-descriptors.js';
-import type { ProviderChoice, RuntimeTensor } from '../runtime/index.js';
+import type { RuntimeTensor, SessionOptions } from '../runtime/index.js';
 import { DEVICE_OPTION, SESSION_OPTIONS } from '../runtime/session/options.js';
-import { topK } from '../runtime/session/summary.js';
+import { topK, valuesOf } from '../runtime/session/summary.js';
 import { openPredictor } from '../training/predict.js';
 import { dataError } from '../training/targets.js';
 import type { Dataset } from '../training/types.js';
 import { PREDICT_OPTIONS } from './predict-options.js';
 
 /** Options of predictSamples. */
-export interface PredictOptions {
+export interface PredictOptions extends Pick<SessionOptions, 'providers' | 'device' | 'threads'> {
   /** The output to read; default the first. Its first dimension counts the samples, and one other holds their values. */
   readonly output?: string | undefined;
   /** The largest so many elements of each sample, as classes. Default: all elements in their order. */
   readonly top?: number | undefined;
   /** Samples a run, where the model takes any number; default 64. */
   readonly batch?: number | undefined;
-  readonly providers?: ProviderChoice | undefined;
-  readonly device?: number | undefined;
-  readonly threads?: number | undefined;
   /** Ends the work between two batches, with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -83,7 +80,7 @@ export async function* predictSamples(
     const best = top === undefined ? [] : topK(rows, top);
     const width = rows.shape[1] ?? 0;
     const each = Math.min(top ?? 0, width);
-    const numbers = top === undefined ? numbersOf(rows) : [];
+    const numbers = top === undefined ? Array.from(valuesOf(rows), Number) : [];
     for (const [at, index] of indices.entries()) {
       const target = targets?.[at];
       yield {
@@ -112,11 +109,4 @@ function rowsOf(output: RuntimeTensor, samples: number, model: Model): RuntimeTe
       { file: model.path },
     );
   return { ...output, shape: [samples, wide[0] ?? 1] };
-}
-
-function numbersOf({ type, data }: RuntimeTensor): number[] {
-  return Array.from(
-    isFloatType(type) ? widen(type, data as never) : (data as Iterable<number | bigint>),
-    Number,
-  );
 }

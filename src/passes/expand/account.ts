@@ -1,6 +1,7 @@
 import type { LinearSite } from '../../affine/linear-site.js';
-import { type Graph, isFloatType, type Node } from '../../graph/index.js';
+import { isFloatType } from '../../graph/index.js';
 import type { Skipped } from '../../graph/skipped.js';
+import { isReadBeside, withMakers } from '../rewrite/weight-source.js';
 import type { ExpandInit, Recipe } from './options.js';
 
 /** One site that became a chain. */
@@ -61,13 +62,15 @@ export interface ExpandAccount {
  * nodes are replaced it is the same.
  */
 export function stayingElements(sites: readonly LinearSite[]): number[] {
-  const going = goingNodes(sites);
-  const isRead = (graph: Graph, value: string): boolean =>
-    graph.isOutput(value) || graph.uses(value).some(({ node }) => !going.has(node));
+  const going = withMakers(
+    sites.map(({ node }) => node),
+    sites.map(({ weight }) => weight),
+  );
   const counted = new Set<object>();
   return sites.map(({ weight: { graph, path, leaves, root } }) => {
     const stored = leaves.filter(
-      ({ name, dataType }) => isFloatType(dataType) && isRead(graph.resolve(name)?.graph ?? graph, name),
+      ({ name, dataType }) =>
+        isFloatType(dataType) && isReadBeside(going, graph.resolve(name)?.graph ?? graph, name),
     );
     const inNode = path.some((maker) => maker.is('Constant') && !going.has(maker)) ? root : undefined;
     return [...stored, ...(inNode ? [inNode] : [])].reduce((sum, { proto, size }) => {
@@ -76,35 +79,4 @@ export function stayingElements(sites: readonly LinearSite[]): number[] {
       return sum + size;
     }, 0);
   });
-}
-
-/** The sites' nodes, and those that make their weights for nobody else: each is looked at once. */
-function goingNodes(sites: readonly LinearSite[]): Set<Node> {
-  const going = new Set(sites.map(({ node }) => node));
-  const staying = new Map<Node, number>();
-  const makersReadBy = new Map<Node, Node[]>();
-  const free: Node[] = [];
-  for (const maker of new Set(sites.flatMap(({ weight }) => weight.path))) {
-    if (going.has(maker)) continue;
-    const outputs = maker.outputs.filter((output) => output !== '');
-    if (outputs.some((output) => maker.graph.isOutput(output))) continue;
-    const readers = new Set(outputs.flatMap((output) => maker.graph.uses(output).map(({ node }) => node)));
-    const stay = [...readers].filter((reader) => !going.has(reader));
-    staying.set(maker, stay.length);
-    if (stay.length === 0) free.push(maker);
-    for (const reader of stay) {
-      const read = makersReadBy.get(reader);
-      if (read === undefined) makersReadBy.set(reader, [maker]);
-      else read.push(maker);
-    }
-  }
-  for (let maker = free.pop(); maker !== undefined; maker = free.pop()) {
-    going.add(maker);
-    for (const read of makersReadBy.get(maker) ?? []) {
-      const left = (staying.get(read) ?? 0) - 1;
-      staying.set(read, left);
-      if (left === 0) free.push(read);
-    }
-  }
-  return going;
 }

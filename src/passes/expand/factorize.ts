@@ -166,7 +166,7 @@ async function groupFactors(
     );
   }
   if (init !== 'orthogonal' || result.factors === undefined) return result;
-  // The random incoming weights of units beyond the rank are of one size: rows or columns that are small beside it keep clear of them.
+  // Apart from units within the rank, the roundings of those beyond it reach no row or column that is small.
   const within = Math.min(result.rank, perGroup);
   const parts = isApart && !isSplit ? [within, perGroup - within] : [perGroup];
   const own = parts.filter((part) => part > 0);

@@ -89,27 +89,43 @@ function withoutValue(proto: NodeProto): NodeProto {
   return copy;
 }
 
+/** Whether a value is read by a node that is not going, or is an output. */
+export function isReadBeside(going: ReadonlySet<Node>, graph: Graph, value: string): boolean {
+  return graph.isOutput(value) || graph.uses(value).some(({ node }) => !going.has(node));
+}
+
+/**
+ * Nodes that go, and with them those that make weights for them alone. Of each path the last comes first: then one look at each is
+ * enough, since what reads a node stands behind it on every path that both are on.
+ */
+export function withMakers(going: Iterable<Node>, weights: readonly ConstantValue[]): Set<Node> {
+  const all = new Set(going);
+  for (const { path } of weights) {
+    for (const maker of [...path].reverse()) {
+      const isNeeded = maker.outputs.some(
+        (output) => output !== '' && isReadBeside(all, maker.graph, output),
+      );
+      if (!isNeeded) all.add(maker);
+    }
+  }
+  return all;
+}
+
 /**
  * Removes what made weights, as far as nothing reads it any more: nodes of their paths from the last on, then leaves. One edit
  * a graph for all of them: one for each would take the square of their number.
  */
 export function removeUnread(weights: readonly ConstantValue[]): void {
-  const gone = new Set<Node>();
-  const isRead = (graph: Graph, value: string): boolean =>
-    graph.isOutput(value) || graph.uses(value).some(({ node }) => !gone.has(node));
-  const isPresent = (node: Node): boolean =>
-    node.outputs.some((output) => node.graph.producer(output) === node);
-  for (const { path } of weights) {
-    for (const node of [...path].reverse()) {
-      const isNeeded = node.outputs.some((output) => output !== '' && isRead(node.graph, output));
-      if (!isNeeded && isPresent(node)) gone.add(node);
-    }
-  }
+  const gone = withMakers([], weights);
   const unread = new Map<Graph, Set<string>>();
   for (const { graph, leaves } of weights) {
     for (const { name, proto } of leaves) {
       const origin = graph.resolve(name);
-      if (origin?.kind !== 'initializer' || origin.tensor.proto !== proto || isRead(origin.graph, name))
+      if (
+        origin?.kind !== 'initializer' ||
+        origin.tensor.proto !== proto ||
+        isReadBeside(gone, origin.graph, name)
+      )
         continue;
       const names = unread.get(origin.graph) ?? new Set();
       unread.set(origin.graph, names.add(name));
@@ -117,6 +133,8 @@ export function removeUnread(weights: readonly ConstantValue[]): void {
   }
   const nodesOf = new Map<Graph, Node[]>();
   for (const node of gone) {
+    const isPresent = node.outputs.some((output) => node.graph.producer(output) === node);
+    if (!isPresent) continue;
     const nodes = nodesOf.get(node.graph) ?? [];
     nodes.push(node);
     nodesOf.set(node.graph, nodes);

@@ -58,7 +58,8 @@ function exact(value: bigint): number | bigint {
   return Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
-function valuesOf({ type, data }: RuntimeTensor): Iterable<number | bigint> {
+/** The numbers of a tensor that is not of strings. */
+export function valuesOf({ type, data }: RuntimeTensor): Iterable<number | bigint> {
   return isFloatType(type) ? widen(type as FloatType, data as never) : (data as Iterable<number | bigint>);
 }
 

@@ -54,7 +54,7 @@ export const overparamStudy: Study = {
     `Small networks: an MLP of ${NETWORKS.mlp.depth} layers, ${NETWORKS.mlp.width} wide, and a CNN of ${NETWORKS.cnn.depth} convolutions of 5 x 5 with ${NETWORKS.cnn.width} channels; the paper has larger ones on CIFAR and ImageNet.`,
     `Rates: ${OPTIMIZERS.map((name) => `${name} ${RATES[name].join(', ')}`).join('; ')}; a cosine down to 0, momentum ${MOMENTUM} with SGD, gradients clipped to a norm of ${CLIP}, no weight decay. ${VALIDATION} other samples choose the rate, the same number of trials for each variant; the test samples have no say.`,
     'All layers of a network have chains of one depth, so a step size by depth is another rate, which the tuning finds. What Adam does to chains is studied by balanced factors and by Muon, which normalizes the step of each factor.',
-    'Nuclear norm: λ ‖W‖* of all weights but the last, the sub-gradient anew every 20 steps; at matched rank: λ is bisected for each rate and seed until the weights end within 0.01 of the share of full rank that the chains end with at that rate and seed; runs further off than 0.03 are listed and not averaged.',
+    `Nuclear norm: λ ‖W‖* of all weights but the last, the sub-gradient anew every ${INTERVAL} steps; at matched rank: λ is bisected for each rate and seed until the weights end within ${SEARCH.tolerance} of the share of full rank that the chains end with at that rate and seed; runs further off than ${UNMATCHED} are listed and not averaged.`,
   ],
   seeds: { full: 5, quick: 2 },
   metrics: {

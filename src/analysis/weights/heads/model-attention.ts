@@ -6,12 +6,11 @@ import type { StoredUse } from '../types.js';
 import type { StoreWeights } from '../weight-store.js';
 import type { WeightMatrix } from '../weights.js';
 import type { AttentionLayer, AttentionLayers, Projection } from './attention-layer.js';
-import { type Found, outputOf, projectionBehind } from './output-projection.js';
+import { type Found, MOST_STEPS, outputOf, projectionBehind } from './output-projection.js';
 import { tracedAttention } from './traced-attention.js';
 
 /** Operators between a projection and its attention that change no spectrum of a head's product, or are noted. */
 const PASSED = ['Reshape', 'Transpose', 'Cast', 'Identity', 'Unsqueeze', 'Squeeze', 'Add', 'RotaryEmbedding'];
-const MOST_STEPS = 12;
 
 /** What an attention operator says of its heads. */
 interface Described {

@@ -4,7 +4,8 @@ import type { StoredUse } from '../types.js';
 import type { WeightMatrix } from '../weights.js';
 import type { Projection } from './attention-layer.js';
 
-const MOST_STEPS = 12;
+/** Nodes between a projection and its attention; more would be something else. */
+export const MOST_STEPS = 12;
 
 /** A projection, and which of its outputs or inputs are meant. */
 export interface Found {
